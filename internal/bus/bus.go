@@ -1,0 +1,90 @@
+// Package bus is the vocabulary between the broker, which speaks to the message
+// bus, and the handler, which never sees a message of it: deliveries come in,
+// outcomes and announcements go out. It holds plain types only.
+package bus
+
+import (
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// Delivery is one command as the stream handed it over. Nothing in it may be
+// changed.
+type Delivery struct {
+	Subject string
+	Data    []byte
+	Header  map[string][]string
+	// Sequence is the command's in the commands' stream.
+	Sequence uint64
+	// StoredAt is when the stream stored it.
+	StoredAt time.Time
+	// Deliveries is how often it has been handed over, this time included.
+	Deliveries uint64
+}
+
+// Place is a delivery's place at the worker. Its methods are safe for
+// concurrent use.
+type Place interface {
+	// Leave frees the place for the next delivery, while this one goes on
+	// elsewhere: a long deletion must not hold up the small ones. A second call
+	// does nothing.
+	Leave()
+	// Settle ends the delivery and frees its place. Called exactly once.
+	Settle(Outcome)
+}
+
+// Verdict says what becomes of a delivery.
+type Verdict int
+
+// The verdicts. The zero value is invalid: a forgotten assignment must not
+// acknowledge anything.
+const (
+	_      Verdict = iota
+	Done           // every event is stored: acknowledge
+	Retry          // hand it back, for redelivery after Outcome.Delay
+	Reject         // no redelivery can help, and its dead letter is stored: take it off the stream
+)
+
+// String returns the verdict's name as it stands in logs and metrics.
+func (v Verdict) String() string {
+	switch v {
+	case Done:
+		return "done"
+	case Retry:
+		return "retry"
+	case Reject:
+		return "reject"
+	}
+	return "invalid"
+}
+
+// Outcome is the handler's decision on a delivery; see [Verdict].
+type Outcome struct {
+	Verdict Verdict
+	// Delay is how long a Retry stays away; zero for at once.
+	Delay time.Duration
+	// Reason is Reject's machine-readable reason.
+	Reason conversation.Reason
+}
+
+// Announcement is one message to be stored: exactly one of Deleted, Failed and
+// Letter is set.
+type Announcement struct {
+	Deleted *conversation.Deleted
+	Failed  *conversation.DeleteFailed
+	Letter  *Letter
+	// Sequence is that of the command which caused it; part of a failure's id.
+	Sequence uint64
+	Trace    conversation.Trace
+}
+
+// Letter is a dead letter: the command as it came, with the reason.
+type Letter struct {
+	Delivery Delivery
+	App      string // whose letter it is; "" where nothing tells
+	Reason   conversation.Reason
+	Error    string // for people; longer than 1 KiB is cut
+	StoredAt time.Time
+	FailedAt time.Time
+}

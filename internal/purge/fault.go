@@ -1,0 +1,62 @@
+package purge
+
+import "errors"
+
+// Fault says whose an error is, and so what to do about it. The zero value is
+// Own: an unknown error counts against the deletion, which delays work, never
+// loses it.
+type Fault int
+
+// The faults. See [FaultOf].
+const (
+	// Own: the deletion's own. Counts as an attempt.
+	Own Fault = iota
+	// Contention: a deadlock, a serialization failure, a lock not had in time.
+	// Trying again heals it; not an attempt.
+	Contention
+	// Surroundings: no connection, a read-only standby, a missing grant or
+	// table, a full disk. The worker pauses; not an attempt.
+	Surroundings
+	// Stopping: the worker is being stopped. Not an attempt.
+	Stopping
+)
+
+// String returns the fault's name as it stands in logs and metrics.
+func (f Fault) String() string {
+	switch f {
+	case Own:
+		return "own"
+	case Contention:
+		return "contention"
+	case Surroundings:
+		return "surroundings"
+	case Stopping:
+		return "stopping"
+	}
+	return "unknown"
+}
+
+// FaultError carries the verdict of the layer that saw the error. That layer
+// classifies once; the others ask [FaultOf].
+type FaultError struct {
+	Fault Fault
+	// Cause is a short fixed word for metrics, such as "connection".
+	Cause string
+	Err   error
+}
+
+// Error returns the wrapped error's text.
+func (e *FaultError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the wrapped error.
+func (e *FaultError) Unwrap() error { return e.Err }
+
+// FaultOf returns the fault that err carries and its cause; Own and "unknown"
+// where it carries none, also for nil.
+func FaultOf(err error) (Fault, string) {
+	var f *FaultError
+	if errors.As(err, &f) {
+		return f.Fault, f.Cause
+	}
+	return Own, "unknown"
+}
