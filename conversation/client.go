@@ -1,0 +1,159 @@
+package conversation
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// defaultTimeout bounds a request whose context has no deadline.
+const defaultTimeout = 5 * time.Second
+
+// Client publishes commands and follows their events. It is safe for
+// concurrent use, starts no goroutine and needs no closing.
+type Client struct {
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	timeout time.Duration
+}
+
+// ClientOption changes how NewClient builds a Client.
+type ClientOption func(*clientConfig)
+
+type clientConfig struct {
+	domain  string
+	timeout time.Duration
+}
+
+// WithDomain talks to the JetStream of that domain, as behind a leaf node.
+func WithDomain(domain string) ClientOption {
+	return func(c *clientConfig) { c.domain = domain }
+}
+
+// WithTimeout bounds each request whose context has no deadline. 0 or less
+// means the default of 5 s.
+func WithTimeout(d time.Duration) ClientOption {
+	return func(c *clientConfig) { c.timeout = d }
+}
+
+// NewClient returns a client over nc, which stays the caller's to close. It
+// asks the server nothing yet.
+func NewClient(nc *nats.Conn, opts ...ClientOption) (*Client, error) {
+	if nc == nil {
+		return nil, errors.New("conversation client: needs a connection to NATS")
+	}
+	cfg := clientConfig{timeout: defaultTimeout}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	if cfg.timeout <= 0 {
+		cfg.timeout = defaultTimeout
+	}
+	jsOpts := []jetstream.JetStreamOpt{jetstream.WithDefaultTimeout(cfg.timeout)}
+	var js jetstream.JetStream
+	var err error
+	if cfg.domain == "" {
+		js, err = jetstream.New(nc, jsOpts...)
+	} else {
+		js, err = jetstream.NewWithDomain(nc, cfg.domain, jsOpts...)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("conversation client: %w", err)
+	}
+	return &Client{nc: nc, js: js, timeout: cfg.timeout}, nil
+}
+
+// Receipt says that a command is stored.
+type Receipt struct {
+	// CommandID is the command's, also the one that Delete chose. It is set on
+	// an error too, once the command was valid: send the same id again.
+	CommandID string
+	// Sequence is the command's place in CommandsStream.
+	Sequence uint64
+	// Duplicate says that the stream had this command already and stored
+	// nothing; Sequence is then the first one's.
+	Duplicate bool
+}
+
+// DeleteOption changes one Delete.
+type DeleteOption func(*deleteConfig)
+
+type deleteConfig struct{ trace Trace }
+
+// WithTrace sends a trace context along, which the events will carry.
+func WithTrace(t Trace) DeleteOption {
+	return func(c *deleteConfig) { c.trace = t }
+}
+
+// Delete publishes cmd on its app's subject and waits until the stream has
+// stored it. An empty CommandID is filled with NewCommandID. The error is an
+// *InvalidError, or wraps ErrNoStream, ErrStreamFull, ErrTooLarge,
+// ErrNotPermitted or ErrUnconfirmed, or is the context's. After ErrUnconfirmed
+// or a context's end the command may be stored all the same; sending it again
+// with the receipt's CommandID is always safe.
+func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) (Receipt, error) {
+	var cfg deleteConfig
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	if cmd.CommandID == "" {
+		cmd.CommandID = NewCommandID()
+	}
+	if err := cmd.Validate(); err != nil {
+		return Receipt{}, fmt.Errorf("invalid command: %w", err)
+	}
+	msg, err := commandMsg(cmd, cfg.trace)
+	if err != nil {
+		return Receipt{}, fmt.Errorf("command %s: %w", cmd.CommandID, err)
+	}
+	receipt := Receipt{CommandID: cmd.CommandID}
+	ack, err := c.publish(ctx, msg)
+	if err != nil {
+		return receipt, fmt.Errorf("command %s: %w", cmd.CommandID, err)
+	}
+	receipt.Sequence, receipt.Duplicate = ack.Sequence, ack.Duplicate
+	return receipt, nil
+}
+
+// commandMsg builds the message of a valid command.
+func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
+	cmd.RequestedAt = cmd.RequestedAt.UTC()
+	data, err := json.Marshal(cmd)
+	if err != nil {
+		return nil, err
+	}
+	msg := nats.NewMsg(CommandSubject(cmd.AppID))
+	msg.Header[nats.MsgIdHdr] = []string{CommandMsgID(cmd.AppID, cmd.CommandID)}
+	trace.Set(msg.Header)
+	msg.Data = data
+	return msg, nil
+}
+
+// CommandMsgID returns the Nats-Msg-Id of a command: app and id, escaped as
+// tokens, with a dot between them.
+func CommandMsgID(app, command string) string {
+	return EscapeToken(app) + "." + EscapeToken(command)
+}
+
+func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(CommandsStream))
+	if err != nil {
+		return nil, c.explainPublish(msg, err)
+	}
+	return ack, nil
+}
+
+// bound gives ctx the client's timeout if it has no deadline of its own.
+func (c *Client) bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if _, ok := ctx.Deadline(); ok {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, c.timeout)
+}

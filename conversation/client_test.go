@@ -1,0 +1,221 @@
+package conversation_test
+
+import (
+	"context"
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+func command(conversations ...string) conversation.Command {
+	c := conversation.Command{AppID: "my.app", UserID: "al ice", DeviceID: "phone"}
+	for _, id := range conversations {
+		c.Conversations = append(c.Conversations, conversation.Target{ID: id})
+	}
+	return c
+}
+
+func TestDeletePublishesTheContractsMessage(t *testing.T) {
+	t.Parallel()
+	_, js, client := setUp(t)
+	cmd := command("c2c_bob", "*")
+	cmd.CommandID = "1 2"
+	cmd.Conversations[1].ThroughSeq = seq(7)
+	cmd.RequestedAt = noon
+	receipt, err := client.Delete(t.Context(), cmd, conversation.WithTrace(trace))
+	if want := (conversation.Receipt{CommandID: "1 2", Sequence: 1}); err != nil || receipt != want {
+		t.Fatalf("Delete = %+v, %v; want %+v", receipt, err, want)
+	}
+	stream, err := js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg, err := stream.GetMsg(t.Context(), 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if msg.Subject != "conversation.delete.my%2Eapp" || msg.Header.Get("Nats-Msg-Id") != "my%2Eapp.1%202" ||
+		msg.Header["traceparent"][0] != trace.Parent || msg.Header["tracestate"][0] != trace.State {
+		t.Errorf("stored on %s with %v", msg.Subject, msg.Header)
+	}
+	got, err := conversation.Decode(msg.Data)
+	cmd.RequestedAt = cmd.RequestedAt.UTC()
+	if err != nil || !reflect.DeepEqual(got, cmd) {
+		t.Errorf("Decode(%s) = %+v, %v; want %+v", msg.Data, got, err, cmd)
+	}
+}
+
+func TestDeleteReportsADuplicate(t *testing.T) {
+	t.Parallel()
+	_, _, client := setUp(t)
+	first, err := client.Delete(t.Context(), command("c"))
+	if err != nil || first.Duplicate || len(first.CommandID) != 26 {
+		t.Fatalf("Delete = %+v, %v; want a new id", first, err)
+	}
+	cmd := command("c")
+	cmd.CommandID = first.CommandID
+	again, err := client.Delete(t.Context(), cmd)
+	if want := (conversation.Receipt{CommandID: first.CommandID, Sequence: 1, Duplicate: true}); err != nil || again != want {
+		t.Errorf("Delete again = %+v, %v; want %+v", again, err, want)
+	}
+}
+
+func TestDeleteRefusesAnInvalidCommandBeforePublishing(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	client := newClient(t, connect(t, s)) // without streams, so that a publish would fail otherwise
+	_, err := client.Delete(t.Context(), command("c", "c"))
+	var invalid *conversation.InvalidError
+	if !errors.As(err, &invalid) || invalid.Field != "conversations[1].id" {
+		t.Errorf("Delete = %v; want an InvalidError of conversations[1].id", err)
+	}
+}
+
+func TestDeleteSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	limit := func(change func(*jetstream.StreamConfig)) func(*testing.T, *nats.Conn) {
+		return func(t *testing.T, nc *nats.Conn) {
+			t.Helper()
+			addStreams(t, nc, change)
+		}
+	}
+	for name, row := range map[string]struct {
+		server  func(*server.Options)
+		streams func(*testing.T, *nats.Conn)
+		is      error
+		says    string
+	}{
+		"without a stream": {nil, func(*testing.T, *nats.Conn) {}, conversation.ErrNoStream, "worker setup"},
+		"without JetStream": {
+			func(o *server.Options) { o.JetStream = false },
+			func(*testing.T, *nats.Conn) {}, conversation.ErrNoStream, "enable JetStream",
+		},
+		"another stream takes the subject": {
+			nil, limit(func(c *jetstream.StreamConfig) { c.Name = strings.ToLower(c.Name) }), conversation.ErrNoStream, "remove the subject there",
+		},
+		"a stream full by count": {
+			nil, limit(func(c *jetstream.StreamConfig) { c.MaxMsgs = 1 }), conversation.ErrStreamFull, "let workers empty it",
+		},
+		"a stream full by bytes": {
+			nil, limit(func(c *jetstream.StreamConfig) { c.MaxBytes = 20_000 }), conversation.ErrStreamFull, "raise its limits",
+		},
+		"a command larger than the stream takes": {
+			nil, limit(func(c *jetstream.StreamConfig) { c.MaxMsgSize = 5000 }), conversation.ErrTooLarge, "fewer conversations",
+		},
+		"a command larger than the server takes": {
+			func(o *server.Options) { o.MaxPayload = 5000 },
+			limit(nil), conversation.ErrTooLarge, "of 5000 that the server takes",
+		},
+		"a server without room": {
+			func(o *server.Options) { o.JetStreamMaxStore = 10_000 },
+			limit(nil), conversation.ErrStreamFull, "raise its limits",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			nc := connect(t, startServer(t, row.server))
+			row.streams(t, nc)
+			client := newClient(t, nc)
+			var err error
+			for range 5 {
+				if err != nil {
+					break
+				}
+				_, err = client.Delete(t.Context(), command(bigIDs(60)...))
+			}
+			if !errors.Is(err, row.is) || !strings.Contains(err.Error(), row.says) {
+				t.Fatalf("Delete = %v; want %v with %q", err, row.is, row.says)
+			}
+			if strings.Contains(err.Error(), "\n") {
+				t.Errorf("Delete = %q; want one line", err)
+			}
+		})
+	}
+}
+
+// bigIDs are n different conversations of 200 bytes each.
+func bigIDs(n int) []string {
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = strings.Repeat("x", 199) + string(rune('A'+i))
+	}
+	return ids
+}
+
+// withPermissions gives the only user of a server these permissions.
+func withPermissions(publish, subscribe []string) func(*server.Options) {
+	return func(o *server.Options) {
+		o.Users = []*server.User{
+			{Username: "admin", Password: "x"},
+			{Username: "user", Password: "x", Permissions: &server.Permissions{
+				Publish: &server.SubjectPermission{Allow: publish}, Subscribe: &server.SubjectPermission{Allow: subscribe},
+			}},
+		}
+	}
+}
+
+func TestDeleteNamesAMissingPermission(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		publish, subscribe []string
+		says               string
+	}{
+		"to publish":             {[]string{"conversation.delete.other"}, []string{"_INBOX.>"}, `Publish to "conversation.delete.my%2Eapp"`},
+		"to receive the answers": {[]string{"conversation.delete.*"}, []string{"x"}, `Subscription to "_INBOX.`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := startServer(t, withPermissions(row.publish, row.subscribe))
+			addStreams(t, connect(t, s, nats.UserInfo("admin", "x")), nil)
+			client := newClient(t, connect(t, s, nats.UserInfo("user", "x")), conversation.WithTimeout(300*time.Millisecond))
+			_, err := client.Delete(t.Context(), command("c"))
+			if !errors.Is(err, conversation.ErrNotPermitted) || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("Delete = %v; want ErrNotPermitted with %q", err, row.says)
+			}
+		})
+	}
+}
+
+func TestDeleteWithoutAnAnswerKeepsTheIDForAnotherTry(t *testing.T) {
+	t.Parallel()
+	wire := &cutter{server: startServer(t, nil)}
+	nc := connect(t, wire, nats.ReconnectWait(10*time.Millisecond), nats.MaxReconnects(-1))
+	addStreams(t, nc, nil)
+	client := newClient(t, nc, conversation.WithTimeout(200*time.Millisecond))
+	wire.set(true)
+	receipt, err := client.Delete(t.Context(), command("c"))
+	if !errors.Is(err, conversation.ErrUnconfirmed) || !errors.Is(err, context.DeadlineExceeded) || receipt.CommandID == "" {
+		t.Fatalf("Delete = %+v, %v; want an id and ErrUnconfirmed", receipt, err)
+	}
+	wire.set(false)
+	cmd := command("c")
+	cmd.CommandID = receipt.CommandID
+	if _, err := client.Delete(within(t, 10*time.Second), cmd); err != nil {
+		t.Errorf("Delete after the connection was mended = %v; want nil", err)
+	}
+}
+
+func TestDeleteEndsWithItsContext(t *testing.T) {
+	t.Parallel()
+	_, _, client := setUp(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := client.Delete(ctx, command("c")); !errors.Is(err, context.Canceled) {
+		t.Errorf("Delete = %v; want context.Canceled", err)
+	}
+}
+
+func TestNewClientNeedsAConnection(t *testing.T) {
+	t.Parallel()
+	if _, err := conversation.NewClient(nil); err == nil {
+		t.Error("NewClient(nil) = nil; want an error")
+	}
+}

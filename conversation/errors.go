@@ -1,0 +1,138 @@
+package conversation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+var (
+	// ErrNoStream: a stream of the contract doesn't exist where the client looks.
+	ErrNoStream = errors.New("the stream is missing")
+	// ErrStreamFull: the stream takes no more until something leaves it.
+	ErrStreamFull = errors.New("the stream is full")
+	// ErrTooLarge: the command exceeds what the server or the stream takes.
+	ErrTooLarge = errors.New("the command is too large")
+	// ErrNotPermitted: the NATS user lacks a permission.
+	ErrNotPermitted = errors.New("not permitted")
+	// ErrUnconfirmed: no answer came. The command may be stored or not; sending
+	// it again with the same id is safe.
+	ErrUnconfirmed = errors.New("no answer from the stream")
+	// ErrFeedClosed: Next was called on, or interrupted by, a closed Feed.
+	ErrFeedClosed = errors.New("the feed is closed")
+	// ErrCursorExpired: events after the cursor may have been removed from the
+	// stream. The device must reload its list and follow from now.
+	ErrCursorExpired = errors.New("events after the cursor may be gone")
+)
+
+// Error codes of the server that nats.go has no name for.
+const (
+	codeNoResources     jetstream.ErrorCode = 10023
+	codeNoMemory        jetstream.ErrorCode = 10028
+	codeNoStorage       jetstream.ErrorCode = 10047
+	codeStreamMismatch  jetstream.ErrorCode = 10060
+	codeStoreRefused    jetstream.ErrorCode = 10077
+	codeAccountLimit    jetstream.ErrorCode = 10002
+	codeStreamNotOnline jetstream.ErrorCode = 10118
+)
+
+// explainPublish turns a publish error into one that says what to do.
+func (c *Client) explainPublish(msg *nats.Msg, err error) error {
+	subject := msg.Subject
+	var api *jetstream.APIError
+	switch {
+	case errors.As(err, &api):
+		return explainRefusal(subject, api)
+	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: none takes %s: run `worker setup`, or enable JetStream", ErrNoStream, subject)
+	case errors.Is(err, nats.ErrMaxPayload):
+		return fmt.Errorf("%w: %d bytes and headers, of %d that the server takes: name fewer conversations in each command",
+			ErrTooLarge, len(msg.Data), c.nc.MaxPayload())
+	case errors.Is(err, context.Canceled):
+		return err
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		return c.explainSilence(subject, err)
+	}
+	return fmt.Errorf("publish on %s: %w", subject, err)
+}
+
+// explainRefusal covers the answers of the server.
+func explainRefusal(subject string, api *jetstream.APIError) error {
+	switch api.ErrorCode {
+	case codeStoreRefused:
+		if !strings.Contains(api.Description, "maximum") { // else the disk, not a limit
+			break
+		}
+		fallthrough
+	case codeNoResources, codeNoMemory, codeNoStorage, codeAccountLimit:
+		return fmt.Errorf("%w: %s: %s: let workers empty it or raise its limits, then send again: %w",
+			ErrStreamFull, CommandsStream, api.Description, api)
+	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
+		return fmt.Errorf("%w for %s: name fewer conversations in each command: %w", ErrTooLarge, CommandsStream, api)
+	case codeStreamMismatch:
+		return fmt.Errorf("%w: another stream than %s takes %s: remove the subject there, then run `worker setup`: %w",
+			ErrNoStream, CommandsStream, subject, api)
+	case codeStreamNotOnline, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
+		return fmt.Errorf("%w: JetStream isn't available: %w", ErrNoStream, api)
+	}
+	return fmt.Errorf("publish on %s: %w", subject, api)
+}
+
+// explainSilence looks for a reason why no answer came: the server reports a
+// missing permission only on the side, as the connection's last error.
+func (c *Client) explainSilence(subject string, err error) error {
+	if denied := c.denied("Publish", subject+`"`); denied != nil {
+		return denied
+	}
+	if denied := c.deniedInbox(); denied != nil {
+		return denied
+	}
+	if !c.nc.IsConnected() {
+		return fmt.Errorf("%w: NATS is %s: send again with the same id: %w",
+			ErrUnconfirmed, strings.ToLower(c.nc.Status().String()), err)
+	}
+	return fmt.Errorf("%w: send again with the same id: %w", ErrUnconfirmed, err)
+}
+
+// denied returns an error if the connection's last error is a refused
+// operation ("Publish" or "Subscription") on a subject that begins with prefix.
+// Its text is the only place where the server names the two.
+func (c *Client) denied(operation, prefix string) error {
+	last := c.nc.LastError()
+	if !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), operation+` to "`+prefix) {
+		return nil
+	}
+	return fmt.Errorf("%w: allow it in this NATS user's permissions: %w", ErrNotPermitted, last)
+}
+
+// deniedInbox is denied for the subjects that answers come on.
+func (c *Client) deniedInbox() error {
+	prefix := c.nc.Opts.InboxPrefix
+	if prefix == "" {
+		prefix = nats.InboxPrefix
+	}
+	return c.denied("Subscription", prefix)
+}
+
+// explainStream turns an error about EventsStream into one that says what to do.
+func (c *Client) explainStream(err error) error {
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return fmt.Errorf("%w: %s: run `worker setup`: %w", ErrNoStream, EventsStream, err)
+	case errors.Is(err, jetstream.ErrJetStreamNotEnabled),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("%w: JetStream isn't available: enable it: %w", ErrNoStream, err)
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
+		if denied := c.denied("Publish", "$JS."); denied != nil {
+			return denied
+		}
+		if denied := c.deniedInbox(); denied != nil {
+			return denied
+		}
+	}
+	return err
+}

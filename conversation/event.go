@@ -1,0 +1,147 @@
+package conversation
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Deleted says that one conversation of one command is gone as asked. The same
+// deletion told again is the same event, with the same id.
+type Deleted struct {
+	CommandID      string `json:"command_id"`
+	AppID          string `json:"app_id"`
+	UserID         string `json:"user_id"`
+	ConversationID string `json:"conversation_id"`
+	// ThroughSeq is the boundary: what has a greater seq survives and stays on
+	// the devices. 0 where the conversation had no message.
+	ThroughSeq int64 `json:"through_seq"`
+	// MessagesDeleted counts messages, not what hung on them, over all tries.
+	MessagesDeleted int64 `json:"messages_deleted"`
+	// HistoryKept repeats the command's KeepHistory.
+	HistoryKept bool `json:"history_kept"`
+	// ConversationRemoved says that the conversation has no row any more,
+	// whoever removed it. False where newer messages keep it.
+	ConversationRemoved bool `json:"conversation_removed"`
+	// MultiClientSync says whom to tell: all of the user's devices, or
+	// OriginDeviceID alone.
+	MultiClientSync bool `json:"multi_client_sync"`
+	// OriginDeviceID is the device that asked, empty if the command named none.
+	OriginDeviceID string `json:"origin_device_id,omitempty"`
+	// RequestedAt repeats the command's, zero if it had none.
+	RequestedAt time.Time `json:"requested_at,omitzero"`
+	// CompletedAt is when the deletion finished.
+	CompletedAt time.Time `json:"completed_at"`
+}
+
+// DeleteFailed says that one conversation of a command, or the whole command,
+// will not be deleted. It is for the origin device alone.
+type DeleteFailed struct {
+	// CommandID is empty where the command was too broken to read it.
+	CommandID string `json:"command_id,omitempty"`
+	AppID     string `json:"app_id"`
+	UserID    string `json:"user_id"`
+	// ConversationID is empty where the whole command failed.
+	ConversationID string `json:"conversation_id,omitempty"`
+	// Reason is for programs.
+	Reason Reason `json:"reason"`
+	// Message is for people.
+	Message string `json:"message"`
+	// OriginDeviceID is the device that asked, empty if it isn't known.
+	OriginDeviceID string `json:"origin_device_id,omitempty"`
+	// FailedAt is when the deletion was given up.
+	FailedAt time.Time `json:"failed_at"`
+}
+
+// Deleting tells how far a long deletion has come, at most once a second. It is
+// for the origin device alone, isn't stored, and may be missed.
+type Deleting struct {
+	CommandID      string `json:"command_id"`
+	AppID          string `json:"app_id"`
+	UserID         string `json:"user_id"`
+	ConversationID string `json:"conversation_id"`
+	// ThroughSeq is the boundary that the deletion goes to.
+	ThroughSeq int64 `json:"through_seq"`
+	// PurgedThroughSeq is the seq up to which nothing is left, 0 at the start.
+	PurgedThroughSeq int64 `json:"purged_through_seq"`
+	// MessagesDeleted counts the messages deleted so far, over all tries.
+	MessagesDeleted int64 `json:"messages_deleted"`
+	// WaitingFor says for people what holds the deletion back, empty if nothing.
+	WaitingFor string `json:"waiting_for,omitempty"`
+}
+
+// MarshalJSON writes times in UTC, cut to the microsecond that the ledger
+// keeps, so that a repeated event is the same to the byte. A year that RFC 3339
+// can't write is an error.
+func (e Deleted) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
+
+// MarshalJSON writes FailedAt in UTC, cut to the microsecond.
+func (e DeleteFailed) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
+
+// The same structs without their MarshalJSON.
+type (
+	deletedWire      Deleted
+	deleteFailedWire DeleteFailed
+)
+
+func (e Deleted) wire() *deletedWire {
+	e.RequestedAt, e.CompletedAt = wireTime(e.RequestedAt), wireTime(e.CompletedAt)
+	return (*deletedWire)(&e)
+}
+
+func (e DeleteFailed) wire() *deleteFailedWire {
+	e.FailedAt = wireTime(e.FailedAt)
+	return (*deleteFailedWire)(&e)
+}
+
+func wireTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
+
+// Event is one message about a deletion: exactly one of Deleted, Failed and
+// Deleting is set, and Type says which.
+type Event struct {
+	// ID is the same each time the same event is told. Drop those you have seen.
+	ID string
+	// Type is TypeDeleted, TypeDeleteFailed or TypeDeleting.
+	Type string
+	// Source is "lethe/" and the escaped app.
+	Source string
+	// Time is when the event happened.
+	Time time.Time
+	// Sequence is the event's place in EventsStream, the cursor to go on from
+	// later. 0 where it isn't known: for progress, and for an event that Feed
+	// heard again but the stream did not store again.
+	Sequence uint64
+	// Trace is the trace context of the command.
+	Trace Trace
+
+	Deleted  *Deleted
+	Failed   *DeleteFailed
+	Deleting *Deleting
+}
+
+// CommandID returns the id of the command that the event belongs to, empty
+// where a failed command's couldn't be read.
+func (e Event) CommandID() string {
+	switch {
+	case e.Deleted != nil:
+		return e.Deleted.CommandID
+	case e.Failed != nil:
+		return e.Failed.CommandID
+	case e.Deleting != nil:
+		return e.Deleting.CommandID
+	}
+	return ""
+}
+
+// ConversationID returns the conversation that the event is about, empty where
+// a whole command failed.
+func (e Event) ConversationID() string {
+	switch {
+	case e.Deleted != nil:
+		return e.Deleted.ConversationID
+	case e.Failed != nil:
+		return e.Failed.ConversationID
+	case e.Deleting != nil:
+		return e.Deleting.ConversationID
+	}
+	return ""
+}

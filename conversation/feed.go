@@ -1,0 +1,193 @@
+package conversation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// How a Feed waits. A hint is the live copy of an event, which arrives a moment
+// before the stream, or the replica that is asked, has it.
+const (
+	hintWait    = 250 * time.Millisecond // until a hint that isn't stored again is told as it is
+	hintPoll    = time.Millisecond       // first pause between two looks for a hinted event; doubles
+	idlePoll    = 5 * time.Second        // between two looks without a hint, in case one was lost
+	outagePause = 250 * time.Millisecond // after a look that failed
+)
+
+// Feed delivers the events of one user. It reads them from the stream by
+// direct get, so that it has no consumer on the server, and listens to the
+// subjects to know when to look. Next may be called by one goroutine at a time,
+// Close by any.
+type Feed struct {
+	nc     *nats.Conn
+	stream jetstream.Stream
+	lanes  [2]*lane
+	inbox  *inbox
+	subs   []*nats.Subscription
+	status chan nats.Status
+
+	closeOnce sync.Once
+	closed    chan struct{}
+
+	look    bool          // an event may be waiting in the stream
+	pause   time.Duration // before the next look for a hinted event
+	lastErr error         // of the latest look, nil if it succeeded
+}
+
+// lane is one of the two stored subjects of a user.
+type lane struct {
+	subject string
+	cursor  uint64                  // all up to here has been read
+	next    *jetstream.RawStreamMsg // read and not delivered
+}
+
+// Close ends the feed and interrupts Next. A second call does nothing.
+func (f *Feed) Close() {
+	f.closeOnce.Do(func() {
+		close(f.closed)
+		for _, sub := range f.subs {
+			_ = sub.Unsubscribe() // fails only where the connection is closed, and with it the subscription
+		}
+		if f.status != nil {
+			f.nc.RemoveStatusListener(f.status)
+		}
+	})
+}
+
+// Next waits for the next event. Stored events come in the order of their
+// Sequence (on a replicated stream, two of the same moment may be swapped) and
+// each id once among the last 4096; progress may be skipped. A failure to reach NATS is waited out: the error is the
+// context's, with the failure in its text, or ErrFeedClosed, or says that the
+// connection was closed for good. A message that isn't an event is an error
+// once, and the call after it goes on.
+func (f *Feed) Next(ctx context.Context) (Event, error) {
+	for {
+		select {
+		case <-f.closed:
+			return Event{}, ErrFeedClosed
+		default:
+		}
+		if err := ctx.Err(); err != nil {
+			return Event{}, f.explainEnd(err)
+		}
+		if f.nc.IsClosed() {
+			return Event{}, fmt.Errorf("next event: %w", nats.ErrConnectionClosed)
+		}
+		if e, ok := f.inbox.progress(); ok {
+			return e, nil
+		}
+		f.look = f.look || f.inbox.hinted()
+		if e, ok, err := f.stored(ctx); ok || err != nil {
+			return e, err
+		}
+		if e, ok := f.inbox.overdue(time.Now().Add(-hintWait)); ok && f.lastErr == nil {
+			return e, nil
+		}
+		f.wait(ctx)
+	}
+}
+
+// explainEnd adds to a context's end why nothing came, where that is known.
+func (f *Feed) explainEnd(err error) error {
+	if f.lastErr == nil {
+		return err
+	}
+	return fmt.Errorf("next event: %w; the stream could not be read: %v", err, f.lastErr)
+}
+
+// stored returns the next event from the stream that hasn't been delivered.
+func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
+	for f.look {
+		l, err := f.earliest(ctx)
+		f.lastErr = err
+		if err != nil || l == nil {
+			f.look = false
+			return Event{}, false, nil
+		}
+		raw := l.next
+		l.next = nil
+		e, err := ParseEvent(raw.Subject, raw.Header, raw.Data)
+		if errors.Is(err, ErrUnknownType) {
+			continue
+		}
+		if err != nil {
+			return Event{}, false, fmt.Errorf("event %d of %s: %w", raw.Sequence, EventsStream, err)
+		}
+		e.Sequence = raw.Sequence
+		f.pause = hintPoll
+		if f.inbox.deliver(e) {
+			return e, true, nil
+		}
+	}
+	return Event{}, false, nil
+}
+
+// earliest reads ahead in both lanes and returns the one whose next event has
+// the lower sequence, nil if there is none. A lane that was empty is asked again
+// after the other was read: an earlier event may have come between the two, and
+// a cursor must not pass it.
+func (f *Feed) earliest(ctx context.Context) (*lane, error) {
+	a, b := f.lanes[0], f.lanes[1]
+	for _, l := range [3]*lane{a, b, a} {
+		if err := f.fill(ctx, l); err != nil {
+			return nil, err
+		}
+		if l == b && b.next == nil {
+			break // then there is nothing that a could come after
+		}
+	}
+	switch {
+	case a.next == nil && b.next == nil:
+		return nil, nil
+	case b.next == nil || a.next != nil && a.next.Sequence < b.next.Sequence:
+		return a, nil
+	}
+	return b, nil
+}
+
+// fill reads the lane's next event unless it has one.
+func (f *Feed) fill(ctx context.Context, l *lane) error {
+	if l.next != nil {
+		return nil
+	}
+	raw, err := f.stream.GetMsg(ctx, l.cursor+1, jetstream.WithGetMsgSubject(l.subject))
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", l.subject, err)
+	}
+	l.next, l.cursor = raw, raw.Sequence
+	return nil
+}
+
+// wait returns when it is time for another look, or at the end of ctx or feed.
+func (f *Feed) wait(ctx context.Context) {
+	pause := idlePoll
+	switch {
+	case f.lastErr != nil:
+		pause = outagePause
+	case f.inbox.hinted():
+		pause = f.pause
+		f.pause = min(2*f.pause, hintWait/2)
+	default:
+		f.pause = hintPoll
+	}
+	timer := time.NewTimer(pause)
+	defer timer.Stop()
+	select {
+	case <-f.inbox.wake:
+	case <-timer.C:
+		f.look = true
+	case _, open := <-f.status:
+		f.look = open
+	case <-f.closed:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,152 @@
+package conversation
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// FollowOption changes one Follow.
+type FollowOption func(*followConfig)
+
+type followConfig struct {
+	after    uint64
+	hasAfter bool
+}
+
+// WithAfter begins after the event with that Sequence instead of now: a
+// device's cursor. 0 begins with the oldest event that is kept. Where events
+// after seq may have been removed, Follow fails with ErrCursorExpired.
+func WithAfter(seq uint64) FollowOption {
+	return func(c *followConfig) { c.after, c.hasAfter = seq, true }
+}
+
+// Follow returns the events of one user from now on, or as WithAfter says, and
+// the progress of running deletions. What is published after Follow has
+// returned is not missed, so follow first and delete then. The feed goes on by
+// itself after a lost connection. Close it when done.
+//
+// The errors wrap ErrNoStream, ErrNotPermitted or ErrCursorExpired, or are the
+// context's.
+func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOption) (*Feed, error) {
+	var cfg followConfig
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	if err := checkUser(app, user); err != nil {
+		return nil, fmt.Errorf("follow: %w", err)
+	}
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	f := &Feed{
+		nc: c.nc,
+		lanes: [2]*lane{
+			{subject: DeletedSubject(app, user)},
+			{subject: DeleteFailedSubject(app, user)},
+		},
+		inbox:  newInbox(),
+		closed: make(chan struct{}),
+		look:   true,
+		pause:  hintPoll,
+	}
+	if err := f.start(ctx, c, app, user, cfg); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("follow %s: %w", DeletedSubject(app, user), err)
+	}
+	return f, nil
+}
+
+func checkUser(app, user string) error {
+	if err := checkID("app_id", app, 1, MaxAppID); err != nil {
+		return err
+	}
+	if err := checkID("user_id", user, 1, MaxUserID); err != nil {
+		return err
+	}
+	return nil
+}
+
+// start listens first and reads the stream's position then, so that nothing
+// falls between the two.
+func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg followConfig) error {
+	f.status = f.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
+	for _, subject := range []string{f.lanes[0].subject, f.lanes[1].subject, DeletingSubject(app, user)} {
+		sub, err := f.nc.Subscribe(subject, f.inbox.receive)
+		if err != nil {
+			return fmt.Errorf("subscribe to %s: %w", subject, err)
+		}
+		f.subs = append(f.subs, sub)
+	}
+	if err := f.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("subscribe: %w", err)
+	}
+	for _, sub := range f.subs {
+		if err := c.denied("Subscription", sub.Subject+`"`); err != nil {
+			return err
+		}
+	}
+	stream, err := c.js.Stream(ctx, EventsStream)
+	if err != nil {
+		return c.explainStream(err)
+	}
+	f.stream = stream
+	return f.position(ctx, c, cfg)
+}
+
+// position sets the cursors, and looks once to know that it may.
+func (f *Feed) position(ctx context.Context, c *Client, cfg followConfig) error {
+	info := f.stream.CachedInfo()
+	from := info.State.LastSeq
+	if cfg.hasAfter {
+		from = cfg.after
+		if err := f.checkCursor(ctx, info, from); err != nil {
+			return err
+		}
+	}
+	for _, l := range f.lanes {
+		l.cursor = from
+		if err := f.fill(ctx, l); err != nil {
+			return c.explainStream(err)
+		}
+	}
+	return nil
+}
+
+// checkCursor refuses a cursor after which events may have gone: by age, from
+// the front of the stream, or by the limit for each subject.
+func (f *Feed) checkCursor(ctx context.Context, info *jetstream.StreamInfo, after uint64) error {
+	if after == 0 {
+		return nil
+	}
+	if after+1 < info.State.FirstSeq {
+		return fmt.Errorf("%w: it is %d and the stream begins at %d: reload and follow from now",
+			ErrCursorExpired, after, info.State.FirstSeq)
+	}
+	if after > info.State.LastSeq {
+		return fmt.Errorf("%w: it is %d and the stream ends at %d, so it belongs to another: reload and follow from now",
+			ErrCursorExpired, after, info.State.LastSeq)
+	}
+	if info.Config.MaxMsgsPerSubject <= 0 {
+		return nil
+	}
+	for _, l := range f.lanes {
+		counted, err := f.stream.Info(ctx, jetstream.WithSubjectFilter(l.subject))
+		if err != nil {
+			return fmt.Errorf("count %s: %w", l.subject, err)
+		}
+		if counted.State.Subjects[l.subject] < uint64(info.Config.MaxMsgsPerSubject) {
+			continue
+		}
+		oldest, err := f.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(l.subject))
+		if err != nil {
+			return fmt.Errorf("oldest of %s: %w", l.subject, err)
+		}
+		if oldest.Sequence > after+1 {
+			return fmt.Errorf("%w: it is %d and the oldest kept event of %s is %d: reload and follow from now",
+				ErrCursorExpired, after, l.subject, oldest.Sequence)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,142 @@
+package conversation
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+)
+
+// The subjects' fixed parts.
+const (
+	commandRoot    = "conversation.delete"
+	deadLetterRoot = "conversation.dead_letter"
+	unknownApp     = "_"
+)
+
+const upperHex = "0123456789ABCDEF"
+
+// EscapeToken returns s as one token of a NATS subject: every byte outside
+// A-Z a-z 0-9 _ - becomes %XX with upper-case digits. Different strings have
+// different tokens. An empty s gives "", which is no valid token; no id is empty.
+func EscapeToken(s string) string {
+	unsafe := 0
+	for i := range len(s) {
+		if !tokenByte(s[i]) {
+			unsafe++
+		}
+	}
+	if unsafe == 0 {
+		return s
+	}
+	var b strings.Builder
+	b.Grow(len(s) + 2*unsafe)
+	for i := range len(s) {
+		c := s[i]
+		if tokenByte(c) {
+			b.WriteByte(c)
+		} else {
+			writePercent(&b, c)
+		}
+	}
+	return b.String()
+}
+
+// UnescapeToken undoes EscapeToken. It takes only what EscapeToken writes: a
+// lower-case digit, an escape that was not needed, a byte that needed one, or an
+// empty token is an error, so that no two tokens mean the same string.
+func UnescapeToken(tok string) (string, error) {
+	if tok == "" {
+		return "", errors.New("subject token: is empty")
+	}
+	var b strings.Builder
+	b.Grow(len(tok))
+	for i := 0; i < len(tok); i++ {
+		c := tok[i]
+		if c != '%' {
+			if !tokenByte(c) {
+				return "", fmt.Errorf("subject token: byte %d is %#02x, which must be escaped", i, c)
+			}
+			b.WriteByte(c)
+			continue
+		}
+		if len(tok)-i < 3 {
+			return "", fmt.Errorf("subject token: the escape at byte %d is cut short", i)
+		}
+		hi, lo := strings.IndexByte(upperHex, tok[i+1]), strings.IndexByte(upperHex, tok[i+2])
+		if hi < 0 || lo < 0 {
+			return "", fmt.Errorf("subject token: the escape at byte %d is not %% and two upper-case hex digits", i)
+		}
+		c = byte(hi<<4 | lo)
+		if tokenByte(c) {
+			return "", fmt.Errorf("subject token: the escape at byte %d stands for %q, which needs none", i, c)
+		}
+		b.WriteByte(c)
+		i += 2
+	}
+	return b.String(), nil
+}
+
+// CommandSubject returns the subject that commands of app are published on. For
+// an empty app it is the subject without one, which only trusted producers may use.
+func CommandSubject(app string) string {
+	if app == "" {
+		return commandRoot
+	}
+	return commandRoot + "." + EscapeToken(app)
+}
+
+// DeletedSubject returns the subject of a user's TypeDeleted events.
+func DeletedSubject(app, user string) string { return eventSubject(TypeDeleted, app, user) }
+
+// DeleteFailedSubject returns the subject of a user's TypeDeleteFailed events.
+func DeleteFailedSubject(app, user string) string { return eventSubject(TypeDeleteFailed, app, user) }
+
+// DeletingSubject returns the subject of a user's TypeDeleting messages, which
+// no stream keeps.
+func DeletingSubject(app, user string) string { return eventSubject(TypeDeleting, app, user) }
+
+// DeadLetterSubject returns the subject of an app's dead letters. An empty app,
+// where neither subject nor body tells it, is written "_".
+func DeadLetterSubject(app string) string {
+	if app == "" {
+		return deadLetterRoot + "." + unknownApp
+	}
+	return deadLetterRoot + "." + EscapeToken(app)
+}
+
+// SubjectApp returns the app that a command's subject names, and whether it
+// names one at all. A token that EscapeToken would not write is returned as it
+// stands, so that there is an app to tell the failure to; SubjectFits is the
+// check that such a token never passes.
+func SubjectApp(subject string) (app string, named bool) {
+	tok, named := strings.CutPrefix(subject, commandRoot+".")
+	if !named {
+		return "", false
+	}
+	app, err := UnescapeToken(tok)
+	if err != nil {
+		return tok, true
+	}
+	return app, true
+}
+
+// SubjectFits reports whether a command of app may come on subject: either the
+// subject names no app, or its token is exactly EscapeToken(app).
+func SubjectFits(subject, app string) bool {
+	tok, named := strings.CutPrefix(subject, commandRoot+".")
+	return !named || tok == EscapeToken(app)
+}
+
+func eventSubject(root, app, user string) string {
+	return root + "." + EscapeToken(app) + "." + EscapeToken(user)
+}
+
+func tokenByte(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '-'
+}
+
+func writePercent(b *strings.Builder, c byte) {
+	b.WriteByte('%')
+	b.WriteByte(upperHex[c>>4])
+	b.WriteByte(upperHex[c&0xf])
+}

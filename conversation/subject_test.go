@@ -1,0 +1,94 @@
+package conversation_test
+
+import (
+	"testing"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+func TestEscapeTokenWritesWhatTheContractSays(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"demo": "demo", "A-z_09": "A-z_09", "a.b": "a%2Eb", "*": "%2A", ">": "%3E", " ": "%20", "%": "%25",
+		"é": "%C3%A9", "a/b": "a%2Fb", "😀": "%F0%9F%98%80", "\x00\x7f": "%00%7F", "\xff": "%FF", "": "",
+	} {
+		if got := conversation.EscapeToken(in); got != want {
+			t.Errorf("EscapeToken(%q) = %q; want %q", in, got, want)
+		}
+	}
+}
+
+func TestUnescapeTokenTakesOnlyWhatEscapeTokenWrites(t *testing.T) {
+	t.Parallel()
+	for _, tok := range []string{"", "%", "%2", "a%2", "%2e", "%zz", "%41", "%5F", "a.b", "*", "é", " ", "%%", "%2E%"} {
+		if got, err := conversation.UnescapeToken(tok); err == nil {
+			t.Errorf("UnescapeToken(%q) = %q; want an error", tok, got)
+		}
+	}
+	if got, err := conversation.UnescapeToken("a%2Eb"); got != "a.b" || err != nil {
+		t.Errorf("UnescapeToken = %q, %v; want a.b", got, err)
+	}
+}
+
+func TestSubjectsAreNamedAsInTheContract(t *testing.T) {
+	t.Parallel()
+	for got, want := range map[string]string{
+		conversation.CommandSubject("demo"):        "conversation.delete.demo",
+		conversation.CommandSubject("a.b"):         "conversation.delete.a%2Eb",
+		conversation.CommandSubject(""):            "conversation.delete",
+		conversation.DeletedSubject("a", "u@x"):    "conversation.deleted.a.u%40x",
+		conversation.DeleteFailedSubject("a", "*"): "conversation.delete_failed.a.%2A",
+		conversation.DeletingSubject("a", ">"):     "conversation.deleting.a.%3E",
+		conversation.DeadLetterSubject("a b"):      "conversation.dead_letter.a%20b",
+		conversation.DeadLetterSubject(""):         "conversation.dead_letter._",
+		conversation.CommandMsgID("a.b", "1 2"):    "a%2Eb.1%202",
+	} {
+		if got != want {
+			t.Errorf("got %q; want %q", got, want)
+		}
+	}
+}
+
+func TestSubjectAppReadsTheToken(t *testing.T) {
+	t.Parallel()
+	for subject, want := range map[string]struct {
+		app   string
+		named bool
+	}{
+		"conversation.delete":       {"", false},
+		"conversation.deleted.a":    {"", false},
+		"elsewhere":                 {"", false},
+		"conversation.delete.demo":  {"demo", true},
+		"conversation.delete.a%2Eb": {"a.b", true},
+		"conversation.delete.a%2eb": {"a%2eb", true},
+		"conversation.delete.%zz":   {"%zz", true},
+		"conversation.delete.*":     {"*", true},
+		"conversation.delete.a.b":   {"a.b", true},
+	} {
+		if app, named := conversation.SubjectApp(subject); app != want.app || named != want.named {
+			t.Errorf("SubjectApp(%q) = %q, %v; want %q, %v", subject, app, named, want.app, want.named)
+		}
+	}
+}
+
+func TestSubjectFitsOnlyTheExactToken(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		subject, app string
+		want         bool
+	}{
+		{"conversation.delete", "anything", true},
+		{"conversation.delete.demo", "demo", true},
+		{"conversation.delete.demo", "Demo", false},
+		{"conversation.delete.a%2Eb", "a.b", true},
+		{"conversation.delete.a.b", "a.b", false},
+		{"conversation.delete.*", "*", false},
+		{"conversation.delete.%2A", "*", true},
+		{"conversation.delete.a%2eb", "a.b", false},
+		{"conversation.delete.a%2eb", "a%2eb", false},
+	} {
+		if got := conversation.SubjectFits(row.subject, row.app); got != row.want {
+			t.Errorf("SubjectFits(%q, %q) = %v; want %v", row.subject, row.app, got, row.want)
+		}
+	}
+}
