@@ -1,0 +1,77 @@
+# Everything is a target here; CI calls the same ones. "make" alone lists them.
+
+GO             ?= go
+GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+FUZZTIME       ?= 10s
+TESTFLAGS      ?=
+BENCHFLAGS     ?=
+
+# Go stamps programs with the commit, and refuses to build where git does: in a
+# checkout of another user, for one. Build without the stamp there.
+ifeq ($(shell git rev-parse --verify HEAD >/dev/null 2>&1 && git status --short >/dev/null 2>&1 && echo stamp),)
+export GOFLAGS := $(GOFLAGS) -buildvcs=false
+endif
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: deps
+deps: ## check Go and Postgres; offer to install what is missing
+	@scripts/deps
+
+.PHONY: build
+build: ## build bin/worker
+	$(GO) build -o bin/worker ./cmd/worker
+
+.PHONY: test
+test: deps ## run all tests against real servers
+	$(GO) test $(TESTFLAGS) ./...
+
+.PHONY: test-unit
+test-unit: ## run the tests of the packages that need no server
+	$(GO) test $(TESTFLAGS) $$($(GO) list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -v internal/localstack | cut -d ' ' -f 1)
+
+.PHONY: race
+race: deps ## run all tests with the race detector (needs a C compiler)
+	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) ./...
+
+.PHONY: lint
+lint: ## check formatting, vet, and run golangci-lint
+	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
+	@for script in scripts/deps .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	$(GO) vet ./...
+	$(GO) vet -tags crashpoints ./internal/crash/...
+	$(GOLANGCI) run
+
+.PHONY: fmt
+fmt: ## format the code
+	$(GOLANGCI) fmt
+
+.PHONY: fuzz
+fuzz: ## fuzz each target for FUZZTIME (10s)
+	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file target; do \
+		echo "fuzz $${target#func } in $$(dirname "$$file")"; \
+		$(GO) test -run='^$$' -fuzz="^$${target#func }\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+	done
+
+.PHONY: bench
+bench: deps ## run the benchmarks side by side
+	$(GO) run ./bench $(BENCHFLAGS)
+
+.PHONY: bench-smoke
+bench-smoke: deps ## run each benchmark once, small
+	$(GO) run ./bench --smoke
+
+.PHONY: demo
+demo: deps ## the whole job on real servers, in under a minute
+	$(GO) run ./examples/demo
+
+.PHONY: check
+check: lint test demo bench-smoke ## all that CI does
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,70 @@
+package localstack
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// disconnectTimeout bounds the polite end of a connection.
+const disconnectTimeout = 5 * time.Second
+
+// CreateDatabase creates an empty database of a unique name and returns its
+// address, and what drops it again, with whoever is still connected to it. The
+// database is UTF-8 and sorts by byte value, whatever the server's default.
+// Dropping it twice is fine.
+func (p *Postgres) CreateDatabase(ctx context.Context) (url string, drop func(context.Context) error, err error) {
+	name := "lethe_" + strings.ToLower(rand.Text()[:16])
+	// template0: nobody can be connected to it, which create database would refuse.
+	create := "create database " + name + " template template0 encoding 'UTF8' lc_collate 'C' lc_ctype 'C'"
+	if err := p.exec(ctx, create); err != nil {
+		return "", nil, err
+	}
+	drop = func(ctx context.Context) error {
+		return p.exec(ctx, "drop database if exists "+name+" with (force)")
+	}
+	address, err := withDatabase(p.url, name)
+	if err != nil {
+		return "", nil, errors.Join(err, drop(ctx))
+	}
+	return address, drop, nil
+}
+
+// exec runs one statement on a connection of its own to the URL's database.
+func (p *Postgres) exec(ctx context.Context, sql string) error {
+	conn, err := pgx.Connect(ctx, p.url)
+	if err != nil {
+		return err
+	}
+	_, err = conn.Exec(ctx, sql)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", sql, err)
+	}
+	closeCtx, cancel := context.WithTimeout(context.WithoutCancel(ctx), disconnectTimeout)
+	defer cancel()
+	return errors.Join(err, conn.Close(closeCtx))
+}
+
+// withDatabase is the address, a URL or a list of words like "host=… dbname=…",
+// with another database.
+func withDatabase(address, name string) (string, error) {
+	if !strings.HasPrefix(address, "postgres://") && !strings.HasPrefix(address, "postgresql://") {
+		return address + " dbname=" + name, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return "", errors.New("DATABASE_URL is not a valid URL") // without the password in it
+	}
+	query := u.Query()
+	query.Del("dbname")
+	query.Del("database")
+	u.RawQuery = query.Encode()
+	u.Path, u.RawPath = "/"+name, ""
+	return u.String(), nil
+}

@@ -1,0 +1,63 @@
+# Prints the folder of a Postgres server's programs (postgres and initdb, version
+# 13 or newer) and, on a second line, the LD_LIBRARY_PATH that they need, mostly
+# empty. Exits 1 where there is none. Package localstack and scripts/deps both run
+# this file, so that they see the same.
+#
+# LETHE_POSTGRES_BIN  the absolute folder to take, and no other; "none": only the
+#                     private copy
+# XDG_CACHE_HOME      the private copy is below it (default: ~/.cache)
+
+oldest=13
+private=${XDG_CACHE_HOME:-${HOME:-/nonexistent}/.cache}/lethe/postgres
+
+# major prints the major version of the server in $1, if it is there and runs.
+major() {
+	[ -x "$1/postgres" ] && [ -x "$1/initdb" ] || return 1
+	version=$("$1/postgres" -V 2>/dev/null) || return 1
+	version=${version#*") "}
+	version=${version%%[!0-9]*}
+	[ "${version:-0}" -ge "$oldest" ] && echo "$version"
+}
+
+# take ends the search if a server is in $1.
+take() {
+	if [ -n "$1" ] && major "$1" >/dev/null; then
+		printf '%s\n%s\n' "$1" "${LD_LIBRARY_PATH:-}"
+		exit 0
+	fi
+}
+
+# newest ends the search if there is a server in any of its arguments.
+newest() {
+	best=0 folder=
+	for dir; do
+		if found=$(major "$dir") && [ "$found" -gt "$best" ]; then
+			best=$found folder=$dir
+		fi
+	done
+	take "$folder"
+}
+
+case ${LETHE_POSTGRES_BIN:-} in
+'')
+	take "$(pg_config --bindir 2>/dev/null)"
+	program=$(command -v postgres) && take "$(dirname "$program")"
+	newest /usr/lib/postgresql/*/bin /usr/pgsql-*/bin /usr/libexec/postgresql*
+	newest /opt/homebrew/opt/postgresql*/bin /usr/local/opt/postgresql*/bin \
+		/home/linuxbrew/.linuxbrew/opt/postgresql*/bin \
+		/Applications/Postgres.app/Contents/Versions/*/bin /opt/local/lib/postgresql*/bin
+	;;
+none) ;;
+*)
+	take "$LETHE_POSTGRES_BIN"
+	exit 1
+	;;
+esac
+
+# The private copy brings its own libraries.
+for dir in "$private"/usr/lib/*-linux-gnu* "$private"/lib/*-linux-gnu*; do
+	[ -d "$dir" ] && LD_LIBRARY_PATH=$dir${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+done
+export LD_LIBRARY_PATH
+newest "$private"/usr/lib/postgresql/*/bin
+exit 1

@@ -1,0 +1,111 @@
+// Package localtest gives tests the servers of package localstack. It is a
+// package of its own so that nothing but tests links "testing".
+//
+// A package that uses Postgres or Database has
+//
+//	func TestMain(m *testing.M) { localtest.Main(m) }
+package localtest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lethe-im/lethe/internal/localstack"
+)
+
+// dropTimeout bounds the removal of a test's database.
+const dropTimeout = 30 * time.Second
+
+// shared is this test binary's Postgres.
+var shared struct {
+	once   sync.Once
+	server *localstack.Postgres
+	err    error
+}
+
+// Postgres is the Postgres of this test binary, shared by its tests and started by
+// the first: the one of DATABASE_URL, if set. Main closes it. A test that stops it
+// or changes its settings starts one of its own with localstack.StartPostgres.
+// Without server programs the test fails, and says what to install.
+func Postgres(tb testing.TB) *localstack.Postgres {
+	tb.Helper()
+	shared.once.Do(func() {
+		// Not the test's context: the server outlives the test.
+		shared.server, shared.err = localstack.OpenPostgres(context.Background(), localstack.PostgresOptions{})
+	})
+	if shared.err != nil {
+		tb.Fatalf("Postgres: %v", shared.err)
+	}
+	return shared.server
+}
+
+// Database is the address of a fresh, empty database on Postgres(tb), for this
+// test alone. It is dropped after the test, connected or not.
+func Database(tb testing.TB) string {
+	tb.Helper()
+	address, drop, err := Postgres(tb).CreateDatabase(tb.Context())
+	if err != nil {
+		tb.Fatalf("create database: %v", err)
+	}
+	tb.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), dropTimeout)
+		defer cancel()
+		if err := drop(ctx); err != nil {
+			tb.Errorf("drop database: %v", err)
+		}
+	})
+	return address
+}
+
+// NATS is a nats-server for this test alone, closed after it. At most one set of
+// options is taken.
+func NATS(tb testing.TB, opts ...localstack.NATSOptions) *localstack.NATS {
+	tb.Helper()
+	var options localstack.NATSOptions
+	switch len(opts) {
+	case 0:
+	case 1:
+		options = opts[0]
+	default:
+		tb.Fatalf("NATS: %d sets of options; want at most one", len(opts))
+	}
+	server, err := localstack.StartNATS(options)
+	if err != nil {
+		tb.Fatalf("nats-server: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := server.Close(); err != nil {
+			tb.Errorf("close nats-server: %v", err)
+		}
+	})
+	return server
+}
+
+// Main runs the tests, closes the shared Postgres, fails if a goroutine is left
+// over, and exits. The options are goleak's.
+func Main(m *testing.M, options ...goleak.Option) {
+	goleak.VerifyTestMain(tests{m}, options...)
+}
+
+// tests is a testing.M that closes the shared Postgres after its run, before
+// goroutines are counted.
+type tests struct{ m *testing.M }
+
+// Run is testing.M's, and fails if the shared Postgres can't be closed.
+func (t tests) Run() int {
+	code := t.m.Run()
+	if shared.server == nil {
+		return code
+	}
+	if err := shared.server.Close(); err != nil {
+		fmt.Fprintf(os.Stderr, "close Postgres: %v\n", err)
+		return max(code, 1)
+	}
+	return code
+}

@@ -1,0 +1,51 @@
+package localtest
+
+import (
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/localstack"
+)
+
+func TestMain(m *testing.M) { Main(m) }
+
+func TestDatabaseIsTheTestsOwn(t *testing.T) {
+	t.Parallel()
+	for range 2 {
+		t.Run("one", func(t *testing.T) {
+			t.Parallel()
+			conn, err := pgx.Connect(t.Context(), Database(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close(t.Context())
+			if _, err := conn.Exec(t.Context(), "create table the_same_name ()"); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+func TestPostgresIsShared(t *testing.T) {
+	t.Parallel()
+	if first, second := Postgres(t), Postgres(t); first != second {
+		t.Errorf("Postgres = %p, then %p; want the same", first, second)
+	}
+}
+
+func TestNATSIsTheTestsOwn(t *testing.T) {
+	t.Parallel()
+	first, second := NATS(t), NATS(t, localstack.NATSOptions{MaxPayload: 4096})
+	if first.URL() == second.URL() {
+		t.Errorf("both servers are at %s", first.URL())
+	}
+	conn, err := second.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if got := conn.MaxPayload(); got != 4096 {
+		t.Errorf("MaxPayload = %d; want 4096", got)
+	}
+}

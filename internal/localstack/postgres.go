@@ -1,0 +1,122 @@
+package localstack
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/url"
+	"os"
+)
+
+// PostgresOptions says how a temporary Postgres is to be. The zero value suits
+// tests.
+type PostgresOptions struct {
+	// Settings go into postgresql.conf, above the package's own. A value is
+	// written without quotes around it. With "listen_addresses" and "port" the
+	// server listens on TCP, too, for everybody on this machine and without a
+	// password.
+	Settings map[string]string
+	// Durable keeps fsync and full-page writes on, as in production: for
+	// benchmarks. Without it a commit survives the server's end, also by kill -9,
+	// but not the machine's.
+	Durable bool
+	// Log receives the server's log. Nil: only errors of the start quote it. What
+	// it returns is ignored; a slow one holds the server up.
+	Log io.Writer
+}
+
+// Postgres is a Postgres server: a temporary one of this process, or the one that
+// DATABASE_URL names. Safe for concurrent use.
+type Postgres struct {
+	url     string
+	cluster *cluster // nil: the server is not ours
+}
+
+// ErrNotOurs is returned by what would stop or start a server that DATABASE_URL
+// names: that one belongs to somebody else.
+var ErrNotOurs = errors.New("the server of DATABASE_URL can't be stopped or started from here: unset DATABASE_URL for a temporary one")
+
+// StartPostgres starts a temporary Postgres, ready in about half a second. It
+// returns ErrNoPostgres where no server programs are installed. ctx bounds the
+// start alone. Close it; if the process ends without, however it ends, neither a
+// process nor a file stays behind.
+func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) {
+	c, err := newCluster(ctx, opts)
+	if err != nil {
+		return nil, err
+	}
+	if err := c.start(ctx); err != nil {
+		return nil, errors.Join(err, c.close(ctx))
+	}
+	query := url.Values{"host": {c.folder.path}, "port": {c.port()}, "user": {"postgres"}}
+	address := url.URL{Scheme: "postgres", Path: "/postgres", RawQuery: query.Encode()}
+	return &Postgres{url: address.String(), cluster: c}, nil
+}
+
+// OpenPostgres is the server that DATABASE_URL names, if it is set, and else
+// StartPostgres. It does not connect: CreateDatabase is the first to.
+func OpenPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) {
+	if address := os.Getenv("DATABASE_URL"); address != "" {
+		return &Postgres{url: address}, nil
+	}
+	return StartPostgres(ctx, opts)
+}
+
+// URL is the address of the database "postgres" as superuser, by a unix socket
+// that only this user (and, for root, the server's) can reach; with DATABASE_URL
+// it is just that. It stays the same when the server restarts.
+func (p *Postgres) URL() string { return p.url }
+
+// DataDir is the folder of a temporary server's data, for what takes a file:
+// standby.signal, for one, makes it read-only from the next start. Empty when the
+// server is not ours.
+func (p *Postgres) DataDir() string {
+	if p.cluster == nil {
+		return ""
+	}
+	return p.cluster.data()
+}
+
+// Stop stops the server as a planned restart does ("fast"): connections end,
+// transactions roll back, what was committed is written. Without effect when it is
+// stopped. If ctx ends first, the stop goes on, and a second call waits for it.
+func (p *Postgres) Stop(ctx context.Context) error { return p.stop(ctx, "INT") }
+
+// StopImmediate stops the server as a crash does: nothing is written any more, and
+// the next start recovers what was committed. Otherwise like Stop.
+func (p *Postgres) StopImmediate(ctx context.Context) error { return p.stop(ctx, "QUIT") }
+
+// stop sends the signal and waits.
+func (p *Postgres) stop(ctx context.Context, signal string) error {
+	if p.cluster == nil {
+		return ErrNotOurs
+	}
+	return p.cluster.stop(ctx, signal)
+}
+
+// Start starts the server again after Stop or StopImmediate, or after somebody
+// killed it, with the same data at the same URL, and waits until it takes
+// connections. It fails if the server runs.
+func (p *Postgres) Start(ctx context.Context) error {
+	if p.cluster == nil {
+		return ErrNotOurs
+	}
+	return p.cluster.start(ctx)
+}
+
+// Restart is Stop and Start.
+func (p *Postgres) Restart(ctx context.Context) error {
+	if err := p.Stop(ctx); err != nil {
+		return err
+	}
+	return p.Start(ctx)
+}
+
+// Close stops the server at once and removes all its files. A second call does
+// nothing, nor does a call when the server is not ours.
+func (p *Postgres) Close() error {
+	if p.cluster == nil {
+		return nil
+	}
+	return p.cluster.close(context.Background())
+}
