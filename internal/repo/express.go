@@ -1,0 +1,130 @@
+package repo
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// Express takes up what the ledger doesn't know, removes rows within the
+// budget, finishes what is empty, and tells what the ledger says of every
+// deletion, also of those known before. One round trip, one transaction: after
+// an error nothing was changed, or, when the connection broke, perhaps
+// everything; the same call again finds out. A second call with the same tokens
+// goes on where the first one stopped.
+func (r *Repo) Express(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	order := make([]int, len(b.Deletions))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return compare(b.Deletions[i], b.Deletions[j]) })
+	sorted := make([]purge.Deletion, len(order))
+	for i, o := range order {
+		sorted[i] = b.Deletions[o]
+	}
+	b.Deletions = sorted
+	res, err := r.express(ctx, b)
+	if err != nil {
+		return purge.Result{}, err
+	}
+	out := emptyResult(len(order))
+	out.Rows, out.BudgetSpent = res.Rows, res.BudgetSpent
+	for i, o := range order {
+		out.Records[o], out.Deleted[o], out.Finished[o] = res.Records[i], res.Deleted[i], res.Finished[i]
+	}
+	return out, nil
+}
+
+func emptyResult(n int) purge.Result {
+	return purge.Result{Records: make([]purge.Record, n), Finished: make([]bool, n), Deleted: make([]int, n)}
+}
+
+// compare orders by the messages' key, so that two workers take row locks in
+// the same order.
+func compare(a, b purge.Deletion) int {
+	if c := strings.Compare(a.App, b.App); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.User, b.User); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Conversation, b.Conversation); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Command, b.Command)
+}
+
+func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	c := columnsOf(b.Deletions)
+	keys := []any{c.apps, c.commands, c.conversations, c.tokens}
+	with := func(more ...any) []any { return append(slices.Clone(keys), more...) }
+	res := emptyResult(len(b.Deletions))
+
+	t := r.begin(true)
+	t.exec(nil, r.sql.claimCommands, c.apps, c.commands, c.digests)
+	t.exec(nil, r.sql.claimDeletions, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease)...)
+	if b.Again {
+		t.exec(nil, r.sql.lockLedger, keys...)
+	}
+	t.exec(nil, r.sql.lockConversationsSkip, keys...)
+	children := r.expressRows(t, b, with, &res)
+	t.query(func(rows pgx.Rows) error {
+		var ord int
+		if err := rows.Scan(&ord); err != nil {
+			return err
+		}
+		res.Finished[ord-1] = true
+		return nil
+	}, r.sql.finish, keys...)
+	r.outcome(t, b.Deletions, c, res.Records)
+	if err := r.commit(ctx, t); err != nil {
+		return purge.Result{}, err
+	}
+	for _, n := range res.Deleted {
+		res.Rows += n
+	}
+	res.BudgetSpent = res.Rows >= b.Budget.Rows
+	for _, n := range children {
+		res.Rows += n
+		res.BudgetSpent = res.BudgetSpent || n >= b.Budget.Rows
+	}
+	return res, nil
+}
+
+// expressRows adds the deletes, in the order that the schema asks for, and
+// returns where the children's counts will stand.
+func (r *Repo) expressRows(t *transaction, b purge.Batch, with func(...any) []any, res *purge.Result) []int {
+	per, rows := b.Budget.PerDeletion, b.Budget.Rows
+	counts := make([]int, len(r.schema.Children))
+	messages := func(sql string) {
+		t.query(func(rows pgx.Rows) error {
+			var ord, n int
+			if err := rows.Scan(&ord, &n); err != nil {
+				return err
+			}
+			res.Deleted[ord-1] = n
+			return nil
+		}, sql, with(per, rows)...)
+	}
+	if r.schema.Locked {
+		t.exec(nil, r.sql.lockedMessages, with(per, rows)...)
+		for i, sql := range r.sql.lockedExpressChildren {
+			t.exec(&counts[i], sql, with(per, rows)...)
+		}
+		messages(r.sql.lockedExpressMessages)
+		return counts
+	}
+	sql, children := r.sql.expressMessages, r.sql.expressChildren
+	if b.SkipLocked {
+		sql, children = r.sql.expressMessagesSkip, r.sql.expressChildrenSkip
+	}
+	messages(sql)
+	for i, sql := range children {
+		t.exec(&counts[i], sql, with(rows)...)
+	}
+	return counts
+}

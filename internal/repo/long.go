@@ -1,0 +1,99 @@
+package repo
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// Claim takes the lease of an unfinished deletion, if nobody else holds it, and
+// pins its boundary if that has not been done. The record says whether the
+// lease is ours (Mine) and, if not, how long it lasts. Claiming again renews it.
+func (r *Repo) Claim(ctx context.Context, d purge.Deletion) (purge.Record, error) {
+	t := r.begin(true)
+	t.exec(nil, r.sql.longClaim, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease)
+	return r.commitOne(ctx, t, d)
+}
+
+// commitOne commits t and returns what the ledger says of d.
+func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) (purge.Record, error) {
+	ds := []purge.Deletion{d}
+	recs := make([]purge.Record, 1)
+	r.outcome(t, ds, columnsOf(ds), recs)
+	if err := r.commit(ctx, t); err != nil {
+		return purge.Record{}, err
+	}
+	return recs[0], nil
+}
+
+// Step removes the next batch of at most limit messages above low, and what
+// hangs on them, and renews the lease, in one transaction of one round trip.
+// The commit doesn't wait for the disk: a batch that is lost in a crash is done
+// again. If the lease was lost nothing is changed and the record is not Mine.
+func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error) {
+	t := r.begin(false)
+	key := []any{d.App, d.Command, d.Conversation, d.Token, low, limit}
+	lease := append(append([]any{}, key...), r.cfg.Lease)
+	counts := make([]int, len(r.schema.Children))
+	high, found, gone := low, 0, 0
+	start, children := r.sql.longMessages, r.sql.longChildren
+	into := []any{&high, &found, &gone}
+	if r.schema.Locked {
+		start, children, into = r.sql.lockedLongStart, r.sql.lockedLongChildren, into[:2]
+	}
+	t.query(func(rows pgx.Rows) error { return rows.Scan(into...) }, start, lease...)
+	for i, sql := range children {
+		t.exec(&counts[i], sql, key...)
+	}
+	if r.schema.Locked {
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&gone) }, r.sql.lockedLongMessages, key[:5]...)
+	}
+	rec, err := r.commitOne(ctx, t, d)
+	if err != nil {
+		return purge.Step{}, err
+	}
+	step := purge.Step{Record: rec, Low: high, Rows: gone, Full: found >= limit, Empty: found == 0}
+	for _, n := range counts {
+		step.Rows += n
+		if n >= limit { // more of it may hang on this range: go over it again
+			step.Low, step.Full, step.Empty = low, true, false
+		}
+	}
+	if r.schema.Locked && gone < found {
+		step.Low = low
+	}
+	return step, nil
+}
+
+// Sweep walks over what batches have deleted above low and up to high, so that
+// [Repo.Finish] passes it quickly. It changes nothing that anybody can see and
+// takes no locks; what it finds is left to Finish. It may run beside [Repo.Step].
+func (r *Repo) Sweep(ctx context.Context, d purge.Deletion, low, high int64) error {
+	t := r.begin(false)
+	t.exec(nil, r.sql.sweep, d.App, d.User, d.Conversation, low, high)
+	return r.commit(ctx, t)
+}
+
+// Finish finishes a deletion whose lease we hold, if nothing at or below its
+// boundary is left; it waits for the conversation's row. The record says
+// whether it is done now; if it is not, something has appeared below the
+// boundary, or the lease was lost (then it is not Mine).
+func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, error) {
+	c := columnsOf([]purge.Deletion{d})
+	keys := []any{c.apps, c.commands, c.conversations, c.tokens}
+	t := r.begin(true)
+	t.exec(nil, r.sql.longProve, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease)
+	t.exec(nil, r.sql.lockConversations, keys...)
+	t.exec(nil, r.sql.finishProven, keys...)
+	return r.commitOne(ctx, t, d)
+}
+
+// Release gives the lease back, so that another worker can go on at once from
+// low, at and below which nothing is left. No error if the lease was lost.
+func (r *Repo) Release(ctx context.Context, d purge.Deletion, low int64) error {
+	t := r.begin(true)
+	t.exec(nil, r.sql.release, d.App, d.Command, d.Conversation, d.Token, low)
+	return r.commit(ctx, t)
+}

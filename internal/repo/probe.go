@@ -1,0 +1,105 @@
+package repo
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"reflect"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// probeCommand writes to the ledger what nobody else can see, for the next
+// statement takes it away: a read-only server and a full disk fail here. The
+// app "" is no command's.
+const probeCommand = `insert into lethe.commands (app_id, command_id, digest) values ('', $1, '')`
+
+const probeCommandGone = `delete from lethe.commands where app_id = '' and command_id = $1`
+
+// Probe says whether the worker can work again after the surroundings failed
+// it: nil if the database can be reached and written to, and every statement of
+// the worker can be planned and is permitted. One round trip, one short
+// transaction, which changes nothing that anybody sees, over a new connection:
+// an old one may be broken, or lead to a server that was the primary. The error
+// is one line, says what mends it where that is known, and is never the
+// deletion's own fault.
+func (r *Repo) Probe(ctx context.Context) error {
+	r.pool.Reset()
+	t := r.begin(true)
+	id := "probe-" + rand.Text()
+	t.exec(nil, probeCommand, id)
+	t.exec(nil, probeCommandGone, id)
+	for _, sql := range r.sql.all() {
+		// Explain checks the privileges, and neither runs the statement nor locks a row.
+		t.exec(nil, "explain "+sql, make([]any, parameters(sql))...)
+	}
+	err := r.commit(ctx, t)
+	if err == nil {
+		return nil
+	}
+	fault, cause := purge.FaultOf(err)
+	if fault == purge.Own {
+		fault = purge.Surroundings
+	}
+	return &purge.FaultError{Fault: fault, Cause: cause, Err: oneLine(r.diagnose(ctx, err))}
+}
+
+// diagnose finds out which table or grant is missing: the server's error names
+// neither schema nor privilege.
+func (r *Repo) diagnose(ctx context.Context, err error) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	if pg.Code == readOnly {
+		return fmt.Errorf("%s: %w", readOnlyText, err)
+	}
+	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
+		return err
+	}
+	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.AllowUnindexed); found != nil {
+		return found
+	}
+	if pg.Code == noPrivilege {
+		return fmt.Errorf("%w; grant it to %s", err, quote(r.pool.Config().ConnConfig.User))
+	}
+	return err
+}
+
+var parameter = regexp.MustCompile(`\$(\d+)`)
+
+// parameters counts those of a statement, which uses all of them.
+func parameters(sql string) int {
+	n := 0
+	for _, m := range parameter.FindAllStringSubmatch(sql, -1) {
+		if i, err := strconv.Atoi(m[1]); err == nil {
+			n = max(n, i)
+		}
+	}
+	return n
+}
+
+// all returns every statement that the plan needs, also those that are yet to
+// be added: reflection forgets no field.
+func (s statements) all() []string {
+	out := []string{findExpired, lockExpired, forgetCommands, forgetDeletions}
+	fields := reflect.ValueOf(s)
+	for i := range fields.NumField() {
+		f := fields.Field(i)
+		switch {
+		case f.Kind() == reflect.Slice:
+			for j := range f.Len() {
+				out = append(out, f.Index(j).String())
+			}
+		case f.String() != "": // the other variant of the plan's
+			out = append(out, f.String())
+		}
+	}
+	return out
+}

@@ -1,0 +1,169 @@
+// Package repo keeps the ledger and removes history in Postgres. It is the only
+// package that speaks SQL. What it promises: a deletion's boundary is pinned
+// once; a deletion is done only when, in the finishing transaction, no row at
+// or below the boundary was left; the ledger's count and cursor move in the
+// same transaction as the rows.
+package repo
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// Config is what a [Repo] needs.
+type Config struct {
+	// URL is the database: a postgres:// URL or a keyword string. A transaction
+	// pooler may stand in between: no session state is used.
+	URL string
+	// Plan says which rows a deletion removes.
+	Plan Plan
+	// Target is how long a transaction of the purge should take at most; zero
+	// means purge.DefaultTarget. Waiting for somebody else's lock ends after
+	// half of it.
+	Target time.Duration
+	// Lease is how long a deletion stays with a worker that doesn't renew it;
+	// zero means 30 s.
+	Lease time.Duration
+	// StatementTimeout ends a statement that hangs; zero means 30 s. It is a
+	// backstop, far above Target.
+	StatementTimeout time.Duration
+	// FlushAfter is backend_flush_after for the purging transactions, which
+	// keeps the kernel from writing hundreds of megabytes back at once; "" means
+	// 512kB, "0" leaves it off.
+	FlushAfter string
+	// MaxConns bounds the pool; zero means 10.
+	MaxConns int32
+	// AllowUnindexed goes on where a key or a foreign key has no usable index.
+	AllowUnindexed bool
+}
+
+func (c Config) withDefaults() Config {
+	def := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&c.Target, purge.DefaultTarget)
+	def(&c.Lease, 30*time.Second)
+	def(&c.StatementTimeout, 30*time.Second)
+	if c.FlushAfter == "" {
+		c.FlushAfter = "512kB"
+	}
+	if c.MaxConns <= 0 {
+		c.MaxConns = 10
+	}
+	return c
+}
+
+// Repo is the ledger and the purge of one database and plan. Safe for
+// concurrent use.
+type Repo struct {
+	cfg    Config
+	pool   *pgxpool.Pool
+	schema *schema
+	sql    statements
+}
+
+// Open connects, checks the plan against the catalog and makes the statements.
+// It changes nothing. An error that [purge.FaultOf] calls surroundings may heal
+// by itself; any other is a plan that doesn't fit the database, one line for
+// each problem.
+func Open(ctx context.Context, cfg Config) (*Repo, error) {
+	cfg = cfg.withDefaults()
+	pool, err := newPool(ctx, cfg.URL, cfg.MaxConns)
+	if err != nil {
+		return nil, err
+	}
+	s, err := resolve(ctx, pool, cfg.Plan, cfg.AllowUnindexed)
+	if err != nil {
+		pool.Close()
+		return nil, classify(ctx, err)
+	}
+	return &Repo{cfg: cfg, pool: pool, schema: s, sql: makeStatements(s)}, nil
+}
+
+func newPool(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
+	pc, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	pc.MaxConns = maxConns
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
+		pc.ConnConfig.RuntimeParams["application_name"] = "lethe"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, pc)
+	if err != nil {
+		return nil, fmt.Errorf("connection pool: %w", err)
+	}
+	return pool, nil
+}
+
+// Close waits for the connections that are in use and closes all of them.
+func (r *Repo) Close() { r.pool.Close() }
+
+// transaction collects statements that go to the database in one round trip and
+// commit together: a pipeline up to one sync is one implicit transaction.
+type transaction struct {
+	batch pgx.Batch
+}
+
+// begin starts a transaction with the settings of the purge. They are the
+// transaction's own, never the session's. Sequential scans and hash joins are
+// ruled out because each statement is meant for one index, whatever the
+// statistics say; a generic plan saves planning each time.
+func (r *Repo) begin(durable bool) *transaction {
+	sync := "off" // a lost batch is done again
+	if durable {
+		sync = "on"
+	}
+	t := &transaction{}
+	t.batch.Queue(`select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
+set_config('backend_flush_after', $3, true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
+case when $4 = 'off' then set_config('synchronous_commit', 'off', true) end`,
+		millis(r.cfg.Target/2), millis(r.cfg.StatementTimeout), r.cfg.FlushAfter, sync)
+	return t
+}
+
+func millis(d time.Duration) string {
+	return fmt.Sprintf("%dms", max(1, d.Milliseconds()))
+}
+
+// exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
+// receives how many it touched.
+func (t *transaction) exec(rows *int, sql string, args ...any) {
+	q := t.batch.Queue(sql, args...)
+	if rows != nil {
+		q.Exec(func(tag commandTag) error { *rows = int(tag.RowsAffected()); return nil })
+	}
+}
+
+// query adds a statement whose rows scan is called for, one by one.
+func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) {
+	t.batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// commit sends everything and waits for the commit. After an error nothing was
+// changed, or, if the connection broke, everything or nothing: the ledger tells.
+func (r *Repo) commit(ctx context.Context, t *transaction) error {
+	if err := r.pool.SendBatch(ctx, &t.batch).Close(); err != nil {
+		return classify(ctx, err)
+	}
+	return nil
+}

@@ -1,0 +1,134 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// oldestServer is the first Postgres that has all the functions which the
+// statements call (pg_current_xact_id).
+const oldestServer = 130000
+
+// Warnings returns what the check of the plan let pass but an operator should
+// know, one line each; nil for none. Don't change it.
+func (r *Repo) Warnings() []string { return r.schema.warnings }
+
+// resolve checks the plan against the catalog and returns what the statements
+// are made from. It only reads. Every problem is one line of the error. The
+// error is the surroundings' where nothing but a grant or the ledger is missing,
+// and else purge.Own: the plan and the tables don't fit. With allowUnindexed a
+// missing index is a warning.
+func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, allowUnindexed bool) (*schema, error) {
+	if err := plan.validate(); err != nil {
+		return nil, unfit(err)
+	}
+	names := append(plan.tableNames(), ledgerNames()...)
+	cat, err := readCatalog(ctx, pool, names)
+	if err != nil {
+		return nil, err
+	}
+	if cat.version < oldestServer {
+		return nil, unfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000))
+	}
+	k := &checker{plan: plan, cat: cat}
+	s := k.build()
+	k.checkDistinct()
+	k.checkIndexes()
+	k.checkForeignKeys(s)
+	k.checkGrants()
+	k.checkLedger()
+	if allowUnindexed {
+		for _, err := range k.unindexed {
+			k.warnings = append(k.warnings, err.Error())
+		}
+		k.unindexed = nil
+	}
+	if err := k.verdict(); err != nil {
+		return nil, err
+	}
+	s.warnings = k.warnings
+	return s, nil
+}
+
+func unfit(err error) error { return &purge.FaultError{Fault: purge.Own, Cause: "plan", Err: err} }
+
+// checker compares one plan with one catalog. What it finds it keeps, so that
+// all of it is told at once.
+type checker struct {
+	plan     Plan
+	cat      *catalog
+	messages member
+	convs    member
+	children []member
+
+	problems  []error         // the plan and the tables don't fit
+	unindexed []error         // they do, slowly
+	indexes   map[string]bool // asked for in unindexed
+	lacking   []error         // what a grant or a setup mends
+	cause     string          // of lacking, for metrics
+	warnings  []string
+}
+
+// member is a table of the plan as the catalog has it.
+type member struct {
+	path string    // in the plan: children[1]
+	rel  *relation // nil if there is none
+	keys []string  // the columns with the command's ids; nil for a reference
+	seq  string    // "" for a reference and for the conversations
+	ref  Reference // zero but for a reference
+}
+
+// members are all of the plan's tables, the messages' first.
+func (k *checker) members() []member { return append([]member{k.messages, k.convs}, k.children...) }
+
+func (k *checker) refuse(format string, args ...any) {
+	k.problems = append(k.problems, fmt.Errorf("plan: "+format, args...))
+}
+
+// verdict is nil if all is well.
+func (k *checker) verdict() error {
+	if len(k.problems)+len(k.unindexed) > 0 {
+		all := append(append(k.problems, k.unindexed...), k.lacking...)
+		return unfit(errors.Join(all...))
+	}
+	if len(k.lacking) > 0 {
+		return &purge.FaultError{Fault: purge.Surroundings, Cause: k.cause, Err: errors.Join(k.lacking...)}
+	}
+	return nil
+}
+
+// tableNames are the plan's tables, which have been validated.
+func (p Plan) tableNames() []tableName {
+	tables := []string{p.Messages.Table, p.Conversations.Table}
+	for _, c := range p.Children {
+		tables = append(tables, c.Table)
+	}
+	names := make([]tableName, len(tables))
+	for i, t := range tables {
+		names[i], _ = parseTable(t)
+	}
+	return names
+}
+
+// checkDistinct refuses a table that has two parts in the plan, except for
+// children by different references.
+func (k *checker) checkDistinct() {
+	seen := map[uint32][]member{}
+	for _, m := range k.members() {
+		if m.rel == nil {
+			continue
+		}
+		for _, other := range seen[m.rel.oid] {
+			if m.ref == (Reference{}) || other.ref == (Reference{}) || m.ref == other.ref {
+				k.refuse("%s: table %s stands at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
+				break
+			}
+		}
+		seen[m.rel.oid] = append(seen[m.rel.oid], m)
+	}
+}

@@ -1,0 +1,92 @@
+package repo
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// lack notes what may heal without a change of the plan. Its first cause stands
+// for all.
+func (k *checker) lack(cause, format string, args ...any) {
+	if k.cause == "" {
+		k.cause = cause
+	}
+	err := fmt.Errorf(format, args...)
+	if !slices.ContainsFunc(k.lacking, func(e error) bool { return e.Error() == err.Error() }) {
+		k.lacking = append(k.lacking, err)
+	}
+}
+
+// checkGrants asks what the statements need. Every table's rows may have to be
+// locked, which takes the privilege to update one column at least.
+func (k *checker) checkGrants() {
+	for _, m := range k.members() {
+		if m.rel != nil {
+			k.wantGrants(m.rel, grants{selects: true, updates: true, deletes: true})
+		}
+	}
+	if k.plan.Conversations.Unread == "" || k.convs.rel == nil || !k.convs.rel.granted.updates {
+		return
+	}
+	unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
+	if c, ok := k.convs.rel.columns[unread]; ok && !c.updatable {
+		k.lack("permission", "%s may not update %s of %s; run: grant update (%s) on %s to %s",
+			k.cat.role, quote(unread), k.convs.rel, quote(unread), k.convs.rel, k.cat.role)
+	}
+}
+
+// wantGrants names the statements that give what is missing.
+func (k *checker) wantGrants(rel *relation, want grants) {
+	if !rel.granted.usage {
+		k.lack("permission", "%s may not use schema %s; run: grant usage on schema %s to %s", k.cat.role, quote(rel.schema), quote(rel.schema), k.cat.role)
+	}
+	var missing []string
+	for _, g := range []struct {
+		name      string
+		want, has bool
+	}{
+		{"select", want.selects, rel.granted.selects}, {"insert", want.inserts, rel.granted.inserts},
+		{"update", want.updates, rel.granted.updates}, {"delete", want.deletes, rel.granted.deletes},
+	} {
+		if g.want && !g.has {
+			missing = append(missing, g.name)
+		}
+	}
+	if all := strings.Join(missing, ", "); all != "" {
+		k.lack("permission", "%s may not %s on %s; run: grant %s on %s to %s", k.cat.role, all, rel, all, rel, k.cat.role)
+	}
+	if rel.rowSecurity {
+		k.lack("permission", "row-level security hides rows of %s from %s, and they would stay; run: alter role %s bypassrls", rel, k.cat.role, k.cat.role)
+	}
+}
+
+// ledger is what the worker needs of its own tables.
+var ledger = []struct {
+	table string
+	want  grants
+}{
+	{"commands", grants{selects: true, inserts: true, deletes: true}},
+	{"deletions", grants{selects: true, inserts: true, updates: true, deletes: true}},
+	{"apps", grants{selects: true}},
+}
+
+func ledgerNames() []tableName {
+	names := make([]tableName, len(ledger))
+	for i, l := range ledger {
+		names[i] = tableName{schema: "lethe", name: l.table}
+	}
+	return names
+}
+
+// checkLedger asks that the worker's own tables are there.
+func (k *checker) checkLedger() {
+	for i, name := range ledgerNames() {
+		rel := k.cat.relations[name]
+		if rel == nil {
+			k.lack("configuration", "there is no table %s; run: worker setup", name)
+			return
+		}
+		k.wantGrants(rel, ledger[i].want)
+	}
+}

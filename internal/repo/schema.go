@@ -1,0 +1,194 @@
+package repo
+
+import (
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// schema is a plan that has been checked against the catalog: quoted names and
+// the types of the key columns. The statements are made from it.
+type schema struct {
+	Messages      messages
+	Conversations conversations
+	Children      []child
+	// Locked says that something refers to the messages by a foreign key or by
+	// a reference: then the messages are locked first, what hangs on them goes,
+	// and they go last.
+	Locked bool
+	tenant string
+	// bounds are the key columns that can't hold every id.
+	bounds []bound
+	// cascades is the foreign key by which the history would go together with the
+	// conversation's row, in words; "" if there is none.
+	cascades string
+	warnings []string
+}
+
+// bound is a key column that can't hold every id, and its table.
+type bound struct {
+	table  string // quoted
+	column keyColumn
+}
+
+// tables are all tables of the plan, the messages' first.
+func (s *schema) tables() []table {
+	out := []table{s.Messages.table, s.Conversations.table}
+	for _, c := range s.Children {
+		out = append(out, c.table)
+	}
+	return out
+}
+
+// bind notes the bounds, so that a deletion is held against no others.
+func (s *schema) bind() {
+	for _, t := range s.tables() {
+		for _, k := range t.keys {
+			if k.typ != textKey || k.max > 0 {
+				s.bounds = append(s.bounds, bound{t.Name, k})
+			}
+		}
+	}
+}
+
+type table struct {
+	Name string // quoted
+	keys []keyColumn
+}
+
+type messages struct {
+	table
+	Seq, SentAt string // quoted
+	sentAtUTC   bool   // timestamp without time zone, taken as UTC
+}
+
+type conversations struct {
+	table
+	Unread string // quoted; "" if there is none
+}
+
+type child struct {
+	table
+	Seq           string // quoted; "" for a reference
+	messageSeq    string // the messages' seq column, quoted
+	Reference, To string // quoted; "" for a range
+}
+
+// keyColumn is a column that holds one of the command's ids.
+type keyColumn struct {
+	id     string // app_id, user_id or conversation_id
+	column string // quoted
+	typ    keyType
+	max    int // varchar(n): the most characters; 0 for no limit
+}
+
+type keyType string
+
+const (
+	textKey     keyType = "text"
+	bigintKey   keyType = "bigint"
+	intKey      keyType = "integer"
+	uuidKey     keyType = "uuid"
+	uuidTextKey keyType = "uuid::text" // text that holds a UUID as Postgres writes it
+)
+
+// Match returns the condition that a row of t, under the alias row, belongs to
+// the deletion under the alias q, whose ids are text.
+func (t table) Match(row, q string) string {
+	conds := make([]string, len(t.keys))
+	for i, k := range t.keys {
+		conds[i] = fmt.Sprintf("%s.%s = %s.%s", row, k.column, q, k.id)
+		if k.typ != textKey {
+			conds[i] += "::" + string(k.typ)
+		}
+	}
+	return strings.Join(conds, " and ")
+}
+
+// HangsOn returns the condition that the child's row hangs on the message.
+func (c child) HangsOn(row, message, q string) string {
+	if c.Reference != "" {
+		return fmt.Sprintf("%s.%s = %s.%s", row, c.Reference, message, c.To)
+	}
+	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
+}
+
+// RangeChildren returns the children that can still be found when their
+// messages have gone.
+func (s *schema) RangeChildren() []child {
+	var out []child
+	for _, c := range s.Children {
+		if c.Reference == "" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// Boundary returns the expression that decides the boundary of the deletion
+// under the alias q, whose wish is in the column through.
+func (s *schema) Boundary(q, through string) string {
+	m := s.Messages
+	sentBy := q + ".stored_at"
+	if m.sentAtUTC {
+		sentBy = fmt.Sprintf("(%s at time zone 'UTC')", sentBy)
+	}
+	newest := func(cond string) string {
+		return fmt.Sprintf("coalesce((select m.%s::bigint from %s m where %s%s order by m.%s desc limit 1), 0)",
+			m.Seq, m.Name, m.Match("m", q), cond, m.Seq)
+	}
+	return fmt.Sprintf("case when %s.%s is null then %s else least(%s.%s, %s) end",
+		q, through, newest(fmt.Sprintf(" and m.%s <= %s", m.SentAt, sentBy)), q, through, newest(""))
+}
+
+var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
+
+// fits says why id can't be a key of the column, nil if it can. Spellings of a
+// number that the type would take but not give back (" 7", "007") are refused, for
+// no producer means them. A UUID may be in upper or lower case: it is one value.
+func (k keyColumn) fits(id string) error {
+	switch k.typ {
+	case bigintKey, intKey:
+		bits := 64
+		if k.typ == intKey {
+			bits = 32
+		}
+		n, err := strconv.ParseInt(id, 10, bits)
+		if err != nil || strconv.FormatInt(n, 10) != id {
+			return fmt.Errorf("%s must be a decimal number of %d bits, as column %s holds", k.id, bits, k.column)
+		}
+	case uuidKey, uuidTextKey:
+		if !uuidForm.MatchString(id) {
+			return fmt.Errorf("%s must be a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8, as column %s holds", k.id, k.column)
+		}
+	case textKey:
+		if n := utf8.RuneCountInString(id); k.max > 0 && n > k.max {
+			return fmt.Errorf("%s has %d characters; column %s holds at most %d", k.id, n, k.column, k.max)
+		}
+	}
+	return nil
+}
+
+// incompatible is [Repo.Incompatible].
+func (s *schema) incompatible(d purge.Deletion) (whole bool, err error) {
+	if s.tenant != "" && d.App != s.tenant {
+		return true, fmt.Errorf("app_id must be %q, whose tables these are", s.tenant)
+	}
+	if s.cascades != "" && d.KeepHistory {
+		return true, fmt.Errorf("keep_history: the history would go with the conversation's row, by %s", s.cascades)
+	}
+	if len(s.bounds) == 0 {
+		return false, nil
+	}
+	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
+	for _, b := range s.bounds {
+		if err := b.column.fits(ids[b.column.id]); err != nil {
+			return b.column.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
+		}
+	}
+	return false, nil
+}

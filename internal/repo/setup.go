@@ -1,0 +1,216 @@
+package repo
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/pressly/goose/v3"
+)
+
+//go:embed migrations/0*.sql
+var migrationFiles embed.FS
+
+//go:embed migrations/chat.sql
+var sampleSchema string
+
+// sampleTables is how many tables the sample schema has.
+const sampleTables = 5
+
+// setupLock is the advisory lock of a setup, "lethe" in ASCII. Advisory locks are
+// the database's own.
+const setupLock = 0x6c65746865
+
+// setupPoll is how often a setup that waits for another one looks again. Waiting
+// inside the server would hold a snapshot all the while, for which some
+// migrations of the other one (create index concurrently) would have to wait.
+const setupPoll = 50 * time.Millisecond
+
+// SetupOptions says what [Setup] adds to the ledger's schema. The zero value
+// adds nothing.
+type SetupOptions struct {
+	// SampleSchema also creates the bundled chat schema, where it isn't there.
+	SampleSchema bool
+}
+
+// SetupReport says what [Setup] found and left. Versions are those of the
+// ledger's schema; 0 means that there was none.
+type SetupReport struct {
+	Before, After int64
+}
+
+// Setup creates the schema lethe, or upgrades it to the newest version that this
+// program knows; a newer one it leaves alone. It is safe to repeat, and safe
+// while other setups run (they wait for one another, until ctx ends) and while
+// workers run. On a database that is up to date it changes nothing, and needs no
+// more than to read the schema.
+//
+// url must lead to the database itself, or to a pooler that keeps a session on
+// one connection: behind a transaction pooler the lock would be taken on one
+// connection and stay there, and later setups would wait for it.
+//
+// The error is one line and says what to do. After an error the schema is at
+// some version between the two; the next setup goes on from there.
+func Setup(ctx context.Context, url string, opts SetupOptions) (SetupReport, error) {
+	report, err := setup(ctx, url, opts, migrationFiles)
+	if err != nil {
+		return SetupReport{}, classify(ctx, oneLine(err))
+	}
+	return report, nil
+}
+
+func setup(ctx context.Context, url string, opts SetupOptions, files fs.FS) (SetupReport, error) {
+	db, err := openOne(url)
+	if err != nil {
+		return SetupReport{}, err
+	}
+	defer func() { _ = db.Close() }() // the lock ends with the connection, however that ends
+	return setupLocked(ctx, db, opts, files)
+}
+
+// openOne makes a database handle that connects only once: the lock lives in
+// that connection, and work on a second one would be without it.
+func openOne(url string) (*sql.DB, error) {
+	pc, err := pgxpool.ParseConfig(url) // for it takes the pool's settings out
+	if err != nil {
+		return nil, fmt.Errorf("database url: %w", err)
+	}
+	if pc.ConnConfig.ConnectTimeout == 0 {
+		pc.ConnConfig.ConnectTimeout = 5 * time.Second
+	}
+	var connected atomic.Bool
+	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionBeforeConnect(func(context.Context, *pgx.ConnConfig) error {
+		if connected.Swap(true) {
+			return errors.New("the connection broke in the middle of the setup: run it again")
+		}
+		return nil
+	}))
+	db.SetMaxOpenConns(1)
+	return db, nil
+}
+
+// setupLocked does the work of a setup under the lock.
+func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS) (SetupReport, error) {
+	if err := waitForSetupLock(ctx, db); err != nil {
+		return SetupReport{}, err
+	}
+	// A role's own time-out is meant for small statements. A migration that waits
+	// for a table's lock makes everybody wait behind it: not for long.
+	_, err := db.ExecContext(ctx, `select set_config('statement_timeout', '0', false), set_config('lock_timeout', '5s', false)`)
+	if err != nil {
+		return SetupReport{}, err
+	}
+	var role, database string
+	if err := db.QueryRowContext(ctx, `select quote_ident(current_user), quote_ident(current_database())`).Scan(&role, &database); err != nil {
+		return SetupReport{}, err
+	}
+	create := fmt.Sprintf("run the setup as the database's owner, or run: grant create on database %s to %s", database, role)
+	change := fmt.Sprintf("run the setup as the schema's owner; a role that finds it up to date needs no more than: "+
+		"grant usage on schema lethe to %s; grant select on lethe.schema_version to %s", role, role)
+	if err := createSchema(ctx, db); err != nil {
+		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, create))
+	}
+	report, err := migrate(ctx, db, files)
+	if err != nil {
+		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, change))
+	}
+	if opts.SampleSchema {
+		if err := createSample(ctx, db); err != nil {
+			return SetupReport{}, fmt.Errorf("schema chat: %w", adviseSetup(err, create))
+		}
+	}
+	return report, nil
+}
+
+func waitForSetupLock(ctx context.Context, db *sql.DB) error {
+	tick := time.NewTicker(setupPoll)
+	defer tick.Stop()
+	for waited := false; ; waited = true {
+		var held bool
+		err := db.QueryRowContext(ctx, `select pg_try_advisory_lock($1)`, int64(setupLock)).Scan(&held)
+		switch {
+		case err != nil && waited && ctx.Err() != nil:
+			return fmt.Errorf("another setup is at work in this database, or a transaction pooler has kept its lock: %w", err)
+		case err != nil || held:
+			return err
+		}
+		select {
+		case <-ctx.Done(): // the next try says so
+		case <-tick.C:
+		}
+	}
+}
+
+// createSample runs the sample's file if one of its tables is missing: "if not
+// exists" asks for the privilege to create also where everything exists.
+func createSample(ctx context.Context, db *sql.DB) error {
+	var tables int
+	err := db.QueryRowContext(ctx, `select count(*) from pg_catalog.pg_tables
+where schemaname = 'chat' and tablename in ('conversations', 'messages', 'reactions', 'attachments', 'counters')`).Scan(&tables)
+	if err != nil || tables == sampleTables {
+		return err
+	}
+	_, err = db.ExecContext(ctx, sampleSchema)
+	return err
+}
+
+// createSchema creates the schema if it is missing, asked for the same reason.
+func createSchema(ctx context.Context, db *sql.DB) error {
+	var exists bool
+	err := db.QueryRowContext(ctx, `select exists (select from pg_catalog.pg_namespace where nspname = 'lethe')`).Scan(&exists)
+	if err != nil || exists {
+		return err
+	}
+	_, err = db.ExecContext(ctx, `create schema lethe`)
+	return err
+}
+
+// migrate applies the migrations that the version table doesn't list, each in a
+// transaction.
+func migrate(ctx context.Context, db *sql.DB, files fs.FS) (SetupReport, error) {
+	dir, err := fs.Sub(files, "migrations")
+	if err != nil {
+		return SetupReport{}, err
+	}
+	p, err := goose.NewProvider(goose.DialectPostgres, db, dir, goose.WithTableName("lethe.schema_version"),
+		goose.WithLogger(goose.NopLogger()), goose.WithDisableGlobalRegistry(true))
+	if err != nil {
+		return SetupReport{}, err
+	}
+	var report SetupReport
+	if report.Before, err = p.GetDBVersion(ctx); err != nil {
+		return SetupReport{}, err
+	}
+	if _, err = p.Up(ctx); err != nil {
+		return SetupReport{}, err
+	}
+	report.After, err = p.GetDBVersion(ctx)
+	return report, err
+}
+
+// adviseSetup adds to err what the operator can do about it; grant is what does
+// where a privilege is missing.
+func adviseSetup(err error, grant string) error {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		return err
+	}
+	switch pg.Code {
+	case noPrivilege:
+		return fmt.Errorf("%w; %s", err, grant)
+	case readOnly:
+		return fmt.Errorf("%w; %s; give the setup the primary's address", err, readOnlyText)
+	case "55P03": // lock_not_available
+		return fmt.Errorf("%w; somebody holds a table of the schema: try again when they are through", err)
+	}
+	return err
+}

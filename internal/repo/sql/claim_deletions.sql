@@ -1,0 +1,16 @@
+-- Takes up the deletions that the ledger doesn't know yet and pins their
+-- boundaries: the greatest seq sent by the time at which the stream stored the
+-- command, or the one asked for, but never past the newest message.
+-- deletions_pkey, commands_pkey; the messages' key backward.
+insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state,
+  requested_through_seq, stored_at, through_seq, history_kept, requested_at, lease_token, lease_until)
+select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif(q.device_id, ''), 'running',
+  q.through_seq, q.stored_at, {{.Boundary "q" "through_seq"}}, q.history_kept, nullif(q.requested_at, ''),
+  q.token, clock_timestamp() + $12::interval
+from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[], $9::boolean[], $10::text[], $11::bytea[])
+  as q (app_id, command_id, conversation_id, token, user_id, device_id, through_seq, stored_at, history_kept, requested_at, digest)
+join lethe.commands k on k.app_id = q.app_id and k.command_id = q.command_id and k.digest = q.digest
+where not exists (select from lethe.deletions d
+  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id)
+order by q.app_id, q.command_id, q.conversation_id
+on conflict do nothing

@@ -1,0 +1,24 @@
+-- Deletes the messages that this transaction has locked and on which nothing
+-- hangs any more, up to $6. Offset 0 keeps the planner from a join that would use
+-- only a part of the child's key.
+with {{template "held" .}},
+found as materialized (
+  select q.ord, m.lethe_part as part, m.lethe_row as id
+  from held q
+  cross join lateral {{template "locked" .}} m
+  where true
+  {{- range .Children}}
+    and not exists (select from {{.Name}} x where {{.HangsOn "x" "m" "q"}} offset 0)
+  {{- end}}
+  limit $6
+),
+gone as (
+  delete from {{.Messages.Name}} m using found f where m.tableoid = f.part and m.ctid = f.id returning f.ord
+),
+counted as (select ord, count(*) as n from gone group by ord),
+noted as (
+  update lethe.deletions d set messages_deleted = d.messages_deleted + c.n
+  from counted c join held q on q.ord = c.ord
+  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id
+)
+select ord, n from counted

@@ -1,0 +1,75 @@
+package repo
+
+import (
+	"embed"
+	"strings"
+	"text/template"
+)
+
+//go:embed sql/*.sql
+var sqlFiles embed.FS
+
+// statements is the SQL of one plan, made once at start-up.
+type statements struct {
+	claimCommands, claimDeletions, lockLedger string
+	lockConversations, lockConversationsSkip  string
+	expressMessages, expressMessagesSkip      string
+	lockedMessages, lockedExpressMessages     string
+	expressChildren, expressChildrenSkip      []string
+	lockedExpressChildren                     []string
+	finish, finishProven, outcome             string
+	longClaim, longMessages, longProve        string
+	lockedLongStart, lockedLongMessages       string
+	longChildren, lockedLongChildren          []string
+	sweep, failClaim, fail, release, reopen   string
+}
+
+// sqlArgs is what a template sees: the schema and the variant that is wanted.
+type sqlArgs struct {
+	*schema
+	Child      child
+	SkipLocked bool // skip what others have locked, instead of waiting
+	Proven     bool // an earlier statement has proved that nothing is left
+}
+
+// makeStatements fills the templates in. They are ours and a schema has been
+// checked, so that an error here is a programming error.
+func makeStatements(s *schema) statements {
+	all := template.Must(template.New("sql").ParseFS(sqlFiles, "sql/*.sql"))
+	make1 := func(name string, a sqlArgs) string {
+		a.schema = s
+		var b strings.Builder
+		if err := all.ExecuteTemplate(&b, name+".sql", a); err != nil {
+			panic("BUG: " + name + ".sql: " + err.Error())
+		}
+		return b.String()
+	}
+	plain := func(name string) string { return make1(name, sqlArgs{}) }
+	perChild := func(name string, skipLocked bool) []string {
+		out := make([]string, len(s.Children))
+		for i, c := range s.Children {
+			out[i] = make1(name, sqlArgs{Child: c, SkipLocked: skipLocked})
+		}
+		return out
+	}
+	st := statements{
+		claimCommands: plain("claim_commands"), claimDeletions: plain("claim_deletions"), lockLedger: plain("lock_ledger"),
+		lockConversations:     plain("lock_conversations"),
+		lockConversationsSkip: make1("lock_conversations", sqlArgs{SkipLocked: true}),
+		finish:                plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
+		longClaim: plain("long_claim"), longProve: plain("long_prove"),
+		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), release: plain("release"), reopen: plain("reopen"),
+	}
+	if s.Locked {
+		st.lockedMessages, st.lockedExpressMessages = plain("locked_messages"), plain("locked_express_messages")
+		st.lockedLongStart, st.lockedLongMessages = plain("locked_long_start"), plain("locked_long_messages")
+		st.lockedExpressChildren, st.lockedLongChildren = perChild("locked_express_child", true), perChild("locked_long_child", false)
+		return st
+	}
+	st.expressMessages = plain("express_messages")
+	st.expressMessagesSkip = make1("express_messages", sqlArgs{SkipLocked: true})
+	st.longMessages = plain("long_messages")
+	st.expressChildren, st.expressChildrenSkip = perChild("express_child", false), perChild("express_child", true)
+	st.longChildren = perChild("long_child", false)
+	return st
+}
