@@ -1,0 +1,177 @@
+// Package broker speaks to NATS JetStream: it creates the streams, pulls
+// commands, settles them, publishes events and dead letters, and shows the dead
+// letters to operators. It is the only package besides conversation that knows
+// messages of the bus; the others see the plain types of package bus.
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/internal/telemetry"
+)
+
+const (
+	// apiTimeout bounds one request to JetStream's API.
+	apiTimeout = 5 * time.Second
+	// dialTimeout bounds the try to reach one server.
+	dialTimeout = 2 * time.Second
+	// flushTimeout bounds the last flush where the context has no deadline.
+	flushTimeout = 2 * time.Second
+	// maxUnacked is how many publishes may wait for the server over all calls of
+	// Publish; each call keeps to waveMessages.
+	maxUnacked = 1 << 16
+)
+
+// gate keeps the worker from taking new commands; *handler.Gate satisfies it.
+type gate interface {
+	// Close notes that cause keeps the worker from working, and why. It reports
+	// whether the cause is new.
+	Close(cause, reason string) bool
+	// Open takes cause back. It reports whether it was noted.
+	Open(cause string) bool
+	// Wait returns nil when no cause is noted, or the context's error.
+	Wait(ctx context.Context) error
+}
+
+// Broker is a connection to NATS. Its methods are safe for concurrent use.
+type Broker struct {
+	cfg     Config
+	gate    gate
+	metrics *telemetry.Metrics
+	log     *slog.Logger
+
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	link    *link
+	denials *denials
+	hand    *hand
+	pulse   *pulse
+	acks    *ackWatch
+
+	running atomic.Bool
+	closing atomic.Bool
+	once    sync.Once
+}
+
+// Connect connects to NATS and keeps connected until Close, also if no server
+// can be reached yet: then the gate is closed, with the reason, until one can,
+// and each call waits for it as long as its context allows. The error is one of
+// the configuration: an address, a file, a number.
+func Connect(ctx context.Context, cfg Config) (*Broker, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	b, err := newBroker(cfg)
+	if err != nil {
+		return nil, err
+	}
+	opts, err := b.options()
+	if err != nil {
+		return nil, err
+	}
+	nc, err := nats.Connect(b.cfg.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(b.cfg.URL), err)
+	}
+	b.nc = nc
+	b.js, err = jetstream.New(nc,
+		jetstream.WithDefaultTimeout(apiTimeout),
+		jetstream.WithPublishAsyncMaxPending(maxUnacked),
+		jetstream.WithPublishAsyncTimeout(2*publishTimeout)) // forgets what nobody waits for any more
+	if err != nil {
+		nc.Close()
+		return nil, fmt.Errorf("JetStream: %w", err)
+	}
+	b.link.observe(nc, nil)
+	return b, nil
+}
+
+func newBroker(cfg Config) (*Broker, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log}
+	b.link = newLink(cfg)
+	b.denials = newDenials(cfg.Log)
+	b.hand = newHand(cfg)
+	b.pulse = newPulse(cfg.AckWait)
+	b.acks = newAckWatch(cfg)
+	return b, nil
+}
+
+// Close flushes what is on its way, for at most some seconds, and closes the
+// connection. What is still in hand is redelivered once its AckWait is over.
+// A second call does nothing.
+func (b *Broker) Close() error {
+	var err error
+	b.once.Do(func() {
+		b.closing.Store(true)
+		b.pulse.stop()
+		if b.nc.IsConnected() {
+			if err = b.nc.FlushTimeout(flushTimeout); err != nil {
+				err = fmt.Errorf("flush to NATS: %w", err)
+			}
+		}
+		b.nc.Close()
+		b.acks.stop()
+	})
+	return err
+}
+
+// OldestInHand returns how long the oldest delivery has been in hand, 0 for none.
+func (b *Broker) OldestInHand() time.Duration { return b.hand.oldest() }
+
+// connected waits for the connection.
+func (b *Broker) connected(ctx context.Context) error {
+	if b.nc.IsConnected() {
+		return nil
+	}
+	return b.link.await(ctx, b.nc)
+}
+
+// flush waits until the server has read all that was sent.
+func (b *Broker) flush(ctx context.Context) error {
+	if _, ok := ctx.Deadline(); !ok {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, flushTimeout)
+		defer cancel()
+	}
+	if err := b.nc.FlushWithContext(ctx); err != nil {
+		return fmt.Errorf("flush to NATS: %w", err)
+	}
+	return nil
+}
+
+// redact takes user and password out of a list of addresses.
+func redact(list string) string {
+	parts := strings.Split(list, ",")
+	for i, part := range parts {
+		part = strings.TrimSpace(part)
+		if u, err := url.Parse(part); err == nil && u.Host != "" {
+			u.User = nil
+			part = u.String()
+		} else if _, host, found := strings.Cut(part, "@"); found {
+			part = host
+		}
+		parts[i] = part
+	}
+	return strings.Join(parts, ",")
+}
+
+// stopped reports whether err is the end of ctx, which the caller asked for,
+// and not a fault.
+func stopped(ctx context.Context, err error) bool {
+	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
+}

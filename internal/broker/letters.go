@@ -1,0 +1,246 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// ErrNoLetter: no dead letter has that number, or not any more.
+var ErrNoLetter = errors.New("no such dead letter")
+
+// LetterFilter chooses dead letters. The zero value chooses all.
+type LetterFilter struct {
+	// Reason chooses those of one reason; "" any.
+	Reason string
+}
+
+// LetterInfo is a dead letter as it is stored. What a header doesn't tell, or
+// not readably, is zero.
+type LetterInfo struct {
+	// Sequence is the letter's in the stream of dead letters: the SEQ of
+	// `worker dead-letters`.
+	Sequence uint64
+	// App is whose command it was, "" where nothing told.
+	App string
+	// Reason is machine-readable, Error is for people.
+	Reason, Error string
+	// Subject is the one that the command came on.
+	Subject string
+	// CommandSequence is the command's in its stream.
+	CommandSequence uint64
+	// Deliveries is how often the command had been handed over.
+	Deliveries uint64
+	// StoredAt is when the stream first stored the command, FailedAt when the
+	// worker gave it up.
+	StoredAt, FailedAt time.Time
+	// Header are all headers of the letter.
+	Header map[string][]string
+	// Data is the command, byte for byte.
+	Data []byte
+}
+
+// rawLetter is an element of the API's answer to MSG.GET. The API is used, and
+// not the direct get of the client package, because that takes a letter without
+// a body whose headers name a status for a word of the server.
+type rawLetter struct {
+	Message struct {
+		Subject string    `json:"subject"`
+		Seq     uint64    `json:"seq"`
+		Header  []byte    `json:"hdrs"`
+		Data    []byte    `json:"data"`
+		Time    time.Time `json:"time"`
+	} `json:"message"`
+}
+
+// Letters yields the dead letters, oldest first, as far as there are any at the
+// beginning. It ends after the first error.
+func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[LetterInfo, error] {
+	return func(yield func(LetterInfo, error) bool) {
+		last, err := b.lastLetter(ctx)
+		if err != nil {
+			yield(LetterInfo{}, err)
+			return
+		}
+		for seq := uint64(1); seq <= last; seq++ {
+			l, err := b.getLetter(ctx, map[string]any{"seq": seq, "next_by_subj": ">"})
+			if errors.Is(err, ErrNoLetter) || err == nil && l.Sequence > last {
+				return
+			}
+			if err != nil {
+				yield(LetterInfo{}, err)
+				return
+			}
+			seq = l.Sequence
+			if filter.Reason != "" && l.Reason != filter.Reason {
+				continue
+			}
+			if !yield(l, nil) {
+				return
+			}
+		}
+	}
+}
+
+// Letter returns one dead letter, or ErrNoLetter.
+func (b *Broker) Letter(ctx context.Context, seq uint64) (LetterInfo, error) {
+	if err := b.connected(ctx); err != nil {
+		return LetterInfo{}, err
+	}
+	l, err := b.getLetter(ctx, map[string]any{"seq": seq})
+	if err != nil {
+		return LetterInfo{}, fmt.Errorf("dead letter %d: %w", seq, err)
+	}
+	return l, nil
+}
+
+// RetryLetter publishes the command of a dead letter again, as it came, and then
+// removes the letter. If the commands' stream refuses it the letter stays. After
+// an error the command may be published all the same; a second retry of the same
+// letter reopens nothing that the first has reopened.
+func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
+	l, err := b.Letter(ctx, seq)
+	if err != nil {
+		return err
+	}
+	msg, err := retryMsg(l)
+	if err != nil {
+		return fmt.Errorf("dead letter %d: %w", seq, err)
+	}
+	if err := b.publishWave(ctx, []stored{{msg, conversation.CommandsStream}}); err != nil {
+		return fmt.Errorf("dead letter %d stays: %w", seq, err)
+	}
+	if err := b.DropLetter(ctx, seq); err != nil && !errors.Is(err, ErrNoLetter) {
+		return fmt.Errorf("the command is published again, but not yet removed from the dead letters, which to retry again would do: %w", err)
+	}
+	return nil
+}
+
+// DropLetter removes a dead letter for good. It returns ErrNoLetter if there is none.
+func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
+	if err := b.connected(ctx); err != nil {
+		return err
+	}
+	var answer struct {
+		Success bool `json:"success"`
+	}
+	err := b.api(ctx, "STREAM.MSG.DELETE."+conversation.DeadLettersStream, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	if err != nil {
+		return fmt.Errorf("remove dead letter %d: %w", seq, explainLetters(err))
+	}
+	return nil
+}
+
+// retryMsg is the command of a letter: without Nats-*, without what the letter
+// added, and with the number of the letter and the time of the first try.
+func retryMsg(l LetterInfo) (*nats.Msg, error) {
+	if l.Subject == "" {
+		return nil, fmt.Errorf("has no %s header to tell where it came from", conversation.HeaderSubject)
+	}
+	if len(l.Subject) > maxSubject {
+		return nil, fmt.Errorf("came on a subject of %d bytes, of at most %d", len(l.Subject), maxSubject)
+	}
+	h := make(nats.Header, len(l.Header))
+	for name, values := range l.Header {
+		lower := strings.ToLower(name)
+		if strings.HasPrefix(lower, "nats-") || letterHeaders[lower] || retryHeaders[lower] || !validHeader(name) {
+			continue
+		}
+		h[name] = values
+	}
+	if v := nats.Header(l.Header).Get(conversation.HeaderStoredAt); v != "" {
+		h[conversation.HeaderStoredAt] = []string{v}
+	}
+	h[conversation.HeaderRetry] = []string{strconv.FormatUint(l.Sequence, 10)}
+	return &nats.Msg{Subject: l.Subject, Header: h, Data: l.Data}, nil
+}
+
+func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterInfo, error) {
+	var raw rawLetter
+	if err := b.api(ctx, "STREAM.MSG.GET."+conversation.DeadLettersStream, request, &raw); err != nil {
+		return LetterInfo{}, explainLetters(err)
+	}
+	return letterInfo(raw)
+}
+
+func letterInfo(raw rawLetter) (LetterInfo, error) {
+	l := LetterInfo{Sequence: raw.Message.Seq, Data: raw.Message.Data}
+	if len(raw.Message.Header) > 0 {
+		h, err := nats.DecodeHeadersMsg(raw.Message.Header)
+		if err != nil {
+			return l, fmt.Errorf("dead letter %d: headers: %w", l.Sequence, err)
+		}
+		l.Header = h
+	}
+	h := nats.Header(l.Header)
+	l.Reason, l.Error, l.Subject = h.Get(conversation.HeaderReason), h.Get(conversation.HeaderError), h.Get(conversation.HeaderSubject)
+	l.CommandSequence = number(h.Get(conversation.HeaderStreamSequence))
+	l.Deliveries = number(h.Get(conversation.HeaderDeliveries))
+	l.StoredAt, l.FailedAt = moment(h.Get(conversation.HeaderStoredAt)), moment(h.Get(conversation.HeaderFailedAt))
+	token := strings.TrimPrefix(raw.Message.Subject, conversation.DeadLetterSubject("x")[:len(conversation.DeadLetterSubject("x"))-1])
+	if app, err := conversation.UnescapeToken(token); err == nil && token != "_" {
+		l.App = app
+	}
+	return l, nil
+}
+
+func number(s string) uint64 {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func moment(s string) time.Time {
+	t, err := time.Parse(time.RFC3339Nano, s)
+	if err != nil {
+		return time.Time{}
+	}
+	return t
+}
+
+// lastLetter returns the number of the newest letter, 0 if there is none.
+func (b *Broker) lastLetter(ctx context.Context) (uint64, error) {
+	if err := b.connected(ctx); err != nil {
+		return 0, err
+	}
+	var info struct {
+		State struct {
+			LastSeq  uint64 `json:"last_seq"`
+			Messages uint64 `json:"messages"`
+		} `json:"state"`
+	}
+	if err := b.api(ctx, "STREAM.INFO."+conversation.DeadLettersStream, struct{}{}, &info); err != nil {
+		return 0, explainLetters(err)
+	}
+	if info.State.Messages == 0 {
+		return 0, nil
+	}
+	return info.State.LastSeq, nil
+}
+
+// explainLetters turns an error about the dead letters into one that says what to do.
+func explainLetters(err error) error {
+	const codeNoSuchSequence = 10043
+	switch c := code(err); {
+	case c == jetstream.JSErrCodeMessageNotFound, c == codeNoSuchSequence:
+		return ErrNoLetter
+	case c == jetstream.JSErrCodeStreamNotFound:
+		return fmt.Errorf("stream %s is missing: run `worker setup`: %w", conversation.DeadLettersStream, err)
+	case errors.Is(err, nats.ErrNoResponders):
+		return fmt.Errorf("JetStream isn't available: enable it on the server and for this account: %w", err)
+	case errors.Is(err, nats.ErrTimeout):
+		return fmt.Errorf("JetStream doesn't answer: %w", err)
+	}
+	return err
+}

@@ -1,0 +1,149 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+
+	"github.com/nats-io/nats.go"
+)
+
+// Causes that the broker closes the gate for.
+const (
+	causeLink     = "nats"
+	causeCommands = "commands"
+	causeAcks     = "acks"
+)
+
+// link follows the state of the connection and keeps the gate in step with it.
+type link struct {
+	gate gate
+	log  *slog.Logger
+	urls string
+
+	mu      sync.Mutex    // guards what follows, and the gate's cause "nats"
+	up      bool          // as last seen
+	seen    bool          // whether it was ever looked at
+	last    error         // why it is down, as far as known
+	changed chan struct{} // closed and replaced at each event
+}
+
+func newLink(cfg Config) *link {
+	return &link{gate: cfg.Gate, log: cfg.Log, urls: redact(cfg.URL), changed: make(chan struct{})}
+}
+
+// observe looks at the connection after an event. It asks for the state itself,
+// because events are told later than they happen.
+func (l *link) observe(nc *nats.Conn, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	up := nc.IsConnected()
+	if err != nil {
+		l.last = err
+	}
+	was, seen := l.up, l.seen
+	l.up, l.seen = up, true
+	close(l.changed)
+	l.changed = make(chan struct{})
+	switch {
+	case up:
+		l.gate.Open(causeLink)
+		if !was {
+			l.last = nil
+			l.log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName())
+		}
+	default:
+		l.gate.Close(causeLink, l.reason(nc))
+		if was || !seen {
+			l.log.Warn("no connection to NATS; trying until there is one", "url", l.urls, "err", l.why(nc))
+		}
+	}
+}
+
+// changes returns a channel that is closed at the next event.
+func (l *link) changes() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.changed
+}
+
+// await returns nil once there is a connection, or an error that says why there
+// is none when ctx ends.
+func (l *link) await(ctx context.Context, nc *nats.Conn) error {
+	for {
+		changed := l.changes()
+		if nc.IsConnected() {
+			return nil
+		}
+		if nc.IsClosed() {
+			return fmt.Errorf("NATS at %s: %w", l.urls, nats.ErrConnectionClosed)
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			l.mu.Lock()
+			reason := l.reason(nc)
+			l.mu.Unlock()
+			return fmt.Errorf("%s: %w", reason, ctx.Err())
+		}
+	}
+}
+
+// reason says in one line what is wrong. mu is held.
+func (l *link) reason(nc *nats.Conn) string {
+	text := "no connection to NATS at " + l.urls
+	err := l.why(nc)
+	if err == nil {
+		return text
+	}
+	if refusal(err) {
+		return text + ": " + err.Error() + ": check the credentials"
+	}
+	return text + ": " + err.Error()
+}
+
+// why returns the best known cause. mu is held.
+func (l *link) why(nc *nats.Conn) error {
+	if l.last != nil {
+		return l.last
+	}
+	return nc.LastError()
+}
+
+// refusal reports whether the server was there and didn't want us.
+func refusal(err error) bool {
+	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
+		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired) ||
+		strings.Contains(strings.ToLower(err.Error()), "authorization violation")
+}
+
+func (b *Broker) reconnected(nc *nats.Conn) {
+	b.link.observe(nc, nil)
+	b.acks.reopen() // permissions come with the connection
+}
+
+func (b *Broker) closed(nc *nats.Conn) {
+	if b.closing.Load() {
+		return
+	}
+	b.link.observe(nc, nc.LastError())
+	b.log.Error("the connection to NATS was closed for good; restart the worker", "err", nc.LastError())
+}
+
+// asyncError hears what the server says on the side.
+func (b *Broker) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
+	if d, ok := parseDenial(err); ok {
+		if !b.denials.tell(d) && strings.HasPrefix(d.subject, ackPrefix) {
+			b.acks.denied(d)
+		}
+		return
+	}
+	subject := ""
+	if sub != nil {
+		subject = sub.Subject
+	}
+	b.log.Warn("NATS reports an error", "subject", subject, "err", err)
+}

@@ -1,0 +1,162 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+)
+
+const (
+	mendFirst = 100 * time.Millisecond
+	mendMost  = 5 * time.Second
+	// probeWait is how long the stream may think about a probe.
+	probeWait = 500 * time.Millisecond
+)
+
+var (
+	errSilent       = errors.New("no answer to requests for commands")
+	errNoResponders = errors.New("nobody answers requests for commands")
+)
+
+// statusError is a word of the server that ends a request for commands for a
+// reason other than time.
+type statusError struct{ code, text string }
+
+func (e *statusError) Error() string { return "the server answers " + e.code + " " + e.text }
+
+// statusFault returns nil for the ways in which a request ends well.
+func statusFault(m *nats.Msg) error {
+	code, text := m.Header.Get("Status"), m.Header.Get("Description")
+	lower := strings.ToLower(text)
+	switch {
+	case code == "404", code == "408":
+		return nil
+	case code == "409" && (strings.Contains(lower, "exceeds maxbytes") || strings.Contains(lower, "batch completed")):
+		return nil
+	case code == "409" && strings.Contains(lower, "leadership change"):
+		return nil // the next leader has the consumer, not the request
+	case code == "503":
+		return errNoResponders
+	}
+	return &statusError{code, text}
+}
+
+// mend closes the gate, tries until commands can be pulled again, and opens it.
+// The fault is logged once, and when it changes.
+func (b *Broker) mend(stop context.Context, fault error) {
+	reason := b.explainPull(stop, fault)
+	if stop.Err() != nil || errors.Is(fault, nats.ErrConnectionClosed) {
+		return
+	}
+	b.gate.Close(causeCommands, reason)
+	b.log.Error("commands can't be pulled; trying until they can", "err", reason)
+	began := time.Now()
+	probe := func() error {
+		if err := b.connected(stop); err != nil {
+			return backoff.Permanent(err)
+		}
+		return b.probe(stop)
+	}
+	again := func(err error, _ time.Duration) {
+		if now := b.explainPull(stop, err); now != reason && stop.Err() == nil {
+			reason = now
+			b.gate.Close(causeCommands, reason)
+			b.log.Error("commands can't be pulled; trying until they can", "err", reason)
+		}
+	}
+	pause := backoff.NewExponentialBackOff(
+		backoff.WithInitialInterval(mendFirst), backoff.WithMaxInterval(mendMost), backoff.WithMaxElapsedTime(0))
+	if err := backoff.RetryNotify(probe, backoff.WithContext(pause, stop), again); err != nil {
+		return // stopped
+	}
+	b.gate.Open(causeCommands)
+	b.log.Info("commands can be pulled again", "after", time.Since(began))
+}
+
+// probe finds out whether commands can be pulled, without taking one: it asks
+// for one of at most one byte, which the server refuses by the size of what
+// there is.
+func (b *Broker) probe(ctx context.Context) error {
+	denied := make(chan error, 1)
+	defer b.denials.watch(pullDenied, func(err error) {
+		select {
+		case denied <- err:
+		default:
+		}
+	})()
+	inbox := b.nc.NewInbox()
+	msgs := make(chan *nats.Msg, 4)
+	sub, err := b.nc.ChanSubscribe(inbox, msgs)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
+	request := fmt.Appendf(nil, `{"batch":1,"max_bytes":1,"no_wait":true,"expires":%d}`, probeWait.Nanoseconds())
+	if err := b.nc.PublishRequest(nextSubject, inbox, request); err != nil {
+		return err
+	}
+	over := time.NewTimer(probeWait + pullGrace)
+	defer over.Stop()
+	select {
+	case m := <-msgs:
+		if m.Subject != inbox { // a command all the same: it works, and another may have it
+			return b.nc.Publish(m.Reply, settlement(bus.Outcome{Verdict: bus.Retry}))
+		}
+		return statusFault(m)
+	case err := <-denied:
+		return err
+	case <-over.C:
+		return errSilent
+	case <-ctx.Done():
+		return backoff.Permanent(ctx.Err())
+	}
+}
+
+// explainPull says in one line what is wrong and what to do. For a missing
+// answer it asks which part is missing.
+func (b *Broker) explainPull(ctx context.Context, fault error) string {
+	var status *statusError
+	if !errors.Is(fault, errNoResponders) && !errors.Is(fault, errSilent) && !errors.As(fault, &status) {
+		return fault.Error()
+	}
+	_, err := b.consumerInfo(ctx)
+	switch {
+	case errors.Is(err, jetstream.ErrStreamNotFound):
+		return "stream " + conversation.CommandsStream + " is missing: run `worker setup`"
+	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		return "consumer " + commandsConsumer + " is missing: run `worker setup`"
+	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
+		return "JetStream isn't available: enable it on the server and for this account"
+	case err != nil && errors.Is(fault, errNoResponders):
+		return "consumer " + commandsConsumer + " doesn't answer: run `worker setup`: " + err.Error()
+	case errors.As(fault, &status) && strings.Contains(strings.ToLower(status.text), "push based"):
+		return "consumer " + commandsConsumer + " is a push consumer: delete it and run `worker setup`"
+	case errors.As(fault, &status) && strings.Contains(status.text, "Exceeded Max"):
+		return "consumer " + commandsConsumer + " limits the workers' requests: run `worker setup`: " + fault.Error()
+	}
+	return "pull from " + commandsConsumer + ": " + fault.Error()
+}
+
+// consumerInfo asks for the workers' consumer.
+func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	var info *jetstream.ConsumerInfo
+	err := b.ask(ctx, "CONSUMER.INFO."+conversation.CommandsStream, func(ctx context.Context) error {
+		c, err := b.js.Consumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
+		if err != nil {
+			return err
+		}
+		info = c.CachedInfo()
+		return nil
+	})
+	return info, err
+}

@@ -1,0 +1,454 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+)
+
+func TestRunHandsOverCommandsAsTheyCame(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	js := admin(t, n)
+	before := time.Now()
+	msg := nats.NewMsg(conversation.CommandSubject("demo"))
+	msg.Data = []byte("\x00\xff{")
+	msg.Header["x-Own"] = []string{"a", "b"}
+	ack, err := js.PublishMsg(t.Context(), msg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := start(t, b).next()
+	if d.Subject != msg.Subject || !bytes.Equal(d.Data, msg.Data) || len(d.Header["x-Own"]) != 2 {
+		t.Errorf("delivery = %q %q %v; want what was published", d.Subject, d.Data, d.Header)
+	}
+	if d.Sequence != ack.Sequence || d.Deliveries != 1 {
+		t.Errorf("sequence, deliveries = %d, %d; want %d, 1", d.Sequence, d.Deliveries, ack.Sequence)
+	}
+	if d.StoredAt.Before(before.Add(-time.Second)) || d.StoredAt.After(time.Now().Add(time.Second)) {
+		t.Errorf("stored at %v; want about %v", d.StoredAt, before)
+	}
+	d.Settle(done())
+}
+
+func TestRunNeverHandsOverMoreThanThereArePlaces(t *testing.T) {
+	t.Parallel()
+	const places, commands = 7, 500
+	b, n := ready(t, Config{Places: places})
+	js := admin(t, n)
+	send(t, js, commands)
+	w := start(t, b)
+	for left := commands; left > 0; {
+		batch := w.take(min(places, left))
+		left -= len(batch)
+		if got := b.hand.len(); got > places {
+			t.Fatalf("%d in hand; want at most %d", got, places)
+		}
+		if len(batch) == places {
+			if free, _ := b.hand.room(); free != 0 || len(w.in) != 0 {
+				t.Fatalf("%d free, %d more handed over; want neither with all places taken", free, len(w.in))
+			}
+		}
+		for _, d := range batch {
+			d.Settle(done())
+		}
+	}
+	eventually(t, "all acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag == Lag{} })
+}
+
+func TestRunTakesNoMoreThanItCanStart(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Places: 3})
+	send(t, admin(t, n), 10)
+	w := start(t, b)
+	w.take(3)
+	stays(t, "3 in hand and 7 waiting", 300*time.Millisecond, func() bool {
+		lag, err := b.Lag(t.Context())
+		return err == nil && lag.InHand == 3 && lag.Waiting == 7 && len(w.in) == 0
+	})
+}
+
+func TestLeaveFreesThePlaceOnceAndMaxInHandBoundsAll(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Places: 2, MaxInHand: 5})
+	send(t, admin(t, n), 20)
+	w := start(t, b)
+	held := w.take(2)
+	for _, d := range held {
+		d.Leave()
+		d.Leave()
+	}
+	held = append(held, w.take(2)...)
+	held[2].Leave()
+	held[2].Leave()
+	held = append(held, w.next())
+	held[3].Leave()
+	held[4].Leave()
+	stays(t, "5 in hand, although both places are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
+	held[0].Settle(done())
+	w.next()
+	stays(t, "5 in hand", 100*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
+}
+
+func TestRunBoundsTheBytesInHand(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	js := admin(t, n)
+	const size, commands = 900_000, 40
+	for range commands {
+		if _, err := js.Publish(t.Context(), conversation.CommandSubject("demo"), make([]byte, size)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := start(t, b)
+	const most = bytesInHand + 1<<20 + 1<<16
+	for range commands {
+		d := w.next()
+		b.hand.mu.Lock()
+		got := b.hand.bytes
+		b.hand.mu.Unlock()
+		if got > most {
+			t.Fatalf("%d bytes in hand; want at most %d", got, most)
+		}
+		if d.Sequence%3 == 0 { // some stay until the budget is used up
+			continue
+		}
+		d.Settle(done())
+	}
+}
+
+func TestStopHandsBackWhatTheLastRequestBrings(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Name: "first"})
+	js := admin(t, n)
+	w := start(t, b)
+	send(t, js, 1)
+	w.next().Settle(done()) // the request for all other places is out
+	w.stop()
+	began := time.Now()
+	sent := send(t, js, 50)
+	second := start(t, connect(t, Config{URL: n.URL()}))
+	seen := map[uint64]bool{}
+	for len(seen) < len(sent) {
+		d := second.next()
+		seen[d.Sequence] = true
+		d.Settle(done())
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the second worker had them after %v; want at once, not after the AckWait of 30s", took)
+	}
+	if err := <-w.ended; err != nil {
+		t.Errorf("Run = %v; want nil", err)
+	}
+	if len(w.in) != 0 {
+		t.Errorf("%d handed over after the stop; want none", len(w.in))
+	}
+	if err := b.Settled(t.Context()); err != nil {
+		t.Errorf("Settled = %v; want nil with nothing in hand", err)
+	}
+}
+
+func TestSettledWaitsForWhatIsInHand(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	send(t, admin(t, n), 2)
+	w := start(t, b)
+	held := w.take(2)
+	w.stop()
+	if err := <-w.ended; err != nil {
+		t.Fatal(err)
+	}
+	if age := b.OldestInHand(); age <= 0 {
+		t.Errorf("OldestInHand = %v; want more than 0", age)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := b.Settled(short); err == nil {
+		t.Error("Settled with 2 in hand = nil; want the context's error")
+	}
+	settled := make(chan error, 1)
+	go func() { settled <- b.Settled(t.Context()) }()
+	held[0].Settle(done())
+	held[1].Settle(bus.Outcome{Verdict: bus.Retry})
+	if err := <-settled; err != nil {
+		t.Errorf("Settled = %v; want nil", err)
+	}
+	if age := b.OldestInHand(); age != 0 {
+		t.Errorf("OldestInHand = %v; want 0 with nothing in hand", age)
+	}
+	second := start(t, connect(t, Config{URL: n.URL()}))
+	if d := second.next(); d.Sequence != held[1].Sequence || d.Deliveries != 2 {
+		t.Errorf("redelivered %d for the %d. time; want %d for the 2nd", d.Sequence, d.Deliveries, held[1].Sequence)
+	}
+}
+
+func TestRunIsCalledOnce(t *testing.T) {
+	t.Parallel()
+	b, _ := ready(t, Config{})
+	w := start(t, b)
+	w.stop()
+	<-w.ended
+	if err := b.Run(t.Context(), nil); err == nil {
+		t.Error("second Run = nil; want an error")
+	}
+}
+
+func TestRunWaitsForTheGate(t *testing.T) {
+	t.Parallel()
+	gate := newGate()
+	b, n := ready(t, Config{Gate: gate})
+	gate.Close("postgres", "away")
+	w := start(t, b)
+	send(t, admin(t, n), 3)
+	stays(t, "nothing pulled", 200*time.Millisecond, func() bool {
+		lag, err := b.Lag(t.Context())
+		return err == nil && lag.Waiting == 3 && lag.InHand == 0
+	})
+	gate.Open("postgres")
+	w.take(3)
+}
+
+// A command without a body whose headers look like a word of the server must be
+// handed over like any other: taken for one it would stop the worker, or come
+// back for ever.
+func TestRunIsNotFooledByHeadersThatLookLikeTheServers(t *testing.T) {
+	t.Parallel()
+	gate := newGate()
+	b, n := ready(t, Config{Gate: gate})
+	js := admin(t, n)
+	statuses := []string{"100", "400", "404", "408", "409", "423", "503", "junk"}
+	for _, s := range statuses {
+		msg := nats.NewMsg(conversation.CommandSubject("demo"))
+		msg.Header.Set("Status", s)
+		msg.Header.Set("Description", "Consumer Deleted")
+		if _, err := js.PublishMsg(t.Context(), msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w := start(t, b)
+	for _, s := range statuses {
+		d := w.next()
+		if got := d.Header["Status"]; len(got) != 1 || got[0] != s {
+			t.Errorf("delivered %v; want the status %s", d.Header, s)
+		}
+		d.Settle(done())
+	}
+	gate.opened(t)
+}
+
+func TestHeartbeatsKeepASlowDeliveryFromTheOthers(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{AckWait: time.Second})
+	send(t, admin(t, n), 1)
+	slow := start(t, b).next()
+	other := start(t, connect(t, Config{URL: n.URL()}))
+	stays(t, "nothing redelivered for three AckWaits", 3*time.Second, func() bool { return len(other.in) == 0 })
+	slow.Settle(bus.Outcome{Verdict: bus.Retry})
+	if d := other.next(); d.Deliveries != 2 {
+		t.Errorf("delivered for the %d. time; want the 2nd", d.Deliveries)
+	}
+}
+
+// The configured AckWait may not be the consumer's: heartbeats go by the latter.
+func TestHeartbeatsFollowTheConsumersAckWait(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{AckWait: time.Second})
+	js := admin(t, n)
+	send(t, js, 1)
+	ignorant := connect(t, Config{URL: n.URL()})
+	setup(t, ignorant, SetupOptions{})
+	slow := start(t, ignorant).next()
+	other := start(t, b)
+	stays(t, "nothing redelivered", 2500*time.Millisecond, func() bool { return len(other.in) == 0 })
+	slow.Settle(done())
+}
+
+func TestADeadWorkersCommandsAreRedelivered(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{AckWait: time.Second})
+	send(t, admin(t, n), 1)
+	w := start(t, b)
+	first := w.next()
+	b.pulse.stop() // no sign of life any more
+	w.stop()
+	<-w.ended
+	d := start(t, connect(t, Config{URL: n.URL()})).next()
+	if d.Sequence != first.Sequence || d.Deliveries != 2 || !d.StoredAt.Equal(first.StoredAt) {
+		t.Errorf("redelivered %d, %d. time, stored %v; want %d, 2nd, %v", d.Sequence, d.Deliveries, d.StoredAt, first.Sequence, first.StoredAt)
+	}
+	d.Settle(done())
+}
+
+func TestRunGoesOnAfterAServerRestart(t *testing.T) {
+	t.Parallel()
+	gate := newGate()
+	b, n := ready(t, Config{Gate: gate})
+	js := admin(t, n)
+	w := start(t, b)
+	send(t, js, 5)
+	held := w.take(5)
+	for _, d := range held[:4] {
+		d.Settle(done())
+	}
+	if err := b.flush(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	gate.closedFor(t, causeLink, "no connection to NATS")
+	held[4].Settle(done()) // kept by the client until there is a server
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gate.opened(t)
+	began := time.Now()
+	eventually(t, "publishing again", func() bool {
+		_, err := js.Publish(t.Context(), conversation.CommandSubject("demo"), []byte("after"))
+		return err == nil
+	})
+	for {
+		if d := w.next(); string(d.Data) == "after" {
+			d.Settle(done())
+			break
+		} else {
+			d.Settle(done())
+		}
+	}
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the first command after the restart took %v; want well under 5s", took)
+	}
+	eventually(t, "all acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag.InHand == 0 && lag.Waiting == 0 })
+}
+
+func TestRunGoesOnOnceTheStreamIsThere(t *testing.T) {
+	t.Parallel()
+	gate := newGate()
+	n := localtest.NATS(t)
+	b := connect(t, Config{URL: n.URL(), Gate: gate})
+	w := start(t, b)
+	gate.closedFor(t, causeCommands, conversation.CommandsStream, "missing", "worker setup")
+	setup(t, b, SetupOptions{})
+	gate.opened(t)
+	send(t, admin(t, n), 1)
+	w.next().Settle(done())
+}
+
+func TestRunGoesOnAfterTheConsumerWasDeleted(t *testing.T) {
+	t.Parallel()
+	gate := newGate()
+	b, n := ready(t, Config{Gate: gate})
+	js := admin(t, n)
+	w := start(t, b)
+	send(t, js, 1)
+	w.next().Settle(done())
+	if err := js.DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
+		t.Fatal(err)
+	}
+	gate.closedFor(t, causeCommands, conversation.WorkerConsumer, "missing", "worker setup")
+	sent := send(t, js, 1)
+	setup(t, b, SetupOptions{})
+	gate.opened(t)
+	if d := w.next(); d.Sequence != sent[0] || d.Deliveries != 1 {
+		t.Errorf("delivered %d for the %d. time; want %d, once: probing takes nothing", d.Sequence, d.Deliveries, sent[0])
+	}
+}
+
+func TestRunSaysWhichPermissionIsMissing(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		deny  *server.Permissions
+		parts []string
+	}{
+		"pull": {
+			&server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.MSG.NEXT.>"}}},
+			[]string{"not allowed to publish on $JS.API.CONSUMER.MSG.NEXT." + conversation.CommandsStream, "permissions"},
+		},
+		"answers": {
+			&server.Permissions{Subscribe: &server.SubjectPermission{Deny: []string{"_INBOX.>"}}},
+			[]string{"not allowed to subscribe to _INBOX.", "permissions"},
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := localtest.NATS(t, users(tt.deny))
+			setup(t, connect(t, Config{URL: as(n, "admin")}), SetupOptions{})
+			gate := newGate()
+			start(t, connect(t, Config{URL: as(n, "worker"), Gate: gate}))
+			began := time.Now()
+			gate.closedFor(t, causeCommands, tt.parts...)
+			if took := time.Since(began); took > time.Second {
+				t.Errorf("said after %v; want at once", took)
+			}
+		})
+	}
+}
+
+func TestRunGoesOnOnceItIsAllowed(t *testing.T) {
+	t.Parallel()
+	var mu sync.Mutex
+	forbidden := true
+	opts := users(nil)
+	configure := opts.Configure
+	opts.Configure = func(o *server.Options) {
+		configure(o)
+		mu.Lock()
+		defer mu.Unlock()
+		if forbidden {
+			o.Users[1].Permissions = &server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.API.CONSUMER.MSG.NEXT.>"}}}
+		}
+	}
+	n := localtest.NATS(t, opts)
+	setup(t, connect(t, Config{URL: as(n, "admin")}), SetupOptions{})
+	gate := newGate()
+	w := start(t, connect(t, Config{URL: as(n, "worker"), Gate: gate}))
+	gate.closedFor(t, causeCommands, "not allowed")
+	mu.Lock()
+	forbidden = false
+	mu.Unlock()
+	if err := n.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Start(); err != nil {
+		t.Fatal(err)
+	}
+	gate.opened(t)
+	send(t, admin(t, n, asAdmin), 1)
+	w.next().Settle(done())
+}
+
+func TestTwoWorkersShareTheCommands(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Places: 8})
+	first, second := start(t, b), start(t, connect(t, Config{URL: n.URL(), Places: 8}))
+	const commands = 400
+	send(t, admin(t, n), commands)
+	seen := map[uint64]int{}
+	for range commands {
+		var d delivered
+		select {
+		case d = <-first.in:
+		case d = <-second.in:
+		case <-time.After(patience):
+			t.Fatalf("%d of %d delivered", len(seen), commands)
+		}
+		if d.Deliveries != 1 {
+			t.Errorf("%d delivered for the %d. time", d.Sequence, d.Deliveries)
+		}
+		seen[d.Sequence]++
+		d.Settle(done())
+	}
+	if len(seen) != commands {
+		t.Errorf("%d different commands; want %d", len(seen), commands)
+	}
+}

@@ -1,0 +1,104 @@
+package broker
+
+import (
+	"sync"
+	"time"
+)
+
+// pulse tells the stream, three times in each AckWait, that what is in hand is
+// being worked on: from the first Run until Close, so that it goes on for what
+// is settled after the pulling has ended.
+type pulse struct {
+	changed chan time.Duration // a new AckWait
+	quit    chan struct{}
+
+	mu      sync.Mutex // guards what follows
+	started bool
+	ackWait time.Duration
+	done    chan struct{} // closed when the goroutine has ended
+}
+
+func newPulse(ackWait time.Duration) *pulse {
+	if ackWait == 0 {
+		ackWait = defaultAckWait
+	}
+	done := make(chan struct{})
+	close(done)
+	return &pulse{changed: make(chan time.Duration), quit: make(chan struct{}), ackWait: ackWait, done: done}
+}
+
+// start begins to call beat. A second call does nothing.
+func (p *pulse) start(beat func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.quit:
+		return
+	default:
+	}
+	if p.started {
+		return
+	}
+	p.started, p.done = true, make(chan struct{})
+	go p.run(beat, p.ackWait, p.done)
+}
+
+func (p *pulse) run(beat func(), ackWait time.Duration, done chan struct{}) {
+	defer close(done)
+	ticker := time.NewTicker(ackWait / 3)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			beat()
+		case ackWait = <-p.changed:
+			ticker.Reset(ackWait / 3)
+			beat() // the old rhythm may have been too slow
+		case <-p.quit:
+			return
+		}
+	}
+}
+
+// follow takes over the consumer's AckWait, which may not be the configured one.
+func (p *pulse) follow(ackWait time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ackWait <= 0 || ackWait == p.ackWait {
+		return
+	}
+	p.ackWait = ackWait
+	if !p.started {
+		return
+	}
+	select {
+	case p.changed <- ackWait:
+	case <-p.done:
+	}
+}
+
+// stop ends the pulse and waits for the end.
+func (p *pulse) stop() {
+	p.mu.Lock()
+	done := p.done
+	select {
+	case <-p.quit:
+	default:
+		close(p.quit)
+	}
+	p.mu.Unlock()
+	<-done
+}
+
+// beatAll is the pulse's beat.
+func (b *Broker) beatAll() {
+	if !b.nc.IsConnected() {
+		return // it would arrive late and prove nothing
+	}
+	for _, p := range b.hand.snapshot() {
+		if err := p.beat(); err != nil {
+			b.log.Warn("no sign of life for what is in hand; it may be redelivered", "err", err)
+			return
+		}
+	}
+}
