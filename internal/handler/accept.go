@@ -1,0 +1,99 @@
+package handler
+
+import (
+	"crypto/rand"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/crash"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// accept turns a delivery into the tasks of a job, or into a job that is
+// refused and has none. It asks nobody but the plan's column types.
+func (h *Handler) accept(d bus.Delivery, p bus.Place) entry {
+	crash.Point("after_pull")
+	j := &job{delivery: d, place: p, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
+	cmd, err := conversation.Decode(d.Data)
+	subjectApp, named := conversation.SubjectApp(d.Subject)
+	if err != nil {
+		id := conversation.Identify(d.Data)
+		j.app, j.user, j.command, j.device = id.AppID, id.UserID, id.CommandID, id.DeviceID
+		if named {
+			j.app = subjectApp // nobody may cause events in another app
+		}
+		j.refuse(failure{conversation.ReasonInvalidCommand, err.Error()})
+		return entry{job: j}
+	}
+	j.app, j.user, j.command, j.device = cmd.AppID, cmd.UserID, cmd.CommandID, cmd.DeviceID
+	if !conversation.SubjectFits(d.Subject, cmd.AppID) {
+		j.app = subjectApp
+		j.refuse(failure{conversation.ReasonAppMismatch, fmt.Sprintf(
+			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.CommandSubject(cmd.AppID))})
+		return entry{job: j}
+	}
+	return h.tasks(j, cmd)
+}
+
+func (h *Handler) tasks(j *job, cmd conversation.Command) entry {
+	e := entry{job: j, tasks: make([]*task, 0, len(cmd.Conversations))}
+	digest, retry := digestOf(cmd), retryOf(j.delivery)
+	for _, c := range cmd.Conversations {
+		t := &task{job: j, since: time.Now(), lane: "express", d: purge.Deletion{
+			Key:  purge.Key{App: cmd.AppID, Command: cmd.CommandID, Conversation: c.ID},
+			User: cmd.UserID, Device: cmd.DeviceID, ThroughSeq: c.ThroughSeq, StoredAt: j.storedAt,
+			KeepHistory: cmd.KeepHistory, RequestedAt: cmd.RequestedAt, Digest: digest, Retry: retry, Token: newToken(),
+		}}
+		whole, err := h.cfg.Store.Incompatible(t.d)
+		if whole && err != nil {
+			j.refuse(failure{conversation.ReasonIncompatibleID, err.Error()})
+			return entry{job: j}
+		}
+		t.unfit = err
+		e.tasks = append(e.tasks, t)
+	}
+	j.open = len(e.tasks)
+	return e
+}
+
+func digestOf(cmd conversation.Command) purge.Digest {
+	c := purge.Content{User: cmd.UserID, Device: cmd.DeviceID, KeepHistory: cmd.KeepHistory, Targets: make([]purge.Target, len(cmd.Conversations))}
+	for i, t := range cmd.Conversations {
+		c.Targets[i] = purge.Target{Conversation: t.ID, ThroughSeq: t.ThroughSeq}
+	}
+	return purge.DigestOf(c)
+}
+
+// storedAt returns the time of the boundary: the earlier of when the stream
+// stored this message and when it first stored the one that is retried.
+func storedAt(d bus.Delivery) time.Time {
+	first, err := time.Parse(time.RFC3339Nano, header(d, conversation.HeaderStoredAt))
+	if err != nil || first.After(d.StoredAt) {
+		return d.StoredAt
+	}
+	return first
+}
+
+// retryOf returns the dead letter that the delivery retries; 0 for none.
+func retryOf(d bus.Delivery) uint64 {
+	n, err := strconv.ParseUint(header(d, conversation.HeaderRetry), 10, 63)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+func header(d bus.Delivery, name string) string {
+	if v := d.Header[name]; len(v) > 0 {
+		return v[0]
+	}
+	return ""
+}
+
+func newToken() (t purge.Token) {
+	_, _ = rand.Read(t[:]) // never fails
+	return t
+}

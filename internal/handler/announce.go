@@ -1,0 +1,97 @@
+package handler
+
+import (
+	"context"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// event returns the event of a final deletion.
+func event(j *job, rec purge.Record) bus.Announcement {
+	a := bus.Announcement{Sequence: j.delivery.Sequence, Trace: j.trace}
+	if rec.State == purge.Failed {
+		a.Failed = &conversation.DeleteFailed{
+			CommandID: rec.Command, AppID: rec.App, UserID: rec.User, ConversationID: rec.Conversation,
+			Reason: conversation.Reason(rec.Reason), Message: rec.Message, OriginDeviceID: rec.Device, FailedAt: rec.FailedAt,
+		}
+		return a
+	}
+	a.Deleted = &conversation.Deleted{
+		CommandID: rec.Command, AppID: rec.App, UserID: rec.User, ConversationID: rec.Conversation,
+		ThroughSeq: rec.ThroughSeq, MessagesDeleted: rec.MessagesDeleted,
+		HistoryKept: rec.HistoryKept, ConversationRemoved: rec.ConversationRemoved,
+		MultiClientSync: rec.MultiClientSync, OriginDeviceID: rec.Device,
+		RequestedAt: rec.RequestedAt, CompletedAt: rec.CompletedAt,
+	}
+	return a
+}
+
+// refusal returns the event of a command that failed as a whole; false where
+// nothing tells whom to send it to.
+func refusal(j *job) (bus.Announcement, bool) {
+	if j.app == "" || j.user == "" {
+		return bus.Announcement{}, false
+	}
+	f := j.why()
+	return bus.Announcement{Sequence: j.delivery.Sequence, Trace: j.trace, Failed: &conversation.DeleteFailed{
+		CommandID: j.command, AppID: j.app, UserID: j.user, Reason: f.reason, Message: f.message,
+		OriginDeviceID: j.device, FailedAt: time.Now(),
+	}}, true
+}
+
+// letter returns the dead letter of a job that failed.
+func letter(j *job) bus.Announcement {
+	f := j.why()
+	return bus.Announcement{Sequence: j.delivery.Sequence, Trace: j.trace, Letter: &bus.Letter{
+		Delivery: j.delivery, App: j.app, Reason: f.reason, Error: f.message, StoredAt: j.storedAt, FailedAt: time.Now(),
+	}}
+}
+
+// announce stores the announcements, however long that takes: while it fails
+// the gate is closed, and what is in hand waits here, with its heartbeats. The
+// repetition is the probe. It gives up only when the worker stops.
+func (h *Handler) announce(as []bus.Announcement) error {
+	if len(as) == 0 {
+		return nil
+	}
+	closed := ""
+	open := func() {
+		if closed != "" {
+			h.cfg.Gate.Open(closed)
+		}
+	}
+	defer open()
+	start := time.Now()
+	err := backoff.Retry(func() error {
+		err := h.cfg.Publisher.Publish(h.working, as)
+		if err == nil {
+			return nil
+		}
+		_, cause := purge.FaultOf(err)
+		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
+		if closed != cause {
+			open()
+			closed = cause
+		}
+		if h.cfg.Gate.Close(cause, err.Error()) {
+			h.cfg.Log.Warn("events are not stored; taking no new commands until they are", "cause", cause, "error", err)
+		}
+		return err
+	}, backoff.WithContext(patient(), h.stopping))
+	if err != nil {
+		return context.Cause(h.stopping)
+	}
+	h.cfg.Metrics.PublishSeconds.Observe(time.Since(start).Seconds())
+	return nil
+}
+
+// patient never gives up by itself.
+func patient() backoff.BackOff {
+	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
+}

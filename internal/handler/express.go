@@ -1,0 +1,127 @@
+package handler
+
+import (
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// maxBlocked is how many express batches may find a deletion blocked by a lock
+// before it waits in the long lane. A sender's transaction takes milliseconds.
+const maxBlocked = 4
+
+// expressLane takes what has gathered, again and again.
+func (h *Handler) expressLane() {
+	size := func() int { return h.express.deletions(h.cfg.BatchSize) }
+	for {
+		entries := h.queue.take(size)
+		if entries == nil {
+			return
+		}
+		r := &round{h: h}
+		r.run(entries)
+	}
+}
+
+// purge runs tasks in one statement. Where that fails through the fault of one
+// of them, the batch is halved until that one stands alone: one bad deletion
+// must not fail its neighbours. It reports whether any of them got through.
+func (r *round) purge(tasks []*task) bool {
+	res, err := r.express(tasks)
+	fault, _ := purge.FaultOf(err)
+	first, second := tasks[:len(tasks)/2], tasks[len(tasks)/2:]
+	switch {
+	case err == nil:
+		spent := res.BudgetSpent
+		for i, t := range tasks {
+			r.sort(t, res.Records[i], res.Finished[i], res.Deleted[i] >= r.h.cfg.PerDeletion, spent)
+		}
+		return true
+	case fault == purge.Own && len(tasks) > 1:
+		ok := r.purge(first)
+		return r.purge(second) || ok
+	case fault == purge.Own:
+		r.failAttempt(tasks[0], err)
+		return true
+	case fault == purge.Contention && len(tasks) > 1:
+		if r.purge(first) {
+			r.purge(second)
+			return true
+		}
+		r.setBack(second, err) // a lock on a whole table, say: one try for each would take minutes
+		return false
+	}
+	r.setBack(tasks, err)
+	return false
+}
+
+// express is one call of the store. After a wait for a lock in vain it passes
+// over locked rows.
+func (r *round) express(tasks []*task) (res purge.Result, err error) {
+	h := r.h
+	batch := purge.Batch{Deletions: make([]purge.Deletion, len(tasks)), Budget: purge.Budget{PerDeletion: h.cfg.PerDeletion, Rows: h.express.rows()}}
+	for i, t := range tasks {
+		batch.Deletions[i] = t.d
+		batch.Again = batch.Again || t.again
+		batch.SkipLocked = batch.SkipLocked || t.tries > 0
+	}
+	err = h.persist(func() error {
+		start := time.Now()
+		var err error
+		res, err = h.cfg.Store.Express(h.working, batch)
+		if err != nil {
+			fault, _ := purge.FaultOf(err)
+			batch.SkipLocked = batch.SkipLocked || fault == purge.Contention
+			return err
+		}
+		h.measure(batch, res, time.Since(start))
+		return nil
+	})
+	return res, err
+}
+
+func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
+	h.express.took(b.Budget.Rows, took, res.BudgetSpent)
+	h.express.saw(len(b.Deletions), res.Rows)
+	h.cfg.Metrics.BatchSeconds.WithLabelValues("express").Observe(took.Seconds())
+	h.cfg.Metrics.BatchRows.WithLabelValues("express").Observe(float64(res.Rows))
+	messages := 0
+	for _, n := range res.Deleted {
+		messages += n
+	}
+	h.cfg.Metrics.Messages.WithLabelValues("express").Add(float64(messages))
+}
+
+// sort decides where a deletion goes after a batch.
+func (r *round) sort(t *task, rec purge.Record, finished, large, budgetSpent bool) {
+	h := r.h
+	t.again = true
+	t.spent++
+	switch {
+	case rec.Reused:
+		first := t.job.refuse(failure{conversation.ReasonCommandIDReused,
+			"command_id has been used for a command with other content: a new command needs a new command_id"})
+		if a, ok := refusal(t.job); ok && first {
+			r.announced = append(r.announced, a)
+		}
+		r.closed = append(r.closed, t)
+	case rec.Final():
+		r.final(t, rec, finished)
+	case rec.Mine && !large && budgetSpent:
+		h.queue.push(entry{job: t.job, tasks: []*task{t}})
+	case rec.Mine && !large && t.tries < maxBlocked:
+		t.tries++
+		h.cfg.Metrics.Retries.WithLabelValues("blocked").Inc()
+		wait := 2 * time.Millisecond << (2 * t.tries)
+		h.lanes.Go(func() {
+			h.pauseFor(wait)
+			h.queue.push(entry{job: t.job, tasks: []*task{t}})
+		})
+	case !rec.Mine && rec.LeaseLeft > 0:
+		h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
+		h.park(t, purge.ParkDelay(rec.LeaseLeft, spread()))
+	default:
+		h.enterLong(t, rec.Mine)
+	}
+}

@@ -1,0 +1,86 @@
+package handler
+
+import (
+	"context"
+	"sort"
+	"strings"
+	"sync"
+)
+
+// Gate keeps the worker from taking new commands while its surroundings are at
+// fault. It is closed while any cause is noted. The zero value is not usable;
+// see [NewGate]. Safe for concurrent use.
+type Gate struct {
+	mu      sync.Mutex
+	reasons map[string]string
+	opened  chan struct{} // closed while the gate is open
+	changed func(cause string, closed bool)
+}
+
+// NewGate returns an open gate. changed, if not nil, is told of each cause that
+// comes or goes.
+func NewGate(changed func(cause string, closed bool)) *Gate {
+	opened := make(chan struct{})
+	close(opened)
+	return &Gate{reasons: map[string]string{}, opened: opened, changed: changed}
+}
+
+// Close notes that cause keeps the worker from working, and why. A second call
+// replaces the reason. It reports whether the cause is new.
+func (g *Gate) Close(cause, reason string) bool {
+	g.mu.Lock()
+	_, known := g.reasons[cause]
+	if len(g.reasons) == 0 {
+		g.opened = make(chan struct{})
+	}
+	g.reasons[cause] = reason
+	g.mu.Unlock()
+	if !known && g.changed != nil {
+		g.changed(cause, true)
+	}
+	return !known
+}
+
+// Open takes cause back. It reports whether it was noted.
+func (g *Gate) Open(cause string) bool {
+	g.mu.Lock()
+	_, known := g.reasons[cause]
+	delete(g.reasons, cause)
+	if known && len(g.reasons) == 0 {
+		close(g.opened)
+	}
+	g.mu.Unlock()
+	if known && g.changed != nil {
+		g.changed(cause, false)
+	}
+	return known
+}
+
+// Wait returns nil when the gate is open, or the context's error.
+func (g *Gate) Wait(ctx context.Context) error {
+	for {
+		g.mu.Lock()
+		opened, isOpen := g.opened, len(g.reasons) == 0
+		g.mu.Unlock()
+		if isOpen {
+			return nil
+		}
+		select {
+		case <-opened:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Reason returns why the gate is closed, in one line; "" while it is open.
+func (g *Gate) Reason() string {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	lines := make([]string, 0, len(g.reasons))
+	for cause, reason := range g.reasons {
+		lines = append(lines, cause+": "+strings.ReplaceAll(reason, "\n", "; "))
+	}
+	sort.Strings(lines)
+	return strings.Join(lines, "; ")
+}

@@ -1,0 +1,175 @@
+// Package handler turns deliveries into outcomes: it decodes a command, has its
+// history purged, announces what became of it, and only then settles the
+// delivery. It never sees a message of the bus nor a statement of the database.
+//
+// A delivery goes through the express lane, where whatever has gathered shares
+// one transaction. What is too large for that goes on in the long lane, batch
+// by batch.
+package handler
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/telemetry"
+)
+
+// expressStore is what the express lane needs of the ledger.
+type expressStore interface {
+	Express(ctx context.Context, b purge.Batch) (purge.Result, error)
+	Reopen(ctx context.Context, ds []purge.Deletion) error
+	Incompatible(d purge.Deletion) (whole bool, err error)
+}
+
+// longStore is what the long lane needs of it.
+type longStore interface {
+	Claim(ctx context.Context, d purge.Deletion) (purge.Record, error)
+	Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error)
+	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
+	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
+	Release(ctx context.Context, d purge.Deletion, low int64) error
+}
+
+// Store is the ledger and the purge; *repo.Repo satisfies it. See there for
+// what its methods promise.
+type Store interface {
+	expressStore
+	longStore
+	Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error)
+	Probe(ctx context.Context) error
+}
+
+// Publisher stores announcements; *broker.Broker satisfies it.
+type Publisher interface {
+	// Publish returns nil only when every announcement is stored. A repetition
+	// stores nothing twice within the stream's window.
+	Publish(ctx context.Context, as []bus.Announcement) error
+	// Progress is told and forgotten.
+	Progress(p conversation.Deleting, trace conversation.Trace)
+}
+
+// Config is what a [Handler] needs. Store, Publisher, Gate, Metrics and Log are
+// required; for the numbers zero means the default.
+type Config struct {
+	Store     Store
+	Publisher Publisher
+	Gate      *Gate
+	Metrics   *telemetry.Metrics
+	Log       *slog.Logger
+
+	Target       time.Duration // of a transaction; 50 ms
+	MinRows      int           // the pace's least row limit; 50
+	MaxRows      int           // and its greatest; 50,000
+	PerDeletion  int           // messages that one deletion may lose in the express lane; 1,000
+	BatchSize    int           // deletions in one express batch; 256
+	ExpressLanes int           // express batches at a time; 2: more gained nothing
+	LongLanes    int           // long deletions at a time; 2
+	MaxAttempts  int           // real failures that end a deletion; 10
+	Grace        time.Duration // what a statement in hand may still take at a stop; 5 s
+}
+
+func (c Config) withDefaults() Config {
+	def := func(n *int, v int) {
+		if *n <= 0 {
+			*n = v
+		}
+	}
+	def(&c.MinRows, 50)
+	def(&c.MaxRows, 50_000)
+	def(&c.PerDeletion, 1000)
+	def(&c.BatchSize, 256)
+	def(&c.ExpressLanes, 2)
+	def(&c.LongLanes, 2)
+	def(&c.MaxAttempts, 10)
+	if c.Target <= 0 {
+		c.Target = purge.DefaultTarget
+	}
+	if c.Grace <= 0 {
+		c.Grace = 5 * time.Second
+	}
+	return c
+}
+
+// errStopping is the cause of every context that a stop ends.
+var errStopping = errors.New("the worker is stopping")
+
+// Handler works on deliveries from [New] to [Handler.Stop]. Safe for concurrent
+// use.
+type Handler struct {
+	cfg     Config
+	queue   *queue
+	express *pacer
+	long    *pacer
+	places  chan struct{} // taken by long deletions
+
+	stopping context.Context // done at once at a stop: start nothing new
+	stop     context.CancelCauseFunc
+	working  context.Context // done after the grace: give statements up
+	giveUp   context.CancelCauseFunc
+	lanes    sync.WaitGroup
+	troubles atomic.Int64 // outages since the last success
+}
+
+// New starts the lanes. The caller must call Stop.
+func New(cfg Config) *Handler {
+	cfg = cfg.withDefaults()
+	pace := purge.Pace{Target: cfg.Target, Min: cfg.MinRows, Max: cfg.MaxRows}
+	h := &Handler{
+		cfg: cfg, queue: newQueue(), places: make(chan struct{}, cfg.LongLanes),
+		express: newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("express")),
+		long:    newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long")),
+	}
+	h.stopping, h.stop = context.WithCancelCause(context.Background())
+	h.working, h.giveUp = context.WithCancelCause(context.Background())
+	for range cfg.ExpressLanes {
+		h.lanes.Go(h.expressLane)
+	}
+	return h
+}
+
+// Handle takes a delivery and returns at once; its place is settled later, from
+// another goroutine. It must not be called after Stop.
+func (h *Handler) Handle(d bus.Delivery, p bus.Place) {
+	h.queue.push(h.accept(d, p))
+}
+
+// Stop ends the work: no statement is begun any more, what is in hand may take
+// the grace, and every delivery is settled, those that aren't finished for
+// redelivery at once. It returns when the last lane has ended. A second call
+// waits too.
+func (h *Handler) Stop() {
+	h.stop(errStopping)
+	h.queue.close()
+	patience := time.AfterFunc(h.cfg.Grace, func() { h.giveUp(errStopping) })
+	defer patience.Stop()
+	h.lanes.Wait()
+	for _, e := range h.queue.drain() {
+		h.handBack(e)
+	}
+	h.giveUp(errStopping)
+}
+
+// handBack settles what nobody will work on.
+func (h *Handler) handBack(e entry) {
+	if len(e.tasks) == 0 {
+		e.job.place.Settle(bus.Outcome{Verdict: bus.Retry})
+		return
+	}
+	for _, t := range e.tasks {
+		if t.again {
+			h.release(t, 0)
+		}
+		h.park(t, 0)
+	}
+}
+
+// spread is a random number in [0, 1) for delays.
+func spread() float64 { return rand.Float64() } //nolint:gosec // no secret

@@ -1,0 +1,170 @@
+package handler_test
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/handler"
+)
+
+func TestHandler(t *testing.T) {
+	t.Parallel()
+
+	t.Run("acknowledges a command after its events", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil)
+		r.fill("c2c_bob", 20)
+		if o := r.send("1", "c2c_bob", "c2c_nobody").wait(t); o.Verdict != bus.Done {
+			t.Errorf("outcome = %+v; want done", o)
+		}
+		got := r.pub.summary()
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"deleted c2c_bob 20", "deleted c2c_nobody 0"}, got); diff != "" {
+			t.Error(diff)
+		}
+	})
+
+	t.Run("a long deletion leaves its place and is finished in batches", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, func(c *handler.Config) { c.PerDeletion, c.MaxRows = 10, 100 })
+		r.fill("group", 5000)
+		if o := r.send("1", "group").wait(t); o.Verdict != bus.Done {
+			t.Errorf("outcome = %+v; want done", o)
+		}
+		if diff := cmp.Diff([]string{"deleted group 5000"}, r.pub.summary()); diff != "" {
+			t.Error(diff)
+		}
+		if n := r.count(`select count(*) from chat.messages`); n != 0 {
+			t.Errorf("%d messages are left", n)
+		}
+	})
+
+	t.Run("one bad deletion fails alone, after its attempts, and its neighbours are finished", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, func(c *handler.Config) { c.MaxAttempts = 2 })
+		for _, c := range []string{"a", "b", "bad", "c", "d"} {
+			r.fill(c, 3)
+		}
+		r.exec(`create function no() returns trigger language plpgsql as $$begin raise exception 'not this one'; end$$`)
+		r.exec(`create trigger no before delete on chat.messages for each row when (old.conversation_id = 'bad') execute function no()`)
+		first := r.send("1", "a", "b", "bad", "c", "d").wait(t)
+		if first.Verdict != bus.Retry || first.Delay <= 0 || first.Delay > 100*time.Millisecond {
+			t.Errorf("first outcome = %+v; want a retry within 100ms", first)
+		}
+		got := r.pub.summary()
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"deleted a 3", "deleted b 3", "deleted c 3", "deleted d 3"}, got); diff != "" {
+			t.Errorf("before the last attempt: %s", diff)
+		}
+		second := r.send("1", "a", "b", "bad", "c", "d").wait(t)
+		if second.Verdict != bus.Reject || second.Reason != "attempts_exhausted" {
+			t.Errorf("second outcome = %+v; want a reject", second)
+		}
+		got = r.pub.summary()[4:]
+		if got[len(got)-1] != "letter attempts_exhausted" || !slices.Contains(got, "failed bad attempts_exhausted") {
+			t.Errorf("announced %q; want the failure, and the letter last", got)
+		}
+		r.exec(`drop trigger no on chat.messages`)
+		retry := map[string][]string{"Lethe-Retry": {"7"}}
+		for range 2 { // once for each letter, however often it is delivered
+			r.deliver("conversation.delete.demo", []byte(`{"command_id":"1","app_id":"demo","user_id":"alice","device_id":"phone",
+				"conversations":[{"id":"d"},{"id":"bad"},{"id":"a"},{"id":"b"},{"id":"c"}]}`), retry).wait(t)
+		}
+		if got := r.pub.summary(); !slices.Contains(got, "deleted bad 3") {
+			t.Errorf("announced %q; want bad deleted after the retry", got)
+		}
+	})
+
+	t.Run("holds the acknowledgement and closes the gate while events are refused", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil)
+		r.fill("c", 1)
+		r.pub.setRefuse(errFull)
+		p := r.send("1", "c")
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for r.gate.Reason() == "" {
+			select {
+			case <-tick.C:
+			case o := <-p.settled:
+				t.Fatalf("settled as %+v while the event was refused", o)
+			case <-t.Context().Done():
+				t.Fatal("the gate stayed open")
+			}
+		}
+		r.pub.setRefuse(nil)
+		if o := p.wait(t); o.Verdict != bus.Done {
+			t.Errorf("outcome = %+v; want done", o)
+		}
+		if reason := r.gate.Reason(); reason != "" {
+			t.Errorf("the gate is closed because of %q", reason)
+		}
+	})
+
+	t.Run("a grant that is missing pauses the worker and fails no command", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, func(c *handler.Config) { c.MaxAttempts = 1 })
+		r.fill("c", 1)
+		r.exec(`alter table chat.messages rename to hidden`)
+		o := r.send("1", "c").wait(t)
+		if o.Verdict != bus.Retry || r.gate.Reason() == "" {
+			t.Errorf("outcome = %+v, gate %q; want a retry and a closed gate", o, r.gate.Reason())
+		}
+		r.exec(`alter table chat.hidden rename to messages`)
+		if err := r.gate.Wait(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if o := r.send("1", "c").wait(t); o.Verdict != bus.Done {
+			t.Errorf("outcome = %+v; want done", o)
+		}
+	})
+
+	t.Run("a stop hands everything back, with its lease", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, func(c *handler.Config) { c.PerDeletion, c.MaxRows = 10, 100 })
+		r.fill("group", 20_000)
+		p := r.send("1", "group")
+		tick := time.NewTicker(time.Millisecond)
+		defer tick.Stop()
+		for r.count(`select count(*) from lethe.deletions where cursor_seq > 200`) == 0 {
+			<-tick.C
+		}
+		r.h.Stop()
+		if o := p.wait(t); o.Verdict != bus.Retry || o.Delay != 0 {
+			t.Errorf("outcome = %+v; want a retry at once", o)
+		}
+		if n := r.count(`select count(*) from lethe.deletions where state = 'pending' and lease_until is null and cursor_seq > 200`); n != 1 {
+			t.Error("the lease was not given back")
+		}
+		if len(r.pub.summary()) != 0 {
+			t.Errorf("announced %q", r.pub.summary())
+		}
+	})
+
+	t.Run("refuses what is not a command, and tells whom it can", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil)
+		for _, c := range []struct {
+			subject, body string
+			want          []string
+			reason        string
+		}{
+			{"conversation.delete", `nonsense`, []string{"letter invalid_command"}, "invalid_command"},
+			{"conversation.delete", `{"app_id":"demo","user_id":"alice"}`, []string{"failed  invalid_command", "letter invalid_command"}, "invalid_command"},
+			{"conversation.delete.other", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}]}`,
+				[]string{"failed  app_mismatch", "letter app_mismatch"}, "app_mismatch"},
+		} {
+			before := len(r.pub.summary())
+			if o := r.deliver(c.subject, []byte(c.body), nil).wait(t); o.Verdict != bus.Reject || string(o.Reason) != c.reason {
+				t.Errorf("%s: outcome = %+v; want reject %s", c.body, o, c.reason)
+			}
+			if diff := cmp.Diff(c.want, r.pub.summary()[before:]); diff != "" {
+				t.Errorf("%s: %s", c.body, diff)
+			}
+		}
+	})
+}

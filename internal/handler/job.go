@@ -1,0 +1,106 @@
+package handler
+
+import (
+	"sync"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// job is one delivery at work.
+type job struct {
+	delivery bus.Delivery
+	place    bus.Place
+	trace    conversation.Trace
+	storedAt time.Time // the time of the boundary
+	// who the command says it is from, as far as it can be read
+	app, user, command, device string
+
+	mu      sync.Mutex
+	open    int           // tasks that are not closed
+	parked  bool          // a task waits for a redelivery
+	delay   time.Duration // the shortest that a parked task asked for
+	refused bool          // the whole command failed
+	failure *failure      // the first
+}
+
+// failure is why a command or one of its deletions failed.
+type failure struct {
+	reason  conversation.Reason
+	message string
+}
+
+// task is one deletion of a job at work.
+type task struct {
+	job   *job
+	d     purge.Deletion
+	unfit error     // the id can't be a key of the plan's tables
+	again bool      // an express batch has taken it up
+	tries int       // express batches that found it blocked
+	since time.Time // for the log
+	lane  string    // for the log and the metrics
+	spent int       // batches
+}
+
+// fail notes a failure of the job; the first one counts.
+func (j *job) fail(f failure) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.failure == nil {
+		j.failure = &f
+	}
+}
+
+// refuse notes that the whole command failed. It reports whether it is the
+// first to say so.
+func (j *job) refuse(f failure) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	first := !j.refused
+	j.refused, j.failure = true, &f
+	return first
+}
+
+// close ends a task that is final. It reports whether it was the last one.
+func (j *job) close() (last bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.open--
+	return j.open == 0
+}
+
+// park ends a task that must be delivered again. It reports whether it was the
+// last one.
+func (j *job) park(delay time.Duration) (last bool) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if !j.parked || delay < j.delay {
+		j.delay = delay
+	}
+	j.parked = true
+	j.open--
+	return j.open == 0
+}
+
+// outcome decides what becomes of a delivery whose tasks are all closed. A
+// Reject needs its dead letter first.
+func (j *job) outcome() bus.Outcome {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	switch {
+	case j.parked:
+		return bus.Outcome{Verdict: bus.Retry, Delay: j.delay}
+	case j.failure != nil:
+		return bus.Outcome{Verdict: bus.Reject, Reason: j.failure.reason}
+	}
+	return bus.Outcome{Verdict: bus.Done}
+}
+
+// why returns the first failure; nil if there is none.
+func (j *job) why() *failure {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.failure
+}

@@ -1,0 +1,29 @@
+package handler
+
+import (
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// attrs are what every log line about a task carries: ids, never a body.
+func (t *task) attrs() []any {
+	return []any{"app", t.d.App, "command", t.d.Command, "user", t.d.User, "conversation", t.d.Conversation, "lane", t.lane}
+}
+
+// logFinal writes the one line of a deletion that became final and counts it;
+// for one that is only told again, a line for debugging.
+func (h *Handler) logFinal(t *task, rec purge.Record, news bool) {
+	attrs := append(t.attrs(), "state", rec.State, "through_seq", rec.ThroughSeq, "messages_deleted", rec.MessagesDeleted,
+		"batches", t.spent, "took", time.Since(t.since).Round(time.Microsecond), "deliveries", t.job.delivery.Deliveries)
+	switch {
+	case !news:
+		h.cfg.Log.Debug("deletion told again", attrs...)
+		return
+	case rec.State == purge.Failed:
+		h.cfg.Log.Warn("deletion given up", append(attrs, "reason", rec.Reason, "error", rec.Message)...)
+	default:
+		h.cfg.Log.Info("deletion finished", append(attrs, "conversation_removed", rec.ConversationRemoved)...)
+	}
+	h.cfg.Metrics.Deletions.WithLabelValues(t.lane, string(rec.State)).Inc()
+}

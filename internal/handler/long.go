@@ -1,0 +1,221 @@
+package handler
+
+import (
+	"context"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/crash"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// lockPatience is how long a deletion may wait for locks in the long lane
+	// before it gives its place to another one.
+	lockPatience = 3 * time.Second
+	// progressEvery is the least time between two progress messages.
+	progressEvery = time.Second
+)
+
+// enterLong moves a task to the long lane, or sets it back while that is full:
+// waiting for a place is no failure. leased says that the task holds its lease.
+func (h *Handler) enterLong(t *task, leased bool) {
+	giveBack := func(delay time.Duration) {
+		h.lanes.Go(func() {
+			if leased {
+				h.release(t, 0)
+			}
+			h.park(t, delay)
+		})
+	}
+	if h.stopping.Err() != nil {
+		giveBack(0)
+		return
+	}
+	select {
+	case h.places <- struct{}{}:
+	default:
+		h.cfg.Metrics.Retries.WithLabelValues("long_lane_full").Inc()
+		giveBack(purge.ParkDelay(0, spread()))
+		return
+	}
+	t.lane = "long"
+	t.job.place.Leave()
+	h.lanes.Go(func() {
+		defer func() { <-h.places }()
+		l := &longRun{h: h, t: t}
+		l.run()
+	})
+}
+
+// longRun is one deletion's time in the long lane.
+type longRun struct {
+	h       *Handler
+	t       *task
+	rec     purge.Record
+	low     int64 // nothing is left at and below it
+	sweeper *sweeper
+	blocked time.Time // since when it has waited for a lock; zero if it doesn't
+	told    time.Time // the last progress
+	news    bool      // this run has finished the deletion
+	cap     int       // a smaller row limit after a lock; 0 for none
+}
+
+func (l *longRun) run() {
+	err := l.h.persist(func() error {
+		var err error
+		l.rec, err = l.h.cfg.Store.Claim(l.h.working, l.t.d)
+		return err
+	})
+	if err != nil {
+		l.end(err)
+		return
+	}
+	l.low, l.told = l.rec.CursorSeq, time.Now()
+	l.sweeper = startSweeper(l.h, l.t.d)
+	defer l.sweeper.stop()
+	for l.rec.Mine && !l.rec.Final() {
+		if l.h.stopping.Err() != nil {
+			l.h.release(l.t, l.low)
+			l.h.park(l.t, 0)
+			return
+		}
+		if err := l.advance(); err != nil && !l.wait(err) {
+			l.end(err)
+			return
+		}
+	}
+	if l.rec.Final() {
+		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
+		return
+	}
+	l.h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
+	l.h.park(l.t, purge.ParkDelay(l.rec.LeaseLeft, spread()))
+}
+
+// advance removes one batch, or finishes.
+func (l *longRun) advance() error {
+	if l.t.d.KeepHistory {
+		return l.finish()
+	}
+	limit, start := l.limit(), time.Now()
+	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, l.low, limit)
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	before := l.rec.MessagesDeleted
+	l.rec = step.Record
+	if !step.Record.Mine {
+		return nil
+	}
+	l.sweeper.follow(step.Low)
+	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
+	l.t.spent++
+	l.h.long.took(limit, took, step.Full)
+	l.h.cfg.Metrics.BatchSeconds.WithLabelValues("long").Observe(took.Seconds())
+	l.h.cfg.Metrics.BatchRows.WithLabelValues("long").Observe(float64(step.Rows))
+	l.h.cfg.Metrics.Messages.WithLabelValues("long").Add(float64(max(0, step.Record.MessagesDeleted-before)))
+	l.tell("")
+	crash.Point("in_batch")
+	if step.Empty {
+		return l.finish()
+	}
+	return nil
+}
+
+// finish finishes the deletion, or starts over for what has appeared below its
+// boundary meanwhile. Claiming first renews the lease and makes the batches
+// durable, so that the finishing transaction, which holds the conversation's
+// row, has little left to write.
+func (l *longRun) finish() error {
+	l.sweeper.catchUp()
+	if rec, err := l.h.cfg.Store.Claim(l.h.working, l.t.d); err != nil || !rec.Mine {
+		l.rec.Mine = err != nil && l.rec.Mine
+		return err
+	}
+	rec, err := l.h.cfg.Store.Finish(l.h.working, l.t.d)
+	if err != nil {
+		return err
+	}
+	l.rec, l.news = rec, rec.State == purge.Done
+	if rec.Mine && !rec.Final() {
+		l.low = 0
+		l.h.pauseFor(10 * time.Millisecond)
+	}
+	return nil
+}
+
+// wait reports whether a step that failed may simply be tried again, after a
+// pause: somebody holds a row, and has not held it for too long. The next batch
+// is smaller, so that it stops short of the row.
+func (l *longRun) wait(err error) bool {
+	fault, cause := purge.FaultOf(err)
+	if fault != purge.Contention {
+		return false
+	}
+	l.h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
+	now := time.Now()
+	if l.blocked.IsZero() {
+		l.blocked = now
+	}
+	if now.Sub(l.blocked) > lockPatience {
+		return false
+	}
+	l.cap = max(l.h.cfg.MinRows, l.limit()/4)
+	l.tell("lock")
+	l.h.pauseFor(min(500*time.Millisecond, 20*time.Millisecond+now.Sub(l.blocked)/4))
+	return true
+}
+
+// limit is the lane's row limit, or less close to a row that somebody holds.
+func (l *longRun) limit() int {
+	rows := l.h.long.rows()
+	if l.cap <= 0 || l.cap >= rows {
+		l.cap = 0
+		return rows
+	}
+	return l.cap
+}
+
+// end gives the place up after an error.
+func (l *longRun) end(err error) {
+	fault, _ := purge.FaultOf(err)
+	if fault == purge.Own {
+		l.conclude(func(r *round) { r.failAttempt(l.t, err) })
+		return
+	}
+	l.h.release(l.t, l.low)
+	l.h.setBack(l.t, err)
+}
+
+// conclude announces and settles like the express lane.
+func (l *longRun) conclude(add func(*round)) {
+	r := &round{h: l.h}
+	add(r)
+	crash.Point("after_commit")
+	r.conclude()
+}
+
+// tell publishes the progress, at most once a second.
+func (l *longRun) tell(waitingFor string) {
+	if time.Since(l.told) < progressEvery {
+		return
+	}
+	l.told = time.Now()
+	l.h.cfg.Publisher.Progress(conversation.Deleting{
+		CommandID: l.rec.Command, AppID: l.rec.App, UserID: l.rec.User, ConversationID: l.rec.Conversation,
+		ThroughSeq: l.rec.ThroughSeq, PurgedThroughSeq: min(l.low, l.rec.ThroughSeq),
+		MessagesDeleted: l.rec.MessagesDeleted, WaitingFor: waitingFor,
+	}, l.t.job.trace)
+}
+
+// release gives the lease back, so that another worker can go on at once. If it
+// fails the lease runs out by itself.
+func (h *Handler) release(t *task, low int64) {
+	ctx, cancel := context.WithTimeout(h.working, 2*time.Second)
+	defer cancel()
+	if err := h.cfg.Store.Release(ctx, t.d, low); err != nil {
+		h.cfg.Log.Warn("lease not given back; it runs out by itself", append(t.attrs(), "error", err)...)
+	}
+}

@@ -1,0 +1,78 @@
+package handler
+
+import "sync"
+
+// entry is what the express lane takes: a new command with all its deletions,
+// one deletion that goes on, or a command that was refused and has none.
+type entry struct {
+	job   *job
+	tasks []*task
+}
+
+// queue gathers entries while a batch is in the database. It has no bound of
+// its own: the broker's places bound it.
+type queue struct {
+	mu      sync.Mutex
+	filled  *sync.Cond // entries came, or it was closed
+	entries []entry
+	closed  bool
+}
+
+func newQueue() *queue {
+	q := &queue{}
+	q.filled = sync.NewCond(&q.mu)
+	return q
+}
+
+// push adds an entry; after close too, for drain.
+func (q *queue) push(e entry) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.entries = append(q.entries, e)
+	q.filled.Signal()
+}
+
+// take waits for an entry and returns it with those behind it, as long as they
+// hold at most limit() tasks together; nil once the queue is closed. limit is
+// asked when there is something to take. It uses no timer: alone, a command
+// goes at once; under load, many share a batch.
+func (q *queue) take(limit func() int) []entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.entries) == 0 && !q.closed {
+		q.filled.Wait()
+	}
+	if q.closed {
+		return nil
+	}
+	n, tasks, most := 0, 0, limit()
+	for n < len(q.entries) && (n == 0 || tasks+len(q.entries[n].tasks) <= most) {
+		tasks += max(1, len(q.entries[n].tasks))
+		n++
+	}
+	taken := append([]entry(nil), q.entries[:n]...)
+	rest := copy(q.entries, q.entries[n:])
+	clear(q.entries[rest:])
+	q.entries = q.entries[:rest]
+	if rest > 0 {
+		q.filled.Signal() // for another lane
+	}
+	return taken
+}
+
+// close wakes everybody; nothing is taken any more.
+func (q *queue) close() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.closed = true
+	q.filled.Broadcast()
+}
+
+// drain returns what is left after close.
+func (q *queue) drain() []entry {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	left := q.entries
+	q.entries = nil
+	return left
+}

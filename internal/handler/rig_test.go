@@ -1,0 +1,174 @@
+package handler_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/telemetry"
+)
+
+func TestMain(m *testing.M) { localtest.Main(m) }
+
+// rig is a handler on a real ledger. The bus is a pair of channels; that the
+// broker keeps the same promises is tested with a real server elsewhere.
+type rig struct {
+	*testing.T
+	h    *handler.Handler
+	gate *handler.Gate
+	pool *pgxpool.Pool
+	url  string
+	pub  *recorder
+	seq  uint64
+}
+
+func newRig(t *testing.T, change func(*handler.Config)) *rig {
+	t.Helper()
+	r := &rig{T: t, url: localtest.Database(t), pub: &recorder{}, gate: handler.NewGate(nil)}
+	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	if r.pool, err = pgxpool.New(t.Context(), r.url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(r.pool.Close)
+	cfg := handler.Config{
+		Store: store, Publisher: r.pub, Gate: r.gate, Log: slog.New(slog.DiscardHandler),
+		Metrics: telemetry.New(func() float64 { return 0 }),
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	r.h = handler.New(cfg)
+	t.Cleanup(r.h.Stop)
+	return r
+}
+
+func (r *rig) exec(sql string, args ...any) {
+	r.Helper()
+	if _, err := r.pool.Exec(r.Context(), sql, args...); err != nil {
+		r.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func (r *rig) fill(conv string, n int) {
+	r.Helper()
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', 'alice', $1, i, now() - interval '1 hour' from generate_series(1, $2::int) i`, conv, n)
+	r.exec(`insert into chat.conversations (app_id, user_id, conversation_id) values ('demo', 'alice', $1)`, conv)
+}
+
+func (r *rig) count(sql string, args ...any) (n int) {
+	r.Helper()
+	if err := r.pool.QueryRow(r.Context(), sql, args...).Scan(&n); err != nil {
+		r.Fatal(err)
+	}
+	return n
+}
+
+// send hands a command for convs to the handler and returns its place.
+func (r *rig) send(command string, convs ...string) *place {
+	r.Helper()
+	cmd := conversation.Command{CommandID: command, AppID: "demo", UserID: "alice", DeviceID: "phone"}
+	for _, c := range convs {
+		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: c})
+	}
+	data, err := json.Marshal(cmd)
+	if err != nil {
+		r.Fatal(err)
+	}
+	return r.deliver("conversation.delete.demo", data, nil)
+}
+
+func (r *rig) deliver(subject string, data []byte, header map[string][]string) *place {
+	r.seq++
+	p := &place{settled: make(chan bus.Outcome, 2)}
+	r.h.Handle(bus.Delivery{Subject: subject, Data: data, Header: header, Sequence: r.seq, StoredAt: time.Now(), Deliveries: 1}, p)
+	return p
+}
+
+// place records what a delivery came to.
+type place struct {
+	settled chan bus.Outcome
+	left    sync.Once
+}
+
+func (p *place) Leave()               { p.left.Do(func() {}) }
+func (p *place) Settle(o bus.Outcome) { p.settled <- o }
+
+func (p *place) wait(t *testing.T) bus.Outcome {
+	t.Helper()
+	select {
+	case o := <-p.settled:
+		return o
+	case <-time.After(20 * time.Second):
+		t.Fatal("the delivery was not settled within 20 s")
+		return bus.Outcome{}
+	}
+}
+
+// recorder keeps what was announced; it refuses while refuse is set.
+type recorder struct {
+	mu       sync.Mutex
+	stored   []bus.Announcement
+	refuse   error
+	progress int
+}
+
+func (p *recorder) Publish(_ context.Context, as []bus.Announcement) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.refuse == nil {
+		p.stored = append(p.stored, as...)
+	}
+	return p.refuse
+}
+
+func (p *recorder) Progress(conversation.Deleting, conversation.Trace) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.progress++
+}
+
+func (p *recorder) setRefuse(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.refuse = err
+}
+
+// summary tells what was announced, in order, in short.
+func (p *recorder) summary() (out []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.stored {
+		switch {
+		case a.Deleted != nil:
+			out = append(out, fmt.Sprintf("deleted %s %d", a.Deleted.ConversationID, a.Deleted.MessagesDeleted))
+		case a.Failed != nil:
+			out = append(out, fmt.Sprintf("failed %s %s", a.Failed.ConversationID, a.Failed.Reason))
+		default:
+			out = append(out, fmt.Sprintf("letter %s", a.Letter.Reason))
+		}
+	}
+	return out
+}
+
+var errFull = &purge.FaultError{Fault: purge.Surroundings, Cause: "events_full", Err: errors.New("the stream is full")}

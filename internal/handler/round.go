@@ -1,0 +1,143 @@
+package handler
+
+import (
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/crash"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// round is one turn of the express lane: what it found out, to be announced
+// together and settled after that.
+type round struct {
+	h         *Handler
+	announced []bus.Announcement
+	closed    []*task // final, once announced is stored
+	refused   []*job  // whole commands
+}
+
+func (r *round) run(entries []entry) {
+	var tasks []*task
+	for _, e := range entries {
+		if len(e.tasks) == 0 {
+			r.refuse(e.job)
+		}
+		tasks = append(tasks, e.tasks...)
+	}
+	tasks = r.reopen(r.failUnfit(tasks))
+	if len(tasks) > 0 {
+		r.purge(tasks)
+	}
+	crash.Point("after_commit")
+	r.conclude()
+}
+
+// refuse gives a whole command up.
+func (r *round) refuse(j *job) {
+	if a, ok := refusal(j); ok {
+		r.announced = append(r.announced, a)
+	}
+	r.refused = append(r.refused, j)
+}
+
+// failUnfit gives up the deletions whose ids can't be keys of the plan's
+// tables, and returns the others.
+func (r *round) failUnfit(tasks []*task) []*task {
+	fit := tasks[:0]
+	for _, t := range tasks {
+		if t.unfit == nil {
+			fit = append(fit, t)
+			continue
+		}
+		r.fail(t, purge.Failure{Reason: string(conversation.ReasonIncompatibleID), Message: t.unfit.Error(), Err: t.unfit.Error(), MaxAttempts: 1})
+	}
+	return fit
+}
+
+// reopen reopens what an operator retries, before the batch looks at it.
+func (r *round) reopen(tasks []*task) []*task {
+	var retried []purge.Deletion
+	for _, t := range tasks {
+		if t.d.Retry > 0 && !t.again {
+			retried = append(retried, t.d)
+		}
+	}
+	if len(retried) == 0 {
+		return tasks
+	}
+	err := r.h.persist(func() error { return r.h.cfg.Store.Reopen(r.h.working, retried) })
+	if err == nil {
+		return tasks
+	}
+	r.setBack(tasks, err)
+	return nil
+}
+
+// final notes a deletion that needs no more work. news says that it became
+// final just now, and is not only told again.
+func (r *round) final(t *task, rec purge.Record, news bool) {
+	r.h.logFinal(t, rec, news)
+	if rec.State == purge.Failed {
+		t.job.fail(failure{conversation.Reason(rec.Reason), rec.Message})
+	}
+	r.announced = append(r.announced, event(t.job, rec))
+	r.closed = append(r.closed, t)
+}
+
+// failAttempt counts a real failure of a deletion.
+func (r *round) failAttempt(t *task, cause error) {
+	r.fail(t, r.h.attempt(cause))
+}
+
+// fail enters a failure in the ledger; the deletion is given up if it was the
+// last attempt, or else comes back later.
+func (r *round) fail(t *task, f purge.Failure) {
+	var rec purge.Record
+	err := r.h.persist(func() error {
+		var err error
+		rec, err = r.h.cfg.Store.Fail(r.h.working, t.d, f)
+		return err
+	})
+	switch {
+	case err != nil:
+		r.h.setBack(t, err)
+	case rec.Reused:
+		r.sort(t, rec, false, false, false)
+	case rec.Final():
+		r.final(t, rec, true)
+	default:
+		r.h.cfg.Log.Warn("deletion failed; it is tried again", append(t.attrs(), "attempt", rec.Attempts, "error", f.Err)...)
+		r.h.cfg.Metrics.Retries.WithLabelValues("failure").Inc()
+		r.h.park(t, purge.RetryDelay(rec.Attempts, spread()))
+	}
+}
+
+func (r *round) setBack(tasks []*task, err error) {
+	for _, t := range tasks {
+		r.h.setBack(t, err)
+	}
+}
+
+// conclude announces what has become final and settles the deliveries of which
+// nothing is left to do. Events first, then the dead letters, then the
+// acknowledgement: a crash in between repeats, and loses nothing.
+func (r *round) conclude() {
+	h := r.h
+	if err := h.announce(r.announced); err != nil {
+		for _, t := range r.closed {
+			h.park(t, 0)
+		}
+		for _, j := range r.refused {
+			j.place.Settle(bus.Outcome{Verdict: bus.Retry})
+		}
+		return
+	}
+	crash.Point("after_publish")
+	finished := r.refused
+	for _, t := range r.closed {
+		if t.job.close() {
+			finished = append(finished, t.job)
+		}
+	}
+	h.settle(finished)
+}
