@@ -1,0 +1,161 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/alecthomas/kong"
+)
+
+// commands is the grammar: one field for each subcommand, each in a file of its
+// own. The settings that they share are in config.go.
+type commands struct {
+	Setup       setupCommand       `cmd:"" help:"Create or upgrade the database schema, the streams and the consumer."`
+	Run         runCommand         `cmd:"" help:"Work until SIGTERM or SIGINT: take commands, purge histories, tell the events."`
+	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
+	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`
+	Settings    settingsCommands   `cmd:"" help:"Show or change what is set for an app."`
+	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop commands that were given up."`
+	Version     versionCommand     `cmd:"" help:"Print the version."`
+}
+
+const description = `Deletes conversations: takes commands from JetStream, purges the history from Postgres, tells the events.
+
+Every setting is a flag and an environment variable, named at the end of the flag's help; the flag wins, and an
+empty variable counts as unset. Durations have a unit (50ms, 30s, 720h), sizes are bytes or have one (64MiB, 10GB).
+Results go to standard output, for people or with --json as one JSON object a line; logs and errors go to standard
+error. Exit status: 0 done, 1 failed, 2 wrong usage.
+
+Start here:
+
+    export DATABASE_URL=postgres://lethe@localhost:5432/app NATS_URL=nats://localhost:4222
+    worker setup --sample-schema
+    worker run
+    worker send --app demo --user alice --conversation c2c_bob --wait`
+
+// subcommand is what a leaf of commands does.
+type subcommand interface {
+	// check returns what is wrong with the settings, all of it.
+	check() problems
+	// run does the work. Its error is one line for each thing that went wrong.
+	run(ctx context.Context, t terminal) error
+}
+
+// parse reads the command line and the environment. It returns nil where only
+// help was asked for, which it prints to stdout, and a *usageError that names
+// every problem.
+func parse(args []string, getenv func(string) string, stdout io.Writer) (subcommand, error) {
+	p, err := newParser(getenv, stdout)
+	if err != nil {
+		return nil, err
+	}
+	kctx, err := p.kong.Parse(args)
+	if p.helped {
+		return nil, nil
+	}
+	found := p.problems
+	if err != nil {
+		found = append(found, fmt.Errorf("%w: see `worker --help`", err))
+		return nil, &usageError{found}
+	}
+	cmd, ok := kctx.Selected().Target.Addr().Interface().(subcommand)
+	if !ok {
+		return nil, fmt.Errorf("BUG: %s is not a subcommand", kctx.Command())
+	}
+	if len(p.problems) == 0 { // else a zero stands where the malformed value was
+		found = cmd.check()
+	} else {
+		found = append(found, cmd.check().except(p.malformed)...)
+	}
+	if len(found) > 0 {
+		return nil, &usageError{found}
+	}
+	return cmd, nil
+}
+
+// parser is kong with our rules: variables from getenv, all malformed values
+// told at once.
+type parser struct {
+	kong      *kong.Kong
+	grammar   commands
+	problems  problems
+	malformed []string // the flags in problems
+	helped    bool
+}
+
+func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
+	p := &parser{}
+	options := []kong.Option{
+		kong.Name("worker"), kong.Description(description), kong.Writers(stdout, stdout),
+		kong.Exit(func(int) { p.helped = true }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120, ValueFormatter: helpOf}),
+		kong.Resolvers(environment(getenv)),
+		kong.NamedMapper("target", targetMapper{&p.grammar.Send.order}),
+		kong.NamedMapper("through-seq", throughMapper{&p.grammar.Send.order}),
+	}
+	k, err := kong.New(&p.grammar, append(options, p.mappers()...)...)
+	if err != nil {
+		return nil, fmt.Errorf("BUG: the command line's grammar: %w", err)
+	}
+	p.kong = k
+	return p, nameVariables(k.Model.Node)
+}
+
+// nameVariables notes each flag's variable where the help and environment look
+// for it, and not where kong would read the process's own.
+func nameVariables(node *kong.Node) error {
+	return kong.Visit(node, func(v kong.Visitable, next kong.Next) error {
+		if f, ok := v.(*kong.Flag); ok {
+			f.Envs, f.Tag.Envs = nil, nil
+			if name := variableOf(f.Name); name != "" {
+				f.Envs = []string{name}
+			}
+		}
+		return next(nil)
+	})
+}
+
+// helpOf is a flag's help with its variable and default.
+func helpOf(v *kong.Value) string {
+	text := v.Help
+	if v.HasDefault && v.Default != "" && v.Flag != nil && !v.IsBool() {
+		text += " Default " + v.Default + "."
+	}
+	if v.Flag != nil && len(v.Flag.Envs) > 0 {
+		text += " [$" + v.Flag.Envs[0] + "]"
+	}
+	return text
+}
+
+// environment resolves the flags that the command line doesn't set.
+func environment(getenv func(string) string) kong.Resolver {
+	return kong.ResolverFunc(func(_ *kong.Context, _ *kong.Path, f *kong.Flag) (any, error) {
+		if len(f.Envs) == 0 {
+			return nil, nil
+		}
+		if value := getenv(f.Envs[0]); value != "" {
+			return value, nil
+		}
+		return nil, nil
+	})
+}
+
+// invocation are the flags that say what one call is to do, and not how: they
+// have no variable, since one that is left over would delete the wrong thing.
+var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync"}
+
+// variableOf returns the name of a flag's variable; "" if it has none.
+func variableOf(flag string) string {
+	if slices.Contains(invocation, flag) {
+		return ""
+	}
+	name := strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+	switch flag {
+	case "nats-url", "database-url", "http-addr", "log-level", "log-format":
+		return name
+	}
+	return "LETHE_" + name
+}

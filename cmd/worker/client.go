@@ -1,0 +1,144 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// dialTimeout bounds the try to reach one server.
+const dialTimeout = 5 * time.Second
+
+// dial connects to NATS for one command. Unlike the worker it doesn't wait for a
+// server that is away, but it outlives a short interruption later on.
+func (c *natsConfig) dial() (*nats.Conn, error) {
+	options := []nats.Option{nats.Name("lethe-send"), nats.Timeout(dialTimeout), nats.MaxReconnects(-1)}
+	if c.NATSCreds != "" {
+		options = append(options, nats.UserCredentials(c.NATSCreds))
+	}
+	if c.NATSTLSCert != "" {
+		options = append(options, nats.ClientCert(c.NATSTLSCert, c.NATSTLSKey))
+	}
+	if c.NATSTLSCA != "" {
+		options = append(options, nats.RootCAs(c.NATSTLSCA))
+	}
+	nc, err := nats.Connect(c.NATSURL, options...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", c.address(), err)
+	}
+	return nc, nil
+}
+
+// address is the servers' addresses without user and password.
+func (c *natsConfig) address() string {
+	parts := strings.Split(c.NATSURL, ",")
+	for i, part := range parts {
+		part = strings.TrimSpace(part)
+		if u, err := url.Parse(part); err == nil && u.Host != "" {
+			part = u.Scheme + "://" + u.Host
+		} else if _, host, found := strings.Cut(part, "@"); found {
+			part = host
+		}
+		parts[i] = part
+	}
+	return strings.Join(parts, ",")
+}
+
+// follower hears the events of one command.
+type follower struct {
+	client    *conversation.Client
+	cmd       conversation.Command
+	feed      *conversation.Feed
+	open      []string // conversations without a final event, in the command's order
+	failed    map[string]bool
+	lookBack  bool // the stream had the command already: its events may be old
+	followErr error
+}
+
+// follow begins to listen. Follow first, delete then: nothing is missed.
+func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command) (*follower, error) {
+	f := &follower{client: client, cmd: cmd, failed: map[string]bool{}}
+	for _, t := range cmd.Conversations {
+		f.open = append(f.open, t.ID)
+	}
+	var err error
+	f.feed, err = client.Follow(ctx, cmd.AppID, cmd.UserID)
+	return f, err
+}
+
+func (f *follower) close() { f.feed.Close() }
+
+// fromTheBeginning hears all events that the stream still has, and then those to
+// come: for a command that may have finished before we began to listen.
+func (f *follower) fromTheBeginning(ctx context.Context) error {
+	feed, err := f.client.Follow(ctx, f.cmd.AppID, f.cmd.UserID, conversation.WithAfter(0))
+	if err != nil {
+		return err
+	}
+	f.feed.Close()
+	f.feed, f.lookBack = feed, true
+	return nil
+}
+
+// secondThought is how long one waits after a failure that may be an old one: a
+// retry from the dead letters may have mended it, and its event comes at once.
+const secondThought = time.Second
+
+// next returns the next event of the command; false when all its conversations
+// are final.
+func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
+	for len(f.open) > 0 || f.lookBack && len(f.failed) > 0 {
+		limit, cancel := ctx, context.CancelFunc(func() {})
+		if len(f.open) == 0 {
+			limit, cancel = context.WithTimeout(ctx, secondThought)
+		}
+		e, err := f.feed.Next(limit)
+		cancel()
+		switch {
+		case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
+			return conversation.Event{}, false, nil
+		case err != nil:
+			return conversation.Event{}, false, err
+		case e.CommandID() == f.cmd.CommandID && f.note(e):
+			return e, true, nil
+		}
+	}
+	return conversation.Event{}, false, nil
+}
+
+// note keeps count of what is open. It reports whether the event is about one of
+// the command's conversations, or about all.
+func (f *follower) note(e conversation.Event) bool {
+	id := e.ConversationID()
+	about := false
+	var open []string
+	for _, t := range f.cmd.Conversations {
+		if t.ID != id && id != "" {
+			continue
+		}
+		about = true
+		switch {
+		case e.Deleted != nil:
+			delete(f.failed, t.ID)
+		case e.Failed != nil:
+			f.failed[t.ID] = true
+		}
+	}
+	if !about || e.Deleting != nil {
+		return about
+	}
+	for _, o := range f.open {
+		if o != id && id != "" {
+			open = append(open, o)
+		}
+	}
+	f.open = open
+	return true
+}

@@ -1,0 +1,316 @@
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"iter"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"github.com/lethe-im/lethe/internal/broker"
+)
+
+// deadLetterCommands is `worker dead-letters`.
+type deadLetterCommands struct {
+	List  lettersList  `cmd:"" help:"List dead letters, oldest first."`
+	Show  lettersShow  `cmd:"" help:"Show one dead letter with its headers and the command as it came."`
+	Retry lettersRetry `cmd:"" help:"Publish commands again as they came, and remove their letters."`
+	Drop  lettersDrop  `cmd:"" help:"Remove dead letters for good."`
+}
+
+// Help is the long form of the subcommands' help.
+func (c *deadLetterCommands) Help() string {
+	return `A dead letter is a command that was given up, byte for byte, with the reason in its headers. SEQ is its number in the
+stream CONVERSATION_DEAD_LETTERS, the first column of the list.
+
+    worker dead-letters list
+    worker dead-letters show 17
+    worker dead-letters retry --reason attempts_exhausted
+    worker dead-letters drop 17 18`
+}
+
+// lettersConfig is what all four take.
+type lettersConfig struct {
+	natsConfig
+	jsonConfig
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"10s" help:"How long to wait for each answer of NATS."`
+}
+
+func (c *lettersConfig) checkLetters() problems {
+	var p problems
+	c.natsConfig.check(&p)
+	p.lasting("timeout", c.Timeout, time.Millisecond, time.Hour)
+	return p
+}
+
+// connect opens a connection for one command.
+func (c *lettersConfig) connect(ctx context.Context) (*broker.Broker, error) {
+	return broker.Connect(ctx, c.brokerConfig("lethe-dead-letters"))
+}
+
+// each calls do for the letters of reason, any for "". No answer may take longer
+// than the time-out.
+func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, reason string, do func(broker.LetterInfo) error) error {
+	limited, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(c.Timeout, func() { cancel(fmt.Errorf("no answer within %v", c.Timeout)) })
+	defer patience.Stop()
+	for letter, err := range b.Letters(limited, broker.LetterFilter{Reason: reason}) {
+		if err != nil {
+			return errors.Join(err, context.Cause(limited))
+		}
+		patience.Stop()
+		if err := do(letter); err != nil {
+			return err
+		}
+		patience.Reset(c.Timeout)
+	}
+	return nil
+}
+
+// lettersList is `worker dead-letters list`.
+type lettersList struct {
+	lettersConfig
+	Reason string `name:"reason" placeholder:"REASON" help:"Only those of this reason, such as invalid_command or attempts_exhausted."`
+}
+
+func (c *lettersList) check() problems { return c.checkLetters() }
+
+func (c *lettersList) run(ctx context.Context, t terminal) error {
+	b, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.Close() }() // nothing is on its way
+	rows := [][]string{{"SEQ", "FAILED_AT", "REASON", "APP_ID", "DELIVERIES", "BYTES", "ERROR"}}
+	err = c.each(ctx, b, c.Reason, func(l broker.LetterInfo) error {
+		if c.JSON {
+			return t.printJSON(letterOf(l))
+		}
+		rows = append(rows, []string{
+			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App),
+			strconv.FormatUint(l.Deliveries, 10), strconv.Itoa(len(l.Data)), l.Error,
+		})
+		return nil
+	})
+	switch {
+	case err != nil || c.JSON:
+		return err
+	case len(rows) == 1:
+		return t.printf("no dead letters\n")
+	}
+	return t.printTable(rows)
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+// letter is a dead letter for programs.
+type letter struct {
+	Seq            uint64     `json:"seq"`
+	AppID          string     `json:"app_id,omitempty"`
+	Reason         string     `json:"reason"`
+	Error          string     `json:"error"`
+	Subject        string     `json:"subject"`
+	StreamSequence uint64     `json:"stream_sequence"`
+	StoredAt       *time.Time `json:"stored_at,omitempty"`
+	FailedAt       *time.Time `json:"failed_at,omitempty"`
+	Deliveries     uint64     `json:"deliveries"`
+	Bytes          int        `json:"bytes"`
+}
+
+func letterOf(l broker.LetterInfo) letter {
+	return letter{
+		Seq: l.Sequence, AppID: l.App, Reason: l.Reason, Error: l.Error, Subject: l.Subject, StreamSequence: l.CommandSequence,
+		StoredAt: some(l.StoredAt), FailedAt: some(l.FailedAt), Deliveries: l.Deliveries, Bytes: len(l.Data),
+	}
+}
+
+// fullLetter is a dead letter with all that it holds. Body is set where the
+// command is UTF-8, and BodyBase64 where it isn't.
+type fullLetter struct {
+	letter
+	Headers    map[string][]string `json:"headers"`
+	Body       *string             `json:"body,omitempty"`
+	BodyBase64 *string             `json:"body_base64,omitempty"`
+}
+
+func fullLetterOf(l broker.LetterInfo) fullLetter {
+	f := fullLetter{letter: letterOf(l), Headers: l.Header}
+	if utf8.Valid(l.Data) {
+		text := string(l.Data)
+		f.Body = &text
+		return f
+	}
+	text := base64.StdEncoding.EncodeToString(l.Data)
+	f.BodyBase64 = &text
+	return f
+}
+
+// lettersShow is `worker dead-letters show`.
+type lettersShow struct {
+	lettersConfig
+	Seq uint64 `arg:"" name:"seq" help:"The letter's number."`
+	Raw bool   `name:"raw" help:"Print the command's bytes exactly, and nothing else."`
+}
+
+func (c *lettersShow) check() problems {
+	p := c.checkLetters()
+	if c.Raw && c.JSON {
+		p.add("raw", "goes not with --json: expected one of the two")
+	}
+	return p
+}
+
+func (c *lettersShow) run(ctx context.Context, t terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	b, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = b.Close() }() // nothing is on its way
+	l, err := b.Letter(ctx, c.Seq)
+	switch {
+	case err != nil:
+		return err
+	case c.Raw:
+		_, err := t.out.Write(l.Data)
+		return err
+	case c.JSON:
+		return t.printJSON(fullLetterOf(l))
+	}
+	return showLetter(t, l)
+}
+
+// showLetter prints a letter for people: the headers, a blank line, the command.
+func showLetter(t terminal, l broker.LetterInfo) error {
+	fields := []field{{"Sequence", strconv.FormatUint(l.Sequence, 10)}, {"App", orDash(l.App)}}
+	names := make([]string, 0, len(l.Header))
+	for name := range l.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		for _, value := range l.Header[name] {
+			fields = append(fields, field{printable(name), orDash(value)})
+		}
+	}
+	if err := t.printFields(fields); err != nil {
+		return err
+	}
+	if !utf8.Valid(l.Data) {
+		return t.printf("\n%d bytes that are not UTF-8 (--raw prints them); in base64:\n%s\n", len(l.Data), base64.StdEncoding.EncodeToString(l.Data))
+	}
+	if err := t.printf("\n"); err != nil {
+		return err
+	}
+	for line := range strings.SplitSeq(string(l.Data), "\n") {
+		if err := t.printf("%s\n", printable(line)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lettersChoice is which letters retry and drop are about.
+type lettersChoice struct {
+	lettersConfig
+	Seqs   []uint64 `arg:"" optional:"" name:"seq" help:"The letters' numbers."`
+	All    bool     `name:"all" help:"All letters that there are now."`
+	Reason string   `name:"reason" placeholder:"REASON" help:"All letters of this reason."`
+}
+
+func (c *lettersChoice) check() problems {
+	p := c.checkLetters()
+	many := c.All || c.Reason != ""
+	switch {
+	case len(c.Seqs) == 0 && !many:
+		p = append(p, errors.New("no letters are named: expected SEQ…, --all or --reason"))
+	case len(c.Seqs) > 0 && many:
+		p = append(p, errors.New("both numbers and --all or --reason are given: expected one of them"))
+	}
+	return p
+}
+
+// apply calls do for the letters that are chosen, and prints what became of each.
+// One that fails doesn't keep the others from it.
+func (c *lettersChoice) apply(ctx context.Context, t terminal, done string, do func(context.Context, *broker.Broker, uint64) error) error {
+	b, err := c.connect(ctx)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	n := int64(0)
+	one := func(seq uint64) error {
+		limited, cancel := context.WithTimeout(ctx, c.Timeout)
+		defer cancel()
+		if err := do(limited, b, seq); err != nil {
+			errs = append(errs, err)
+			return ctx.Err()
+		}
+		n++
+		return c.tell(t, seq, done)
+	}
+	if len(c.Seqs) > 0 {
+		err = eachOf(slices.Values(c.Seqs), one)
+	} else {
+		err = c.each(ctx, b, c.Reason, func(l broker.LetterInfo) error { return one(l.Sequence) })
+	}
+	errs = append(errs, err, b.Close())
+	if err := errors.Join(errs...); err != nil || c.JSON {
+		return err
+	}
+	return t.printf("%s %s\n", done, count(n, "dead letter"))
+}
+
+func eachOf(seqs iter.Seq[uint64], do func(uint64) error) error {
+	for seq := range seqs {
+		if err := do(seq); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tell prints what became of a letter.
+func (c *lettersChoice) tell(t terminal, seq uint64, done string) error {
+	if !c.JSON {
+		return t.printf("%s %d\n", done, seq)
+	}
+	return t.printJSON(struct {
+		Seq    uint64 `json:"seq"`
+		Result string `json:"result"`
+	}{seq, done})
+}
+
+// lettersRetry is `worker dead-letters retry`.
+type lettersRetry struct {
+	lettersChoice
+}
+
+func (c *lettersRetry) run(ctx context.Context, t terminal) error {
+	return c.apply(ctx, t, "retried", func(ctx context.Context, b *broker.Broker, seq uint64) error {
+		return b.RetryLetter(ctx, seq)
+	})
+}
+
+// lettersDrop is `worker dead-letters drop`.
+type lettersDrop struct {
+	lettersChoice
+}
+
+func (c *lettersDrop) run(ctx context.Context, t terminal) error {
+	return c.apply(ctx, t, "dropped", func(ctx context.Context, b *broker.Broker, seq uint64) error {
+		return b.DropLetter(ctx, seq)
+	})
+}

@@ -1,0 +1,77 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+)
+
+// httpServer serves /livez, /readyz and /metrics.
+type httpServer struct {
+	server   http.Server
+	listener net.Listener
+	done     chan struct{} // closed when nothing is served any more
+}
+
+// serveHTTP begins to serve at addr. notReady returns why the worker takes no
+// commands, "" when it does.
+func serveHTTP(ctx context.Context, addr string, metrics *prometheus.Registry, notReady func() string, log *slog.Logger) (*httpServer, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("http: %w: choose another --http-addr (HTTP_ADDR)", err)
+	}
+	s := &httpServer{listener: listener, done: make(chan struct{})}
+	s.server = http.Server{
+		Handler:           routes(metrics, notReady),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      30 * time.Second,
+		IdleTimeout:       time.Minute,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	go func() {
+		defer close(s.done)
+		if err := s.server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("http: no longer serving", "error", err)
+		}
+	}()
+	return s, nil
+}
+
+func routes(metrics *prometheus.Registry, notReady func() string) http.Handler {
+	answer := func(w http.ResponseWriter, status int, text string) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		w.Header().Set("Cache-Control", "no-store")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, text+"\n") // the client has gone, if it fails
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if reason := notReady(); reason != "" {
+			answer(w, http.StatusServiceUnavailable, "not ready: "+reason)
+			return
+		}
+		answer(w, http.StatusOK, "ready")
+	})
+	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
+	return mux
+}
+
+// close ends the server; requests in hand may take until ctx ends.
+func (s *httpServer) close(ctx context.Context) error {
+	err := s.server.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.server.Close())
+	}
+	<-s.done
+	return err
+}

@@ -1,0 +1,127 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// progress prints a command's events as they come: as JSON, or for people, on a
+// terminal with one line that is overwritten while a deletion is under way.
+type progress struct {
+	t    terminal
+	json bool
+	live bool
+	line bool // the cursor is on a line that will be overwritten
+	last map[string]mark
+}
+
+// mark is where a deletion was at a time, for its rate.
+type mark struct {
+	at      time.Time
+	deleted int64
+}
+
+func newProgress(t terminal, json bool) *progress {
+	return &progress{t: t, json: json, live: !json && t.live(), last: map[string]mark{}}
+}
+
+// event prints e.
+func (p *progress) event(e conversation.Event) error {
+	if p.json {
+		return p.eventJSON(e)
+	}
+	p.clear()
+	id := printable(e.ConversationID())
+	switch {
+	case e.Deleting != nil:
+		return p.deleting(id, e.Deleting)
+	case e.Deleted != nil:
+		return p.t.printf("%s\n", deletedLine(id, e.Deleted))
+	case e.Failed != nil && id == "":
+		return p.t.printf("delete_failed: %s: %s\n", printable(string(e.Failed.Reason)), printable(e.Failed.Message))
+	case e.Failed != nil:
+		return p.t.printf("delete_failed %s: %s: %s\n", id, printable(string(e.Failed.Reason)), printable(e.Failed.Message))
+	}
+	return nil
+}
+
+func deletedLine(id string, d *conversation.Deleted) string {
+	s := fmt.Sprintf("deleted %s: %s through seq %d", id, count(d.MessagesDeleted, "message"), d.ThroughSeq)
+	switch {
+	case d.ConversationRemoved && d.HistoryKept:
+		s += "; conversation removed, history kept"
+	case d.ConversationRemoved:
+		s += "; conversation removed"
+	default:
+		s += "; newer messages keep the conversation"
+	}
+	if d.MultiClientSync {
+		return s + "; all devices are told"
+	}
+	return s + "; the origin device is told"
+}
+
+func (p *progress) deleting(id string, d *conversation.Deleting) error {
+	now := time.Now()
+	s := fmt.Sprintf("deleting %s: %s", id, count(d.MessagesDeleted, "message"))
+	if d.ThroughSeq > 0 {
+		s += fmt.Sprintf(", %3d %%", percent(d.PurgedThroughSeq, d.ThroughSeq))
+	}
+	if was, ok := p.last[d.ConversationID]; ok {
+		if seconds := now.Sub(was.at).Seconds(); seconds > 0 {
+			s += fmt.Sprintf(", %s/s", count(int64(float64(d.MessagesDeleted-was.deleted)/seconds), "message"))
+		}
+	}
+	p.last[d.ConversationID] = mark{now, d.MessagesDeleted}
+	if d.WaitingFor != "" {
+		s += ", waiting for " + printable(d.WaitingFor)
+	}
+	if !p.live {
+		return p.t.printf("%s\n", s)
+	}
+	p.line = true
+	return p.t.printf("%s", s)
+}
+
+// percent is how far done has come of all, by seq: an estimate, since seqs may
+// have gaps. 100 only at the end.
+func percent(done, all int64) int {
+	return min(100, max(0, int(100*float64(done)/float64(all))))
+}
+
+// clear takes away the line that is under way.
+func (p *progress) clear() {
+	if p.line {
+		_ = p.t.printf("\r\x1b[K") // the next line fails too, and is told
+		p.line = false
+	}
+}
+
+// eventJSON prints the event's body with its type, id and sequence.
+func (p *progress) eventJSON(e conversation.Event) error {
+	type head struct {
+		Type     string `json:"type"`
+		ID       string `json:"id"`
+		Sequence uint64 `json:"sequence,omitempty"`
+	}
+	var body any = e.Deleting
+	switch {
+	case e.Deleted != nil:
+		body = e.Deleted
+	case e.Failed != nil:
+		body = e.Failed
+	}
+	first, err := json.Marshal(head{e.Type, e.ID, e.Sequence})
+	if err != nil {
+		return err
+	}
+	rest, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	first[len(first)-1] = ',' // two objects become one
+	return p.t.printf("%s%s\n", first, rest[1:])
+}

@@ -1,0 +1,228 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/telemetry"
+)
+
+const (
+	// stopLimit is within the 10 s that a stop may take in all.
+	stopLimit = 9500 * time.Millisecond
+	// stopGrace is what a statement in hand may still take at a stop.
+	stopGrace = 5 * time.Second
+)
+
+// runCommand is `worker run`.
+type runCommand struct {
+	config
+}
+
+// Help is the long form of the subcommand's help.
+func (c *runCommand) Help() string {
+	return `Any number of workers may run at once; they share the work. A worker that can't reach NATS or Postgres, or finds
+that setup hasn't been run, stays alive, isn't ready, says why in /readyz and in the log, and goes on by itself. A plan that
+doesn't fit the database, or a wrong setting, ends it with a line for each problem. On SIGTERM it stops within 10 s, and another
+worker goes on where it was; a second signal ends it at once.
+
+    DATABASE_URL=postgres://lethe@db/app NATS_URL=nats://nats:4222 worker run
+    worker run --setup --plan plan.yaml --http-addr 127.0.0.1:8081 --log-format json
+    curl -s localhost:8080/readyz`
+}
+
+func (c *runCommand) check() problems { return c.config.check() }
+
+func (c *runCommand) run(ctx context.Context, t terminal) error {
+	plan, err := c.load()
+	if err != nil {
+		return err
+	}
+	w := newWorker(c.config, plan, c.logger(t.err))
+	err = w.start(ctx)
+	if err == nil {
+		<-ctx.Done()
+	}
+	if ctx.Err() != nil {
+		w.log.Info("stopping", "cause", context.Cause(ctx))
+		err = nil // what the stop has interrupted is no failure
+	}
+	return errors.Join(err, w.stop())
+}
+
+// worker is the running service: its parts, and what ends them.
+type worker struct {
+	cfg  config
+	plan repo.Plan
+	log  *slog.Logger
+
+	gate    *handler.Gate
+	metrics *telemetry.Metrics
+	parts   closers
+	broker  atomic.Pointer[broker.Broker] // for the metrics, which are there first
+}
+
+func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
+	w := &worker{cfg: cfg, plan: plan, log: log}
+	w.metrics = telemetry.New(func() float64 {
+		if b := w.broker.Load(); b != nil {
+			return b.OldestInHand().Seconds()
+		}
+		return 0
+	})
+	w.gate = handler.NewGate(func(cause string, closed bool) {
+		w.metrics.Paused.WithLabelValues(cause).Set(map[bool]float64{true: 1}[closed])
+	})
+	w.gate.Close("start", "starting")
+	return w
+}
+
+// start opens all parts in order. The HTTP server comes first, since it tells
+// what the others wait for.
+func (w *worker) start(ctx context.Context) error {
+	b := buildOf()
+	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
+	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, w.gate.Reason, w.log)
+	if err != nil {
+		return err
+	}
+	w.parts.add("http", http.close)
+	w.log.Info("serving /livez, /readyz and /metrics", "addr", http.listener.Addr().String())
+	nats, err := broker.Connect(ctx, w.brokerConfig())
+	if err != nil {
+		return err
+	}
+	w.broker.Store(nats)
+	w.parts.add("nats", func(context.Context) error { return nats.Close() })
+	if w.cfg.Setup {
+		if err := w.setup(ctx, nats); err != nil {
+			return err
+		}
+	}
+	store, err := w.openRepo(ctx)
+	if err != nil {
+		return err
+	}
+	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
+	w.work(nats, store)
+	w.gate.Open("start")
+	w.log.Info("working", "places", w.cfg.Places, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
+	return nil
+}
+
+func (w *worker) brokerConfig() broker.Config {
+	c := w.cfg.brokerConfig("lethe-worker")
+	c.AckWait, c.Places = w.cfg.AckWait, w.cfg.Places
+	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
+	return c
+}
+
+// brokerConfig is how the broker reaches NATS.
+func (c *natsConfig) brokerConfig(name string) broker.Config {
+	return broker.Config{
+		URL: c.NATSURL, Creds: c.NATSCreds, TLSCA: c.NATSTLSCA, TLSCert: c.NATSTLSCert, TLSKey: c.NATSTLSKey, Name: name,
+	}
+}
+
+// openRepo opens the database, for as long as it takes. A plan that doesn't fit
+// the database is an error.
+func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
+	var store *repo.Repo
+	err := w.await(ctx, "database", func() error {
+		var err error
+		store, err = repo.Open(ctx, repo.Config{
+			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
+			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
+			MaxConns: int32(w.cfg.MaxConns), AllowUnindexed: w.cfg.AllowUnindexed, //nolint:gosec // checked: at most 1000
+		})
+		return err
+	})
+	return store, err
+}
+
+// await repeats op until it succeeds, as long as the surroundings are at fault;
+// meanwhile the gate is closed, with the reason. Each reason is logged once.
+func (w *worker) await(ctx context.Context, cause string, op func() error) error {
+	defer w.gate.Open(cause)
+	told := ""
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
+		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
+	return backoff.Retry(func() error {
+		err := op()
+		if err == nil {
+			return nil
+		}
+		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings {
+			return backoff.Permanent(err)
+		}
+		w.gate.Close(cause, err.Error())
+		if told != err.Error() {
+			told = err.Error()
+			w.log.Warn("not ready; trying until it is", "cause", cause, "error", err)
+		}
+		return err
+	}, backoff.WithContext(pause, ctx))
+}
+
+// work starts the lanes, the pulling and the retention.
+func (w *worker) work(nats *broker.Broker, store *repo.Repo) {
+	h := handler.New(handler.Config{
+		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log,
+		Target: w.cfg.Target, MinRows: w.cfg.MinRows, MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
+		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
+		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace,
+	})
+	w.parts.add("acknowledgements", nats.Settled)
+	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil })
+	pull := start(func(ctx context.Context) error { return nats.Run(ctx, h.Handle) })
+	w.parts.add("pulling", pull.stop)
+	if w.cfg.LedgerRetention > 0 {
+		r := retention{store: store, age: w.cfg.LedgerRetention, expired: w.metrics.LedgerExpired, log: w.log}
+		w.parts.add("retention", start(r.run).stop)
+	}
+}
+
+// stop ends all parts, last first. It may be called after a start that failed.
+func (w *worker) stop() error {
+	w.gate.Close("stop", "stopping")
+	began := time.Now()
+	if err := w.parts.close(stopLimit, w.log); err != nil {
+		return fmt.Errorf("stop: %w", err)
+	}
+	w.log.Info("stopped", "took", time.Since(began).Round(time.Millisecond))
+	return nil
+}
+
+// task is a goroutine with an end.
+type task struct {
+	cancel context.CancelFunc
+	done   chan error
+}
+
+func start(run func(context.Context) error) *task {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &task{cancel: cancel, done: make(chan error, 1)}
+	go func() { t.done <- run(ctx) }()
+	return t
+}
+
+// stop ends the goroutine and waits for it.
+func (t *task) stop(ctx context.Context) error {
+	t.cancel()
+	select {
+	case err := <-t.done:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

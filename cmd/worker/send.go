@@ -1,0 +1,225 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// sendCommand is `worker send`.
+type sendCommand struct {
+	natsConfig
+	jsonConfig
+	App           string        `name:"app" required:"" placeholder:"APP" help:"The app."`
+	User          string        `name:"user" required:"" placeholder:"USER" help:"The user whose copy goes."`
+	Device        string        `name:"device" placeholder:"DEVICE" help:"The device that asks."`
+	Conversations []string      `name:"conversation" type:"target" required:"" sep:"none" placeholder:"ID" help:"A conversation to delete; may be given up to 100 times."`
+	ThroughSeqs   []int64       `name:"through-seq" type:"through-seq" sep:"none" placeholder:"N" help:"Last seq to delete of the --conversation before it. Without it: all that has been sent by now."`
+	KeepHistory   bool          `name:"keep-history" help:"Remove the conversation from the list alone; its messages stay."`
+	CommandID     string        `name:"command-id" placeholder:"ID" help:"The command's id. Without it a new one is made; with the same id it is the same deletion again."`
+	Wait          bool          `name:"wait" help:"Wait for the events, and show progress meanwhile."`
+	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" help:"How long to try and to wait at most."`
+
+	order targetOrder // both flags in the order of the command line
+}
+
+// Help is the long form of the subcommand's help.
+func (c *sendCommand) Help() string {
+	return `Prints the command's id, its sequence in the stream, and whether the stream had it already. With --wait it
+also prints each event, and fails if a deletion fails or isn't finished in time; the command goes on all the same, and
+worker status tells how.
+
+    worker send --app demo --user alice --conversation c2c_bob --wait
+    worker send --app demo --user alice --device phone --conversation c2c_bob --conversation group_42 --through-seq 1200
+    worker send --app demo --user alice --conversation c2c_bob --wait --json | jq -r .messages_deleted`
+}
+
+func (c *sendCommand) check() problems {
+	var p problems
+	c.natsConfig.check(&p)
+	p = append(p, c.order.problems...)
+	p.lasting("timeout", c.Timeout, time.Millisecond, 30*24*time.Hour)
+	cmd := c.command()
+	if cmd.CommandID == "" {
+		cmd.CommandID = "-" // one is made later
+	}
+	var invalid *conversation.InvalidError
+	if err := cmd.Validate(); errors.As(err, &invalid) {
+		p = append(p, fmt.Errorf("%s: %w", flagOf(invalid.Field), err))
+	}
+	return p
+}
+
+// flagOf names the flag that a field of the command comes from.
+func flagOf(field string) string {
+	switch {
+	case strings.HasPrefix(field, "conversations"):
+		if strings.HasSuffix(field, "through_seq") {
+			return labelOf("through-seq")
+		}
+		return labelOf("conversation")
+	case field == "command_id":
+		return labelOf("command-id")
+	}
+	return labelOf(strings.TrimSuffix(field, "_id"))
+}
+
+func (c *sendCommand) command() conversation.Command {
+	return conversation.Command{
+		CommandID: c.CommandID, AppID: c.App, UserID: c.User, DeviceID: c.Device,
+		Conversations: c.order.targets, KeepHistory: c.KeepHistory,
+	}
+}
+
+// receipt is what the stream answered, for programs.
+type receipt struct {
+	Type           string `json:"type"`
+	CommandID      string `json:"command_id"`
+	StreamSequence uint64 `json:"stream_sequence"`
+	Duplicate      bool   `json:"duplicate"`
+}
+
+func (c *sendCommand) run(ctx context.Context, t terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	nc, err := c.dial()
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	client, err := conversation.NewClient(nc)
+	if err != nil {
+		return err
+	}
+	cmd := c.command()
+	cmd.RequestedAt = time.Now()
+	if cmd.CommandID == "" {
+		cmd.CommandID = conversation.NewCommandID()
+	}
+	var events *follower
+	if c.Wait {
+		if events, err = follow(ctx, client, cmd); err != nil {
+			return err
+		}
+		defer events.close()
+	}
+	got, err := client.Delete(ctx, cmd)
+	if err != nil {
+		return err
+	}
+	if err := c.printReceipt(t, got); err != nil || !c.Wait {
+		return err
+	}
+	if got.Duplicate {
+		if err := events.fromTheBeginning(ctx); err != nil {
+			return err
+		}
+	}
+	return c.wait(ctx, t, events)
+}
+
+func (c *sendCommand) printReceipt(t terminal, r conversation.Receipt) error {
+	if c.JSON {
+		return t.printJSON(receipt{"conversation.delete", r.CommandID, r.Sequence, r.Duplicate})
+	}
+	known := ""
+	if r.Duplicate {
+		known = ", duplicate: the stream had this command already"
+	}
+	return t.printf("command %s stored at %d%s\n", printable(r.CommandID), r.Sequence, known)
+}
+
+// wait prints the events until all conversations are final.
+func (c *sendCommand) wait(ctx context.Context, t terminal, events *follower) error {
+	show := newProgress(t, c.JSON)
+	for {
+		e, more, err := events.next(ctx)
+		switch {
+		case err != nil:
+			show.clear()
+			return c.unfinished(ctx, events, err)
+		case !more && len(events.failed) > 0:
+			return fmt.Errorf("%d of %s failed: see the events", len(events.failed), count(int64(len(events.cmd.Conversations)), "conversation"))
+		case !more:
+			return nil
+		}
+		if err := show.event(e); err != nil {
+			return err
+		}
+	}
+}
+
+// unfinished says what is still open when the waiting ends.
+func (c *sendCommand) unfinished(ctx context.Context, events *follower, err error) error {
+	still := make([]string, len(events.open))
+	for i, id := range events.open {
+		still[i] = printable(strconv.Quote(id))
+	}
+	hint := "the command is stored and goes on: `worker status " + events.cmd.CommandID + "` tells how far it is"
+	if events.lookBack {
+		hint = "the stream had this command id already: was it for other conversations?"
+	}
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		return fmt.Errorf("not finished within %v: %s: %s (%w)", c.Timeout, strings.Join(still, ", "), hint, err)
+	case ctx.Err() != nil:
+		return fmt.Errorf("interrupted; not finished: %s: %s", strings.Join(still, ", "), hint)
+	}
+	return err
+}
+
+// targetOrder are --conversation and --through-seq as they stand on the command
+// line: each --through-seq belongs to the --conversation before it.
+type targetOrder struct {
+	targets  []conversation.Target
+	problems problems
+}
+
+// targetMapper reads a --conversation.
+type targetMapper struct{ order *targetOrder }
+
+// Decode implements kong.Mapper.
+func (m targetMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	var id string
+	if err := ctx.Scan.PopValueInto("a conversation", &id); err != nil {
+		return err
+	}
+	m.order.targets = append(m.order.targets, conversation.Target{ID: id})
+	target.Set(reflect.Append(target, reflect.ValueOf(id)))
+	return nil
+}
+
+// throughMapper reads a --through-seq.
+type throughMapper struct{ order *targetOrder }
+
+// Decode implements kong.Mapper.
+func (m throughMapper) Decode(ctx *kong.DecodeContext, target reflect.Value) error {
+	var text string
+	if err := ctx.Scan.PopValueInto("a seq", &text); err != nil {
+		return err
+	}
+	const flag = "through-seq"
+	o := m.order
+	seq, err := strconv.ParseInt(text, 10, 64)
+	last := len(o.targets) - 1
+	switch {
+	case err != nil || seq < 0:
+		o.problems.add(flag, "%q is not a seq: expected a whole number, 0 or more", text)
+	case last < 0:
+		o.problems.add(flag, "%d belongs to no conversation: expected it after its --conversation", seq)
+	case o.targets[last].ThroughSeq != nil:
+		o.problems.add(flag, "%d is the second for --conversation %q: expected one", seq, o.targets[last].ID)
+	default:
+		o.targets[last].ThroughSeq = &seq
+	}
+	target.Set(reflect.Append(target, reflect.ValueOf(seq)))
+	return nil
+}

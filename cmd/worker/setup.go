@@ -1,0 +1,173 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v4"
+
+	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
+)
+
+// setupCommand is `worker setup`.
+type setupCommand struct {
+	natsConfig
+	databaseConfig
+	setupConfig
+	jsonConfig
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait for NATS and Postgres at most."`
+}
+
+// Help is the long form of the subcommand's help.
+func (c *setupCommand) Help() string {
+	return `Creates the schema lethe, the streams CONVERSATION_COMMANDS, CONVERSATION_EVENTS and CONVERSATION_DEAD_LETTERS and the
+consumer deletion-worker, or upgrades what is there. Safe to repeat, to race, and while workers run. Needs the database
+itself, not a transaction pooler in front of it.
+
+    worker setup --database-url postgres://owner@db/app --nats-url nats://nats:4222
+    worker setup --sample-schema
+    worker setup --stream-replicas 3 --events-max-bytes 50GB`
+}
+
+func (c *setupCommand) check() problems {
+	var p problems
+	c.natsConfig.check(&p)
+	c.databaseConfig.check(&p)
+	c.setupConfig.check(&p)
+	p.lasting("timeout", c.Timeout, time.Second, time.Hour)
+	return p
+}
+
+// run sets both up, each whether or not the other one can be.
+func (c *setupCommand) run(ctx context.Context, t terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	schema, err := c.setupSchema(ctx)
+	if err == nil {
+		err = c.printParts(t, schema)
+	}
+	streams, streamsErr := c.setupStreams(ctx)
+	return errors.Join(err, streamsErr, c.printParts(t, streams...))
+}
+
+// setupSchema waits for a database that isn't there yet, as in a stack that
+// starts all at once. Other faults of the surroundings don't heal in half a minute.
+func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
+	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
+		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
+	last := error(nil)
+	report, err := backoff.RetryWithData(func() (repo.SetupReport, error) {
+		report, err := repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+		fault, cause := purge.FaultOf(err)
+		if err != nil && (fault != purge.Surroundings || cause != "connection" && cause != "server") {
+			return report, backoff.Permanent(err)
+		}
+		if err != nil {
+			last = err
+		}
+		return report, err
+	}, backoff.WithContext(pause, ctx))
+	if err != nil {
+		if last != nil && ctx.Err() != nil {
+			err = last
+		}
+		return setupPart{}, fmt.Errorf("Postgres: %w", err) //nolint:staticcheck // a name
+	}
+	return schemaPart(report), nil
+}
+
+func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
+	cfg := c.brokerConfig("lethe-setup")
+	cfg.AckWait = c.AckWait
+	b, err := broker.Connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	report, err := b.Setup(ctx, c.streams())
+	return streamParts(report), errors.Join(err, b.Close())
+}
+
+// setupPart is one thing that a setup has looked at, for programs.
+type setupPart struct {
+	Kind    string   `json:"kind"`
+	Name    string   `json:"name"`
+	Action  string   `json:"action"` // created, updated or unchanged
+	Changes []string `json:"changes,omitempty"`
+	// Version is the schema's.
+	Version int64 `json:"version,omitempty"`
+}
+
+func schemaPart(r repo.SetupReport) setupPart {
+	p := setupPart{Kind: "schema", Name: "lethe", Action: "unchanged", Version: r.After}
+	switch {
+	case r.Before == 0:
+		p.Action = "created"
+	case r.Before != r.After:
+		p.Action, p.Changes = "updated", []string{fmt.Sprintf("version: %d, was %d", r.After, r.Before)}
+	}
+	return p
+}
+
+func streamParts(r broker.SetupReport) []setupPart {
+	parts := make([]setupPart, len(r.Parts))
+	for i, s := range r.Parts {
+		parts[i] = setupPart{Kind: s.Kind, Name: s.Name, Action: s.Action, Changes: s.Changes}
+	}
+	return parts
+}
+
+func (c *setupCommand) printParts(t terminal, parts ...setupPart) error {
+	for _, p := range parts {
+		if c.JSON {
+			if err := t.printJSON(p); err != nil {
+				return err
+			}
+			continue
+		}
+		what := p.Kind + " " + p.Name
+		if p.Version > 0 {
+			what += fmt.Sprintf(" version %d", p.Version)
+		}
+		if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "; ")); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// setup is `worker run --setup`: it waits for what is away or not allowed yet.
+func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
+	err := w.await(ctx, "database", func() error {
+		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{SampleSchema: w.cfg.SampleSchema})
+		if err == nil {
+			w.logPart(schemaPart(report))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.await(ctx, "streams", func() error {
+		limited, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		report, err := b.Setup(limited, w.cfg.streams())
+		if err != nil { // whatever it is, an operator can mend it while we wait
+			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
+		}
+		for _, p := range streamParts(report) {
+			w.logPart(p)
+		}
+		return nil
+	})
+}
+
+func (w *worker) logPart(p setupPart) {
+	if p.Action != "unchanged" {
+		w.log.Info("setup", "kind", p.Kind, "name", p.Name, "action", p.Action, "changes", p.Changes)
+	}
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
+)
+
+// statusCommand is `worker status`.
+type statusCommand struct {
+	databaseConfig
+	jsonConfig
+	App       string `name:"app" placeholder:"APP" help:"The command's app. Without it: all apps that have used the id."`
+	CommandID string `arg:"" name:"command-id" help:"The command's id, as worker send prints it."`
+}
+
+// Help is the long form of the subcommand's help.
+func (c *statusCommand) Help() string {
+	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names
+are those of the events. Fails if the ledger knows nothing of the command: it waits in the stream, never came, was
+refused, or was forgotten after --ledger-retention.
+
+    worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --app demo
+    worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --json | jq -r .state`
+}
+
+func (c *statusCommand) check() problems {
+	var p problems
+	c.databaseConfig.check(&p)
+	checkApp(&p, c.App, false)
+	return p
+}
+
+func (c *statusCommand) run(ctx context.Context, t terminal) error {
+	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	records, err := ledger.Status(ctx, c.App, c.CommandID)
+	if err != nil {
+		return err
+	}
+	switch {
+	case len(records) == 0 && c.App == "":
+		return fmt.Errorf("the ledger knows no command %s", c.CommandID)
+	case len(records) == 0:
+		return fmt.Errorf("the ledger knows no command %s of app %s", c.CommandID, c.App)
+	case c.JSON:
+		for _, r := range records {
+			if err := t.printJSON(deletionOf(r)); err != nil {
+				return err
+			}
+		}
+		return nil
+	case len(records) == 1:
+		return t.printFields(deletionOf(records[0]).fields())
+	}
+	return t.printTable(statusTable(records))
+}
+
+// deletion is a row of the ledger for programs. What isn't decided yet is absent.
+type deletion struct {
+	CommandID           string     `json:"command_id"`
+	AppID               string     `json:"app_id"`
+	UserID              string     `json:"user_id"`
+	ConversationID      string     `json:"conversation_id"`
+	State               string     `json:"state"`
+	ThroughSeq          *int64     `json:"through_seq,omitempty"`
+	CursorSeq           int64      `json:"cursor_seq"`
+	MessagesDeleted     int64      `json:"messages_deleted"`
+	HistoryKept         bool       `json:"history_kept"`
+	ConversationRemoved *bool      `json:"conversation_removed,omitempty"`
+	MultiClientSync     *bool      `json:"multi_client_sync,omitempty"`
+	OriginDeviceID      string     `json:"origin_device_id,omitempty"`
+	RequestedAt         *time.Time `json:"requested_at,omitempty"`
+	CompletedAt         *time.Time `json:"completed_at,omitempty"`
+	FailedAt            *time.Time `json:"failed_at,omitempty"`
+	Reason              string     `json:"reason,omitempty"`
+	Message             string     `json:"message,omitempty"`
+	Attempts            int        `json:"attempts"`
+	LastError           string     `json:"last_error,omitempty"`
+}
+
+func deletionOf(r purge.Record) deletion {
+	d := deletion{
+		CommandID: r.Command, AppID: r.App, UserID: r.User, ConversationID: r.Conversation, State: string(r.State),
+		CursorSeq: r.CursorSeq, MessagesDeleted: r.MessagesDeleted, HistoryKept: r.HistoryKept, OriginDeviceID: r.Device,
+		RequestedAt: some(r.RequestedAt), Attempts: r.Attempts, LastError: r.LastError,
+	}
+	if r.Pinned {
+		d.ThroughSeq = &r.ThroughSeq
+	}
+	switch r.State {
+	case purge.Done:
+		d.ConversationRemoved, d.MultiClientSync, d.CompletedAt = &r.ConversationRemoved, &r.MultiClientSync, some(r.CompletedAt)
+	case purge.Failed:
+		d.Reason, d.Message, d.FailedAt = r.Reason, r.Message, some(r.FailedAt)
+	case purge.Pending, purge.Running:
+	}
+	return d
+}
+
+// some returns nil for the zero time.
+func some(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}
+
+func (d deletion) fields() []field {
+	return []field{
+		{"app_id", d.AppID},
+		{"user_id", d.UserID},
+		{"conversation_id", d.ConversationID},
+		{"state", d.State},
+		{"through_seq", optional(d.ThroughSeq)},
+		{"cursor_seq", strconv.FormatInt(d.CursorSeq, 10)},
+		{"messages_deleted", strconv.FormatInt(d.MessagesDeleted, 10)},
+		{"history_kept", strconv.FormatBool(d.HistoryKept)},
+		{"conversation_removed", optional(d.ConversationRemoved)},
+		{"multi_client_sync", optional(d.MultiClientSync)},
+		{"origin_device_id", d.OriginDeviceID},
+		{"requested_at", optionalTime(d.RequestedAt)},
+		{"completed_at", optionalTime(d.CompletedAt)},
+		{"failed_at", optionalTime(d.FailedAt)},
+		{"reason", d.Reason},
+		{"message", d.Message},
+		{"attempts", strconv.Itoa(d.Attempts)},
+		{"last_error", d.LastError},
+	}
+}
+
+func optional[T any](p *T) string {
+	if p == nil {
+		return ""
+	}
+	return fmt.Sprint(*p)
+}
+
+func optionalTime(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return stamp(*t)
+}
+
+// statusTable has a row for each deletion and what one asks for first; --json
+// has the rest.
+func statusTable(records []purge.Record) [][]string {
+	rows := [][]string{{"APP_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "SINCE", "REASON"}}
+	for _, r := range records {
+		d := deletionOf(r)
+		rows = append(rows, []string{
+			d.AppID, d.ConversationID, d.State, optional(d.ThroughSeq), strconv.FormatInt(d.MessagesDeleted, 10),
+			strconv.Itoa(d.Attempts), optionalTime(d.CompletedAt) + optionalTime(d.FailedAt), d.Reason,
+		})
+	}
+	return rows
+}
