@@ -66,7 +66,6 @@ func (h *Handler) announce(as []bus.Announcement) error {
 		}
 	}
 	defer open()
-	start := time.Now()
 	err := backoff.Retry(func() error {
 		err := h.cfg.Publisher.Publish(h.working, as)
 		if err == nil {
@@ -86,7 +85,6 @@ func (h *Handler) announce(as []bus.Announcement) error {
 	if err != nil {
 		return context.Cause(h.stopping)
 	}
-	h.cfg.Metrics.PublishSeconds.Observe(time.Since(start).Seconds())
 	return nil
 }
 

@@ -24,9 +24,8 @@ type relation struct {
 	oid          uint32
 	schema, name string
 	kind         string // pg_class.relkind
-	temporary    bool
-	rowSecurity  bool // active for our role
-	rules        bool // for update or delete
+	rowSecurity  bool   // active for our role
+	rules        bool   // for update or delete
 	granted      grants
 	columns      map[string]column
 	indexes      []index
@@ -81,7 +80,7 @@ func readCatalog(ctx context.Context, pool *pgxpool.Pool, names []tableName) (*c
 // Names are looked up in pg_class and not by to_regclass, which raises an error
 // for a schema that our role may not use.
 const relationsSQL = `
-select q.ord, c.oid, n.nspname, c.relname, c.relkind::text, c.relpersistence = 't',
+select q.ord, c.oid, n.nspname, c.relname, c.relkind::text,
   has_schema_privilege(n.oid, 'usage'), has_table_privilege(c.oid, 'select'), has_table_privilege(c.oid, 'insert'),
   has_any_column_privilege(c.oid, 'update'), has_table_privilege(c.oid, 'delete'), row_security_active(c.oid),
   exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.ev_type in ('2', '4'))
@@ -104,8 +103,10 @@ func (c *catalog) readRelations(ctx context.Context, pool *pgxpool.Pool, names [
 	seen := map[uint32]*relation{}
 	var ord int
 	var r relation
-	_, err = pgx.ForEachRow(rows, []any{&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.temporary, &r.granted.usage, &r.granted.selects,
-		&r.granted.inserts, &r.granted.updates, &r.granted.deletes, &r.rowSecurity, &r.rules}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{
+		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.granted.usage, &r.granted.selects,
+		&r.granted.inserts, &r.granted.updates, &r.granted.deletes, &r.rowSecurity, &r.rules,
+	}, func() error {
 		if seen[r.oid] == nil {
 			found := r
 			found.columns = map[string]column{}
@@ -148,8 +149,10 @@ func (c *catalog) readColumns(ctx context.Context, pool *pgxpool.Pool, byOID map
 	}
 	var oid uint32
 	var col column
-	_, err = pgx.ForEachRow(rows, []any{&oid, &col.name, &col.typ, &col.typeName, &col.max, &col.collation, &col.deterministic,
-		&col.generated, &col.updatable}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{
+		&oid, &col.name, &col.typ, &col.typeName, &col.max, &col.collation, &col.deterministic,
+		&col.generated, &col.updatable,
+	}, func() error {
 		byOID[oid].columns[col.name] = col
 		return nil
 	})

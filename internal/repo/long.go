@@ -34,7 +34,7 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 // again. If the lease was lost nothing is changed and the record is not Mine.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error) {
 	t := r.begin(false)
-	key := []any{d.App, d.Command, d.Conversation, d.Token, low, limit}
+	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token, low, limit}
 	lease := append(append([]any{}, key...), r.cfg.Lease)
 	counts := make([]int, len(r.schema.Children))
 	high, found, gone := low, 0, 0
@@ -48,7 +48,7 @@ func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int)
 		t.exec(&counts[i], sql, key...)
 	}
 	if r.schema.Locked {
-		t.query(func(rows pgx.Rows) error { return rows.Scan(&gone) }, r.sql.lockedLongMessages, key[:5]...)
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&gone) }, r.sql.lockedLongMessages, key[:6]...)
 	}
 	rec, err := r.commitOne(ctx, t, d)
 	if err != nil {
@@ -84,7 +84,7 @@ func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, erro
 	c := columnsOf([]purge.Deletion{d})
 	keys := []any{c.apps, c.commands, c.conversations, c.tokens}
 	t := r.begin(true)
-	t.exec(nil, r.sql.longProve, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease)
+	t.exec(nil, r.sql.longProve, d.App, d.User, d.Conversation, d.Command, d.Token, r.cfg.Lease)
 	t.exec(nil, r.sql.lockConversations, keys...)
 	t.exec(nil, r.sql.finishProven, keys...)
 	return r.commitOne(ctx, t, d)

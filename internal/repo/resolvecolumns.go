@@ -58,8 +58,6 @@ func (k *checker) member(path, planned string) member {
 	case rel.kind != "r" && rel.kind != "p":
 		k.refuse("%s.table: %s is %s; name a table", path, rel, kindName(rel.kind))
 		return m
-	case rel.temporary:
-		k.refuse("%s.table: %s is a temporary table, which other connections don't see; name a permanent one", path, rel)
 	case rel.rules:
 		k.refuse("%s.table: %s has a rule for update or delete, which changes what the statements do; drop the rule", path, rel)
 	}

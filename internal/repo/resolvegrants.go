@@ -46,8 +46,10 @@ func (k *checker) wantGrants(rel *relation, want grants) {
 		name      string
 		want, has bool
 	}{
-		{"select", want.selects, rel.granted.selects}, {"insert", want.inserts, rel.granted.inserts},
-		{"update", want.updates, rel.granted.updates}, {"delete", want.deletes, rel.granted.deletes},
+		{"select", want.selects, rel.granted.selects},
+		{"insert", want.inserts, rel.granted.inserts},
+		{"update", want.updates, rel.granted.updates},
+		{"delete", want.deletes, rel.granted.deletes},
 	} {
 		if g.want && !g.has {
 			missing = append(missing, g.name)

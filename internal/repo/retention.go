@@ -19,7 +19,7 @@ const expired = `d.state in ('done', 'failed') and coalesce(d.completed_at, d.fa
 const findExpired = `
 select c.created_at, c.app_id, c.command_id,
   not exists (select from lethe.deletions d
-    where d.app_id = c.app_id and d.command_id = c.command_id and (` + expired + `) is not true)
+    where d.app_id = c.app_id and d.command_id = c.command_id and (` + expired + `) is not true offset 0)
 from (
   select created_at, app_id, command_id from lethe.commands
   where created_at < now() - $1::interval and (created_at, app_id, command_id) > ($2, $3, $4)
@@ -31,24 +31,36 @@ order by c.created_at, c.app_id, c.command_id`
 const lockExpired = `
 select count(*) from (
   select from unnest($2::text[], $3::text[]) as t (app_id, command_id)
-  join lethe.deletions d on d.app_id = t.app_id and d.command_id = t.command_id
-  where ` + expired + `
-  for update of d skip locked) l`
+  cross join lateral (
+    select d.ctid as id from lethe.deletions d
+    where d.app_id = t.app_id and d.command_id = t.command_id and ` + expired + `
+    for update skip locked) d) l`
 
 // forgetCommands removes the commands all of whose deletions this transaction
 // has locked.
 const forgetCommands = `
-delete from lethe.commands c using unnest($1::text[], $2::text[]) as t (app_id, command_id)
-where c.app_id = t.app_id and c.command_id = t.command_id
-  and not exists (select from lethe.deletions d
-    where d.app_id = c.app_id and d.command_id = c.command_id and d.xmax <> pg_current_xact_id()::xid)`
+with found as materialized (
+  select c.id
+  from unnest($1::text[], $2::text[]) as t (app_id, command_id)
+  cross join lateral (
+    select c.ctid as id from lethe.commands c where c.app_id = t.app_id and c.command_id = t.command_id limit 1) c
+  where not exists (select from lethe.deletions d
+    where d.app_id = t.app_id and d.command_id = t.command_id and d.xmax <> pg_current_xact_id()::xid offset 0)
+)
+delete from lethe.commands c using found f where c.ctid = f.id`
 
 // forgetDeletions removes the deletions that this transaction has locked and
 // whose commands it has removed.
 const forgetDeletions = `
-delete from lethe.deletions d using unnest($1::text[], $2::text[]) as t (app_id, command_id)
-where d.app_id = t.app_id and d.command_id = t.command_id and d.xmax = pg_current_xact_id()::xid
-  and not exists (select from lethe.commands c where c.app_id = d.app_id and c.command_id = d.command_id)`
+with found as materialized (
+  select d.id
+  from unnest($1::text[], $2::text[]) as t (app_id, command_id)
+  cross join lateral (
+    select d.ctid as id from lethe.deletions d
+    where d.app_id = t.app_id and d.command_id = t.command_id and d.xmax = pg_current_xact_id()::xid offset 0) d
+  where not exists (select from lethe.commands c where c.app_id = t.app_id and c.command_id = t.command_id offset 0)
+)
+delete from lethe.deletions d using found f where d.ctid = f.id`
 
 // commandKey is where a command stands in the order of retention.
 type commandKey struct {

@@ -109,6 +109,20 @@ func (t table) Match(row, q string) string {
 	return strings.Join(conds, " and ")
 }
 
+// MatchArgs is [table.Match] for a statement about one deletion, whose app, user
+// and conversation are its first three parameters.
+func (t table) MatchArgs(row string) string {
+	args := map[string]string{"app_id": "$1::text", "user_id": "$2::text", "conversation_id": "$3::text"}
+	conds := make([]string, len(t.keys))
+	for i, k := range t.keys {
+		conds[i] = fmt.Sprintf("%s.%s = %s", row, k.column, args[k.id])
+		if k.typ != textKey {
+			conds[i] += "::" + string(k.typ)
+		}
+	}
+	return strings.Join(conds, " and ")
+}
+
 // HangsOn returns the condition that the child's row hangs on the message.
 func (c child) HangsOn(row, message, q string) string {
 	if c.Reference != "" {

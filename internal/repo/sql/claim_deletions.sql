@@ -9,8 +9,11 @@ select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif(q.device_id,
   q.token, clock_timestamp() + $12::interval
 from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[], $9::boolean[], $10::text[], $11::bytea[])
   as q (app_id, command_id, conversation_id, token, user_id, device_id, through_seq, stored_at, history_kept, requested_at, digest)
-join lethe.commands k on k.app_id = q.app_id and k.command_id = q.command_id and k.digest = q.digest
-where not exists (select from lethe.deletions d
-  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id)
+cross join lateral (
+  select k.digest from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id limit 1) k
+left join lateral (
+  select true as known from lethe.deletions d
+  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id limit 1) d on true
+where k.digest = q.digest and d.known is null
 order by q.app_id, q.command_id, q.conversation_id
 on conflict do nothing

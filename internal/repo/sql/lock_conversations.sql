@@ -3,7 +3,7 @@
 -- see its message. The conversations' key.
 with {{template "held" .}}
 select count(*) from (
-  select from held q join {{.Conversations.Name}} c on {{.Conversations.Match "c" "q"}}
-  order by q.ord
-  for update of c{{if .SkipLocked}} skip locked{{end}}
+  select from held q cross join lateral (
+    select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
+    for update{{if .SkipLocked}} skip locked{{end}}) c
 ) l

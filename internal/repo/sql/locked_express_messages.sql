@@ -15,10 +15,4 @@ found as materialized (
 gone as (
   delete from {{.Messages.Name}} m using found f where m.tableoid = f.part and m.ctid = f.id returning f.ord
 ),
-counted as (select ord, count(*) as n from gone group by ord),
-noted as (
-  update lethe.deletions d set messages_deleted = d.messages_deleted + c.n
-  from counted c join held q on q.ord = c.ord
-  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id
-)
-select ord, n from counted
+{{template "counted"}}

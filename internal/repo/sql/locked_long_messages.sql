@@ -1,16 +1,23 @@
 -- The batch's messages on which nothing hangs any more. The messages' key
--- forward, each child's key or reference. Offset 0 keeps the planner from a join
--- that would use only a part of the child's key.
+-- forward, each child's key or reference. Offset 0 keeps the planner from joins
+-- that would use only a part of a key.
 with {{template "fence" .}},
-gone as (
-  delete from {{.Messages.Name}} m using fence q
-  where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $5 and m.{{.Messages.Seq}} <= q.batch_seq
+q as materialized (select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, batch_seq from fence),
+found as materialized (
+  select m.lethe_part as part, m.lethe_row as id
+  from q
+  cross join lateral (
+    select m.tableoid as lethe_part, m.ctid as lethe_row, m.* from {{.Messages.Name}} m
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= q.batch_seq
+    order by m.{{.Messages.Seq}} offset 0) m
+  where true
   {{- range .Children}}
     and not exists (select from {{.Name}} x where {{.HangsOn "x" "m" "q"}} offset 0)
   {{- end}}
-  returning 1
+),
+gone as (
+  delete from {{.Messages.Name}} m using found f where m.tableoid = f.part and m.ctid = f.id returning 1
 )
 update lethe.deletions d set messages_deleted = d.messages_deleted + (select count(*) from gone)
-from fence q
-where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id
+where {{template "entry"}} and exists (select from fence)
 returning (select count(*) from gone)

@@ -1,0 +1,75 @@
+package repo
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func TestEveryStatementUsesIndexes(t *testing.T) {
+	t.Parallel()
+	t.Run("of_the_bundled_schema", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newRepo(t)) })
+	t.Run("of_a_foreign_schema", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newSocial(t)) })
+	t.Run("of_partitioned_tables", func(t *testing.T) {
+		t.Parallel()
+		url := newDatabase(t)
+		execSQL(t, openPool(t, url), partitionedTables)
+		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: BundledPlan()}))
+	})
+}
+
+// everyStatementUsesIndexes fails where a table of the plan or of the ledger is
+// scanned as a whole, also when statistics say that it is empty: the plan would
+// stay when it isn't any more.
+func everyStatementUsesIndexes(t *testing.T, r *Repo) {
+	t.Helper()
+	execSQL(t, r.pool, "vacuum analyze")
+	err := pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
+		for _, set := range []string{"enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off", "plan_cache_mode = force_generic_plan"} {
+			if _, err := tx.Exec(t.Context(), "set local "+set); err != nil {
+				return err
+			}
+		}
+		for i, s := range r.sql.all() {
+			name := fmt.Sprint("s", i)
+			desc, err := tx.Conn().Prepare(t.Context(), name, s)
+			if err != nil {
+				return fmt.Errorf("%s: %w", s, err)
+			}
+			nulls := strings.TrimSuffix(strings.Repeat("null,", len(desc.ParamOIDs)), ",")
+			rows, err := tx.Query(t.Context(), fmt.Sprintf("explain execute %s (%s)", name, nulls), pgx.QueryExecModeSimpleProtocol)
+			if err != nil {
+				return err
+			}
+			lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
+			if err != nil {
+				return err
+			}
+			if wrong := astray(lines); wrong != "" {
+				t.Errorf("%s:\n%s\n%s", wrong, s, strings.Join(lines, "\n"))
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// astray returns the line of a plan that doesn't go straight to the rows by a
+// whole key: it reads a table from end to end, sorts what an index has in order,
+// or looks at rows that it then joins to nothing.
+func astray(plan []string) string {
+	for i, l := range plan {
+		batch := strings.Contains(l, ".ord") || strings.Contains(l, "digest") // a batch's own
+		if strings.Contains(l, "Seq Scan on") || strings.Contains(l, "Join Filter") && !batch {
+			return l
+		}
+		if i > 0 && strings.Contains(plan[i-1], "->  Sort") && strings.Contains(l, "Sort Key: m.") {
+			return l
+		}
+	}
+	return ""
+}
