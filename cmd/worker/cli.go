@@ -6,6 +6,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/alecthomas/kong"
 )
@@ -52,6 +53,9 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (subcomm
 	if err != nil {
 		return nil, err
 	}
+	if bad := notUTF8(args); bad != nil {
+		return nil, &usageError{problems{bad}}
+	}
 	kctx, err := p.kong.Parse(args)
 	if p.helped {
 		return nil, nil
@@ -76,6 +80,17 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (subcomm
 	return cmd, nil
 }
 
+// notUTF8 returns an error for a word that is not valid UTF-8: kong would put
+// U+FFFD in its place, and so one user in another's.
+func notUTF8(words []string) error {
+	for _, w := range words {
+		if !utf8.ValidString(w) {
+			return fmt.Errorf("%q is not valid UTF-8: expected text", w)
+		}
+	}
+	return nil
+}
+
 // parser is kong with our rules: variables from getenv, all malformed values
 // told at once.
 type parser struct {
@@ -91,7 +106,7 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 	options := []kong.Option{
 		kong.Name("worker"), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { p.helped = true }),
-		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120, ValueFormatter: helpOf}),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}), kong.ValueFormatter(helpOf),
 		kong.Resolvers(environment(getenv)),
 		kong.NamedMapper("target", targetMapper{&p.grammar.Send.order}),
 		kong.NamedMapper("through-seq", throughMapper{&p.grammar.Send.order}),
@@ -137,7 +152,7 @@ func environment(getenv func(string) string) kong.Resolver {
 			return nil, nil
 		}
 		if value := getenv(f.Envs[0]); value != "" {
-			return value, nil
+			return value, notUTF8([]string{value})
 		}
 		return nil, nil
 	})

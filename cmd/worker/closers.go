@@ -8,6 +8,10 @@ import (
 	"time"
 )
 
+// leastTime is what a part gets when those before it have used up all: enough to
+// say goodbye.
+const leastTime = 50 * time.Millisecond
+
 // closer ends one part of the worker.
 type closer struct {
 	name  string
@@ -23,20 +27,13 @@ func (c *closers) add(name string, end func(context.Context) error) {
 
 // close ends all parts by name under one deadline. A part that isn't done by
 // then is left behind, for the process ends; the error names it.
-func (c *closers) close(limit time.Duration, log *slog.Logger) error {
-	ctx, cancel := context.WithTimeout(context.Background(), limit)
+func (c *closers) close(ctx context.Context, limit time.Duration, log *slog.Logger) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	var errs []error
 	for i := len(*c) - 1; i >= 0; i-- {
 		part, start := (*c)[i], time.Now()
-		done := make(chan error, 1)
-		go func() { done <- part.close(ctx) }()
-		var err error
-		select {
-		case err = <-done:
-		case <-ctx.Done():
-			err = fmt.Errorf("not done within %v", limit)
-		}
+		err := within(ctx, part.close)
 		log.Debug("closed", "part", part.name, "took", time.Since(start).Round(time.Microsecond), "error", err)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", part.name, err))
@@ -44,4 +41,21 @@ func (c *closers) close(limit time.Duration, log *slog.Logger) error {
 	}
 	*c = nil
 	return errors.Join(errs...)
+}
+
+// within runs end, but doesn't wait for it much longer than ctx lasts.
+func within(ctx context.Context, end func(context.Context) error) error {
+	done := make(chan error, 1)
+	go func() { done <- end(ctx) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(leastTime):
+		return errors.New("not done in time")
+	}
 }

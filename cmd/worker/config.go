@@ -1,9 +1,9 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"net"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -47,11 +47,11 @@ func (c *config) leastConns() int { return c.ExpressLanes + 2*c.LongLanes + 1 }
 
 // natsConfig is how to reach NATS.
 type natsConfig struct {
-	NATSURL     string `name:"nats-url" group:"NATS" placeholder:"URL" default:"nats://127.0.0.1:4222" help:"Addresses of the NATS servers, with commas between them."`
-	NATSCreds   string `name:"nats-creds" group:"NATS" placeholder:"FILE" help:"Credentials file (JWT and seed) of the NATS user."`
-	NATSTLSCA   string `name:"nats-tls-ca" group:"NATS" placeholder:"FILE" help:"PEM file of the authorities that may sign the server's certificate, instead of the system's."`
-	NATSTLSCert string `name:"nats-tls-cert" group:"NATS" placeholder:"FILE" help:"PEM file of the client's certificate; needs --nats-tls-key."`
-	NATSTLSKey  string `name:"nats-tls-key" group:"NATS" placeholder:"FILE" help:"PEM file of the client's key; needs --nats-tls-cert."`
+	NATSURL     string `name:"nats-url" group:"NATS:" placeholder:"URL" default:"nats://127.0.0.1:4222" help:"Addresses of the NATS servers, with commas between them."`
+	NATSCreds   string `name:"nats-creds" group:"NATS:" placeholder:"FILE" help:"Credentials file (JWT and seed) of the NATS user."`
+	NATSTLSCA   string `name:"nats-tls-ca" group:"NATS:" placeholder:"FILE" help:"PEM file of the authorities that may sign the server's certificate, instead of the system's."`
+	NATSTLSCert string `name:"nats-tls-cert" group:"NATS:" placeholder:"FILE" help:"PEM file of the client's certificate; needs --nats-tls-key."`
+	NATSTLSKey  string `name:"nats-tls-key" group:"NATS:" placeholder:"FILE" help:"PEM file of the client's key; needs --nats-tls-cert."`
 }
 
 func (c *natsConfig) check(p *problems) {
@@ -78,7 +78,7 @@ func (c *natsConfig) check(p *problems) {
 
 // databaseConfig is how to reach Postgres.
 type databaseConfig struct {
-	DatabaseURL string `name:"database-url" group:"Postgres" placeholder:"URL" help:"Address of the database, as a URL (postgres://user:password@host:5432/name?sslmode=require) or as words (host=… dbname=…). Required. A transaction pooler may stand in between, except for setup."`
+	DatabaseURL string `name:"database-url" group:"Postgres:" placeholder:"URL" help:"Address of the database, as a URL (postgres://user:password@host:5432/name?sslmode=require) or as words (host=… dbname=…). Required. A transaction pooler may stand in between, except for setup."`
 }
 
 func (c *databaseConfig) check(p *problems) {
@@ -93,12 +93,21 @@ func (c *databaseConfig) check(p *problems) {
 	case !strings.Contains(v, "="):
 		p.add("database-url", "is neither a URL nor words: %s", expected)
 	}
+	if p.about("database-url") {
+		return
+	}
+	ledger, err := repo.OpenLedger(context.Background(), c.DatabaseURL) // which doesn't connect yet
+	if err != nil {
+		p.add("database-url", "%v: %s", err, expected)
+		return
+	}
+	ledger.Close()
 }
 
 // logConfig is how to log.
 type logConfig struct {
-	LogLevel  string `name:"log-level" group:"Logging" default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
-	LogFormat string `name:"log-format" group:"Logging" default:"text" placeholder:"FORMAT" help:"Format of the log on standard error: text or json."`
+	LogLevel  string `name:"log-level" group:"Logging:" default:"info" placeholder:"LEVEL" help:"Least level that is logged: debug, info, warn or error."`
+	LogFormat string `name:"log-format" group:"Logging:" default:"text" placeholder:"FORMAT" help:"Format of the log on standard error: text or json."`
 }
 
 func (c *logConfig) check(p *problems) {
@@ -108,8 +117,8 @@ func (c *logConfig) check(p *problems) {
 
 // planConfig says which rows a deletion removes.
 type planConfig struct {
-	Plan           string `name:"plan" group:"What to delete" placeholder:"FILE" help:"YAML file that names your tables and columns. Without it: the bundled schema chat."`
-	AllowUnindexed bool   `name:"allow-unindexed" group:"What to delete" help:"Go on where a key or foreign key has no usable index; deletions may then take hours."`
+	Plan           string `name:"plan" group:"What to delete:" placeholder:"FILE" help:"YAML file that names your tables and columns. Without it: the bundled schema chat."`
+	AllowUnindexed bool   `name:"allow-unindexed" group:"What to delete:" help:"Go on where a key or foreign key has no usable index; deletions may then take hours."`
 }
 
 func (c *planConfig) check(p *problems) {
@@ -137,19 +146,19 @@ func (c *planConfig) load() (repo.Plan, error) {
 // setupConfig is what a setup makes. What isn't given is left as it is where it
 // exists.
 type setupConfig struct {
-	SampleSchema        bool          `name:"sample-schema" group:"Setup" help:"Setup also creates the schema chat, for trying out."`
-	StreamReplicas      int           `name:"stream-replicas" group:"Setup" placeholder:"N" help:"Copies of each stream in the NATS cluster, 1 to 5; 3 in production. New streams: 1."`
-	CommandsMaxBytes    byteSize      `name:"commands-max-bytes" group:"Setup" placeholder:"SIZE" help:"Most that the stream of commands holds; then it refuses new ones. New streams: 1GiB."`
-	EventsMaxBytes      byteSize      `name:"events-max-bytes" group:"Setup" placeholder:"SIZE" help:"Most that the stream of events holds; then the workers wait. New streams: what the server has room for."`
-	EventsMaxAge        time.Duration `name:"events-max-age" group:"Setup" placeholder:"DURATION" help:"How long an event stays, for devices that were offline. New streams: 720h."`
-	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup" placeholder:"SIZE" help:"Most that the stream of dead letters holds; then the workers wait. New streams: what the server has room for."`
-	AckWait             time.Duration `name:"ack-wait" group:"Setup" placeholder:"DURATION" help:"How long after a worker's crash another one goes on: redelivery, which setup writes into the consumer, and lease of a long deletion. New consumers, and leases: 30s."`
+	SampleSchema        bool          `name:"sample-schema" group:"Setup:" help:"Setup also creates the schema chat, for trying out."`
+	StreamReplicas      int           `name:"stream-replicas" group:"Setup:" placeholder:"N" help:"Copies of each stream in the NATS cluster, 1 to 5; 3 in production. New streams: 1."`
+	CommandsMaxBytes    byteSize      `name:"commands-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of commands holds; then it refuses new ones. New streams: 1GiB."`
+	EventsMaxBytes      byteSize      `name:"events-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of events holds; then the workers wait. New streams: what the server has room for."`
+	EventsMaxAge        time.Duration `name:"events-max-age" group:"Setup:" placeholder:"DURATION" help:"How long an event stays, for devices that were offline. New streams: 720h."`
+	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of dead letters holds; then the workers wait. New streams: what the server has room for."`
+	AckWait             time.Duration `name:"ack-wait" group:"Setup:" placeholder:"DURATION" help:"How long after a worker's crash another one goes on: redelivery, which setup writes into the consumer, and lease of a long deletion. New consumers, and leases: 30s."`
 }
 
 func (c *setupConfig) check(p *problems) {
 	const leastBytes = 8 << 20 // some commands of the largest size
 	if c.StreamReplicas != 0 {
-		p.within("stream-replicas", c.StreamReplicas, 1, 5)
+		p.upTo("stream-replicas", c.StreamReplicas, 5)
 	}
 	for _, size := range []struct {
 		flag string
@@ -177,34 +186,45 @@ func (c *setupConfig) streams() broker.SetupOptions {
 
 // paceConfig is how hard the worker works.
 type paceConfig struct {
-	Target           time.Duration `name:"target" group:"Pace" placeholder:"DURATION" default:"50ms" help:"How long a purging transaction may take; the batches adapt to it."`
-	MinRows          int           `name:"min-rows" group:"Pace" placeholder:"N" default:"50" help:"Fewest rows that a batch shrinks to."`
-	MaxRows          int           `name:"max-rows" group:"Pace" placeholder:"N" default:"50000" help:"Most rows that a batch grows to."`
-	ExpressRows      int           `name:"express-rows" group:"Pace" placeholder:"N" default:"1000" help:"Most messages that one deletion may lose in the express lane; one that has more goes on in the long lane."`
-	BatchSize        int           `name:"batch-size" group:"Pace" placeholder:"N" default:"256" help:"Most deletions that share one express transaction."`
-	ExpressLanes     int           `name:"express-lanes" group:"Pace" placeholder:"N" default:"2" help:"Express transactions at a time."`
-	LongLanes        int           `name:"long-lanes" group:"Pace" placeholder:"N" default:"2" help:"Long deletions at a time."`
-	Places           int           `name:"places" group:"Pace" placeholder:"N" default:"512" help:"Most commands in hand at a time."`
-	MaxAttempts      int           `name:"max-attempts" group:"Pace" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
-	StatementTimeout time.Duration `name:"statement-timeout" group:"Pace" placeholder:"DURATION" default:"30s" help:"Ends a statement that hangs; a backstop, far above --target."`
-	FlushAfter       string        `name:"flush-after" group:"Pace" placeholder:"SIZE" default:"512kB" help:"backend_flush_after of the purging transactions, which keeps the kernel from writing much at once: 8kB to 2MB, or 0 for off."`
-	MaxConns         int           `name:"max-conns" group:"Pace" placeholder:"N" default:"10" help:"Most connections to the database."`
-	LedgerRetention  time.Duration `name:"ledger-retention" group:"Pace" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
+	Target           time.Duration `name:"target" group:"Pace:" placeholder:"DURATION" default:"50ms" help:"How long a purging transaction may take; the batches adapt to it."`
+	MinRows          int           `name:"min-rows" group:"Pace:" placeholder:"N" help:"Fewest rows that a batch shrinks to. Without it: 50, or --max-rows if that is less."`
+	MaxRows          int           `name:"max-rows" group:"Pace:" placeholder:"N" default:"50000" help:"Most rows that a batch grows to."`
+	ExpressRows      int           `name:"express-rows" group:"Pace:" placeholder:"N" default:"1000" help:"Most messages that one deletion may lose in the express lane; one that has more goes on in the long lane."`
+	BatchSize        int           `name:"batch-size" group:"Pace:" placeholder:"N" default:"256" help:"Most deletions that share one express transaction."`
+	ExpressLanes     int           `name:"express-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Express transactions at a time."`
+	LongLanes        int           `name:"long-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Long deletions at a time."`
+	Places           int           `name:"places" group:"Pace:" placeholder:"N" default:"512" help:"Most commands that wait for the express lane or are in it; long ones give their place up."`
+	MaxAttempts      int           `name:"max-attempts" group:"Pace:" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
+	StatementTimeout time.Duration `name:"statement-timeout" group:"Pace:" placeholder:"DURATION" default:"30s" help:"Ends a statement that hangs; a backstop, far above --target."`
+	FlushAfter       string        `name:"flush-after" group:"Pace:" placeholder:"SIZE" default:"512kB" help:"backend_flush_after of the purging transactions, which keeps the kernel from writing much at once: 8kB to 2MB, or 0 for off."`
+	MaxConns         int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"10" help:"Most connections to the database."`
+	LedgerRetention  time.Duration `name:"ledger-retention" group:"Pace:" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
+}
+
+// leastRows is --min-rows or its default.
+func (c *paceConfig) leastRows() int {
+	const standard = 50
+	if c.MinRows == 0 {
+		return min(standard, c.MaxRows)
+	}
+	return c.MinRows
 }
 
 func (c *paceConfig) check(p *problems) {
 	p.lasting("target", c.Target, time.Millisecond, 10*time.Second)
-	p.within("min-rows", c.MinRows, 1, 1_000_000)
-	p.within("max-rows", c.MaxRows, 1, 10_000_000)
+	if c.MinRows != 0 {
+		p.upTo("min-rows", c.MinRows, 1_000_000)
+	}
+	p.upTo("max-rows", c.MaxRows, 10_000_000)
 	if c.MaxRows > 0 && c.MinRows > c.MaxRows {
 		p.add("min-rows", "%d is more than --max-rows, %d: expected at most that", c.MinRows, c.MaxRows)
 	}
-	p.within("express-rows", c.ExpressRows, 1, 1_000_000)
-	p.within("batch-size", c.BatchSize, 1, 10_000)
-	p.within("express-lanes", c.ExpressLanes, 1, 64)
-	p.within("long-lanes", c.LongLanes, 1, 64)
-	p.within("places", c.Places, 1, 10_000)
-	p.within("max-attempts", c.MaxAttempts, 1, 1000)
+	p.upTo("express-rows", c.ExpressRows, 1_000_000)
+	p.upTo("batch-size", c.BatchSize, 10_000)
+	p.upTo("express-lanes", c.ExpressLanes, 64)
+	p.upTo("long-lanes", c.LongLanes, 64)
+	p.upTo("places", c.Places, 10_000)
+	p.upTo("max-attempts", c.MaxAttempts, 1000)
 	p.lasting("statement-timeout", c.StatementTimeout, 100*time.Millisecond, time.Hour)
 	if c.StatementTimeout > 0 && c.StatementTimeout < c.Target {
 		p.add("statement-timeout", "%v is less than --target, %v: expected far more", c.StatementTimeout, c.Target)
@@ -212,68 +232,22 @@ func (c *paceConfig) check(p *problems) {
 	if !flushSize(c.FlushAfter) {
 		p.add("flush-after", "%q is not known: expected 0, or 8kB to 2MB, such as 512kB", c.FlushAfter)
 	}
-	p.within("max-conns", c.MaxConns, 1, 1000)
+	p.upTo("max-conns", c.MaxConns, 1000)
 	if c.LedgerRetention != 0 {
 		p.lasting("ledger-retention", c.LedgerRetention, time.Second, 100*365*24*time.Hour)
 	}
 }
 
-// flushSize says whether Postgres takes s for backend_flush_after: 0, or 8kB to
-// 2MB in its own units, of 1024.
-func flushSize(s string) bool {
-	if s == "0" {
-		return true
-	}
-	n, err := parseSize(strings.NewReplacer("kB", "KiB", "MB", "MiB").Replace(s))
-	units := strings.HasSuffix(s, "kB") || strings.HasSuffix(s, "MB")
-	return err == nil && units && n >= 8<<10 && n <= 2<<20
-}
-
 // serviceConfig is the worker as a service.
 type serviceConfig struct {
-	HTTPAddr string `name:"http-addr" group:"Service" placeholder:"ADDR" default:":8080" help:"Where to serve /livez, /readyz and /metrics: host:port, or :port for all addresses."`
-	Setup    bool   `name:"setup" group:"Service" help:"First do what worker setup does."`
+	HTTPAddr string `name:"http-addr" group:"Service:" placeholder:"ADDR" default:":8080" help:"Where to serve /livez, /readyz and /metrics: host:port, or :port for all addresses."`
+	Setup    bool   `name:"setup" group:"Service:" help:"First do what worker setup does."`
 }
 
 func (c *serviceConfig) check(p *problems) {
 	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
 		p.add("http-addr", "%q is not an address: expected host:port or :port", c.HTTPAddr)
 	}
-}
-
-// badURL says what is wrong with a URL, without its password; "" for nothing.
-func badURL(s string, schemes ...string) string {
-	if s == "" {
-		return "is empty"
-	}
-	u, err := url.Parse(s)
-	if err != nil {
-		return "is not a URL" // the error would quote it
-	}
-	known := false
-	for _, scheme := range schemes {
-		known = known || u.Scheme == scheme
-	}
-	switch {
-	case !known:
-		return "has no known scheme"
-	case u.Host == "" && schemes[0] == "nats":
-		return "names no host"
-	}
-	return ""
-}
-
-// readable complains where a file is named that can't be read.
-func readable(p *problems, flag, path string) {
-	if path == "" {
-		return
-	}
-	f, err := os.Open(path)
-	if err != nil {
-		p.add(flag, "%v: expected a file that can be read", err)
-		return
-	}
-	_ = f.Close() // only read
 }
 
 // jsonConfig is how to print.

@@ -66,11 +66,16 @@ func routes(metrics *prometheus.Registry, notReady func() string) http.Handler {
 	return mux
 }
 
-// close ends the server; requests in hand may take until ctx ends.
+// httpGrace is how long requests in hand may take at the end.
+const httpGrace = time.Second
+
+// close ends the server, and requests in hand after a short grace.
 func (s *httpServer) close(ctx context.Context) error {
-	err := s.server.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.server.Close())
+	ctx, cancel := context.WithTimeout(ctx, httpGrace)
+	defer cancel()
+	var err error
+	if s.server.Shutdown(ctx) != nil { // a client is slow
+		err = s.server.Close()
 	}
 	<-s.done
 	return err

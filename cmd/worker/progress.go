@@ -66,6 +66,9 @@ func deletedLine(id string, d *conversation.Deleted) string {
 
 func (p *progress) deleting(id string, d *conversation.Deleting) error {
 	now := time.Now()
+	if p.live {
+		id = shortened(id)
+	}
 	s := fmt.Sprintf("deleting %s: %s", id, count(d.MessagesDeleted, "message"))
 	if d.ThroughSeq > 0 {
 		s += fmt.Sprintf(", %3d %%", percent(d.PurgedThroughSeq, d.ThroughSeq))
@@ -84,6 +87,16 @@ func (p *progress) deleting(id string, d *conversation.Deleting) error {
 	}
 	p.line = true
 	return p.t.printf("%s", s)
+}
+
+// shortened keeps a line within a terminal's width, or it could not be overwritten.
+func shortened(id string) string {
+	const most = 24
+	runes := []rune(id)
+	if len(runes) <= most {
+		return id
+	}
+	return string(runes[:most]) + "…"
 }
 
 // percent is how far done has come of all, by seq: an estimate, since seqs may

@@ -30,24 +30,29 @@ type retention struct {
 	log     *slog.Logger
 }
 
-// run works until ctx ends. Errors are logged only: nothing depends on it.
+// run works until ctx ends, and returns nil. Errors are logged only: nothing
+// depends on it.
 func (r retention) run(ctx context.Context) error {
 	for {
-		n, err := r.store.Expire(ctx, r.age, retentionBatch)
-		r.expired.Add(float64(n))
-		switch {
-		case ctx.Err() != nil:
-			return nil
-		case err != nil:
-			r.log.Warn("ledger not looked through to the end; trying again later", "forgotten", n, "error", err)
-		case n > 0:
-			r.log.Info("ledger has forgotten old commands", "forgotten", n)
-		}
+		r.look(ctx)
 		select {
-		case <-time.After(pauseOf(rand.Float64())): //nolint:gosec // no secret
+		case <-time.After(pauseOf(rand.Float64())):
 		case <-ctx.Done():
 			return nil
 		}
+	}
+}
+
+// look goes through the ledger once.
+func (r retention) look(ctx context.Context) {
+	n, err := r.store.Expire(ctx, r.age, retentionBatch)
+	r.expired.Add(float64(n))
+	switch {
+	case ctx.Err() != nil: // stopped
+	case err != nil:
+		r.log.Warn("ledger not looked through to the end; trying again later", "forgotten", n, "error", err)
+	case n > 0:
+		r.log.Info("ledger has forgotten old commands", "forgotten", n)
 	}
 }
 

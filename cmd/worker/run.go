@@ -51,13 +51,13 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 	w := newWorker(c.config, plan, c.logger(t.err))
 	err = w.start(ctx)
 	if err == nil {
-		<-ctx.Done()
+		err = w.untilEnd(ctx)
 	}
 	if ctx.Err() != nil {
 		w.log.Info("stopping", "cause", context.Cause(ctx))
 		err = nil // what the stop has interrupted is no failure
 	}
-	return errors.Join(err, w.stop())
+	return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
 }
 
 // worker is the running service: its parts, and what ends them.
@@ -69,6 +69,7 @@ type worker struct {
 	gate    *handler.Gate
 	metrics *telemetry.Metrics
 	parts   closers
+	pulling *task
 	broker  atomic.Pointer[broker.Broker] // for the metrics, which are there first
 }
 
@@ -114,7 +115,10 @@ func (w *worker) start(ctx context.Context) error {
 		return err
 	}
 	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
-	w.work(nats, store)
+	for _, warning := range store.Warnings() {
+		w.log.Warn("the plan fits, but", "warning", warning)
+	}
+	w.work(context.WithoutCancel(ctx), nats, store)
 	w.gate.Open("start")
 	w.log.Info("working", "places", w.cfg.Places, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
 	return nil
@@ -135,15 +139,24 @@ func (c *natsConfig) brokerConfig(name string) broker.Config {
 }
 
 // openRepo opens the database, for as long as it takes. A plan that doesn't fit
-// the database is an error.
+// the database is an error, but only once a setup has been run, which may be
+// what makes it fit.
 func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
+	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer ledger.Close()
 	var store *repo.Repo
-	err := w.await(ctx, "database", func() error {
+	err = w.await(ctx, "database", func() error {
+		if _, err := ledger.Settings(ctx, ""); err != nil {
+			return err
+		}
 		var err error
 		store, err = repo.Open(ctx, repo.Config{
 			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
 			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
-			MaxConns: int32(w.cfg.MaxConns), AllowUnindexed: w.cfg.AllowUnindexed, //nolint:gosec // checked: at most 1000
+			MaxConns: int32(w.cfg.MaxConns), AllowUnindexed: w.cfg.AllowUnindexed,
 		})
 		return err
 	})
@@ -174,45 +187,61 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 	}, backoff.WithContext(pause, ctx))
 }
 
-// work starts the lanes, the pulling and the retention.
-func (w *worker) work(nats *broker.Broker, store *repo.Repo) {
+// work starts the lanes, the pulling and the retention. ctx is not the end of
+// them: their stops are.
+func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
 	h := handler.New(handler.Config{
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log,
-		Target: w.cfg.Target, MinRows: w.cfg.MinRows, MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
+		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace,
 	})
 	w.parts.add("acknowledgements", nats.Settled)
-	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil })
-	pull := start(func(ctx context.Context) error { return nats.Run(ctx, h.Handle) })
-	w.parts.add("pulling", pull.stop)
+	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace
+	w.pulling = start(ctx, func(ctx context.Context) error { return nats.Run(ctx, h.Handle) })
+	w.parts.add("pulling", w.pulling.stop)
 	if w.cfg.LedgerRetention > 0 {
 		r := retention{store: store, age: w.cfg.LedgerRetention, expired: w.metrics.LedgerExpired, log: w.log}
-		w.parts.add("retention", start(r.run).stop)
+		w.parts.add("retention", start(ctx, r.run).stop)
 	}
 }
 
 // stop ends all parts, last first. It may be called after a start that failed.
-func (w *worker) stop() error {
+func (w *worker) stop(ctx context.Context) error {
 	w.gate.Close("stop", "stopping")
 	began := time.Now()
-	if err := w.parts.close(stopLimit, w.log); err != nil {
+	if err := w.parts.close(ctx, stopLimit, w.log); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
 	w.log.Info("stopped", "took", time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
+// untilEnd waits for the stop. That the pulling ends before is an error, and
+// only a new process helps.
+func (w *worker) untilEnd(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-w.pulling.done:
+		return errors.Join(errors.New("no commands can be pulled any more: the connection to NATS was closed for good"), w.pulling.err)
+	}
+}
+
 // task is a goroutine with an end.
 type task struct {
 	cancel context.CancelFunc
-	done   chan error
+	done   chan struct{} // closed at the end
+	err    error         // set before
 }
 
-func start(run func(context.Context) error) *task {
-	ctx, cancel := context.WithCancel(context.Background())
-	t := &task{cancel: cancel, done: make(chan error, 1)}
-	go func() { t.done <- run(ctx) }()
+func start(ctx context.Context, run func(context.Context) error) *task {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &task{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		t.err = run(ctx)
+	}()
 	return t
 }
 
@@ -220,8 +249,8 @@ func start(run func(context.Context) error) *task {
 func (t *task) stop(ctx context.Context) error {
 	t.cancel()
 	select {
-	case err := <-t.done:
-		return err
+	case <-t.done:
+		return t.err
 	case <-ctx.Done():
 		return ctx.Err()
 	}

@@ -20,7 +20,7 @@ type setupCommand struct {
 	databaseConfig
 	setupConfig
 	jsonConfig
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait for NATS and Postgres at most."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
 
 // Help is the long form of the subcommand's help.
@@ -45,8 +45,6 @@ func (c *setupCommand) check() problems {
 
 // run sets both up, each whether or not the other one can be.
 func (c *setupCommand) run(ctx context.Context, t terminal) error {
-	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
-	defer cancel()
 	schema, err := c.setupSchema(ctx)
 	if err == nil {
 		err = c.printParts(t, schema)
@@ -58,6 +56,8 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 // setupSchema waits for a database that isn't there yet, as in a stack that
 // starts all at once. Other faults of the surroundings don't heal in half a minute.
 func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
 		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	last := error(nil)
@@ -82,6 +82,8 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 }
 
 func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
 	cfg := c.brokerConfig("lethe-setup")
 	cfg.AckWait = c.AckWait
 	b, err := broker.Connect(ctx, cfg)

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"math"
 	"reflect"
 	"strconv"
@@ -11,75 +10,19 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// problem is one thing that is wrong with a flag.
-type problem struct{ flag, text string }
-
-// Error names the flag and its variable.
-func (p problem) Error() string { return labelOf(p.flag) + ": " + p.text }
-
-func labelOf(flag string) string {
-	if name := variableOf(flag); name != "" {
-		return "--" + flag + " (" + name + ")"
-	}
-	return "--" + flag
-}
-
-// problems collects what is wrong.
-type problems []error
-
-func (p *problems) add(flag, format string, args ...any) {
-	*p = append(*p, problem{flag, fmt.Sprintf(format, args...)})
-}
-
-// within complains where v is outside [least, most].
-func (p *problems) within(flag string, v, least, most int) {
-	if v < least || v > most {
-		p.add(flag, "%d is out of range: expected %d to %d", v, least, most)
-	}
-}
-
-// lasting complains where d is outside [least, most].
-func (p *problems) lasting(flag string, d, least, most time.Duration) {
-	if d < least || d > most {
-		p.add(flag, "%v is out of range: expected %v to %v", d, least, most)
-	}
-}
-
-// oneOf complains where v is none of words.
-func (p *problems) oneOf(flag, v string, words ...string) {
-	for _, w := range words {
-		if v == w {
-			return
-		}
-	}
-	p.add(flag, "%q is not known: expected %s", v, strings.Join(words, ", "))
-}
-
-// except leaves out what is about one of flags.
-func (p problems) except(flags []string) problems {
-	var kept problems
-	for _, err := range p {
-		named, ok := err.(problem) //nolint:errorlint // ours, never wrapped
-		drop := false
-		for _, f := range flags {
-			drop = drop || ok && named.flag == f
-		}
-		if !drop {
-			kept = append(kept, err)
-		}
-	}
-	return kept
-}
-
 // mappers read the values of our types and note what is malformed instead of
 // stopping at the first, so that all of it can be told.
 func (p *parser) mappers() []kong.Option {
 	return []kong.Option{
-		kong.TypeMapper(reflect.TypeFor[time.Duration](), valueMapper[time.Duration]{p, time.ParseDuration, "a duration",
-			"a number with a unit, such as 50ms, 30s or 720h"}),
+		kong.TypeMapper(reflect.TypeFor[time.Duration](), valueMapper[time.Duration]{
+			p, time.ParseDuration, "a duration",
+			"a number with a unit, such as 50ms, 30s or 720h",
+		}),
 		kong.TypeMapper(reflect.TypeFor[int](), valueMapper[int]{p, strconv.Atoi, "a whole number", "digits, such as 10"}),
-		kong.TypeMapper(reflect.TypeFor[byteSize](), valueMapper[byteSize]{p, parseSize, "a size",
-			"bytes, or a number with a unit, such as 64MiB or 10GB"}),
+		kong.TypeMapper(reflect.TypeFor[byteSize](), valueMapper[byteSize]{
+			p, parseSize, "a size",
+			"bytes, or a number with a unit, such as 64MiB or 10GB",
+		}),
 		kong.TypeMapper(reflect.TypeFor[bool](), switchMapper{valueMapper[bool]{p, parseSwitch, "a switch", "true or false"}}),
 	}
 }
@@ -97,14 +40,21 @@ func (m valueMapper[T]) Decode(ctx *kong.DecodeContext, target reflect.Value) er
 	if err := ctx.Scan.PopValueInto(m.what, &text); err != nil {
 		return err
 	}
-	v, err := m.read(text)
-	if err != nil {
-		m.parser.problems.add(ctx.Value.Name, "%q is not %s: expected %s", text, m.what, m.wants)
-		m.parser.malformed = append(m.parser.malformed, ctx.Value.Name)
-		return nil
+	if v, ok := m.parse(ctx.Value.Name, text); ok {
+		target.Set(reflect.ValueOf(v))
 	}
-	target.Set(reflect.ValueOf(v))
 	return nil
+}
+
+// parse reads text, or notes that it is malformed.
+func (m valueMapper[T]) parse(flag, text string) (v T, ok bool) {
+	v, err := m.read(text)
+	if err == nil {
+		return v, true
+	}
+	m.parser.problems.add(flag, "%q is not %s: expected %s", text, m.what, m.wants)
+	m.parser.malformed = append(m.parser.malformed, flag)
+	return v, false
 }
 
 // switchMapper is a valueMapper whose value may be left out.
@@ -152,4 +102,15 @@ func parseSize(s string) (byteSize, error) {
 		return 0, strconv.ErrSyntax
 	}
 	return byteSize(n * unit), nil
+}
+
+// flushSize says whether Postgres takes s for backend_flush_after: 0, or 8kB to
+// 2MB in its own units, of 1024.
+func flushSize(s string) bool {
+	if s == "0" {
+		return true
+	}
+	n, err := parseSize(strings.NewReplacer("kB", "KiB", "MB", "MiB").Replace(s))
+	units := strings.HasSuffix(s, "kB") || strings.HasSuffix(s, "MB")
+	return err == nil && units && n >= 8<<10 && n <= 2<<20
 }

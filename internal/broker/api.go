@@ -78,6 +78,7 @@ const (
 	codeNoResources      jetstream.ErrorCode = 10023
 	codeNoMemory         jetstream.ErrorCode = 10028
 	codeNoStorage        jetstream.ErrorCode = 10047
+	codeDeleteFailed     jetstream.ErrorCode = 10057
 	codeSubjectOverlap   jetstream.ErrorCode = 10065
 	codeReplicas         jetstream.ErrorCode = 10074
 	codeStoreRefused     jetstream.ErrorCode = 10077

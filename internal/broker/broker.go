@@ -6,7 +6,6 @@ package broker
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -168,10 +167,4 @@ func redact(list string) string {
 		parts[i] = part
 	}
 	return strings.Join(parts, ",")
-}
-
-// stopped reports whether err is the end of ctx, which the caller asked for,
-// and not a fault.
-func stopped(ctx context.Context, err error) bool {
-	return ctx.Err() != nil && (errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded))
 }

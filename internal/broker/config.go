@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
 	"fmt"
@@ -8,8 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"time"
-
-	"context"
 
 	"github.com/nats-io/nats.go"
 

@@ -32,13 +32,9 @@ func upgradeConsumer(have jetstream.ConsumerConfig, ackWait time.Duration) (jets
 	fixed := func(what string) error {
 		return fmt.Errorf("consumer %s has %s, which can't be changed: delete it and run `worker setup` again; no command is lost", commandsConsumer, what)
 	}
-	switch {
+	switch { // a work queue has no consumer with another ack or deliver policy
 	case have.DeliverSubject != "":
 		return have, nil, fixed("a subject that it pushes to")
-	case have.AckPolicy != jetstream.AckExplicitPolicy:
-		return have, nil, fixed(fmt.Sprintf("the ack policy %v in place of %v", have.AckPolicy, jetstream.AckExplicitPolicy))
-	case have.DeliverPolicy != jetstream.DeliverAllPolicy:
-		return have, nil, fixed("a deliver policy other than all")
 	case have.ReplayPolicy != jetstream.ReplayInstantPolicy:
 		return have, nil, fixed("the replay policy original")
 	}

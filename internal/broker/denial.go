@@ -13,8 +13,12 @@ import (
 	"github.com/nats-io/nats.go"
 )
 
-// ackPrefix begins the subjects that deliveries are settled on.
-const ackPrefix = "$JS.ACK."
+// Beginnings of subjects: of JetStream's API, and of those that deliveries are
+// settled on.
+const (
+	jetstreamAPI = "$JS.API."
+	ackPrefix    = "$JS.ACK."
+)
 
 // denial is an operation that the server's permissions forbid. The server says
 // so on the side; whoever waits for an answer hears nothing.
@@ -129,55 +133,5 @@ func apiDenied(part string) func(*denial) bool {
 	return func(d *denial) bool {
 		return inboxDenied(d) || d.operation == "Publish" &&
 			strings.HasPrefix(d.subject, jetstreamAPI) && strings.Contains(d.subject, part)
-	}
-}
-
-// jetstreamAPI begins the subjects of JetStream's API.
-const jetstreamAPI = "$JS.API."
-
-// ackWatch closes the gate while the server refuses acknowledgements: each
-// delivery would come again and again. Since a refusal shows only at the next
-// acknowledgement, the gate opens again after an AckWait, or on a new connection.
-type ackWatch struct {
-	gate  gate
-	log   *slog.Logger
-	wait  time.Duration
-	count func()
-
-	mu    sync.Mutex // guards what follows
-	timer *time.Timer
-	ended bool
-}
-
-func newAckWatch(cfg Config) *ackWatch {
-	wait := cfg.AckWait
-	if wait == 0 {
-		wait = defaultAckWait
-	}
-	return &ackWatch{gate: cfg.Gate, log: cfg.Log, wait: wait, count: cfg.Metrics.SettleErrors.Inc}
-}
-
-func (w *ackWatch) denied(d *denial) {
-	w.count()
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.ended {
-		return
-	}
-	w.gate.Close(causeAcks, "not allowed to publish on "+ackPrefix+">: allow it in the permissions of this NATS user, or every command is redelivered")
-	if w.timer != nil {
-		w.timer.Stop()
-	}
-	w.timer = time.AfterFunc(w.wait, w.reopen)
-}
-
-func (w *ackWatch) reopen() { w.gate.Open(causeAcks) }
-
-func (w *ackWatch) stop() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.ended = true
-	if w.timer != nil {
-		w.timer.Stop()
 	}
 }

@@ -29,11 +29,11 @@ const (
 
 // publishFault says whose fault it is that m isn't stored.
 func (b *Broker) publishFault(caller context.Context, m stored, err error) error {
-	if caller.Err() != nil && stopped(caller, err) {
+	if errors.Is(caller.Err(), context.Canceled) {
 		return &purge.FaultError{Fault: purge.Stopping, Cause: causeStopping, Err: fmt.Errorf("publish on %s: %w", m.msg.Subject, err)}
 	}
 	if errors.Is(err, nats.ErrTimeout) && !b.nc.IsConnected() {
-		err = errors.Join(nats.ErrDisconnected, err)
+		err = fmt.Errorf("%w: %w", nats.ErrDisconnected, err)
 	}
 	cause, what := classify(m.stream, err)
 	return &purge.FaultError{Fault: purge.Surroundings, Cause: cause, Err: fmt.Errorf("%s (publish on %s): %w", what, m.msg.Subject, err)}

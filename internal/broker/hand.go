@@ -7,8 +7,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-
-	"github.com/lethe-im/lethe/conversation"
 )
 
 // hand holds what was taken and isn't settled.
@@ -139,6 +137,3 @@ func (h *hand) len() int {
 	defer h.mu.Unlock()
 	return h.all.Len()
 }
-
-// commandsConsumer names the consumer that the workers share, for errors.
-const commandsConsumer = conversation.CommandsStream + "/" + conversation.WorkerConsumer

@@ -134,6 +134,11 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 		Success bool `json:"success"`
 	}
 	err := b.api(ctx, "STREAM.MSG.DELETE."+conversation.DeadLettersStream, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	if code(err) == codeDeleteFailed { // of whatever cause, also that there is none
+		if _, gerr := b.getLetter(ctx, map[string]any{"seq": seq}); errors.Is(gerr, ErrNoLetter) {
+			err = gerr
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("remove dead letter %d: %w", seq, explainLetters(err))
 	}
@@ -231,9 +236,8 @@ func (b *Broker) lastLetter(ctx context.Context) (uint64, error) {
 
 // explainLetters turns an error about the dead letters into one that says what to do.
 func explainLetters(err error) error {
-	const codeNoSuchSequence = 10043
 	switch c := code(err); {
-	case c == jetstream.JSErrCodeMessageNotFound, c == codeNoSuchSequence:
+	case c == jetstream.JSErrCodeMessageNotFound, errors.Is(err, ErrNoLetter):
 		return ErrNoLetter
 	case c == jetstream.JSErrCodeStreamNotFound:
 		return fmt.Errorf("stream %s is missing: run `worker setup`: %w", conversation.DeadLettersStream, err)

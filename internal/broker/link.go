@@ -137,7 +137,7 @@ func (b *Broker) closed(nc *nats.Conn) {
 func (b *Broker) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if d, ok := parseDenial(err); ok {
 		if !b.denials.tell(d) && strings.HasPrefix(d.subject, ackPrefix) {
-			b.acks.denied(d)
+			b.acks.denied()
 		}
 		return
 	}

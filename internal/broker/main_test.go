@@ -3,7 +3,6 @@ package broker
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
 	"strings"
 	"sync"
@@ -13,6 +12,8 @@ import (
 	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
@@ -106,7 +107,7 @@ func (g *fakeGate) opened(t *testing.T) {
 func connect(t *testing.T, cfg Config) *Broker {
 	t.Helper()
 	if cfg.Log == nil {
-		cfg.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b, err := Connect(t.Context(), cfg)
 	if err != nil {
@@ -179,7 +180,7 @@ type worker struct {
 	ended chan error
 }
 
-// start runs the broker until the test ends; what is then in hand is handed back.
+// start runs the broker until the test ends, and closes it then.
 func start(t *testing.T, b *Broker) *worker {
 	t.Helper()
 	ctx, stop := context.WithCancel(context.Background())
@@ -188,8 +189,22 @@ func start(t *testing.T, b *Broker) *worker {
 		w.ended <- b.Run(ctx, func(d bus.Delivery, p bus.Place) { w.in <- delivered{d, p} })
 		close(w.ended)
 	}()
-	t.Cleanup(func() { stop(); <-w.ended })
+	t.Cleanup(func() { // not end, which takes a second
+		stop()
+		_ = b.Close()
+		for range w.ended { // until it is closed
+		}
+	})
 	return w
+}
+
+// end stops the pulling and waits for its end. A second call does nothing.
+func (w *worker) end() {
+	w.t.Helper()
+	w.stop()
+	if err := <-w.ended; err != nil {
+		w.t.Errorf("Run = %v; want nil", err)
+	}
 }
 
 // next returns the next delivery.
@@ -264,4 +279,14 @@ var asAdmin = nats.UserInfo("admin", "admin")
 // as puts user and password into a server's address.
 func as(n *localstack.NATS, user string) string {
 	return strings.Replace(n.URL(), "nats://", "nats://"+user+":"+user+"@", 1)
+}
+
+// value is a counter's or a gauge's.
+func value(t *testing.T, m prometheus.Metric) float64 {
+	t.Helper()
+	var d dto.Metric
+	if err := m.Write(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
 }

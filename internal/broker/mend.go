@@ -25,6 +25,9 @@ const (
 var (
 	errSilent       = errors.New("no answer to requests for commands")
 	errNoResponders = errors.New("nobody answers requests for commands")
+	// errMoved: the request has ended with the leader that had it. The next one
+	// may not be there yet, so this counts as no answer.
+	errMoved = errors.New("the consumer moves to another server")
 )
 
 // statusError is a word of the server that ends a request for commands for a
@@ -42,8 +45,8 @@ func statusFault(m *nats.Msg) error {
 		return nil
 	case code == "409" && (strings.Contains(lower, "exceeds maxbytes") || strings.Contains(lower, "batch completed")):
 		return nil
-	case code == "409" && strings.Contains(lower, "leadership change"):
-		return nil // the next leader has the consumer, not the request
+	case code == "409" && (strings.Contains(lower, "leadership change") || strings.Contains(lower, "server shutdown")):
+		return errMoved
 	case code == "503":
 		return errNoResponders
 	}
@@ -87,12 +90,7 @@ func (b *Broker) mend(stop context.Context, fault error) {
 // there is.
 func (b *Broker) probe(ctx context.Context) error {
 	denied := make(chan error, 1)
-	defer b.denials.watch(pullDenied, func(err error) {
-		select {
-		case denied <- err:
-		default:
-		}
-	})()
+	defer b.denials.watch(pullDenied, offer(denied))()
 	inbox := b.nc.NewInbox()
 	msgs := make(chan *nats.Msg, 4)
 	sub, err := b.nc.ChanSubscribe(inbox, msgs)

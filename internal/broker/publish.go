@@ -25,6 +25,9 @@ const (
 	maxSubject = 2048
 )
 
+// errNoAddress: an app or user that no valid command can name.
+var errNoAddress = errors.New("event without an address")
+
 // stored is a message and the stream that is to store it.
 type stored struct {
 	msg    *nats.Msg
@@ -36,13 +39,19 @@ type stored struct {
 // is safe, since each has the same id every time. The error carries a
 // [purge.Fault]: of the surroundings for all that the server or the connection
 // is to blame for, with a text that says what to do; Stopping if ctx was
-// canceled; Own for an announcement that can't be written.
+// canceled; Own for an announcement that can't be written. A failure whose app
+// or user is longer than any valid id has no address: it is logged and left out,
+// since to refuse it would let a producer stop the worker.
 func (b *Broker) Publish(ctx context.Context, as []bus.Announcement) error {
 	start := time.Now()
 	var wave []stored
 	bytes := 0
 	for i := range as {
 		m, err := b.compose(&as[i])
+		if errors.Is(err, errNoAddress) && as[i].Failed != nil {
+			b.log.Warn("event left out", "sequence", as[i].Sequence, "err", err)
+			continue
+		}
 		if err != nil {
 			return err
 		}
@@ -100,7 +109,7 @@ func (b *Broker) compose(a *bus.Announcement) (stored, error) {
 		return stored{}, err
 	}
 	if len(msg.Subject) > maxSubject {
-		return stored{}, fmt.Errorf("subject of %d bytes, of at most %d: %.100s…", len(msg.Subject), maxSubject, msg.Subject)
+		return stored{}, fmt.Errorf("%w: its subject has %d bytes, of at most %d: %.100s…", errNoAddress, len(msg.Subject), maxSubject, msg.Subject)
 	}
 	return stored{msg, stream}, nil
 }
@@ -114,7 +123,7 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 	defer stop()
 	defer b.denials.watch(waveDenied(wave), cancel)()
 	if err := b.connected(ctx); err != nil {
-		return b.publishFault(caller, wave[0], errors.Join(nats.ErrDisconnected, err))
+		return b.publishFault(caller, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
 	}
 	futures := make([]jetstream.PubAckFuture, len(wave))
 	for i, m := range wave {

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -27,87 +28,10 @@ const (
 // nextSubject is where commands are asked for.
 const nextSubject = jetstreamAPI + "CONSUMER.MSG.NEXT." + conversation.CommandsStream + "." + conversation.WorkerConsumer
 
-// Run pulls commands until stop is done and calls handle for each, from one
-// goroutine; handle must not block. It pulls only what there are places for,
-// and only while the gate is open. What comes after the stop is handed back at
-// once. Run returns when nothing more can come, about a second after the stop;
-// what handle was given is settled later, see [Broker.Settled]. It may be called
-// once; the error is that of a second call.
-func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place)) error {
-	if !b.running.CompareAndSwap(false, true) {
-		return fmt.Errorf("pull from %s: already runs", commandsConsumer)
-	}
-	b.pulse.start(b.beatAll)
-	for stop.Err() == nil {
-		if err := b.connected(stop); err != nil {
-			break
-		}
-		b.learnAckWait(stop)
-		if err := b.session(stop, handle); err != nil && stop.Err() == nil {
-			b.mend(stop, err)
-		}
-	}
-	return nil
-}
-
-// Settled waits until nothing is in hand and the server has all acknowledgements.
-// Call it after Run has returned. The error is ctx's, or the flush's.
-func (b *Broker) Settled(ctx context.Context) error {
-	if err := b.hand.empty(ctx); err != nil {
-		return fmt.Errorf("%d commands still in hand: %w", b.hand.len(), err)
-	}
-	if !b.nc.IsConnected() {
-		return nil // nothing can be sent; what wasn't acknowledged comes again
-	}
-	return b.flush(ctx)
-}
-
-// session pulls until the stop or a fault. The client package's Fetch isn't used:
-// it takes a command without a body whose headers name a status for a word of
-// the server, so that a producer could stop the worker with it. Here the two are
-// told apart by their subject.
-func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Place)) error {
-	p := &puller{b: b, handle: handle, inbox: b.nc.NewInbox() + ".", denied: make(chan error, 1)}
-	// Of a request, at most Places come; as many again may be late from the one
-	// before it.
-	p.msgs = make(chan *nats.Msg, 2*b.cfg.Places+16)
-	unwatch := b.denials.watch(pullDenied, func(err error) {
-		select {
-		case p.denied <- err:
-		default:
-		}
-	})
-	defer unwatch()
-	sub, err := b.nc.ChanSubscribe(p.inbox+"*", p.msgs)
-	if err != nil {
-		return fmt.Errorf("subscribe to answers: %w", err)
-	}
-	defer p.end(sub)
-	silent := 0
-	for {
-		n, bytes := p.turn(stop)
-		if n == 0 {
-			return nil
-		}
-		heard, err := p.pull(stop, n, bytes)
-		if err != nil {
-			return err
-		}
-		if silent++; heard {
-			silent = 0
-		}
-		if silent == silentPulls {
-			return errSilent
-		}
-	}
-}
-
-// pullDenied matches what keeps a request for commands from being answered.
-func pullDenied(d *denial) bool {
-	return inboxDenied(d) || d.operation == "Publish" && d.subject == nextSubject
-}
-
-// puller is one session's pulling.
+// puller is one session's pulling. The client package's Fetch isn't used: it
+// takes a command without a body whose headers name a status for a word of the
+// server, so that a producer could stop the worker with it. Here the two are told
+// apart by their subject.
 type puller struct {
 	b      *Broker
 	handle func(bus.Delivery, bus.Place)
@@ -115,6 +39,23 @@ type puller struct {
 	last   uint64 // number of the request
 	msgs   chan *nats.Msg
 	denied chan error
+	// returned are the sequences that were handed back since the last request.
+	returned map[uint64]struct{}
+}
+
+// offer returns a function that puts an error into c if there is room.
+func offer(c chan<- error) func(error) {
+	return func(err error) {
+		select {
+		case c <- err:
+		default:
+		}
+	}
+}
+
+// pullDenied matches what keeps a request for commands from being answered.
+func pullDenied(d *denial) bool {
+	return inboxDenied(d) || d.operation == "Publish" && d.subject == nextSubject
 }
 
 // turn waits until there is room and the gate is open, and returns for how many
@@ -157,6 +98,7 @@ func (p *puller) await(stop context.Context, done <-chan struct{}) {
 // request has ended. heard reports whether there was any answer.
 func (p *puller) pull(stop context.Context, n, bytes int) (heard bool, err error) {
 	p.last++
+	clear(p.returned)
 	reply := p.inbox + strconv.FormatUint(p.last, 10)
 	changed := p.b.link.changes()
 	// Beyond the budget by one message, so that the largest still fits.
@@ -175,7 +117,11 @@ func (p *puller) pull(stop context.Context, n, bytes int) (heard bool, err error
 				n--
 				most -= m.Size()
 			} else if m.Subject == reply {
-				return true, statusFault(m)
+				err := statusFault(m)
+				if errors.Is(err, errMoved) {
+					return false, nil
+				}
+				return true, err
 			}
 		case err := <-p.denied:
 			return heard, err
@@ -217,27 +163,28 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 	}, pl)
 }
 
-// handBack returns a command for immediate redelivery.
+// handBack returns a command for redelivery: at once, but not for a second time,
+// since the request that brought it may still be open and would get it again and
+// again.
 func (p *puller) handBack(m *nats.Msg) {
 	if p.isStatus(m) {
 		return
 	}
-	if err := p.b.nc.Publish(m.Reply, settlement(bus.Outcome{Verdict: bus.Retry})); err != nil {
+	back := bus.Outcome{Verdict: bus.Retry}
+	if meta, err := m.Metadata(); err == nil {
+		if _, again := p.returned[meta.Sequence.Stream]; again {
+			back.Delay = pullWait / 2
+		}
+		p.returned[meta.Sequence.Stream] = struct{}{}
+	}
+	if err := p.b.nc.Publish(m.Reply, settlement(back)); err != nil {
 		p.b.metrics.SettleErrors.Inc()
 		p.b.log.Warn("command not handed back; it will be redelivered", "subject", m.Subject, "err", err)
 	}
 }
 
-// end hands back what is left over and ends the subscription.
+// end ends the subscription and hands back what is left over.
 func (p *puller) end(sub *nats.Subscription) {
-	for drained := false; !drained; {
-		select {
-		case m := <-p.msgs:
-			p.handBack(m)
-		default:
-			drained = true
-		}
-	}
 	if err := sub.Unsubscribe(); err != nil && !p.b.nc.IsClosed() {
 		p.b.log.Warn("subscription to answers not ended", "err", err)
 	}
@@ -249,24 +196,4 @@ func (p *puller) end(sub *nats.Subscription) {
 			return
 		}
 	}
-}
-
-// learnAckWait asks for the consumer's AckWait, which an operator may have
-// changed. A fault shows at the first pull; here it is no matter.
-func (b *Broker) learnAckWait(ctx context.Context) {
-	info, err := b.consumerInfo(ctx)
-	if err != nil {
-		b.log.Debug("ack wait of the consumer not known; going by the configured one", "err", err)
-		return
-	}
-	b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
-}
-
-// effectiveAckWait is the shortest time after which the stream redelivers: a
-// consumer's back-off, which setup removes, replaces its AckWait.
-func effectiveAckWait(ackWait time.Duration, backOff []time.Duration) time.Duration {
-	if len(backOff) > 0 {
-		return backOff[0]
-	}
-	return ackWait
 }

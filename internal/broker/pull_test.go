@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"context"
+	"errors"
 	"sync"
 	"testing"
 	"time"
@@ -157,16 +158,46 @@ func TestStopHandsBackWhatTheLastRequestBrings(t *testing.T) {
 	}
 }
 
+func TestRunEndsWithTheBroker(t *testing.T) {
+	t.Parallel()
+	b, _ := ready(t, Config{})
+	ended := make(chan error, 1)
+	go func() { ended <- b.Run(t.Context(), nil) }()
+	eventually(t, "pulling", func() bool { i, err := b.consumerInfo(t.Context()); return err == nil && i.NumWaiting == 1 })
+	if err := b.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-ended; !errors.Is(err, nats.ErrConnectionClosed) {
+		t.Errorf("Run = %v; want %v", err, nats.ErrConnectionClosed)
+	}
+}
+
+// What is handed back after the stop must not come back to the request that is
+// still open, again and again.
+func TestStopDoesNotPassACommandToItself(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	js := admin(t, n)
+	w := start(t, b)
+	send(t, js, 1)
+	w.next().Settle(done())
+	w.stop()
+	sent := send(t, js, 1)
+	if err := <-w.ended; err != nil {
+		t.Fatal(err)
+	}
+	if d := start(t, connect(t, Config{URL: n.URL()})).next(); d.Sequence != sent[0] || d.Deliveries > 5 {
+		t.Errorf("%d delivered for the %d. time; want %d for the 5th at most", d.Sequence, d.Deliveries, sent[0])
+	}
+}
+
 func TestSettledWaitsForWhatIsInHand(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{})
 	send(t, admin(t, n), 2)
 	w := start(t, b)
 	held := w.take(2)
-	w.stop()
-	if err := <-w.ended; err != nil {
-		t.Fatal(err)
-	}
+	w.end()
 	if age := b.OldestInHand(); age <= 0 {
 		t.Errorf("OldestInHand = %v; want more than 0", age)
 	}
@@ -195,8 +226,7 @@ func TestRunIsCalledOnce(t *testing.T) {
 	t.Parallel()
 	b, _ := ready(t, Config{})
 	w := start(t, b)
-	w.stop()
-	<-w.ended
+	w.end()
 	if err := b.Run(t.Context(), nil); err == nil {
 		t.Error("second Run = nil; want an error")
 	}
@@ -249,9 +279,11 @@ func TestHeartbeatsKeepASlowDeliveryFromTheOthers(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{AckWait: time.Second})
 	send(t, admin(t, n), 1)
-	slow := start(t, b).next()
+	w := start(t, b)
+	slow := w.next()
 	other := start(t, connect(t, Config{URL: n.URL()}))
-	stays(t, "nothing redelivered for three AckWaits", 3*time.Second, func() bool { return len(other.in) == 0 })
+	stays(t, "nothing redelivered for three AckWaits", 3*time.Second, func() bool { return len(other.in)+len(w.in) == 0 })
+	w.end() // lest it gets the command again itself
 	slow.Settle(bus.Outcome{Verdict: bus.Retry})
 	if d := other.next(); d.Deliveries != 2 {
 		t.Errorf("delivered for the %d. time; want the 2nd", d.Deliveries)
@@ -266,9 +298,10 @@ func TestHeartbeatsFollowTheConsumersAckWait(t *testing.T) {
 	send(t, js, 1)
 	ignorant := connect(t, Config{URL: n.URL()})
 	setup(t, ignorant, SetupOptions{})
-	slow := start(t, ignorant).next()
+	w := start(t, ignorant)
+	slow := w.next()
 	other := start(t, b)
-	stays(t, "nothing redelivered", 2500*time.Millisecond, func() bool { return len(other.in) == 0 })
+	stays(t, "nothing redelivered", 2500*time.Millisecond, func() bool { return len(other.in)+len(w.in) == 0 })
 	slow.Settle(done())
 }
 
@@ -279,8 +312,7 @@ func TestADeadWorkersCommandsAreRedelivered(t *testing.T) {
 	w := start(t, b)
 	first := w.next()
 	b.pulse.stop() // no sign of life any more
-	w.stop()
-	<-w.ended
+	w.end()
 	d := start(t, connect(t, Config{URL: n.URL()})).next()
 	if d.Sequence != first.Sequence || d.Deliveries != 2 || !d.StoredAt.Equal(first.StoredAt) {
 		t.Errorf("redelivered %d, %d. time, stored %v; want %d, 2nd, %v", d.Sequence, d.Deliveries, d.StoredAt, first.Sequence, first.StoredAt)
@@ -351,6 +383,7 @@ func TestRunGoesOnAfterTheConsumerWasDeleted(t *testing.T) {
 	w := start(t, b)
 	send(t, js, 1)
 	w.next().Settle(done())
+	eventually(t, "acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag == Lag{} })
 	if err := js.DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
 		t.Fatal(err)
 	}

@@ -105,6 +105,7 @@ func (p *place) logOutcome(o bus.Outcome) {
 		attrs = append(attrs, slog.Duration("delay", o.Delay))
 	case bus.Reject:
 		attrs = append(attrs, slog.String("reason", string(o.Reason)))
+	default:
 	}
 	p.b.log.LogAttrs(ctx, slog.LevelDebug, "command settled", attrs...)
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // maxContended is how often a call is repeated in place that met a lock or a
-// deadlock. Each try has waited for half the target already.
+// deadlock. Each try has waited for the target already.
 const maxContended = 3
 
 // persist tries a call of the store again, for a short while, when that may

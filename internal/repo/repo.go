@@ -24,8 +24,8 @@ type Config struct {
 	// Plan says which rows a deletion removes.
 	Plan Plan
 	// Target is how long a transaction of the purge should take at most; zero
-	// means purge.DefaultTarget. Waiting for somebody else's lock ends after
-	// half of it.
+	// means purge.DefaultTarget. Waiting for somebody else's lock ends after as
+	// long: twice the target is the most.
 	Target time.Duration
 	// Lease is how long a deletion stays with a worker that doesn't renew it;
 	// zero means 30 s.
@@ -130,7 +130,7 @@ func (r *Repo) begin(durable bool) *transaction {
 set_config('backend_flush_after', $3, true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
 set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
 case when $4 = 'off' then set_config('synchronous_commit', 'off', true) end`,
-		millis(r.cfg.Target/2), millis(r.cfg.StatementTimeout), r.cfg.FlushAfter, sync)
+		millis(r.cfg.Target), millis(r.cfg.StatementTimeout), r.cfg.FlushAfter, sync)
 	return t
 }
 

@@ -1,0 +1,269 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alecthomas/kong"
+)
+
+func unset(string) string { return "" }
+
+func vars(m map[string]string) func(string) string {
+	return func(name string) string { return m[name] }
+}
+
+// minimal is what `worker run` can't do without.
+var minimal = map[string]string{"DATABASE_URL": "postgres://localhost/app"}
+
+func parseRun(t *testing.T, getenv func(string) string, args ...string) config {
+	t.Helper()
+	cmd, err := parse(append([]string{"run"}, args...), getenv, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return cmd.(*runCommand).config
+}
+
+func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
+	t.Parallel()
+	p, err := newParser(unset, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	err = kong.Visit(p.kong.Model.Node, func(v kong.Visitable, next kong.Next) error {
+		f, ok := v.(*kong.Flag)
+		if !ok {
+			return next(nil)
+		}
+		seen++
+		var want []string
+		switch f.Name {
+		case "nats-url", "database-url", "http-addr", "log-level", "log-format":
+			want = []string{strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
+		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync":
+			// what one call is about, not a setting
+		default:
+			want = []string{"LETHE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
+		}
+		if !slices.Equal(f.Envs, want) {
+			t.Errorf("--%s has the variables %q; want %q", f.Name, f.Envs, want)
+		}
+		if f.Help == "" {
+			t.Errorf("--%s has no help", f.Name)
+		}
+		return next(nil)
+	})
+	if err != nil || seen < 50 {
+		t.Errorf("visited %d flags, %v", seen, err)
+	}
+}
+
+func TestHelpNamesEachVariableAndDefault(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"run"},
+		{"setup"},
+		{"send"},
+		{"status"},
+		{"settings", "get"},
+		{"settings", "set"},
+		{"dead-letters", "list"},
+		{"dead-letters", "show"},
+		{"dead-letters", "retry"},
+		{"dead-letters", "drop"},
+	} {
+		o := execute(unset, append(args, "--help")...).mustSucceed(t)
+		help := strings.Join(strings.Fields(o.stdout), " ")
+		p, err := newParser(unset, &bytes.Buffer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		kctx, err := kong.Trace(p.kong, args)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range kctx.Selected().Flags {
+			if !strings.Contains(help, "--"+f.Name) {
+				t.Errorf("worker %q --help doesn't list --%s", args, f.Name)
+			}
+			if len(f.Envs) > 0 && !strings.Contains(help, "[$"+f.Envs[0]+"]") {
+				t.Errorf("worker %q --help doesn't name %s", args, f.Envs[0])
+			}
+			if f.HasDefault && !strings.Contains(help, "Default "+f.Default+".") {
+				t.Errorf("worker %q --help doesn't tell the default %s of --%s", args, f.Default, f.Name)
+			}
+		}
+	}
+}
+
+func TestDefaultsAreThoseOfTheContract(t *testing.T) {
+	t.Parallel()
+	c := parseRun(t, vars(minimal))
+	for _, d := range []struct {
+		name      string
+		got, want any
+	}{
+		{"NATS_URL", c.NATSURL, "nats://127.0.0.1:4222"},
+		{"HTTP_ADDR", c.HTTPAddr, ":8080"},
+		{"LOG_LEVEL", c.LogLevel, "info"},
+		{"LOG_FORMAT", c.LogFormat, "text"},
+		{"target", c.Target, 50 * time.Millisecond},
+		{"max-attempts", c.MaxAttempts, 10},
+		{"places", c.Places, 512},
+		{"ledger-retention", c.LedgerRetention, 720 * time.Hour},
+		{"setup", c.Setup, false},
+	} {
+		if d.got != d.want {
+			t.Errorf("default of %s = %v; want %v", d.name, d.got, d.want)
+		}
+	}
+}
+
+func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"DATABASE_URL": "postgres://localhost/app", "LETHE_TARGET": "20ms", "LETHE_MAX_ROWS": "7000",
+		"LETHE_SETUP": "true", "LETHE_ALLOW_UNINDEXED": "yes", "LETHE_COMMANDS_MAX_BYTES": "2GiB", "LETHE_PLACES": "",
+	}
+	c := parseRun(t, vars(env), "--target=30ms", "--allow-unindexed=false")
+	want := []any{30 * time.Millisecond, 7000, true, false, byteSize(2 << 30), 512}
+	got := []any{c.Target, c.MaxRows, c.Setup, c.AllowUnindexed, c.CommandsMaxBytes, c.Places}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("settings = %v; want %v", got, want)
+	}
+}
+
+func TestAllProblemsAreToldAtOnce(t *testing.T) {
+	t.Parallel()
+	plan := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(plan, []byte("messages: {table: m}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{"LETHE_MIN_ROWS": "many", "LETHE_SETUP": "perhaps", "LOG_LEVEL": "loud", "HTTP_ADDR": "8080"}
+	o := execute(vars(env), "run", "--target", "50", "--max-rows", "0", "--places=-1", "--ack-wait", "1s", "--plan", plan,
+		"--nats-url", "http://x", "--nats-creds", "/nowhere", "--nats-tls-cert", plan, "--flush-after", "1GB", "--events-max-bytes", "1x")
+	o.mustFail(t, exitUsage)
+	for _, want := range []string{
+		`--min-rows (LETHE_MIN_ROWS): "many" is not a whole number: expected digits, such as 10`,
+		`--setup (LETHE_SETUP): "perhaps" is not a switch: expected true or false`,
+		`--log-level (LOG_LEVEL): "loud" is not known: expected debug, info, warn, error`,
+		`--http-addr (HTTP_ADDR): "8080" is not an address: expected host:port or :port`,
+		`--target (LETHE_TARGET): "50" is not a duration: expected a number with a unit, such as 50ms, 30s or 720h`,
+		`--max-rows (LETHE_MAX_ROWS): 0 is out of range: expected 1 to 10000000`,
+		`--places (LETHE_PLACES): -1 is out of range: expected 1 to 10000`,
+		`--ack-wait (LETHE_ACK_WAIT): 1s is out of range: expected 2s to 1h0m0s`,
+		`--plan (LETHE_PLAN): plan: messages.seq is missing`,
+		`--plan (LETHE_PLAN): plan: conversations.table is missing`,
+		`--nats-url (NATS_URL): has no known scheme: expected nats://host:4222`,
+		`--nats-creds (LETHE_NATS_CREDS): open /nowhere: no such file or directory: expected a file that can be read`,
+		`--nats-tls-key (LETHE_NATS_TLS_KEY): is missing: expected the key of --nats-tls-cert`,
+		`--flush-after (LETHE_FLUSH_AFTER): "1GB" is not known: expected 0, or 8kB to 2MB`,
+		`--events-max-bytes (LETHE_EVENTS_MAX_BYTES): "1x" is not a size: expected bytes`,
+		`--database-url (DATABASE_URL): is missing: expected postgres://`,
+	} {
+		n := 0
+		for line := range strings.Lines(o.stderr) {
+			if strings.HasPrefix(line, "worker: "+want) {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d lines with %q; want 1 in:\n%s", n, want, o.stderr)
+		}
+	}
+	if n := strings.Count(o.stderr, "target"); n != 1 {
+		t.Errorf("--target is named in %d lines; want 1 in:\n%s", n, o.stderr)
+	}
+}
+
+func TestWrongUsageEndsWithTwoAndOneLine(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "expected one of"},
+		{[]string{"dance"}, "unexpected argument dance"},
+		{[]string{"run", "--fast"}, "unknown flag --fast"},
+		{[]string{"send", "--app", "a"}, "missing flags: --conversation=ID, --user=USER"},
+		{[]string{"send", "--app", "a", "--user", "u", "--conversation", ""}, "--conversation: conversations[0].id"},
+		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--through-seq", "x"}, `--through-seq: "x" is not a seq`},
+		{[]string{"send", "--app", "a", "--user", "u", "--through-seq", "4", "--conversation", "c"}, "4 belongs to no conversation"},
+		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--through-seq=1", "--through-seq=2"}, "2 is the second for"},
+		{[]string{"dead-letters", "drop"}, "no letters are named: expected SEQ…, --all or --reason"},
+		{[]string{"dead-letters", "drop", "1", "--all"}, "both numbers and --all"},
+		{[]string{"dead-letters", "show", "x"}, "<seq>"},
+		{[]string{"dead-letters", "show", "1", "--raw", "--json"}, "--raw: goes not with --json"},
+		{[]string{"settings", "set", "--app", "a", "--database-url", "postgres://h/d"}, "missing flags: --multi-client-sync"},
+		{[]string{"settings", "get", "--app", strings.Repeat("a", 65), "--database-url", "postgres://h/d"}, "--app (LETHE_APP): app_id"},
+	} {
+		o := execute(unset, c.args...).mustFail(t, exitUsage, c.want)
+		if strings.Count(o.stderr, "\n") != 1 || o.stdout != "" {
+			t.Errorf("worker %q printed %q and %q; want one line on stderr", c.args, o.stdout, o.stderr)
+		}
+	}
+}
+
+func TestSecretsAreNeverPrinted(t *testing.T) {
+	t.Parallel()
+	const secret = "hunter2"
+	for _, name := range []string{"NATS_URL", "DATABASE_URL"} {
+		for _, url := range []string{
+			"postgres://u:hunter2@h:port/db", "postgres://u:hunter2@127.0.0.1:1/db?sslmode=maybe", "postgres://u:hunt%er2hunter2@h/db",
+			"http://u:hunter2@127.0.0.1:1", "nats://u:hunter2@[::1", "nats://u:hunter2@127.0.0.1:1", "u:hunter2@127.0.0.1:1", "host=127.0.0.1 password=hunter2 port=x",
+			"postgres://u:hunter2@127.0.0.1:1/db?connect_timeout=1",
+		} {
+			env := map[string]string{"DATABASE_URL": "postgres://127.0.0.1:1/db", "NATS_URL": "nats://127.0.0.1:1", "HTTP_ADDR": "nowhere:http:x"}
+			env[name] = url
+			for _, args := range [][]string{
+				{"run"},
+				{"settings", "get", "--app", "a"},
+				{"send", "--app", "a", "--user", "u", "--conversation", "c"},
+				{"dead-letters", "list", "--timeout", "10ms"},
+			} {
+				if o := execute(vars(env), args...); o.code == exitOK || strings.Contains(o.stdout+o.stderr, secret) {
+					t.Errorf("%s=%s worker %q = %d, and printed %q", name, url, args, o.code, o.stdout+o.stderr)
+				}
+			}
+		}
+	}
+}
+
+func TestSizes(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]byteSize{"0": 0, "17": 17, "8B": 8, "1kB": 1000, "64MiB": 64 << 20, "10GB": 10e9, "1 tib": 1 << 40} {
+		if got, err := parseSize(text); got != want || err != nil {
+			t.Errorf("parseSize(%q) = %d, %v; want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{"", "x", "-1", "1.5GB", "GB", "1PB", "9999999TiB", "99999999999999999999"} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("parseSize(%q) = %d; want an error", text, got)
+		}
+	}
+	for text, want := range map[string]bool{"0": true, "512kB": true, "8kB": true, "2MB": true, "4kB": false, "3MB": false, "512": false, "512kb": false, "": false} {
+		if got := flushSize(text); got != want {
+			t.Errorf("flushSize(%q) = %t; want %t", text, got, want)
+		}
+	}
+}
+
+func TestPrintableEscapesWhatWouldMoveTheTerminal(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"c2c_bob": "c2c_bob", "a b": "a b", "héllo 👩‍👩‍👧": "héllo 👩‍👩‍👧", "\x1b[31mred": `\x1b[31mred`, "a\r\n\tb": `a\r\n\tb`,
+		"\u202eevil": `\u202eevil`, "x\u2028y": `x\u2028y`, "\xffz": `\xffz`, "\u009b1m": `\u009b1m`, "\ufeff": `\ufeff`, "\ufffd": "\ufffd",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q; want %q", in, got, want)
+		}
+	}
+}

@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+func TestSendWithWaitPrintsTheEvent(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	s.addConversation(t, "c2c_bob", 7)
+	o := s.send("--device", "phone", "--conversation", "c2c_bob", "--command-id", "c1", "--wait", "--json").mustSucceed(t).objects(t)
+	if len(o) != 2 {
+		t.Fatalf("send printed %v; want the receipt and the event", o)
+	}
+	for name, want := range map[string]any{"type": "conversation.delete", "command_id": "c1", "stream_sequence": 1, "duplicate": false} {
+		wantField(t, o[0], name, want)
+	}
+	for name, want := range map[string]any{
+		"type": "conversation.deleted", "sequence": 1, "command_id": "c1", "conversation_id": "c2c_bob",
+		"through_seq": 7, "messages_deleted": 7, "conversation_removed": true, "origin_device_id": "phone", "id": conversation.DeletedID("demo", "c1", "c2c_bob"),
+	} {
+		wantField(t, o[1], name, want)
+	}
+	s.addConversation(t, "c2c_eve", 1)
+	text := s.send("--conversation", "c2c_eve", "--wait").mustSucceed(t).stdout
+	if !strings.Contains(text, "deleted c2c_eve: 1 message through seq 1; conversation removed; the origin device is told\n") {
+		t.Errorf("send printed %q", text)
+	}
+}
+
+func TestSendGivesEachConversationItsOwnThroughSeq(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	for _, id := range []string{"a,b", "-c", "d"} {
+		s.addConversation(t, id, 9)
+	}
+	o := s.send("--conversation", "a,b", "--through-seq", "4", "--conversation=-c", "--conversation", "d", "--through-seq=6", "--wait", "--json")
+	events := o.mustSucceed(t).objects(t)[1:]
+	want := map[string]string{"a,b": "4", "-c": "9", "d": "6"}
+	for _, e := range events {
+		wantField(t, e, "through_seq", want[fmt.Sprint(e["conversation_id"])])
+	}
+	if len(events) != len(want) {
+		t.Errorf("%d events, %v; want %d", len(events), events, len(want))
+	}
+}
+
+func TestSendWithKeepHistoryLeavesTheMessages(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	s.addConversation(t, "c2c_bob", 3)
+	s.send("--conversation", "c2c_bob", "--keep-history", "--wait").mustSucceed(t)
+	if n := s.messages(t, "c2c_bob"); n != 3 {
+		t.Errorf("%d messages left; want 3", n)
+	}
+}
+
+func TestADuplicateThatFinishedLongAgoShowsItsEvent(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	w := s.startWorking(t)
+	s.addConversation(t, "c2c_bob", 3)
+	s.send("--conversation", "c2c_bob", "--command-id", "c1", "--wait").mustSucceed(t)
+	w.stop(t) // nobody could tell it again
+	o := s.send("--conversation", "c2c_bob", "--command-id", "c1", "--wait", "--json").mustSucceed(t).objects(t)
+	if len(o) != 2 {
+		t.Fatalf("send printed %v; want the receipt and the event", o)
+	}
+	wantField(t, o[0], "duplicate", true)
+	wantField(t, o[1], "messages_deleted", 3)
+}
+
+func TestSendFailsAtItsTimeOutAndNamesWhatIsOpen(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	o := s.send("--conversation", "c2c_bob", "--conversation", "group_42", "--wait", "--timeout", "500ms")
+	o.mustFail(t, exitError, `not finished within 500ms: "c2c_bob", "group_42": the command is stored and goes on`)
+	if !strings.Contains(o.stdout, "stored at 1\n") {
+		t.Errorf("send printed %q; want the receipt", o.stdout)
+	}
+}
+
+// ending is a writer that ends a context with the first line.
+type ending struct {
+	*lines
+	end context.CancelFunc
+}
+
+func (e *ending) Write(p []byte) (int, error) {
+	defer e.end()
+	return e.lines.Write(p)
+}
+
+func TestSendThatIsInterruptedSaysThatTheCommandGoesOn(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	out := &ending{lines: newLines(), end: cancel}
+	log := newLines()
+	code := run(ctx, []string{"send", "--app", "demo", "--user", "alice", "--conversation", "c2c_bob", "--wait"}, s.env(), out, log)
+	if code != exitError || !strings.HasPrefix(log.String(), `worker: interrupted; not finished: "c2c_bob": the command is stored and goes on`) {
+		t.Errorf("send = %d %q; want 1 and what is open", code, log)
+	}
+}
+
+func TestSendFailsWhenTheDeletionDoes(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	first := s.follow(t)
+	s.publish(t, []byte(`{"command_id":"c1","app_id":"demo","user_id":"alice","conversations":[{"id":"x"}]}`), nil)
+	first.awaitDeleted(t)
+	o := s.send("--conversation", "c2c_bob", "--command-id", "c1", "--wait").mustFail(t, exitError, "1 of 1 conversation failed")
+	if !strings.Contains(o.stdout, "delete_failed: command_id_reused: ") {
+		t.Errorf("send printed %q; want the failure and its reason", o.stdout)
+	}
+}
+
+func TestSendWithoutNATSOrStreamsSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.send("--conversation", "c").mustFail(t, exitError, "run `worker setup`")
+	if err := s.nats.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	s.send("--conversation", "c").mustFail(t, exitError, "connect to NATS at "+s.nats.URL())
+}
+
+func TestStatusTellsWhatTheLedgerKnows(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	s.addConversation(t, "c2c_bob", 7)
+	s.command("status", "c1").mustFail(t, exitError, "the ledger knows no command c1")
+	s.send("--device", "phone", "--conversation", "c2c_bob", "--command-id", "c1", "--wait").mustSucceed(t)
+	o := s.command("status", "c1", "--json").mustSucceed(t).objects(t)
+	if len(o) != 1 {
+		t.Fatalf("status printed %v; want one object", o)
+	}
+	for name, want := range map[string]any{
+		"app_id": "demo", "command_id": "c1", "user_id": "alice", "conversation_id": "c2c_bob", "state": "done",
+		"through_seq": 7, "messages_deleted": 7, "history_kept": false, "conversation_removed": true, "multi_client_sync": false,
+		"origin_device_id": "phone", "attempts": 0, "cursor_seq": 7,
+	} {
+		wantField(t, o[0], name, want)
+	}
+	for _, name := range []string{"completed_at", "requested_at"} {
+		if o[0][name] == nil {
+			t.Errorf("status has no %s: %v", name, o[0])
+		}
+	}
+	text := s.command("status", "c1", "--app", "demo").mustSucceed(t).stdout
+	for _, line := range []string{"state                 done\n", "messages_deleted      7\n"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("status printed %q; want the line %q", text, line)
+		}
+	}
+	s.command("status", "c1", "--app", "other").mustFail(t, exitError, "the ledger knows no command c1 of app other")
+}
+
+func TestStatusOfABulkCommandHasARowForEachConversation(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	s.send("--conversation", "a", "--conversation", "b", "--command-id", "c1", "--wait").mustSucceed(t)
+	if n := len(s.command("status", "c1", "--json").mustSucceed(t).objects(t)); n != 2 {
+		t.Errorf("status --json printed %d objects; want 2", n)
+	}
+	text := s.command("status", "c1").mustSucceed(t).stdout
+	if n := strings.Count(text, "\n"); n != 3 || !strings.HasPrefix(text, "APP_ID  CONVERSATION_ID  STATE") {
+		t.Errorf("status printed %q; want a heading and two rows", text)
+	}
+}
+
+func TestSettingsAreOffByDefaultAndEffectiveWithoutARestart(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	get := func(want bool) {
+		t.Helper()
+		wantField(t, s.command("settings", "get", "--app", "demo", "--json").mustSucceed(t).objects(t)[0], "multi_client_sync", want)
+	}
+	get(false)
+	for _, on := range []bool{true, false} {
+		o := s.command("settings", "set", "--app", "demo", fmt.Sprintf("--multi-client-sync=%t", on)).mustSucceed(t)
+		if want := fmt.Sprintf("demo: multi-client-sync=%t\n", on); o.stdout != want {
+			t.Errorf("settings set printed %q; want %q", o.stdout, want)
+		}
+		get(on)
+		e := s.send("--conversation", "c2c_bob", "--wait", "--json").mustSucceed(t).objects(t)[1]
+		wantField(t, e, "multi_client_sync", on)
+	}
+}
+
+func TestTheEndOfAHostileIDCannotPaintTheTerminal(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.startWorking(t)
+	const id = "\u202eeve\u2066"
+	o := s.send("--conversation", id, "--command-id", id, "--wait").mustSucceed(t)
+	all := o.stdout + s.command("status", id).mustSucceed(t).stdout
+	if strings.Contains(all, "\u202e") || !strings.Contains(all, `\u202eeve\u2066`) {
+		t.Errorf("printed %q; want the id escaped", all)
+	}
+}

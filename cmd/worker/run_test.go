@@ -1,0 +1,181 @@
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack"
+)
+
+func TestSetupSaysWhatItDidAndIsSafeToRepeat(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	first := s.command("setup", "--sample-schema", "--json").mustSucceed(t).objects(t)
+	if len(first) != 5 {
+		t.Fatalf("setup printed %d objects, %v; want the schema, three streams and a consumer", len(first), first)
+	}
+	for _, part := range first {
+		wantField(t, part, "action", "created")
+	}
+	for _, part := range s.command("setup", "--sample-schema", "--json").mustSucceed(t).objects(t) {
+		wantField(t, part, "action", "unchanged")
+	}
+	o := s.command("setup", "--events-max-age", "24h").mustSucceed(t)
+	if !strings.Contains(o.stdout, conversation.EventsStream) || !strings.Contains(o.stdout, "updated; max age: 24h0m0s, was 720h0m0s") {
+		t.Errorf("setup printed %q; want that it has updated the events' max age", o.stdout)
+	}
+}
+
+func TestSetupTellsOfBothWhenBothAreAway(t *testing.T) {
+	t.Parallel()
+	env := vars(map[string]string{"DATABASE_URL": "postgres://127.0.0.1:1/db", "NATS_URL": "nats://127.0.0.1:1"})
+	execute(env, "setup", "--timeout", "1s").mustFail(t, exitError, "Postgres: ", "no connection to NATS at nats://127.0.0.1:1")
+}
+
+func TestReadyzSaysWhatAWorkerWaitsForAndItGoesOnByItself(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	if err := s.nats.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w := s.start(t)
+	if status, body := w.get(t, "/livez"); status != http.StatusOK || body != "ok" {
+		t.Errorf("/livez = %d %q; want 200 ok", status, body)
+	}
+	w.wantReady(t, http.StatusServiceUnavailable, "no connection to NATS at "+s.nats.URL())
+	w.wantReady(t, http.StatusServiceUnavailable, "run: worker setup")
+	if err := s.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	s.command("setup", "--sample-schema").mustSucceed(t)
+	w.wantReady(t, http.StatusOK, "ready")
+	status, body := w.get(t, "/metrics")
+	if status != http.StatusOK || !strings.Contains(body, "lethe_in_hand 0") || !strings.Contains(body, `lethe_paused{cause="nats"} 0`) {
+		t.Errorf("/metrics = %d; want lethe_in_hand and lethe_paused in:\n%s", status, body)
+	}
+	if err := s.nats.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, http.StatusServiceUnavailable, "nats: ")
+	if err := s.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, http.StatusOK, "ready")
+}
+
+func TestAMissingStreamIsSaidAndHealedBySetup(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	nc, err := s.nats.Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := js.DeleteStream(t.Context(), conversation.CommandsStream); err != nil {
+		t.Fatal(err)
+	}
+	w := s.startWorking(t)
+	w.wantReady(t, http.StatusServiceUnavailable, "run `worker setup`")
+	s.command("setup").mustSucceed(t)
+	w.wantReady(t, http.StatusOK, "ready")
+}
+
+func TestRunWithSetupNeedsNoSetup(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	w := s.startWorking(t, "--setup", "--sample-schema")
+	w.wantReady(t, http.StatusOK, "ready")
+	s.addConversation(t, "c2c_bob", 3)
+	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
+	if n := s.messages(t, "c2c_bob"); n != 0 {
+		t.Errorf("%d messages left; want 0", n)
+	}
+}
+
+func TestAPlanThatDoesNotFitEndsTheWorkerWithALineForEachProblem(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	plan := filepath.Join(t.TempDir(), "plan.yaml")
+	text := `
+messages: {table: chat.messages, app: app_id, user: owner, conversation: conversation_id, seq: number, sent_at: sent_at}
+conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
+`
+	if err := os.WriteFile(plan, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	o := s.command("run", "--plan", plan).mustFail(t, exitError, "owner", "number")
+	for line := range strings.Lines(o.stderr) {
+		if !strings.HasPrefix(line, "{") && !strings.HasPrefix(line, "worker: ") {
+			t.Errorf("stderr has the line %q; want logs and errors", line)
+		}
+	}
+}
+
+func TestAnAddressInUseIsAClearError(t *testing.T) {
+	t.Parallel()
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	addr := taken.Addr().String()
+	env := vars(map[string]string{"DATABASE_URL": "postgres://127.0.0.1:1/db", "HTTP_ADDR": addr, "LOG_LEVEL": "error"})
+	o := execute(env, "run").mustFail(t, exitError, "worker: http: listen tcp "+addr, "address already in use", "choose another --http-addr")
+	if strings.Count(o.stderr, "\n") != 1 {
+		t.Errorf("stderr is %q; want one line", o.stderr)
+	}
+}
+
+func TestLogsAreJSONAndHoldNoBody(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	w := s.startWorking(t)
+	s.addConversation(t, "c2c_bob", 2)
+	if _, err := s.connect(t).Exec(t.Context(), `update chat.messages set body = '{"text": "my secret"}'`); err != nil {
+		t.Fatal(err)
+	}
+	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
+	w.log.await(t, `"msg":"deletion finished"`, `"command"`, `"conversation":"c2c_bob"`, `"messages_deleted":2`)
+	w.stop(t)
+	for line := range strings.Lines(w.log.String()) {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil || strings.Contains(line, "my secret") {
+			t.Errorf("log line %q (%v); want JSON without a body", line, err)
+		}
+	}
+}
+
+func TestTheWorkerSurvivesAnOutageOfTheDatabase(t *testing.T) {
+	t.Parallel()
+	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	s := newStack(t)
+	s.database = server.URL()
+	s.command("setup", "--sample-schema").mustSucceed(t)
+	if err := server.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w := s.start(t)
+	w.wantReady(t, http.StatusServiceUnavailable, "database: ")
+	if err := server.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, http.StatusOK, "ready")
+	s.addConversation(t, "c2c_bob", 2)
+	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
+}

@@ -1,0 +1,396 @@
+package broker
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+)
+
+// streamOf returns a stream's configuration as the server has it.
+func streamOf(t *testing.T, js jetstream.JetStream, name string) jetstream.StreamConfig {
+	t.Helper()
+	s, err := js.Stream(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s.CachedInfo().Config
+}
+
+func consumerOf(t *testing.T, js jetstream.JetStream) jetstream.ConsumerConfig {
+	t.Helper()
+	c, err := js.Consumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c.CachedInfo().Config
+}
+
+// actions are what a setup did, in order.
+func actions(r SetupReport) string {
+	var all []string
+	for _, p := range r.Parts {
+		all = append(all, p.Action)
+	}
+	return strings.Join(all, " ")
+}
+
+func TestSetupCreatesWhatTheContractNames(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	b := connect(t, Config{URL: n.URL()})
+	report := setup(t, b, SetupOptions{})
+	js := admin(t, n)
+
+	c := streamOf(t, js, "CONVERSATION_COMMANDS")
+	if c.Retention != jetstream.WorkQueuePolicy || c.Storage != jetstream.FileStorage || c.Discard != jetstream.DiscardNew ||
+		c.MaxBytes != 1<<30 || c.MaxMsgSize != 1<<20-64<<10 || c.Duplicates != 2*time.Minute || c.MaxAge != 0 ||
+		!slices.Equal(c.Subjects, []string{"conversation.delete", "conversation.delete.*"}) {
+		t.Errorf("commands = %+v", c)
+	}
+	e := streamOf(t, js, "CONVERSATION_EVENTS")
+	if e.Retention != jetstream.LimitsPolicy || e.Storage != jetstream.FileStorage || e.Discard != jetstream.DiscardNew ||
+		e.MaxAge != 30*24*time.Hour || e.MaxMsgsPerSubject != 1000 || e.DiscardNewPerSubject || e.Duplicates != time.Hour ||
+		!e.AllowDirect || e.MaxConsumers < 1000 ||
+		!slices.Equal(e.Subjects, []string{"conversation.deleted.*.*", "conversation.delete_failed.*.*"}) {
+		t.Errorf("events = %+v", e)
+	}
+	l := streamOf(t, js, "CONVERSATION_DEAD_LETTERS")
+	if l.Retention != jetstream.LimitsPolicy || l.Storage != jetstream.FileStorage || l.Discard != jetstream.DiscardNew ||
+		l.MaxAge != 0 || !l.AllowDirect || !slices.Equal(l.Subjects, []string{"conversation.dead_letter.*"}) {
+		t.Errorf("dead letters = %+v", l)
+	}
+	w := consumerOf(t, js)
+	if w.Durable != "deletion-worker" || w.AckPolicy != jetstream.AckExplicitPolicy || w.AckWait != 30*time.Second ||
+		w.MaxAckPending != 50_000 || w.MaxDeliver != -1 || len(w.BackOff) != 0 || w.DeliverSubject != "" {
+		t.Errorf("consumer = %+v", w)
+	}
+	if got := actions(report); got != "created created created created" {
+		t.Errorf("first setup: %s; want all created", got)
+	}
+	again := setup(t, b, SetupOptions{})
+	if got := actions(again); got != "unchanged unchanged unchanged unchanged" {
+		t.Errorf("second setup: %+v; want all unchanged", again)
+	}
+}
+
+func TestSetupTakesOptions(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	b := connect(t, Config{URL: n.URL(), AckWait: 12 * time.Second})
+	o := SetupOptions{Replicas: 1, CommandsMaxBytes: 2 << 20, EventsMaxBytes: 3 << 20, DeadLettersMaxBytes: 4 << 20, EventsMaxAge: 10 * time.Minute}
+	setup(t, b, o)
+	js := admin(t, n)
+	e := streamOf(t, js, conversation.EventsStream)
+	if got := streamOf(t, js, conversation.CommandsStream).MaxBytes; got != 2<<20 {
+		t.Errorf("commands max bytes = %d", got)
+	}
+	if e.MaxBytes != 3<<20 || e.MaxAge != 10*time.Minute || e.Duplicates != 10*time.Minute {
+		t.Errorf("events = %+v; want the options, and a duplicate window that the server takes", e)
+	}
+	if got := streamOf(t, js, conversation.DeadLettersStream).MaxBytes; got != 4<<20 {
+		t.Errorf("dead letters max bytes = %d", got)
+	}
+	if got := consumerOf(t, js).AckWait; got != 12*time.Second {
+		t.Errorf("ack wait = %v", got)
+	}
+	if got := actions(setup(t, b, o)); strings.Contains(got, "updated") {
+		t.Errorf("the same options again: %s; want all unchanged", got)
+	}
+	// Without options what was set stays, also where it isn't the default.
+	if got := actions(setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{})); strings.Contains(got, "updated") {
+		t.Errorf("no options: %s; want all unchanged", got)
+	}
+	report := setup(t, connect(t, Config{URL: n.URL(), AckWait: 20 * time.Second}), SetupOptions{EventsMaxAge: 48 * time.Hour, CommandsMaxBytes: 5 << 20})
+	if got := actions(report); got != "updated updated unchanged updated" {
+		t.Errorf("other options: %s", got)
+	}
+	if e := streamOf(t, js, conversation.EventsStream); e.MaxAge != 48*time.Hour || e.Duplicates != time.Hour || e.MaxBytes != 3<<20 {
+		t.Errorf("events = %+v; want the new age, the full window and the old size", e)
+	}
+}
+
+func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	js := admin(t, n)
+	for _, cfg := range []jetstream.StreamConfig{
+		{
+			Name: conversation.CommandsStream, Subjects: []string{"conversation.delete.demo", "own.subject"}, Retention: jetstream.WorkQueuePolicy,
+			MaxBytes: 10 << 20, MaxAge: time.Hour, MaxMsgsPerSubject: 5, MaxMsgSize: 1000, Duplicates: 10 * time.Minute,
+			Metadata: map[string]string{"team": "chat"}, Compression: jetstream.S2Compression,
+		},
+		{
+			Name: conversation.EventsStream, Subjects: []string{"conversation.deleted.>"}, MaxAge: 24 * time.Hour, MaxMsgsPerSubject: 5000,
+			MaxBytes: 20 << 20, Duplicates: time.Minute, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxConsumers: 77, NoAck: true,
+		},
+		{Name: conversation.DeadLettersStream, Subjects: []string{"conversation.dead_letter.>"}, MaxAge: 99 * time.Hour, Discard: jetstream.DiscardNew, AllowDirect: true},
+	} {
+		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := js.CreateConsumer(t.Context(), conversation.CommandsStream, jetstream.ConsumerConfig{
+		Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5, BackOff: []time.Duration{time.Second, time.Minute},
+		FilterSubject: "conversation.delete.demo", MaxAckPending: 1234, MaxRequestBatch: 1, MaxRequestExpires: 2 * time.Millisecond,
+		InactiveThreshold: time.Hour, HeadersOnly: true,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	report := setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{})
+	if got := actions(report); got != "updated updated unchanged updated" {
+		t.Errorf("setup: %+v", report)
+	}
+	c := streamOf(t, js, conversation.CommandsStream)
+	if !slices.Equal(c.Subjects, []string{"own.subject", "conversation.delete", "conversation.delete.*"}) || c.MaxAge != 0 ||
+		c.MaxMsgsPerSubject != -1 || c.MaxMsgSize != 1<<20-64<<10 || c.Discard != jetstream.DiscardNew {
+		t.Errorf("commands = %+v; want what the contract requires", c)
+	}
+	if c.MaxBytes != 10<<20 || c.Duplicates != 10*time.Minute || c.Metadata["team"] != "chat" || c.Compression != jetstream.S2Compression {
+		t.Errorf("commands = %+v; want what was tuned", c)
+	}
+	e := streamOf(t, js, conversation.EventsStream)
+	if !slices.Equal(e.Subjects, []string{"conversation.deleted.>", "conversation.delete_failed.*.*"}) || e.DiscardNewPerSubject || !e.AllowDirect ||
+		e.Duplicates != time.Hour || e.NoAck {
+		t.Errorf("events = %+v; want what the contract requires", e)
+	}
+	if e.MaxAge != 24*time.Hour || e.MaxMsgsPerSubject != 5000 || e.MaxBytes != 20<<20 || e.MaxConsumers != 77 {
+		t.Errorf("events = %+v; want what was tuned", e)
+	}
+	if l := streamOf(t, js, conversation.DeadLettersStream); l.MaxAge != 99*time.Hour {
+		t.Errorf("dead letters = %+v; want what was tuned", l)
+	}
+	w := consumerOf(t, js)
+	if w.MaxDeliver != -1 || len(w.BackOff) != 0 || w.FilterSubject != "" || w.MaxRequestBatch != 0 || w.MaxRequestExpires != 0 ||
+		w.InactiveThreshold != 0 || w.HeadersOnly || w.AckWait != 30*time.Second || w.MaxAckPending != 1234 {
+		t.Errorf("consumer = %+v", w)
+	}
+	if again := setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{}); strings.Contains(actions(again), "updated") {
+		t.Errorf("second setup: %+v; want all unchanged", again)
+	}
+}
+
+func TestSetupRefusesWhatCannotBeChanged(t *testing.T) {
+	t.Parallel()
+	commands := jetstream.StreamConfig{Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*"}, Retention: jetstream.WorkQueuePolicy}
+	with := func(change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
+		c := commands
+		change(&c)
+		return c
+	}
+	tests := map[string]struct {
+		stream   jetstream.StreamConfig
+		consumer *jetstream.ConsumerConfig
+		want     string
+	}{
+		"retention": {with(func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }), nil, "the retention Limits"},
+		"storage":   {with(func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }), nil, "memory"},
+		"subjects taken": {
+			jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"conversation.>"}}, nil, "another stream has some of its subjects",
+		},
+		"push": {
+			commands, &jetstream.ConsumerConfig{Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, DeliverSubject: "push"}, "push consumer",
+		},
+		"replay": {
+			commands, &jetstream.ConsumerConfig{Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, ReplayPolicy: jetstream.ReplayOriginalPolicy}, "replay policy",
+		},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := localtest.NATS(t)
+			js := admin(t, n)
+			if _, err := js.CreateStream(t.Context(), tt.stream); err != nil {
+				t.Fatal(err)
+			}
+			if c := tt.consumer; c != nil {
+				create := func() error { _, err := js.CreateConsumer(t.Context(), tt.stream.Name, *c); return err }
+				if c.DeliverSubject != "" {
+					create = func() error { _, err := js.CreatePushConsumer(t.Context(), tt.stream.Name, *c); return err }
+				}
+				if err := create(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := connect(t, Config{URL: n.URL()}).Setup(t.Context(), SetupOptions{})
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Setup = %v; want one line with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestSetupSaysWhatTheServerLacks(t *testing.T) {
+	t.Parallel()
+	tests := map[string]struct {
+		server localstack.NATSOptions
+		o      SetupOptions
+		want   string
+	}{
+		"max payload": {localstack.NATSOptions{MaxPayload: 512 << 10}, SetupOptions{}, "raise its max_payload"},
+		"JetStream":   {localstack.NATSOptions{Configure: func(o *server.Options) { o.JetStream = false }}, SetupOptions{}, "enable it on the server"},
+		"room":        {localstack.NATSOptions{MaxStore: 1 << 20}, SetupOptions{}, "ask for less max bytes"},
+		"replicas":    {localstack.NATSOptions{}, SetupOptions{Replicas: 3}, "use 1 replica"},
+		"sense":       {localstack.NATSOptions{}, SetupOptions{Replicas: -1}, "negative"},
+		"right to create": {
+			denying("$JS.API.STREAM.CREATE.>"),
+			SetupOptions{},
+			"not allowed to publish on $JS.API.STREAM.CREATE." + conversation.CommandsStream,
+		},
+		"right to create consumers": {denying("$JS.API.CONSUMER.CREATE.>"), SetupOptions{}, "not allowed to publish on $JS.API.CONSUMER.CREATE."},
+		"right to look":             {denying("$JS.API.STREAM.INFO.>"), SetupOptions{}, "not allowed to publish on $JS.API.STREAM.INFO."},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := localtest.NATS(t, tt.server)
+			url := n.URL()
+			if strings.HasPrefix(name, "right") {
+				url = as(n, "worker")
+			}
+			_, err := connect(t, Config{URL: url}).Setup(t.Context(), tt.o)
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("Setup = %v; want one line with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func denying(subject string) localstack.NATSOptions {
+	return users(&server.Permissions{Publish: &server.SubjectPermission{Deny: []string{subject}}})
+}
+
+func TestSetupNeedsNoRightToCreateWhereAllIsAsWanted(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t, users(&server.Permissions{Publish: &server.SubjectPermission{
+		Allow: []string{"$JS.API.STREAM.INFO.>", "$JS.API.CONSUMER.INFO.>"},
+	}}))
+	setup(t, connect(t, Config{URL: as(n, "admin")}), SetupOptions{})
+	report := setup(t, connect(t, Config{URL: as(n, "worker")}), SetupOptions{})
+	if got := actions(report); got != "unchanged unchanged unchanged unchanged" {
+		t.Errorf("setup: %s; want all unchanged", got)
+	}
+}
+
+func TestSetupMayRace(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	const racers = 8
+	brokers := make([]*Broker, racers)
+	for i := range brokers {
+		brokers[i] = connect(t, Config{URL: n.URL()})
+	}
+	var wg sync.WaitGroup
+	errs := make([]error, racers)
+	begin := make(chan struct{})
+	for i, b := range brokers {
+		wg.Go(func() {
+			<-begin
+			// Half of them want something else, so that some updates meet too.
+			_, errs[i] = b.Setup(t.Context(), SetupOptions{CommandsMaxBytes: int64(i%2) << 24})
+		})
+	}
+	close(begin)
+	wg.Wait()
+	if err := errors.Join(errs...); err != nil {
+		t.Fatal(err)
+	}
+	js := admin(t, n)
+	if got := streamOf(t, js, conversation.CommandsStream).MaxBytes; got != 1<<24 {
+		t.Errorf("max bytes = %d; want what some asked for and nobody else did", got)
+	}
+	consumerOf(t, js)
+}
+
+func TestSetupWaitsForAServerThatIsStarting(t *testing.T) {
+	t.Parallel()
+	port := unusedPort(t)
+	b := connect(t, Config{URL: fmt.Sprintf("nats://127.0.0.1:%d", port)})
+	result := make(chan error, 1)
+	go func() { _, err := b.Setup(t.Context(), SetupOptions{}); result <- err }()
+	localtest.NATS(t, localstack.NATSOptions{Port: port})
+	if err := <-result; err != nil {
+		t.Errorf("Setup = %v; want nil once the server is there", err)
+	}
+}
+
+// The events' stream refuses new events when it is full, but lets a user's
+// oldest go at the 1,001st: a busy user must not stop the worker.
+func TestTheOldestEventOfASubjectGoes(t *testing.T) {
+	t.Parallel()
+	_, n := ready(t, Config{})
+	js := admin(t, n)
+	subject := conversation.DeletedSubject("demo", "alice")
+	for range eventsPerSubject + 1 {
+		if _, err := js.PublishAsync(subject, []byte("{}")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ack, err := js.Publish(t.Context(), subject, []byte("{}"))
+	if err != nil {
+		t.Fatalf("publish of event 1,002 = %v; want nil", err)
+	}
+	s, err := js.Stream(t.Context(), conversation.EventsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := s.CachedInfo().State; state.Msgs != eventsPerSubject || state.FirstSeq != 3 || ack.Sequence != eventsPerSubject+2 {
+		t.Errorf("%d events from %d; want the last %d", state.Msgs, state.FirstSeq, eventsPerSubject)
+	}
+}
+
+func TestCommandsAreRefusedByAFullStreamAndByTheirSize(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{CommandsMaxBytes: 2 << 20})
+	js := admin(t, n)
+	subject := conversation.CommandSubject("demo")
+	if _, err := js.Publish(t.Context(), subject, make([]byte, 1<<20-64<<10+1)); code(err) != jetstream.JSErrCodeStreamMessageExceedsMaximum {
+		t.Errorf("publish of a command that is too large = %v; want it refused", err)
+	}
+	for range 2 {
+		if _, err := js.Publish(t.Context(), subject, make([]byte, leastCommand)); err != nil {
+			t.Fatalf("publish of 900 KB = %v; want nil", err)
+		}
+	}
+	if _, err := js.Publish(t.Context(), subject, make([]byte, leastCommand)); code(err) != codeStoreRefused {
+		t.Errorf("publish to a full stream = %v; want it refused", err)
+	}
+}
+
+func TestCovers(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		wide, narrow string
+		want         bool
+	}{
+		{"a", "a", true},
+		{"a", "b", false},
+		{"a.*", "a.b", true},
+		{"a.*", "a.*", true},
+		{"a.b", "a.*", false},
+		{"a.>", "a.*", true},
+		{"a.>", "a", false},
+		{"a.>", "a.*.*", true},
+		{">", "a.b", true},
+		{"a.*", "a.>", false},
+		{"a.>", "a.>", true},
+		{"a.*.*", "a.*", false},
+		{"a.*", "a.b.c", false},
+		{"*.b", "a.b", true},
+	} {
+		if got := covers(tt.wide, tt.narrow); got != tt.want {
+			t.Errorf("covers(%q, %q) = %t; want %t", tt.wide, tt.narrow, got, tt.want)
+		}
+	}
+}
