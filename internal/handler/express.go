@@ -64,6 +64,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	for i, t := range tasks {
 		batch.Deletions[i] = t.d
 		batch.Again = batch.Again || t.again
+		batch.Reclaim = batch.Reclaim || t.job.delivery.Deliveries > 1 || t.d.Retry > 0
 		batch.SkipLocked = batch.SkipLocked || t.tries > 0
 	}
 	err = h.persist(func() error {

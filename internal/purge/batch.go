@@ -9,6 +9,9 @@ type Batch struct {
 	Budget Budget
 	// Again says that some of them were taken up by an earlier batch.
 	Again bool
+	// Reclaim says that some of them may have been taken up by somebody who has
+	// let go of them; those that have not been in the long lane are worked on.
+	Reclaim bool
 	// SkipLocked passes over messages that somebody else has locked, instead of
 	// waiting for them. Slower; for a batch that met such a lock.
 	SkipLocked bool

@@ -161,6 +161,27 @@ func TestExpress(t *testing.T) {
 		}
 	})
 
+	t.Run("reclaims what was let go of, with its boundary, and not what somebody holds", func(t *testing.T) {
+		t.Parallel()
+		r := newRepo(t)
+		fillChat(t, r, "c", 20)
+		d := deletion("1", "c")
+		express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 5, Rows: 100}})
+		again := d
+		again.Token, again.StoredAt = tokens(), time.Now().Add(time.Hour)
+		b := purge.Batch{Deletions: []purge.Deletion{again}, Reclaim: true}
+		if rec := express(t, r, b).Records[0]; rec.Mine || rec.State != purge.Running || rec.LeaseLeft <= 0 {
+			t.Fatalf("record = %+v; want another's", rec)
+		}
+		if err := r.Release(t.Context(), d, 0); err != nil {
+			t.Fatal(err)
+		}
+		execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', 21, now())`)
+		if rec := express(t, r, b).Records[0]; rec.State != purge.Done || rec.ThroughSeq != 20 || rec.MessagesDeleted != 20 {
+			t.Errorf("record = %+v; want done through 20", rec)
+		}
+	})
+
 	t.Run("locked rows leave their deletion unfinished and nobody else's", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)

@@ -11,7 +11,7 @@ var sqlFiles embed.FS
 
 // statements is the SQL of one plan, made once at start-up.
 type statements struct {
-	claimCommands, claimDeletions, lockLedger string
+	claimCommands, claimDeletions, reclaim, lockLedger string
 	lockConversations, lockConversationsSkip  string
 	expressMessages, expressMessagesSkip      string
 	lockedMessages, lockedExpressMessages     string
@@ -53,7 +53,7 @@ func makeStatements(s *schema) statements {
 		return out
 	}
 	st := statements{
-		claimCommands: plain("claim_commands"), claimDeletions: plain("claim_deletions"), lockLedger: plain("lock_ledger"),
+		claimCommands: plain("claim_commands"), claimDeletions: plain("claim_deletions"), reclaim: plain("reclaim"), lockLedger: plain("lock_ledger"),
 		lockConversations:     plain("lock_conversations"),
 		lockConversationsSkip: make1("lock_conversations", sqlArgs{SkipLocked: true}),
 		finish:                plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
