@@ -67,7 +67,8 @@ bench-smoke: deps ## run each benchmark once, small
 
 .PHONY: demo
 demo: deps ## the whole job on real servers, in under a minute
-	$(GO) run ./examples/demo
+	$(GO) build -o bin/demo ./examples/demo
+	bin/demo
 
 .PHONY: check
 check: lint test demo bench-smoke ## all that CI does

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 	"syscall"
 )
 
@@ -37,32 +38,52 @@ func main() {
 // run is the whole program: it returns the exit code when the command has ended,
 // or soon after ctx has. Several may run in one process.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
+	said := &sharedWriter{w: stderr}
+	defer said.end()
 	cmd, err := parse(args, getenv, stdout)
 	if err == nil && cmd != nil {
-		err = cmd.run(ctx, terminal{out: stdout, err: stderr, getenv: getenv})
+		err = cmd.run(ctx, terminal{out: stdout, err: said, getenv: getenv})
 	}
-	if err == nil || errors.Is(err, errTold) {
-		return exitCode(err)
+	if err == nil {
+		return exitOK
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(stderr, "worker: %s\n", printable(line))
+		fmt.Fprintf(said, "worker: %s\n", printable(line))
 	}
 	return exitCode(err)
 }
 
+// sharedWriter keeps what several goroutines write apart. Some of them, of the
+// NATS client, may outlive the command by a moment: they write nothing any more.
+type sharedWriter struct {
+	mu sync.Mutex // guards w
+	w  io.Writer  // nil after end
+}
+
+// Write implements io.Writer.
+func (s *sharedWriter) Write(p []byte) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.w == nil {
+		return len(p), nil
+	}
+	return s.w.Write(p)
+}
+
+func (s *sharedWriter) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.w = nil
+}
+
+// exitCode is that of an error.
 func exitCode(err error) int {
 	var usage *usageError
-	switch {
-	case err == nil:
-		return exitOK
-	case errors.As(err, &usage):
+	if errors.As(err, &usage) {
 		return exitUsage
 	}
 	return exitError
 }
-
-// errTold is an error whose reason has been printed already.
-var errTold = errors.New("told")
 
 // usageError is what the command line or the environment got wrong, one line for
 // each problem.

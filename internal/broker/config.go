@@ -103,6 +103,7 @@ func (b *Broker) options() ([]nats.Option, error) {
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be put right while the worker runs
 		nats.CustomReconnectDelay(reconnectDelay),
+		nats.UseOldRequestStyle(), // a subscription for each answer: one that was refused is tried anew
 		nats.ConnectHandler(func(nc *nats.Conn) { b.link.observe(nc, nil) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) { b.reconnected(nc) }),
 		nats.DisconnectErrHandler(b.link.observe),

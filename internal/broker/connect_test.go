@@ -278,5 +278,5 @@ func TestConnectWithCertificates(t *testing.T) {
 
 	stranger := newGate()
 	connect(t, Config{URL: n.URL(), TLSCA: caFile, Gate: stranger})
-	stranger.closedFor(t, causeLink, "no connection to NATS", "certificate")
+	stranger.closedFor(t, causeLink, "no connection to NATS", "tls")
 }

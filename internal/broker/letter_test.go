@@ -3,6 +3,7 @@ package broker
 import (
 	"bytes"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"testing"
@@ -522,5 +523,52 @@ func TestLagCountsTheWork(t *testing.T) {
 	}
 	if _, err := b.Lag(t.Context()); err == nil {
 		t.Error("Lag without a stream = nil; want an error")
+	}
+}
+
+// A producer that doesn't use a client library may write headers that nobody
+// can read; the command is handed over without them.
+func TestACommandWithUnreadableHeadersIsHandedOver(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	conn, err := new(net.Dialer).DialContext(t.Context(), "tcp", strings.TrimPrefix(n.URL(), "nats://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	blocks := []string{
+		"NATS/1.0\r\nno colon\r\n\r\n", "NATS/1.0\r\n: no name\r\n\r\n", "NATS/1.0 503\r\n\r\n", "junk\r\n\r\n", "NATS/1.0\r\nKey: va\x00lue\xff\r\n\r\n",
+		"NATS/1.0\r\nna me: x\r\n\r\n", "\r\n\r\n",
+	}
+	fmt.Fprintf(conn, "CONNECT {\"headers\":true,\"verbose\":false,\"lang\":\"raw\",\"version\":\"0\",\"protocol\":1}\r\n")
+	for i, block := range blocks {
+		body := fmt.Sprintf("body %d", i)
+		fmt.Fprintf(conn, "HPUB conversation.delete.demo %d %d\r\n%s%s\r\n", len(block), len(block)+len(body), block, body)
+	}
+	fmt.Fprintf(conn, "PING\r\n")
+	w := start(t, b)
+	for i := range blocks {
+		d := w.next()
+		if want := fmt.Sprintf("body %d", i); string(d.Data) != want {
+			t.Errorf("delivered %q; want %q", d.Data, want)
+		}
+		fail(t, b, d)
+	}
+	all := 0
+	for l, err := range b.Letters(t.Context(), LetterFilter{}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("body %d", all); string(l.Data) != want {
+			t.Errorf("letter of %q; want %q", l.Data, want)
+		}
+		if err := b.RetryLetter(t.Context(), l.Sequence); err != nil {
+			t.Errorf("RetryLetter = %v; want nil", err)
+		}
+		w.next().Settle(done())
+		all++
+	}
+	if all != len(blocks) {
+		t.Errorf("%d letters; want %d", all, len(blocks))
 	}
 }

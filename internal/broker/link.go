@@ -58,7 +58,7 @@ func (l *link) observe(nc *nats.Conn, err error) {
 	default:
 		l.gate.Close(causeLink, l.reason(nc))
 		if was || !seen {
-			l.log.Warn("no connection to NATS; trying until there is one", "url", l.urls, "err", l.why(nc))
+			l.log.Warn("no connection to NATS; trying until there is one", "url", l.urls, "error", l.why(nc))
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (b *Broker) closed(nc *nats.Conn) {
 		return
 	}
 	b.link.observe(nc, nc.LastError())
-	b.log.Error("the connection to NATS was closed for good; restart the worker", "err", nc.LastError())
+	b.log.Error("the connection to NATS was closed for good; restart the worker", "error", nc.LastError())
 }
 
 // asyncError hears what the server says on the side.
@@ -145,5 +145,5 @@ func (b *Broker) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 	if sub != nil {
 		subject = sub.Subject
 	}
-	b.log.Warn("NATS reports an error", "subject", subject, "err", err)
+	b.log.Warn("NATS reports an error", "subject", subject, "error", err)
 }

@@ -61,7 +61,7 @@ func (b *Broker) mend(stop context.Context, fault error) {
 		return
 	}
 	b.gate.Close(causeCommands, reason)
-	b.log.Error("commands can't be pulled; trying until they can", "err", reason)
+	b.log.Error("commands can't be pulled; trying until they can", "error", reason)
 	began := time.Now()
 	probe := func() error {
 		if err := b.connected(stop); err != nil {
@@ -73,7 +73,7 @@ func (b *Broker) mend(stop context.Context, fault error) {
 		if now := b.explainPull(stop, err); now != reason && stop.Err() == nil {
 			reason = now
 			b.gate.Close(causeCommands, reason)
-			b.log.Error("commands can't be pulled; trying until they can", "err", reason)
+			b.log.Error("commands can't be pulled; trying until they can", "error", reason)
 		}
 	}
 	pause := backoff.NewExponentialBackOff(

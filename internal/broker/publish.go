@@ -49,7 +49,7 @@ func (b *Broker) Publish(ctx context.Context, as []bus.Announcement) error {
 	for i := range as {
 		m, err := b.compose(&as[i])
 		if errors.Is(err, errNoAddress) && as[i].Failed != nil {
-			b.log.Warn("event left out", "sequence", as[i].Sequence, "err", err)
+			b.log.Warn("event left out", "sequence", as[i].Sequence, "error", err)
 			continue
 		}
 		if err != nil {
@@ -85,7 +85,7 @@ func (b *Broker) Progress(d conversation.Deleting, trace conversation.Trace) {
 		err = b.nc.PublishMsg(msg)
 	}
 	if err != nil {
-		b.log.Debug("progress not told", "command", d.CommandID, "conversation", d.ConversationID, "err", err)
+		b.log.Debug("progress not told", "command", d.CommandID, "conversation", d.ConversationID, "error", err)
 	}
 }
 
@@ -125,20 +125,33 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 	if err := b.connected(ctx); err != nil {
 		return b.publishFault(caller, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
 	}
+	at, err := b.storeAll(ctx, wave)
+	if err == nil {
+		return nil
+	}
+	var d *denial
+	if errors.As(err, &d) && inboxDenied(d) {
+		b.js.CleanupPublisher() // the next wave subscribes anew, and may be allowed to
+	}
+	return b.publishFault(caller, wave[at], err)
+}
+
+// storeAll returns the index of the message that the error is about.
+func (b *Broker) storeAll(ctx context.Context, wave []stored) (int, error) {
 	futures := make([]jetstream.PubAckFuture, len(wave))
 	for i, m := range wave {
 		f, err := b.js.PublishMsgAsync(m.msg)
 		if err != nil {
-			return b.publishFault(caller, m, err)
+			return i, err
 		}
 		futures[i] = f
 	}
 	for i, f := range futures {
 		if err := confirmed(ctx, f, wave[i].stream); err != nil {
-			return b.publishFault(caller, wave[i], err)
+			return i, err
 		}
 	}
-	return nil
+	return 0, nil
 }
 
 // confirmed waits until the message is stored in the stream that it is for.

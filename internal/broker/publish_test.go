@@ -235,13 +235,12 @@ func TestPublishSaysWhichPermissionIsMissing(t *testing.T) {
 			n := localtest.NATS(t, users(tt.deny))
 			setup(t, connect(t, Config{URL: as(n, "admin")}), SetupOptions{})
 			b := connect(t, Config{URL: as(n, "worker")})
-			began := time.Now()
-			wantFault(t, b.Publish(t.Context(), tt.as), purge.Surroundings, "publish_denied", "not allowed to "+tt.want, "permissions")
-			if took := time.Since(began); took > time.Second {
-				t.Errorf("said after %v; want at once", took)
-			}
-			if err := b.Publish(t.Context(), tt.as); err == nil {
-				t.Error("second Publish = nil; want it refused, too")
+			for range 2 {
+				began := time.Now()
+				wantFault(t, b.Publish(t.Context(), tt.as), purge.Surroundings, "publish_denied", "not allowed to "+tt.want, "permissions")
+				if took := time.Since(began); took > 2*time.Second {
+					t.Errorf("said after %v; want at once", took)
+				}
 			}
 		})
 	}

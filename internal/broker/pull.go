@@ -146,7 +146,7 @@ func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject
 func (p *puller) take(stop context.Context, m *nats.Msg) {
 	meta, err := m.Metadata()
 	if err != nil {
-		p.b.log.Error("a message without the stream's data can't be settled", "subject", m.Subject, "err", err)
+		p.b.log.Error("a message without the stream's data can't be settled", "subject", m.Subject, "error", err)
 		return
 	}
 	pl := &place{
@@ -179,14 +179,14 @@ func (p *puller) handBack(m *nats.Msg) {
 	}
 	if err := p.b.nc.Publish(m.Reply, settlement(back)); err != nil {
 		p.b.metrics.SettleErrors.Inc()
-		p.b.log.Warn("command not handed back; it will be redelivered", "subject", m.Subject, "err", err)
+		p.b.log.Warn("command not handed back; it will be redelivered", "subject", m.Subject, "error", err)
 	}
 }
 
 // end ends the subscription and hands back what is left over.
 func (p *puller) end(sub *nats.Subscription) {
 	if err := sub.Unsubscribe(); err != nil && !p.b.nc.IsClosed() {
-		p.b.log.Warn("subscription to answers not ended", "err", err)
+		p.b.log.Warn("subscription to answers not ended", "error", err)
 	}
 	for {
 		select {

@@ -97,7 +97,7 @@ func (b *Broker) beatAll() {
 	}
 	for _, p := range b.hand.snapshot() {
 		if err := p.beat(); err != nil {
-			b.log.Warn("no sign of life for what is in hand; it may be redelivered", "err", err)
+			b.log.Warn("no sign of life for what is in hand; it may be redelivered", "error", err)
 			return
 		}
 	}

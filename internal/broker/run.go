@@ -87,7 +87,7 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Pla
 func (b *Broker) learnAckWait(ctx context.Context) {
 	info, err := b.consumerInfo(ctx)
 	if err != nil {
-		b.log.Debug("ack wait of the consumer not known; going by the configured one", "err", err)
+		b.log.Debug("ack wait of the consumer not known; going by the configured one", "error", err)
 		return
 	}
 	b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))

@@ -43,7 +43,7 @@ func (p *place) Settle(o bus.Outcome) {
 	if err != nil {
 		p.b.metrics.SettleErrors.Inc()
 		p.b.log.Warn("command not settled; it will be redelivered",
-			"sequence", p.sequence, "subject", p.subject, "verdict", o.Verdict.String(), "err", err)
+			"sequence", p.sequence, "subject", p.subject, "verdict", o.Verdict.String(), "error", err)
 		return
 	}
 	p.logOutcome(o)

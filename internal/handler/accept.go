@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
@@ -18,7 +19,7 @@ func (h *Handler) accept(d bus.Delivery, p bus.Place) entry {
 	crash.Point("after_pull")
 	j := &job{delivery: d, place: p, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
 	cmd, err := conversation.Decode(d.Data)
-	subjectApp, named := conversation.SubjectApp(d.Subject)
+	subjectApp, named := appOfSubject(d.Subject)
 	if err != nil {
 		id := conversation.Identify(d.Data)
 		j.app, j.user, j.command, j.device = id.AppID, id.UserID, id.CommandID, id.DeviceID
@@ -36,6 +37,16 @@ func (h *Handler) accept(d bus.Delivery, p bus.Place) entry {
 		return entry{job: j}
 	}
 	return h.tasks(j, cmd)
+}
+
+// appOfSubject returns the app that a command's subject names; "", true for what
+// can't be one, which nobody can be told about.
+func appOfSubject(subject string) (app string, named bool) {
+	app, named = conversation.SubjectApp(subject)
+	if len(app) > conversation.MaxAppID || !utf8.ValidString(app) {
+		return "", named
+	}
+	return app, named
 }
 
 func (h *Handler) tasks(j *job, cmd conversation.Command) entry {
