@@ -110,7 +110,7 @@ func (d *denials) tell(found *denial) bool {
 	kind := found.operation + " " + root(found.subject)
 	if now := time.Now(); now.Sub(d.logged[kind]) >= time.Minute {
 		d.logged[kind] = now
-		d.log.Error("NATS refuses an operation", "err", found)
+		d.log.Error("NATS refuses an operation", "error", found)
 	}
 	return false
 }

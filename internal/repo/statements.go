@@ -12,16 +12,16 @@ var sqlFiles embed.FS
 // statements is the SQL of one plan, made once at start-up.
 type statements struct {
 	claimCommands, claimDeletions, reclaim, lockLedger string
-	lockConversations, lockConversationsSkip  string
-	expressMessages, expressMessagesSkip      string
-	lockedMessages, lockedExpressMessages     string
-	expressChildren, expressChildrenSkip      []string
-	lockedExpressChildren                     []string
-	finish, finishProven, outcome             string
-	longClaim, longMessages, longProve        string
-	lockedLongStart, lockedLongMessages       string
-	longChildren, lockedLongChildren          []string
-	sweep, failClaim, fail, release, reopen   string
+	lockConversations, lockConversationsSkip           string
+	expressMessages, expressMessagesSkip               string
+	lockedMessages, lockedExpressMessages              string
+	expressChildren, expressChildrenSkip               []string
+	lockedExpressChildren                              []string
+	finish, finishProven, outcome                      string
+	longClaim, longMessages, longProve                 string
+	lockedLongStart, lockedLongMessages                string
+	longChildren, lockedLongChildren                   []string
+	sweep, failClaim, fail, release, reopen            string
 }
 
 // sqlArgs is what a template sees: the schema and the variant that is wanted.
