@@ -146,6 +146,7 @@ func (c *Command) set(f field, name string, value []byte) (err *InvalidError) {
 		c.KeepHistory, err = decodeBool(name, value)
 	case fieldRequestedAt:
 		c.RequestedAt, err = decodeTime(name, value)
+	default: // unknown: a producer may be newer
 	}
 	return err
 }

@@ -98,7 +98,7 @@ func (f *Feed) explainEnd(err error) error {
 	if f.lastErr == nil {
 		return err
 	}
-	return fmt.Errorf("next event: %w; the stream could not be read: %v", err, f.lastErr)
+	return fmt.Errorf("next event: %w; the stream could not be read: %w", err, f.lastErr)
 }
 
 // stored returns the next event from the stream that hasn't been delivered.
@@ -108,7 +108,7 @@ func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
 		f.lastErr = err
 		if err != nil || l == nil {
 			f.look = false
-			return Event{}, false, nil
+			return Event{}, false, nil //nolint:nilerr // lastErr keeps it; the next look may go well
 		}
 		raw := l.next
 		l.next = nil

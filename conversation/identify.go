@@ -34,6 +34,7 @@ func Identify(data []byte) Identity {
 			id.CommandID = soundID(value, MaxCommandID)
 		case fieldDeviceID:
 			id.DeviceID = soundID(value, MaxDeviceID)
+		default: // tells nothing about who it is
 		}
 	}
 	id.drop(twice)

@@ -8,7 +8,7 @@ import (
 )
 
 // maxBlocked is how many express batches may find a deletion blocked by a lock
-// before it waits in the long lane. A sender's transaction takes milliseconds.
+// before it is set back. A sender's transaction takes milliseconds.
 const maxBlocked = 4
 
 // expressLane takes what has gathered, again and again.
@@ -35,7 +35,7 @@ func (r *round) purge(tasks []*task) bool {
 	case err == nil:
 		spent := res.BudgetSpent
 		for i, t := range tasks {
-			r.sort(t, res.Records[i], res.Finished[i], res.Deleted[i] >= r.h.cfg.PerDeletion, spent)
+			r.sort(t, res.Records[i], res.Finished[i], spent)
 		}
 		return true
 	case fault == purge.Own && len(tasks) > 1:
@@ -64,8 +64,9 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	for i, t := range tasks {
 		batch.Deletions[i] = t.d
 		batch.Again = batch.Again || t.again
-		batch.Reclaim = batch.Reclaim || t.job.delivery.Deliveries > 1 || t.d.Retry > 0
-		batch.SkipLocked = batch.SkipLocked || t.tries > 0
+		redelivered := t.job.delivery.Deliveries > 1
+		batch.Reclaim = batch.Reclaim || redelivered || t.again || t.d.Retry > 0
+		batch.SkipLocked = batch.SkipLocked || redelivered || t.tries > 0
 	}
 	err = h.persist(func() error {
 		start := time.Now()
@@ -73,7 +74,9 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		res, err = h.cfg.Store.Express(h.working, batch)
 		if err != nil {
 			fault, _ := purge.FaultOf(err)
+			h.express.failed(batch.Budget.Rows, time.Since(start), err)
 			batch.SkipLocked = batch.SkipLocked || fault == purge.Contention
+			batch.Again = true // if the connection broke, it may have been committed
 			return err
 		}
 		h.measure(batch, res, time.Since(start))
@@ -94,15 +97,20 @@ func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
 	h.cfg.Metrics.Messages.WithLabelValues("express").Add(float64(messages))
 }
 
-// sort decides where a deletion goes after a batch.
-func (r *round) sort(t *task, rec purge.Record, finished, large, budgetSpent bool) {
+// sort decides where a deletion goes after a batch. What has lost as much as the
+// express lane takes off one deletion, in however many batches, is for the long
+// lane; what is smaller never needs a place there.
+func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 	h := r.h
 	t.again = true
 	t.spent++
+	large := rec.MessagesDeleted >= int64(h.cfg.PerDeletion)
 	switch {
 	case rec.Reused:
-		first := t.job.refuse(failure{conversation.ReasonCommandIDReused,
-			"command_id has been used for a command with other content: a new command needs a new command_id"})
+		first := t.job.refuse(failure{
+			conversation.ReasonCommandIDReused,
+			"command_id has been used for a command with other content: a new command needs a new command_id",
+		})
 		if a, ok := refusal(t.job); ok && first {
 			r.announced = append(r.announced, a)
 		}
@@ -119,6 +127,8 @@ func (r *round) sort(t *task, rec purge.Record, finished, large, budgetSpent boo
 			h.pauseFor(wait)
 			h.queue.push(entry{job: t.job, tasks: []*task{t}})
 		})
+	case rec.Mine && !large:
+		h.setBackBlocked(t, rec)
 	case !rec.Mine && rec.LeaseLeft > 0:
 		h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
 		h.park(t, purge.ParkDelay(rec.LeaseLeft, spread()))

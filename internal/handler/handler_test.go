@@ -156,10 +156,16 @@ func TestHandler(t *testing.T) {
 		}{
 			{"conversation.delete", `nonsense`, []string{"letter invalid_command"}, "invalid_command"},
 			{"conversation.delete", `{"app_id":"demo","user_id":"alice"}`, []string{"failed  invalid_command", "letter invalid_command"}, "invalid_command"},
-			{"conversation.delete.other", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}]}`,
-				[]string{"failed  app_mismatch", "letter app_mismatch"}, "app_mismatch"},
-			{"conversation.delete." + strings.Repeat("x", 65), `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}]}`,
-				[]string{"letter app_mismatch"}, "app_mismatch"},
+			{
+				"conversation.delete.other", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}]}`,
+				[]string{"failed  app_mismatch", "letter app_mismatch"},
+				"app_mismatch",
+			},
+			{
+				"conversation.delete." + strings.Repeat("x", 65), `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}]}`,
+				[]string{"letter app_mismatch"},
+				"app_mismatch",
+			},
 		} {
 			before := len(r.pub.summary())
 			if o := r.deliver(c.subject, []byte(c.body), nil).wait(t); o.Verdict != bus.Reject || string(o.Reason) != c.reason {

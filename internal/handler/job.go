@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ type job struct {
 
 	mu      sync.Mutex
 	open    int           // tasks that are not closed
+	long    []*task       // those in the long lane
 	parked  bool          // a task waits for a redelivery
 	delay   time.Duration // the shortest that a parked task asked for
 	refused bool          // the whole command failed
@@ -82,6 +84,26 @@ func (j *job) park(delay time.Duration) (last bool) {
 	j.parked = true
 	j.open--
 	return j.open == 0
+}
+
+// enterLong notes that a task is in the long lane, leaveLong that it has left it.
+func (j *job) enterLong(t *task) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.long = append(j.long, t)
+}
+
+func (j *job) leaveLong(t *task) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.long = slices.DeleteFunc(j.long, func(other *task) bool { return other == t })
+}
+
+// othersLong reports whether a task other than t is in the long lane.
+func (j *job) othersLong(t *task) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.ContainsFunc(j.long, func(other *task) bool { return other != t })
 }
 
 // outcome decides what becomes of a delivery whose tasks are all closed. A

@@ -41,8 +41,10 @@ func (h *Handler) enterLong(t *task, leased bool) {
 	}
 	t.lane = "long"
 	t.job.place.Leave()
+	t.job.enterLong(t)
 	h.lanes.Go(func() {
 		defer func() { <-h.places }()
+		defer t.job.leaveLong(t)
 		l := &longRun{h: h, t: t}
 		l.run()
 	})
@@ -101,6 +103,7 @@ func (l *longRun) advance() error {
 	limit, start := l.limit(), time.Now()
 	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, l.low, limit)
 	if err != nil {
+		l.h.long.failed(limit, time.Since(start), err)
 		return err
 	}
 	took := time.Since(start)
@@ -203,11 +206,16 @@ func (l *longRun) tell(waitingFor string) {
 		return
 	}
 	l.told = time.Now()
-	l.h.cfg.Publisher.Progress(conversation.Deleting{
-		CommandID: l.rec.Command, AppID: l.rec.App, UserID: l.rec.User, ConversationID: l.rec.Conversation,
-		ThroughSeq: l.rec.ThroughSeq, PurgedThroughSeq: min(l.low, l.rec.ThroughSeq),
-		MessagesDeleted: l.rec.MessagesDeleted, WaitingFor: waitingFor,
-	}, l.t.job.trace)
+	l.h.tellProgress(l.t, l.rec, l.low, waitingFor)
+}
+
+// tellProgress says how far a deletion has come; nothing is left at and below low.
+func (h *Handler) tellProgress(t *task, rec purge.Record, low int64, waitingFor string) {
+	h.cfg.Publisher.Progress(conversation.Deleting{
+		CommandID: rec.Command, AppID: rec.App, UserID: rec.User, ConversationID: rec.Conversation,
+		ThroughSeq: rec.ThroughSeq, PurgedThroughSeq: min(low, rec.ThroughSeq),
+		MessagesDeleted: rec.MessagesDeleted, WaitingFor: waitingFor,
+	}, t.job.trace)
 }
 
 // release gives the lease back, so that another worker can go on at once. If it

@@ -51,6 +51,14 @@ func (p *pacer) took(limit int, d time.Duration, full bool) {
 	p.gauge.Set(float64(p.limit))
 }
 
+// failed notes that a statement with limit rows failed after d. One that ran into
+// its time-out counts as a slow one: the next try has fewer rows.
+func (p *pacer) failed(limit int, d time.Duration, err error) {
+	if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout {
+		p.took(limit, d, true)
+	}
+}
+
 // saw notes that n deletions had rows.
 func (p *pacer) saw(n, rows int) {
 	p.mu.Lock()

@@ -102,7 +102,7 @@ func (r *round) fail(t *task, f purge.Failure) {
 	case err != nil:
 		r.h.setBack(t, err)
 	case rec.Reused:
-		r.sort(t, rec, false, false, false)
+		r.sort(t, rec, false, false)
 	case rec.Final():
 		r.final(t, rec, true)
 	default:

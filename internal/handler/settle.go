@@ -34,11 +34,33 @@ func (h *Handler) settle(jobs []*job) {
 	}
 }
 
-// park ends a task that must be delivered again after delay.
+// park ends a task that must be delivered again after delay. As long as another
+// one of its command is in the long lane, perhaps for hours, the delivery stays in
+// hand: then it is only the task that comes again.
 func (h *Handler) park(t *task, delay time.Duration) {
+	if t.job.othersLong(t) && h.stopping.Err() == nil {
+		h.lanes.Go(func() {
+			h.pauseFor(delay)
+			t.again, t.tries = true, 0
+			h.queue.push(entry{job: t.job, tasks: []*task{t}})
+		})
+		return
+	}
 	if t.job.park(delay) {
 		h.settle([]*job{t.job})
 	}
+}
+
+// setBackBlocked hands back a small deletion whose rows somebody holds for longer
+// than a sender does. It doesn't wait in the long lane, whose places are for what
+// is long.
+func (h *Handler) setBackBlocked(t *task, rec purge.Record) {
+	h.cfg.Metrics.Retries.WithLabelValues("lock").Inc()
+	h.tellProgress(t, rec, rec.CursorSeq, "lock")
+	h.lanes.Go(func() {
+		h.release(t, 0)
+		h.park(t, purge.ParkDelay(time.Second, spread()))
+	})
 }
 
 // setBack hands a task back after an error that isn't its own.
@@ -53,7 +75,11 @@ func (h *Handler) setBack(t *task, err error) {
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.release(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
-	default: // stopping
+	case purge.Own: // not even its failure could be counted
+		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
+		h.cfg.Log.Error("deletion set back", append(t.attrs(), "error", err)...)
+		h.park(t, purge.ParkDelay(0, spread()))
+	case purge.Stopping:
 		h.release(t, 0)
 		h.park(t, 0)
 	}

@@ -21,6 +21,10 @@ const (
 	Stopping
 )
 
+// StatementTimeout is the cause of an error, of its own fault, that says that a
+// statement took far too long. Fewer rows may heal it.
+const StatementTimeout = "statement_timeout"
+
 // String returns the fault's name as it stands in logs and metrics.
 func (f Fault) String() string {
 	switch f {

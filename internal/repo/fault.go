@@ -23,8 +23,12 @@ func classify(ctx context.Context, err error) error {
 		return &purge.FaultError{Fault: purge.Stopping, Cause: "stopping", Err: fmt.Errorf("%w (%w)", err, context.Cause(ctx))}
 	}
 	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError
 	if errors.As(err, &pg) {
 		fault, cause := faultOfState(pg.Code)
+		if errors.As(err, &connect) { // no deletion can cause that, whatever the code
+			fault = purge.Surroundings
+		}
 		return &purge.FaultError{Fault: fault, Cause: cause, Err: err}
 	}
 	// What is not the server's word came from the way there: a refused or broken
@@ -43,9 +47,11 @@ func faultOfState(code string) (purge.Fault, string) {
 	case "40001":
 		return purge.Contention, "serialization"
 	case "57014": // a statement time-out of ours: the statement, not the server, was too slow
-		return purge.Own, "statement_timeout"
+		return purge.Own, purge.StatementTimeout
 	case "25006":
 		return purge.Surroundings, "read_only"
+	case "25P03", "25P04": // an operator's limits for idle and for long transactions
+		return purge.Surroundings, "server"
 	case "42501":
 		return purge.Surroundings, "permission"
 	}

@@ -77,10 +77,12 @@ func TestLedgerSaysWhatIsMissing(t *testing.T) {
 }
 
 func readSettings(tb testing.TB) func(*Ledger) error {
+	tb.Helper()
 	return func(l *Ledger) error { _, err := l.Settings(tb.Context(), "demo"); return err }
 }
 
 func readStatus(tb testing.TB) func(*Ledger) error {
+	tb.Helper()
 	return func(l *Ledger) error { _, err := l.Status(tb.Context(), "", "1"); return err }
 }
 

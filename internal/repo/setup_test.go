@@ -203,8 +203,7 @@ func setupPartialSample(t *testing.T) {
 	}
 }
 
-// Not parallel: the standard output is the process's.
-func TestSetupWritesNothingToStandardOutput(t *testing.T) {
+func TestSetupWritesNothingToStandardOutput(t *testing.T) { //nolint:paralleltest // the standard output is the process's
 	read, write, err := os.Pipe()
 	if err != nil {
 		t.Fatal(err)

@@ -11,17 +11,17 @@ var sqlFiles embed.FS
 
 // statements is the SQL of one plan, made once at start-up.
 type statements struct {
-	claimCommands, claimDeletions, reclaim, lockLedger string
-	lockConversations, lockConversationsSkip           string
-	expressMessages, expressMessagesSkip               string
-	lockedMessages, lockedExpressMessages              string
-	expressChildren, expressChildrenSkip               []string
-	lockedExpressChildren                              []string
-	finish, finishProven, outcome                      string
-	longClaim, longMessages, longProve                 string
-	lockedLongStart, lockedLongMessages                string
-	longChildren, lockedLongChildren                   []string
-	sweep, failClaim, fail, release, reopen            string
+	claimCommands, claimDeletions, reclaim, lockLedger  string
+	lockConversations, lockConversationsSkip            string
+	expressMessages, expressMessagesSkip                string
+	lockedMessages, lockedExpressMessages               string
+	expressChildren, expressChildrenSkip                []string
+	lockedExpressChildren                               []string
+	finish, finishProven, outcome                       string
+	longClaim, longMessages, longProve                  string
+	lockedLongStart, lockedLongMessages                 string
+	longChildren, lockedLongChildren                    []string
+	sweep, failClaim, fail, failPinned, release, reopen string
 }
 
 // sqlArgs is what a template sees: the schema and the variant that is wanted.
@@ -30,6 +30,7 @@ type sqlArgs struct {
 	Child      child
 	SkipLocked bool // skip what others have locked, instead of waiting
 	Proven     bool // an earlier statement has proved that nothing is left
+	Pin        bool // decide the boundary too
 }
 
 // makeStatements fills the templates in. They are ours and a schema has been
@@ -58,7 +59,7 @@ func makeStatements(s *schema) statements {
 		lockConversationsSkip: make1("lock_conversations", sqlArgs{SkipLocked: true}),
 		finish:                plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
 		longClaim: plain("long_claim"), longProve: plain("long_prove"),
-		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), release: plain("release"), reopen: plain("reopen"),
+		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), reopen: plain("reopen"),
 	}
 	if s.Locked {
 		st.lockedMessages, st.lockedExpressMessages = plain("locked_messages"), plain("locked_express_messages")

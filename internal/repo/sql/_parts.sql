@@ -42,3 +42,6 @@ noted as (
   where d.ctid = c.entry
 )
 select ord, n from counted{{end}}
+
+{{/* Which version of the conversation's row c is there, '' for none: every change makes another one. */}}
+{{define "version"}}coalesce(string_agg(c.tableoid || ' ' || c.xmin, ','), ''){{end}}

@@ -4,14 +4,23 @@
 -- does this statement's snapshot hold every message that its senders have
 -- committed. A row that came or was locked by somebody else in between leaves
 -- its deletion unfinished.
+{{- if .Proven}} What an earlier statement has proved holds no longer
+-- where a sender has changed the row since: then it is proved again.
+{{- end}}
 -- Each key forward, one row; the conversations' key.
 with {{template "held" .}},
 seen as materialized (
   select q.*, c.there, c.ours,
-    {{if .Proven}}q.batch_seq is distinct from q.through_seq{{else}}not q.history_kept and {{template "remaining" .}}{{end}} as remaining,
+    {{- if .Proven}}
+    (q.batch_seq is distinct from q.through_seq
+      or c.version <> current_setting('lethe.version') and not q.history_kept and {{template "remaining" .}}) as remaining,
+    {{- else}}
+    not q.history_kept and {{template "remaining" .}} as remaining,
+    {{- end}}
     exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
   from held q cross join lateral (
     select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours
+    {{- if .Proven}}, {{template "version" .}} as version{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
 ),
 finished as materialized (

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// checkCount compares one number from the database.
+func (w *world) checkCount(ctx context.Context, what string, want int, sql string, args ...any) error {
+	var got int
+	if err := w.conn.QueryRow(ctx, sql, args...).Scan(&got); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	if got != want {
+		return fmt.Errorf("wrong result: %s: %d; want %d", what, got, want)
+	}
+	return nil
+}
+
+// checkSmall checks that the n conversations that loadSmall made to be deleted
+// are gone, and nothing else.
+func (w *world) checkSmall(ctx context.Context, n, each int) error {
+	for _, c := range []struct {
+		what, sql string
+		want      int
+	}{
+		{"messages left of deleted conversations", `select count(*) from chat.messages where conversation_id not like 'kept%'`, 0},
+		{"rows left of deleted conversations", `select count(*) from chat.conversations where conversation_id not like 'kept%'`, 0},
+		{"messages of other conversations", `select count(*) from chat.messages where conversation_id like 'kept%'`, n / perUser * each},
+		{"rows of other conversations", `select count(*) from chat.conversations where conversation_id like 'kept%'`, n / perUser},
+	} {
+		if err := w.checkCount(ctx, c.what, c.want, c.sql); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkLong checks that the conversation of S3 is gone, with its row if the
+// contestant's job is the whole one, and nothing else.
+func (w *world) checkLong(ctx context.Context, others int, row bool) error {
+	const ours = "app_id = $1 and user_id = $2 and conversation_id = $3"
+	key := []any{benchApp, longUser, longChat}
+	if err := w.checkCount(ctx, "messages left", 0, "select count(*) from chat.messages where "+ours, key...); err != nil {
+		return err
+	}
+	if err := w.checkCount(ctx, "messages of others", others, "select count(*) from chat.messages"); err != nil {
+		return err
+	}
+	if !row {
+		return nil
+	}
+	return w.checkCount(ctx, "rows of the conversation", 0, "select count(*) from chat.conversations where "+ours, key...)
+}
+
+// checkEvents checks that each command has exactly one event, which tells the
+// truth: each messages deleted, up to boundary each, and the row removed.
+func (w *world) checkEvents(ctx context.Context, commands []conversation.Command, each int) error {
+	events, err := w.stored(ctx, len(commands))
+	if err != nil {
+		return fmt.Errorf("events: %w", err)
+	}
+	for _, c := range commands {
+		e, ok := events[c.CommandID]
+		switch {
+		case !ok:
+			return fmt.Errorf("wrong result: command %s has no event", c.CommandID)
+		case e.MessagesDeleted != int64(each), e.ThroughSeq != int64(each), !e.ConversationRemoved,
+			e.UserID != c.UserID, e.ConversationID != c.Conversations[0].ID:
+			return fmt.Errorf("wrong result: event %+v; want %d messages of command %+v", e, each, c)
+		}
+	}
+	letters, err := w.js.Stream(ctx, conversation.DeadLettersStream)
+	if err != nil {
+		return err
+	}
+	if n := letters.CachedInfo().State.Msgs; n > 0 {
+		return fmt.Errorf("wrong result: %d dead letters", n)
+	}
+	return nil
+}

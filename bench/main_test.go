@@ -1,0 +1,9 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+)
+
+func TestMain(m *testing.M) { localtest.Main(m) }
