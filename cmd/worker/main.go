@@ -24,6 +24,7 @@ const (
 )
 
 func main() {
+	tuneMemory(os.Getenv)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)

@@ -87,7 +87,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 
 func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
 	h.express.took(b.Budget.Rows, took, res.BudgetSpent)
-	h.express.saw(len(b.Deletions), res.Rows)
+	h.express.saw(worked(res), res.Rows)
 	h.cfg.Metrics.BatchSeconds.WithLabelValues("express").Observe(took.Seconds())
 	h.cfg.Metrics.BatchRows.WithLabelValues("express").Observe(float64(res.Rows))
 	messages := 0
@@ -95,6 +95,17 @@ func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
 		messages += n
 	}
 	h.cfg.Metrics.Messages.WithLabelValues("express").Add(float64(messages))
+}
+
+// worked returns how many deletions a batch has done something for. Those that
+// the budget cut off say nothing about how many rows a deletion has.
+func worked(res purge.Result) (n int) {
+	for i, finished := range res.Finished {
+		if finished || res.Deleted[i] > 0 {
+			n++
+		}
+	}
+	return n
 }
 
 // sort decides where a deletion goes after a batch. What has lost as much as the

@@ -36,11 +36,13 @@ func (p *pacer) rows() int {
 	return p.limit
 }
 
-// deletions returns how many deletions fill the limit, between 1 and most.
+// deletions returns how many deletions fill the limit, and a tenth more, between
+// 1 and most: a batch that doesn't spend its budget says nothing about a larger
+// one, and the pace would stay where it is.
 func (p *pacer) deletions(most int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(1, min(most, int(float64(p.limit)/p.average)))
+	return max(1, min(most, 1+int(1.1*float64(p.limit)/p.average)))
 }
 
 // took notes how long a statement with limit rows took.
@@ -59,8 +61,11 @@ func (p *pacer) failed(limit int, d time.Duration, err error) {
 	}
 }
 
-// saw notes that n deletions had rows.
+// saw notes that n deletions had rows together.
 func (p *pacer) saw(n, rows int) {
+	if n == 0 {
+		return
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	const weight = 0.2

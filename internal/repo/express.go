@@ -65,25 +65,15 @@ func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	res := emptyResult(len(b.Deletions))
 
 	t := r.begin(true)
-	t.exec(nil, r.sql.claimCommands, c.apps, c.commands, c.digests)
-	t.exec(nil, r.sql.claimDeletions, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease)...)
+	t.exec(nil, r.sql.claim, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease)...)
 	if b.Reclaim {
 		t.exec(nil, r.sql.reclaim, with(c.digests, r.cfg.Lease)...)
 	}
 	if b.Again {
 		t.exec(nil, r.sql.lockLedger, keys...)
 	}
-	t.exec(nil, r.sql.lockConversationsSkip, keys...)
 	children := r.expressRows(t, b, with, &res)
-	t.query(func(rows pgx.Rows) error {
-		var ord int
-		if err := rows.Scan(&ord); err != nil {
-			return err
-		}
-		res.Finished[ord-1] = true
-		return nil
-	}, r.sql.finish, keys...)
-	r.outcome(t, b.Deletions, c, res.Records)
+	r.finish(t, r.sql.finish, b.Deletions, c, &res)
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Result{}, err
 	}
@@ -109,7 +99,9 @@ func (r *Repo) expressRows(t *transaction, b purge.Batch, with func(...any) []an
 			if err := rows.Scan(&ord, &n); err != nil {
 				return err
 			}
-			res.Deleted[ord-1] = n
+			if ord > 0 { // 0: the conversations' rows
+				res.Deleted[ord-1] = n
+			}
 			return nil
 		}, sql, with(per, rows)...)
 	}
@@ -126,8 +118,8 @@ func (r *Repo) expressRows(t *transaction, b purge.Batch, with func(...any) []an
 		sql, children = r.sql.expressMessagesSkip, r.sql.expressChildrenSkip
 	}
 	messages(sql)
-	for i, sql := range children {
-		t.exec(&counts[i], sql, with(rows)...)
+	if children != "" {
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&counts) }, children, with(rows)...)
 	}
 	return counts
 }

@@ -81,13 +81,16 @@ func (r *Repo) Sweep(ctx context.Context, d purge.Deletion, low, high int64) err
 // whether it is done now; if it is not, something has appeared below the
 // boundary, or the lease was lost (then it is not Mine).
 func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, error) {
-	c := columnsOf([]purge.Deletion{d})
-	keys := []any{c.apps, c.commands, c.conversations, c.tokens}
+	ds := []purge.Deletion{d}
+	c, res := columnsOf(ds), emptyResult(1)
 	t := r.begin(true)
 	t.exec(nil, r.sql.longProve, d.App, d.User, d.Conversation, d.Command, d.Token, r.cfg.Lease)
-	t.exec(nil, r.sql.lockConversations, keys...)
-	t.exec(nil, r.sql.finishProven, keys...)
-	return r.commitOne(ctx, t, d)
+	t.exec(nil, r.sql.lockConversations, c.apps, c.commands, c.conversations, c.tokens)
+	r.finish(t, r.sql.finishProven, ds, c, &res)
+	if err := r.commit(ctx, t); err != nil {
+		return purge.Record{}, err
+	}
+	return res.Records[0], nil
 }
 
 // Release gives the lease back, so that another worker can go on at once from

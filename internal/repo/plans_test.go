@@ -27,7 +27,7 @@ func everyStatementUsesIndexes(t *testing.T, r *Repo) {
 	t.Helper()
 	execSQL(t, r.pool, "vacuum analyze")
 	err := pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
-		for _, set := range []string{"enable_seqscan = off", "enable_hashjoin = off", "enable_mergejoin = off", "plan_cache_mode = force_generic_plan"} {
+		for _, set := range []string{"enable_seqscan = off", "enable_mergejoin = off", "plan_cache_mode = force_generic_plan"} {
 			if _, err := tx.Exec(t.Context(), "set local "+set); err != nil {
 				return err
 			}

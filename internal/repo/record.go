@@ -76,10 +76,15 @@ func (l *ledgerRow) fill(rec *purge.Record) (err error) {
 	return err
 }
 
-// scanOutcome reads a row of outcome.sql. ord counts from 1.
-func scanOutcome(rows pgx.Rows) (ord int, rec purge.Record, err error) {
+// scanOutcome reads a row of outcome.sql, or of finish.sql if finished is given.
+// ord counts from 1.
+func scanOutcome(rows pgx.Rows, finished ...*bool) (ord int, rec purge.Record, err error) {
 	var row ledgerRow
-	if err := rows.Scan(row.targets(&ord, &rec.Reused)...); err != nil {
+	front := []any{&ord}
+	for _, f := range finished {
+		front = append(front, f)
+	}
+	if err := rows.Scan(row.targets(append(front, &rec.Reused)...)...); err != nil {
 		return 0, purge.Record{}, err
 	}
 	return ord, rec, row.fill(&rec)
@@ -98,6 +103,21 @@ func value[T any](p *T) T {
 		return zero
 	}
 	return *p
+}
+
+// finish adds the statement that finishes what can be finished and reads what
+// the ledger says of ds then; res is filled in the order of ds.
+func (r *Repo) finish(t *transaction, sql string, ds []purge.Deletion, c columns, res *purge.Result) {
+	t.query(func(rows pgx.Rows) error {
+		var finished bool
+		ord, rec, err := scanOutcome(rows, &finished)
+		if err != nil {
+			return err
+		}
+		rec.Key = ds[ord-1].Key
+		res.Records[ord-1], res.Finished[ord-1] = rec, finished
+		return nil
+	}, sql, c.apps, c.commands, c.conversations, c.tokens, c.digests)
 }
 
 // outcome adds the statement that reads what the ledger says of ds; recs is

@@ -127,7 +127,7 @@ func (r *Repo) begin(durable bool) *transaction {
 	}
 	t := &transaction{}
 	t.batch.Queue(`select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
-set_config('backend_flush_after', $3, true), set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true),
+set_config('backend_flush_after', $3, true), set_config('enable_seqscan', 'off', true),
 set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
 case when $4 = 'off' then set_config('synchronous_commit', 'off', true) end`,
 		millis(r.cfg.Target), millis(r.cfg.StatementTimeout), r.cfg.FlushAfter, sync)

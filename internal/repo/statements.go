@@ -11,17 +11,17 @@ var sqlFiles embed.FS
 
 // statements is the SQL of one plan, made once at start-up.
 type statements struct {
-	claimCommands, claimDeletions, reclaim, lockLedger  string
-	lockConversations, lockConversationsSkip            string
-	expressMessages, expressMessagesSkip                string
-	lockedMessages, lockedExpressMessages               string
-	expressChildren, expressChildrenSkip                []string
-	lockedExpressChildren                               []string
-	finish, finishProven, outcome                       string
-	longClaim, longMessages, longProve                  string
-	lockedLongStart, lockedLongMessages                 string
-	longChildren, lockedLongChildren                    []string
-	sweep, failClaim, fail, failPinned, release, reopen string
+	claim, reclaim, lockLedger                                         string
+	lockConversations                                                  string
+	expressMessages, expressMessagesSkip                               string
+	lockedMessages, lockedExpressMessages                              string
+	expressChildren, expressChildrenSkip                               string
+	lockedExpressChildren                                              []string
+	finish, finishProven, outcome                                      string
+	longClaim, longMessages, longProve                                 string
+	lockedLongStart, lockedLongMessages                                string
+	longChildren, lockedLongChildren                                   []string
+	sweep, claimCommands, failClaim, fail, failPinned, release, reopen string
 }
 
 // sqlArgs is what a template sees: the schema and the variant that is wanted.
@@ -54,10 +54,9 @@ func makeStatements(s *schema) statements {
 		return out
 	}
 	st := statements{
-		claimCommands: plain("claim_commands"), claimDeletions: plain("claim_deletions"), reclaim: plain("reclaim"), lockLedger: plain("lock_ledger"),
-		lockConversations:     plain("lock_conversations"),
-		lockConversationsSkip: make1("lock_conversations", sqlArgs{SkipLocked: true}),
-		finish:                plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
+		claim: plain("claim"), claimCommands: plain("claim_commands"), reclaim: plain("reclaim"), lockLedger: plain("lock_ledger"),
+		lockConversations: plain("lock_conversations"),
+		finish:            plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
 		longClaim: plain("long_claim"), longProve: plain("long_prove"),
 		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), reopen: plain("reopen"),
 	}
@@ -70,7 +69,9 @@ func makeStatements(s *schema) statements {
 	st.expressMessages = plain("express_messages")
 	st.expressMessagesSkip = make1("express_messages", sqlArgs{SkipLocked: true})
 	st.longMessages = plain("long_messages")
-	st.expressChildren, st.expressChildrenSkip = perChild("express_child", false), perChild("express_child", true)
+	if len(s.Children) > 0 {
+		st.expressChildren, st.expressChildrenSkip = plain("express_children"), make1("express_children", sqlArgs{SkipLocked: true})
+	}
 	st.longChildren = perChild("long_child", false)
 	return st
 }

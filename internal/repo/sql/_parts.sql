@@ -35,13 +35,28 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
   ){{end}}
 
 {{/* Counts what was deleted (gone) in the ledger, and returns it. */}}
-{{define "counted"}}counted as (select ord, count(*) as n from gone group by ord),
+{{define "counted"}}counted as (select ord, entry, count(*) as n from gone group by ord, entry),
 noted as (
-  update lethe.deletions d set messages_deleted = d.messages_deleted + c.n
-  from (select q.entry, c.n from counted c join held q on q.ord = c.ord offset 0) c
-  where d.ctid = c.entry
+  update lethe.deletions d set messages_deleted = d.messages_deleted + c.n from counted c where d.ctid = c.entry
 )
-select ord, n from counted{{end}}
+select ord, n from counted
+union all select 0, n from conversations -- so that it is run where nothing is deleted{{end}}
+
+{{/* Locks the conversations' rows before a later statement looks for newer messages: a sender's upsert then waits for us and
+inserts the row anew, or we see its message. Rows that somebody else holds are passed over, and their deletions not finished. */}}
+{{define "locked_rows"}}conversations as materialized (
+  select count(*) as n from (
+    select from held q cross join lateral (
+      select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
+      for update skip locked) c
+    ) l
+){{end}}
 
 {{/* Which version of the conversation's row c is there, '' for none: every change makes another one. */}}
 {{define "version"}}coalesce(string_agg(c.tableoid || ' ' || c.xmin, ','), ''){{end}}
+
+{{/* The columns of the ledger's row that make a record. */}}
+{{define "outcome"}}{{.}}.user_id, {{.}}.origin_device_id, {{.}}.state, {{.}}.lease_token = l.token, {{.}}.through_seq,
+  {{.}}.cursor_seq, {{.}}.messages_deleted, {{.}}.history_kept, {{.}}.conversation_removed, {{.}}.multi_client_sync,
+  {{.}}.requested_at, {{.}}.completed_at, {{.}}.failed_at, {{.}}.reason, {{.}}.message, {{.}}.attempts, {{.}}.last_error,
+  extract(epoch from {{.}}.lease_until - clock_timestamp())::float8{{end}}

@@ -7,7 +7,7 @@
 {{- if .Proven}} What an earlier statement has proved holds no longer
 -- where a sender has changed the row since: then it is proved again.
 {{- end}}
--- Each key forward, one row; the conversations' key.
+-- Each key forward, one row; the conversations' key; commands_pkey, deletions_pkey.
 with {{template "held" .}},
 seen as materialized (
   select q.*, c.there, c.ours,
@@ -44,11 +44,28 @@ recounted as (
   from entries q
   where c.tableoid = q.part and c.ctid = q.id and q.newer and c.{{.Conversations.Unread}} > 0
 )
-{{- end}}
-update lethe.deletions d
-set state = 'done', completed_at = clock_timestamp(), conversation_removed = not (q.there and q.newer),
-  multi_client_sync = coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = d.app_id), false),
-  cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
-from finished q
-where d.ctid = q.entry
-returning q.ord
+{{- end}},
+done as (
+  update lethe.deletions d
+  set state = 'done', completed_at = clock_timestamp(), conversation_removed = not (q.there and q.newer),
+    multi_client_sync = coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = d.app_id), false),
+    cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
+  from finished q
+  where d.ctid = q.entry
+  returning q.ord, d as entry
+)
+-- What the ledger now says of each deletion, finished here or not.
+select l.ord, l.finished, l.reused, {{template "outcome" "(l.entry)"}}
+from (
+  select t.ord, t.token, f.ord is not null as finished, coalesce(k.digest <> t.digest, false) as reused, coalesce(f.entry, d.entry) as entry
+  from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[]) with ordinality
+    as t (app_id, command_id, conversation_id, token, digest, ord)
+  left join done f on f.ord = t.ord
+  left join lateral (
+    select k.digest from lethe.commands k
+    where k.app_id = t.app_id and k.command_id = t.command_id and f.ord is null limit 1) k on true
+  left join lateral (
+    select d as entry from lethe.deletions d
+    where d.app_id = t.app_id and d.command_id = t.command_id and d.conversation_id = t.conversation_id and k.digest = t.digest
+    limit 1) d on true
+  offset 0) l

@@ -1,9 +1,9 @@
--- Locks the conversations' rows before a later statement looks for newer
--- messages: a sender's upsert then waits for us and inserts the row anew, or we
--- see its message. The conversations' key.
+-- Locks the conversation's row, and waits for it, before a later statement looks
+-- for newer messages: a sender's upsert then waits for us and inserts the row
+-- anew, or we see its message. The conversations' key.
 with {{template "held" .}}
 select count(*) from (
   select from held q cross join lateral (
     select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
-    for update{{if .SkipLocked}} skip locked{{end}}) c
+    for update) c
 ) l
