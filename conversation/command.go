@@ -27,7 +27,7 @@ type Command struct {
 	// KeepHistory removes the conversations' rows alone and leaves the messages.
 	KeepHistory bool `json:"keep_history,omitempty"`
 	// RequestedAt is when the user asked; the zero time means that it isn't
-	// known. It is repeated in the event, to the microsecond, and decides nothing.
+	// known. It is repeated in the event, in UTC, and decides nothing.
 	RequestedAt time.Time `json:"requested_at,omitzero"`
 }
 

@@ -69,7 +69,7 @@ type Deleting struct {
 	WaitingFor string `json:"waiting_for,omitempty"`
 }
 
-// MarshalJSON writes times in UTC, cut to the microsecond that the ledger
+// MarshalJSON writes times in UTC, CompletedAt cut to the microsecond that the ledger
 // keeps, so that a repeated event is the same to the byte. A year that RFC 3339
 // can't write is an error.
 func (e Deleted) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
@@ -84,7 +84,7 @@ type (
 )
 
 func (e Deleted) wire() *deletedWire {
-	e.RequestedAt, e.CompletedAt = wireTime(e.RequestedAt), wireTime(e.CompletedAt)
+	e.RequestedAt, e.CompletedAt = e.RequestedAt.UTC(), wireTime(e.CompletedAt)
 	return (*deletedWire)(&e)
 }
 

@@ -46,7 +46,7 @@ func TestDeletedMessageIsTheContracts(t *testing.T) {
 	}
 	const body = `{"command_id":"1","app_id":"a.b","user_id":"al ice","conversation_id":"c \"é\"%","through_seq":1200,` +
 		`"messages_deleted":1100,"history_kept":false,"conversation_removed":true,"multi_client_sync":false,` +
-		`"origin_device_id":"phone","requested_at":"2026-11-23T10:59:59.012345Z","completed_at":"2026-11-23T11:00:00.012345Z"}`
+		`"origin_device_id":"phone","requested_at":"2026-11-23T10:59:59.012345678Z","completed_at":"2026-11-23T11:00:00.012345Z"}`
 	if string(msg.Data) != body {
 		t.Errorf("body %s; want %s", msg.Data, body)
 	}
@@ -166,7 +166,7 @@ func TestParseEventReadsWhatMsgWrites(t *testing.T) {
 	progress, _ := running.Msg(trace)
 
 	wantGone := gone
-	wantGone.RequestedAt, wantGone.CompletedAt = micro(gone.RequestedAt), micro(gone.CompletedAt)
+	wantGone.RequestedAt, wantGone.CompletedAt = gone.RequestedAt.UTC(), micro(gone.CompletedAt)
 	wantFailed := failed
 	wantFailed.FailedAt = micro(failed.FailedAt)
 	for _, row := range []struct {

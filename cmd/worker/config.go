@@ -197,7 +197,7 @@ type paceConfig struct {
 	MaxAttempts      int           `name:"max-attempts" group:"Pace:" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
 	StatementTimeout time.Duration `name:"statement-timeout" group:"Pace:" placeholder:"DURATION" default:"30s" help:"Ends a statement that hangs; a backstop, far above --target."`
 	FlushAfter       string        `name:"flush-after" group:"Pace:" placeholder:"SIZE" default:"512kB" help:"backend_flush_after of the purging transactions, which keeps the kernel from writing much at once: 8kB to 2MB, or 0 for off."`
-	MaxConns         int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"10" help:"Most connections to the database."`
+	MaxConns         int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database."`
 	LedgerRetention  time.Duration `name:"ledger-retention" group:"Pace:" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
 }
 

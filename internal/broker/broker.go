@@ -57,6 +57,7 @@ type Broker struct {
 	hand    *hand
 	pulse   *pulse
 	acks    *ackWatch
+	lineage lineage
 
 	running atomic.Bool
 	closing atomic.Bool

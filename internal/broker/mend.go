@@ -129,8 +129,10 @@ func (b *Broker) explainPull(ctx context.Context, fault error) string {
 	_, err := b.consumerInfo(ctx)
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
+		b.lineage.lost()
 		return "stream " + conversation.CommandsStream + " is missing: run `worker setup`"
 	case errors.Is(err, jetstream.ErrConsumerNotFound):
+		b.lineage.lost()
 		return "consumer " + commandsConsumer + " is missing: run `worker setup`"
 	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):

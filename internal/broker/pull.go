@@ -152,6 +152,7 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 	pl := &place{
 		b: p.b, reply: m.Reply, subject: m.Subject, sequence: meta.Sequence.Stream,
 		deliveries: meta.NumDelivered, size: m.Size(), taken: time.Now(),
+		generation: p.b.lineage.delivered(meta.Sequence.Consumer),
 	}
 	if stop.Err() != nil || !p.b.hand.take(pl) {
 		p.handBack(m)

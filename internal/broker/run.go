@@ -83,13 +83,14 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Pla
 }
 
 // learnAckWait asks for the consumer's AckWait, which an operator may have
-// changed. A fault shows at the first pull; here it is no matter.
+// changed, and whether it still is the same consumer. A fault shows at the first pull; here it is no matter.
 func (b *Broker) learnAckWait(ctx context.Context) {
 	info, err := b.consumerInfo(ctx)
 	if err != nil {
 		b.log.Debug("ack wait of the consumer not known; going by the configured one", "error", err)
 		return
 	}
+	b.lineage.found(info.Created)
 	b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
 }
 

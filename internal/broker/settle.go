@@ -20,6 +20,7 @@ type place struct {
 	deliveries uint64
 	size       int // bytes
 	taken      time.Time
+	generation uint64 // of the consumer
 
 	element *list.Element // guarded by hand.mu
 	left    bool          // guarded by hand.mu
@@ -74,6 +75,9 @@ func (p *place) end(v bus.Verdict, answer []byte) error {
 		panic("BUG: a delivery is settled twice: " + p.verdict.String() + ", then " + v.String())
 	}
 	p.over, p.verdict = true, v
+	if err := p.b.lineage.gone(p.generation); err != nil {
+		return err
+	}
 	return p.b.nc.Publish(p.reply, answer)
 }
 
@@ -82,7 +86,7 @@ func (p *place) end(v bus.Verdict, answer []byte) error {
 func (p *place) beat() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.over {
+	if p.over || p.b.lineage.gone(p.generation) != nil {
 		return nil
 	}
 	return p.b.nc.Publish(p.reply, []byte("+WPI"))

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"math"
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -143,7 +144,7 @@ func (l *longRun) finish() error {
 	}
 	l.rec, l.news = rec, rec.State == purge.Done
 	if rec.Mine && !rec.Final() {
-		l.low = 0
+		l.low = math.MinInt64 // a foreign schema may have seqs below 1
 		l.h.pauseFor(10 * time.Millisecond)
 	}
 	return nil
@@ -213,7 +214,7 @@ func (l *longRun) tell(waitingFor string) {
 func (h *Handler) tellProgress(t *task, rec purge.Record, low int64, waitingFor string) {
 	h.cfg.Publisher.Progress(conversation.Deleting{
 		CommandID: rec.Command, AppID: rec.App, UserID: rec.User, ConversationID: rec.Conversation,
-		ThroughSeq: rec.ThroughSeq, PurgedThroughSeq: min(low, rec.ThroughSeq),
+		ThroughSeq: rec.ThroughSeq, PurgedThroughSeq: max(0, min(low, rec.ThroughSeq)),
 		MessagesDeleted: rec.MessagesDeleted, WaitingFor: waitingFor,
 	}, t.job.trace)
 }

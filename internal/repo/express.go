@@ -67,7 +67,7 @@ func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	t := r.begin(true)
 	t.exec(nil, r.sql.claim, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease)...)
 	if b.Reclaim {
-		t.exec(nil, r.sql.reclaim, with(c.digests, r.cfg.Lease)...)
+		t.exec(nil, r.sql.reclaim, with(c.digests, r.cfg.Lease, b.Budget.PerDeletion)...)
 	}
 	if b.Again {
 		t.exec(nil, r.sql.lockLedger, keys...)

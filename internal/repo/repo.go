@@ -37,7 +37,7 @@ type Config struct {
 	// keeps the kernel from writing hundreds of megabytes back at once; "" means
 	// 512kB, "0" leaves it off.
 	FlushAfter string
-	// MaxConns bounds the pool; zero means 10.
+	// MaxConns bounds the pool; zero means 16.
 	MaxConns int32
 	// AllowUnindexed goes on where a key or a foreign key has no usable index.
 	AllowUnindexed bool
@@ -56,7 +56,7 @@ func (c Config) withDefaults() Config {
 		c.FlushAfter = "512kB"
 	}
 	if c.MaxConns <= 0 {
-		c.MaxConns = 10
+		c.MaxConns = 16
 	}
 	return c
 }
@@ -110,6 +110,9 @@ func newPool(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, er
 // Close waits for the connections that are in use and closes all of them.
 func (r *Repo) Close() { r.pool.Close() }
 
+// silence is how long a server may take to say that a statement's time is over.
+const silence = 5 * time.Second
+
 // transaction collects statements that go to the database in one round trip and
 // commit together: a pipeline up to one sync is one implicit transaction.
 type transaction struct {
@@ -161,8 +164,12 @@ func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) 
 
 // commit sends everything and waits for the commit. After an error nothing was
 // changed, or, if the connection broke, everything or nothing: the ledger tells.
+// A server that doesn't answer at all, or a network that has swallowed it, is given
+// up after a while, and counts as a broken connection.
 func (r *Repo) commit(ctx context.Context, t *transaction) error {
-	if err := r.pool.SendBatch(ctx, &t.batch).Close(); err != nil {
+	limited, cancel := context.WithTimeout(ctx, 2*r.cfg.StatementTimeout+silence)
+	defer cancel()
+	if err := r.pool.SendBatch(limited, &t.batch).Close(); err != nil {
 		return classify(ctx, err)
 	}
 	return nil

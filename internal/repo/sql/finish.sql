@@ -7,10 +7,12 @@
 {{- if .Proven}} What an earlier statement has proved holds no longer
 -- where a sender has changed the row since: then it is proved again.
 {{- end}}
+-- Several deletions of one conversation may finish together, and a statement can
+-- change a row only once: the greatest boundary among them decides for all.
 -- Each key forward, one row; the conversations' key; commands_pkey, deletions_pkey.
 with {{template "held" .}},
 seen as materialized (
-  select q.*, c.there, c.ours,
+  select q.*, c.there, c.ours, c.spot,
     {{- if .Proven}}
     (q.batch_seq is distinct from q.through_seq
       or c.version <> current_setting('lethe.version') and not q.history_kept and {{template "remaining" .}}) as remaining,
@@ -19,17 +21,21 @@ seen as materialized (
     {{- end}}
     exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
   from held q cross join lateral (
-    select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours
+    select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
+      min(c.tableoid || ' ' || c.ctid) as spot
     {{- if .Proven}}, {{template "version" .}} as version{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
 ),
 finished as materialized (
-  select * from seen where not remaining and (ours or not there)
+  select *, row_number() over together = 1 as decides, there and first_value(newer) over together as stays
+  from seen where not remaining and (ours or not there)
+  window together as (partition by spot order by through_seq desc, ord)
 ),
 entries as materialized (
   select q.*, c.part, c.id
   from finished q cross join lateral (
     select c.tableoid as part, c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}} offset 0) c
+  where q.decides
 ),
 dropped as (
   delete from {{.Conversations.Name}} c using entries q where c.tableoid = q.part and c.ctid = q.id and not q.newer
@@ -47,7 +53,7 @@ recounted as (
 {{- end}},
 done as (
   update lethe.deletions d
-  set state = 'done', completed_at = clock_timestamp(), conversation_removed = not (q.there and q.newer),
+  set state = 'done', completed_at = clock_timestamp(), conversation_removed = not q.stays,
     multi_client_sync = coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = d.app_id), false),
     cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
   from finished q

@@ -1,0 +1,220 @@
+// Package e2e tests the worker's binary from the outside: a real nats-server, a
+// real Postgres, real processes. What it expects is the contract, and not the
+// code. It has test files only.
+package e2e
+
+import (
+	"context"
+	"flag"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+	"go.uber.org/goleak"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+)
+
+func TestMain(m *testing.M) {
+	// These tests wait more than they work; -parallel still has the last word.
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	localtest.Main(m, goleak.Cleanup(exitWithoutBinary))
+}
+
+// patience is how long a test waits for what should happen within milliseconds,
+// on a machine that has other things to do.
+const patience = 30 * time.Second
+
+// ackWait is that of all workers here: redelivery after a crash is quick.
+const ackWait = "2s"
+
+// rig is what one test has for itself: a nats-server, a database that a worker's
+// setup has prepared, and a record of all events from the beginning.
+type rig struct {
+	nats   *localstack.NATS
+	nc     *nats.Conn
+	js     jetstream.JetStream
+	client *conversation.Client
+
+	dbURL string
+	db    *pgxpool.Pool
+
+	env []string // of all the worker's processes
+	*recorder
+}
+
+// rigConfig is what a test may want otherwise.
+type rigConfig struct {
+	nats    localstack.NATSOptions
+	server  *localstack.NATS // instead of one of its own
+	dbURL   string           // instead of a database on the shared Postgres
+	setup   []string         // more settings of `worker setup`
+	noSetup bool
+	schema  string // SQL, run before the setup
+	env     []string
+}
+
+// rigOption changes a rigConfig.
+type rigOption func(*rigConfig)
+
+// onNATS makes the rig's own nats-server with these options.
+func onNATS(o localstack.NATSOptions) rigOption { return func(c *rigConfig) { c.nats = o } }
+
+// onServer uses a nats-server that the test has started, and closes.
+func onServer(s *localstack.NATS) rigOption { return func(c *rigConfig) { c.server = s } }
+
+// onDatabase uses a database of the test's own.
+func onDatabase(url string) rigOption { return func(c *rigConfig) { c.dbURL = url } }
+
+// withSetup adds settings to `worker setup`; see rig.start.
+func withSetup(settings ...string) rigOption {
+	return func(c *rigConfig) { c.setup = append(c.setup, settings...) }
+}
+
+// withoutSetup leaves database and streams empty. Nothing is recorded until
+// rig.record is called.
+func withoutSetup() rigOption { return func(c *rigConfig) { c.noSetup = true } }
+
+// withSchema runs SQL in the database before the setup.
+func withSchema(sql string) rigOption { return func(c *rigConfig) { c.schema = sql } }
+
+// withEnv sets variables (NAME=value) of every process of the worker.
+func withEnv(vars ...string) rigOption {
+	return func(c *rigConfig) { c.env = append(c.env, vars...) }
+}
+
+// newRig prepares everything but a running worker.
+func newRig(t *testing.T, opts ...rigOption) *rig {
+	t.Helper()
+	var c rigConfig
+	for _, opt := range opts {
+		opt(&c)
+	}
+	r := &rig{nats: c.server, dbURL: c.dbURL, recorder: newRecorder()}
+	if r.nats == nil {
+		r.nats = localtest.NATS(t, c.nats)
+	}
+	if r.dbURL == "" {
+		r.dbURL = localtest.Database(t)
+	}
+	r.env = append([]string{
+		"NATS_URL=" + r.nats.URL(), "DATABASE_URL=" + r.dbURL, "LETHE_ACK_WAIT=" + ackWait, "LOG_LEVEL=debug",
+	}, c.env...)
+	r.connect(t)
+	if c.schema != "" {
+		r.exec(t, c.schema)
+	}
+	if !c.noSetup {
+		r.must(t, append([]string{"setup", "--sample-schema"}, c.setup...)...)
+		r.record(t)
+	}
+	return r
+}
+
+// connect opens the test's own connections.
+func (r *rig) connect(t *testing.T) {
+	t.Helper()
+	var err error
+	r.nc, err = r.nats.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	if err != nil {
+		t.Fatalf("connect to NATS: %v", err)
+	}
+	t.Cleanup(r.nc.Close)
+	if r.js, err = jetstream.New(r.nc); err != nil {
+		t.Fatal(err)
+	}
+	if r.client, err = conversation.NewClient(r.nc); err != nil {
+		t.Fatal(err)
+	}
+	pc, err := pgxpool.ParseConfig(r.dbURL)
+	if err != nil {
+		t.Fatalf("%s: %v", r.dbURL, err)
+	}
+	pc.ConnConfig.RuntimeParams["application_name"] = "e2e"
+	pc.MaxConns = 40 // for what a test holds
+	if r.db, err = pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), pc); err != nil {
+		t.Fatalf("connect to Postgres: %v", err)
+	}
+	t.Cleanup(r.db.Close)
+}
+
+// exec runs SQL; without arguments it may be several statements.
+func (r *rig) exec(t testing.TB, sql string, args ...any) {
+	t.Helper()
+	if _, err := r.db.Exec(t.Context(), sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+// one returns the only column of the only row of a query.
+func one[T any](t testing.TB, r *rig, sql string, args ...any) T {
+	t.Helper()
+	rows, err := r.db.Query(t.Context(), sql, args...)
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	v, err := pgx.CollectExactlyOneRow(rows, pgx.RowTo[T])
+	if err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return v
+}
+
+// hold runs SQL in a transaction that stays open, with its locks, until release
+// is called or the test ends.
+func (r *rig) hold(t testing.TB, sql string, args ...any) (release func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.WithoutCancel(t.Context()))
+	tx, err := r.db.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release = func() {
+		_ = tx.Rollback(ctx) // the second time it is closed already
+		cancel()
+	}
+	t.Cleanup(release)
+	if _, err := tx.Exec(ctx, sql, args...); err != nil {
+		t.Fatalf("%s: %v", sql, err)
+	}
+	return release
+}
+
+// eventually waits until cond holds.
+func eventually(t testing.TB, limit time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if !poll(limit, cond) {
+		t.Fatalf("not within %v: %s", limit, what)
+	}
+}
+
+// never watches for a while that cond doesn't come to hold.
+func never(t testing.TB, watch time.Duration, what string, cond func() bool) {
+	t.Helper()
+	if poll(watch, cond) {
+		t.Fatalf("it happened: %s", what)
+	}
+}
+
+// poll tries cond every few milliseconds and reports whether it came to hold.
+func poll(limit time.Duration, cond func() bool) bool {
+	end := time.NewTimer(limit)
+	defer end.Stop()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !cond() {
+		select {
+		case <-tick.C:
+		case <-end.C:
+			return cond()
+		}
+	}
+	return true
+}
