@@ -105,6 +105,10 @@ func (l *longRun) advance() error {
 	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, l.low, limit)
 	if err != nil {
 		l.h.long.failed(limit, time.Since(start), err)
+		if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout && limit > l.h.cfg.MinRows {
+			l.cap = max(l.h.cfg.MinRows, limit/4) // fewer rows may do
+			return nil
+		}
 		return err
 	}
 	took := time.Since(start)
