@@ -4,7 +4,7 @@ import "runtime/debug"
 
 // The worker's live heap is a few megabytes, so that the collector's default
 // would run it all the time: at full load more than half of the worker's CPU
-// time, and a third less of it in all with these (bench, S1). The limit keeps the
+// time, and about a third less of it in all with gcPercent (bench, S1). The limit keeps the
 // peak below 64 MB.
 const (
 	gcPercent   = 400
