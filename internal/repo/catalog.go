@@ -24,6 +24,7 @@ type relation struct {
 	oid          uint32
 	schema, name string
 	kind         string // pg_class.relkind
+	parted       bool   // its rows are in tables that inherit from it
 	rowSecurity  bool   // active for our role
 	rules        bool   // for update or delete
 	granted      grants
@@ -81,6 +82,7 @@ func readCatalog(ctx context.Context, pool *pgxpool.Pool, names []tableName) (*c
 // for a schema that our role may not use.
 const relationsSQL = `
 select q.ord, c.oid, n.nspname, c.relname, c.relkind::text,
+  c.relkind = 'p' or exists (select from pg_catalog.pg_inherits i where i.inhparent = c.oid),
   has_schema_privilege(n.oid, 'usage'), has_table_privilege(c.oid, 'select'), has_table_privilege(c.oid, 'insert'),
   has_any_column_privilege(c.oid, 'update'), has_table_privilege(c.oid, 'delete'), row_security_active(c.oid),
   exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.ev_type in ('2', '4'))
@@ -104,7 +106,7 @@ func (c *catalog) readRelations(ctx context.Context, pool *pgxpool.Pool, names [
 	var ord int
 	var r relation
 	_, err = pgx.ForEachRow(rows, []any{
-		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.granted.usage, &r.granted.selects,
+		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.parted, &r.granted.usage, &r.granted.selects,
 		&r.granted.inserts, &r.granted.updates, &r.granted.deletes, &r.rowSecurity, &r.rules,
 	}, func() error {
 		if seen[r.oid] == nil {

@@ -27,7 +27,11 @@ func (r *Repo) Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 		sorted[i] = b.Deletions[o]
 	}
 	b.Deletions = sorted
-	res, err := r.express(ctx, b)
+	run := r.express
+	if r.takes(b) {
+		run = r.take
+	}
+	res, err := run(ctx, b)
 	if err != nil {
 		return purge.Result{}, err
 	}
@@ -77,15 +81,20 @@ func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Result{}, err
 	}
+	sum(&res, children, b.Budget)
+	return res, nil
+}
+
+// sum fills in how many rows went, and whether they have spent the budget.
+func sum(res *purge.Result, children []int, budget purge.Budget) {
 	for _, n := range res.Deleted {
 		res.Rows += n
 	}
-	res.BudgetSpent = res.Rows >= b.Budget.Rows
+	res.BudgetSpent = res.Rows >= budget.Rows
 	for _, n := range children {
 		res.Rows += n
-		res.BudgetSpent = res.BudgetSpent || n >= b.Budget.Rows
+		res.BudgetSpent = res.BudgetSpent || n >= budget.Rows
 	}
-	return res, nil
 }
 
 // expressRows adds the deletes, in the order that the schema asks for, and

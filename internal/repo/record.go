@@ -108,7 +108,13 @@ func value[T any](p *T) T {
 // finish adds the statement that finishes what can be finished and reads what
 // the ledger says of ds then; res is filled in the order of ds.
 func (r *Repo) finish(t *transaction, sql string, ds []purge.Deletion, c columns, res *purge.Result) {
-	t.query(func(rows pgx.Rows) error {
+	t.query(readOutcomes(ds, res), sql, c.apps, c.commands, c.conversations, c.tokens, c.digests)
+}
+
+// readOutcomes fills res, in the order of ds, from the rows of a statement that
+// finishes.
+func readOutcomes(ds []purge.Deletion, res *purge.Result) func(pgx.Rows) error {
+	return func(rows pgx.Rows) error {
 		var finished bool
 		ord, rec, err := scanOutcome(rows, &finished)
 		if err != nil {
@@ -117,7 +123,7 @@ func (r *Repo) finish(t *transaction, sql string, ds []purge.Deletion, c columns
 		rec.Key = ds[ord-1].Key
 		res.Records[ord-1], res.Finished[ord-1] = rec, finished
 		return nil
-	}, sql, c.apps, c.commands, c.conversations, c.tokens, c.digests)
+	}
 }
 
 // outcome adds the statement that reads what the ledger says of ds; recs is

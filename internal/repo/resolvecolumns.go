@@ -98,7 +98,7 @@ func (k *checker) column(m *member, field, planned string) column {
 
 // table finds the key columns.
 func (k *checker) table(m *member, c Columns) table {
-	t := table{Name: name(m.rel)}
+	t := table{Name: name(m.rel), Parted: m.rel != nil && m.rel.parted}
 	for _, f := range []struct{ id, field, planned string }{
 		{"app_id", "app", c.App}, {"user_id", "user", c.User}, {"conversation_id", "conversation", c.Conversation},
 	} {

@@ -57,7 +57,28 @@ func (s *schema) bind() {
 
 type table struct {
 	Name string // quoted
-	keys []keyColumn
+	// Parted says that rows are in tables of their own, whose ctids repeat each
+	// other's.
+	Parted bool
+	keys   []keyColumn
+}
+
+// From is the table for a statement that goes by ctid alone where the rows are in
+// one table: whatever comes to inherit from it later is left out.
+func (t table) From() string {
+	if t.Parted {
+		return t.Name
+	}
+	return "only " + t.Name
+}
+
+// Keys are the key columns of a row of t, under the alias row.
+func (t table) Keys(row string) string {
+	keys := make([]string, len(t.keys))
+	for i, k := range t.keys {
+		keys[i] = row + "." + k.column
+	}
+	return strings.Join(keys, ", ")
 }
 
 type messages struct {
@@ -185,6 +206,18 @@ func (k keyColumn) fits(id string) error {
 		}
 	}
 	return nil
+}
+
+// conversation names the conversation as the messages' key does: the same for two
+// spellings of one UUID.
+func (s *schema) conversation(d purge.Deletion) [3]string {
+	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
+	for _, k := range s.Messages.keys {
+		if k.typ == uuidKey || k.typ == uuidTextKey {
+			ids[k.id] = strings.ToLower(ids[k.id])
+		}
+	}
+	return [3]string{ids["app_id"], ids["user_id"], ids["conversation_id"]}
 }
 
 // incompatible is [Repo.Incompatible].

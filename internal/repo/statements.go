@@ -13,6 +13,7 @@ var sqlFiles embed.FS
 type statements struct {
 	claim, reclaim, lockLedger                                         string
 	lockConversations                                                  string
+	take, takeChildren, takeFinish                                     string
 	expressMessages, expressMessagesSkip                               string
 	lockedMessages, lockedExpressMessages                              string
 	expressChildren, expressChildrenSkip                               string
@@ -66,10 +67,12 @@ func makeStatements(s *schema) statements {
 		st.lockedExpressChildren, st.lockedLongChildren = perChild("locked_express_child", true), perChild("locked_long_child", false)
 		return st
 	}
+	st.take, st.takeFinish = plain("take"), plain("take_finish")
 	st.expressMessages = plain("express_messages")
 	st.expressMessagesSkip = make1("express_messages", sqlArgs{SkipLocked: true})
 	st.longMessages = plain("long_messages")
 	if len(s.Children) > 0 {
+		st.takeChildren = plain("take_children")
 		st.expressChildren, st.expressChildrenSkip = plain("express_children"), make1("express_children", sqlArgs{SkipLocked: true})
 	}
 	st.longChildren = perChild("long_child", false)

@@ -1,0 +1,62 @@
+-- Takes up the commands that the ledger doesn't know yet, and deletes up to $9 messages of each of their deletions and up to $10
+-- in all, oldest first. The key of the commands makes a command's content unique, and whoever has entered it works on it alone;
+-- sorted, so that two workers never wait for each other in a circle. A boundary is the greatest seq sent by the time at which
+-- the stream stored the command, or the one asked for, but never past the newest message. Locks the conversations' rows too.
+-- Boundaries and counts, in the order of the arrays, go to the later statements as settings of the transaction; the ledger's
+-- rows are written once, by the last of them.
+-- commands_pkey; the messages' key backward and forward, the conversations'. One scan takes all rows by their places: a scan for
+-- each would ask for the table's size each time (2 µs a row).
+with q as materialized (
+  select *
+  from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::boolean[], $8::bytea[])
+    with ordinality as q (app_id, command_id, conversation_id, user_id, through_seq, stored_at, history_kept, digest, ord)
+),
+entered as (
+  insert into lethe.commands (app_id, command_id, digest)
+  select distinct q.app_id, q.command_id, q.digest from q
+  order by q.app_id, q.command_id
+  on conflict do nothing
+  returning app_id, command_id, digest
+),
+taken as materialized (
+  select q.ord, q.app_id, q.user_id, q.conversation_id, q.history_kept, {{.Boundary "q" "through_seq"}} as through_seq
+  from q
+  where (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
+),
+conversations as materialized (
+  select count(*) as n from (
+    select from taken q cross join lateral (
+      select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
+      for update skip locked) c
+    ) l
+),
+found as materialized (
+  select q.ord, m.part, m.id
+  from taken q cross join lateral (
+    select m.tableoid as part, m.ctid as id from {{.Messages.From}} m
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+    order by m.{{.Messages.Seq}} limit $9) m
+  limit $10
+),
+gone as (
+  delete from {{.Messages.From}} m where m.ctid = any (array(select f.id from found f))
+  {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
+  returning {{.Messages.Keys "m"}}
+),
+-- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
+counts as materialized (select (select count(*) from gone) = (select count(*) from found) as all_gone, (select n from conversations) as locked),
+tally as (
+  select t.ord, max(t.through_seq) as through_seq, count(t.message) as n
+  from (
+    select q.ord, null::bigint as through_seq, null::boolean as message from q
+    union all select t.ord, t.through_seq, null from taken t
+    union all select f.ord, null, true from found f where (select all_gone from counts)
+    union all select q.ord, null, true from taken q
+      cross join lateral (select from gone g where {{.Messages.Match "g" "q"}} offset 0) g
+      where not (select all_gone from counts)) t
+  group by t.ord
+)
+select array_agg(n order by ord),
+  set_config('lethe.through', string_agg(coalesce(through_seq::text, ''), ',' order by ord), true),
+  set_config('lethe.deleted', string_agg(n::text, ',' order by ord), true)
+from tally

@@ -1,0 +1,72 @@
+-- Enters in the ledger what was taken, as done where nothing is left, and tells what the ledger says of every deletion. An earlier
+-- statement has locked the conversations' rows: only a row that carries our lock (or that a key's action has rewritten for us since)
+-- may go, for only then does this statement's snapshot hold every message that its senders have committed. A row that came or was
+-- locked by somebody else in between leaves its deletion unfinished. No conversation comes twice.
+-- Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before.
+with q as materialized (
+  select *
+  from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[], $9::boolean[],
+    $10::text[], $11::bytea[], string_to_array(current_setting('lethe.through', true), ',', '')::bigint[],
+    string_to_array(current_setting('lethe.deleted', true), ',')::bigint[])
+    with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, requested_through_seq, stored_at, history_kept,
+    requested_at, digest, through_seq, deleted, ord)
+),
+seen as materialized (
+  select q.*, c.there, c.part, c.id,
+    (c.ours or not c.there) and (q.history_kept or not {{template "remaining" .}}) as finished,
+    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
+  from q cross join lateral (
+    select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
+      max(c.tableoid) as part, max(c.ctid) as id
+    from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
+  where q.through_seq is not null
+),
+dropped as (
+  delete from {{.Conversations.From}} c
+  where c.ctid = any (array(select q.id from seen q where q.finished and q.there and not q.newer))
+  {{- if .Conversations.Parted}} and (c.tableoid, c.ctid) in (select q.part, q.id from seen q where q.finished and q.there and not q.newer){{end}}
+)
+{{- if .Conversations.Unread}},
+recounted as (
+  update {{.Conversations.Name}} c
+  set {{.Conversations.Unread}} = least(c.{{.Conversations.Unread}}, (
+    select count(*) from (
+      select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq
+      limit greatest(c.{{.Conversations.Unread}}, 0)) n))
+  from seen q
+  where c.tableoid = q.part and c.ctid = q.id and q.finished and q.newer and c.{{.Conversations.Unread}} > 0
+)
+{{- end}},
+told as materialized (
+  select q.*, case when q.finished then clock_timestamp() end as completed_at, q.finished and not (q.there and q.newer) as removed,
+    q.finished and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false) as sync,
+    case when not q.finished then clock_timestamp() + $12::interval end as lease_until
+  from seen q
+),
+written as (
+  insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
+    through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
+    lease_token, lease_until)
+  select app_id, command_id, conversation_id, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end,
+    requested_through_seq, stored_at, through_seq, case when finished then through_seq else 0 end, deleted, history_kept, removed, sync,
+    nullif(requested_at, ''), completed_at, case when not finished then token end, lease_until
+  from told
+  order by app_id, command_id, conversation_id
+)
+select ord, finished, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
+  case when finished then through_seq else 0 end, deleted, history_kept, removed, sync, nullif(requested_at, ''), completed_at, null, null,
+  null, 0, null, extract(epoch from lease_until - clock_timestamp())::float8
+from told
+union all
+select l.ord, false, l.reused, {{template "outcome" "(l.entry)"}}
+from (
+  select t.ord, t.token, coalesce(k.digest <> t.digest, false) as reused, d.entry
+  from q t
+  left join lateral (
+    select k.digest from lethe.commands k where k.app_id = t.app_id and k.command_id = t.command_id limit 1) k on true
+  left join lateral (
+    select d as entry from lethe.deletions d
+    where d.app_id = t.app_id and d.command_id = t.command_id and d.conversation_id = t.conversation_id and k.digest = t.digest
+    limit 1) d on true
+  where t.through_seq is null
+  offset 0) l
