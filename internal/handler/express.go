@@ -128,6 +128,11 @@ func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 		r.closed = append(r.closed, t)
 	case rec.Final():
 		r.final(t, rec, finished)
+	case rec.State == "" && t.tries < maxBlocked:
+		// The ledger knows the command and not this deletion of it: the batch
+		// was halved after an error. The long way enters it.
+		t.tries++
+		h.queue.push(entry{job: t.job, tasks: []*task{t}})
 	case rec.Mine && !large && budgetSpent:
 		h.queue.push(entry{job: t.job, tasks: []*task{t}})
 	case rec.Mine && !large && t.tries < maxBlocked:
