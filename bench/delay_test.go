@@ -27,17 +27,9 @@ func TestADistanceDelaysEachWayHoweverMuchIsSaid(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(ctx)
-	start := time.Now()
-	var length int
 	// Three megabytes come in a hundred pieces, which are under way together.
-	if err := conn.QueryRow(ctx, "select length(x) from (select repeat('x', 3000000) x offset 0) x", pgx.QueryExecModeExec).Scan(&length); err != nil {
-		t.Fatal(err)
-	}
-	if took := time.Since(start); took < 2*oneWay || took > 10*time.Second {
-		t.Errorf("a round trip took %v; want at least %v", took, 2*oneWay)
-	}
 	var text string
-	start = time.Now()
+	start := time.Now()
 	if err := conn.QueryRow(ctx, "select repeat('x', 3000000)", pgx.QueryExecModeExec).Scan(&text); err != nil {
 		t.Fatal(err)
 	}

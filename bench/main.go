@@ -59,10 +59,24 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	env.print(stdout)
 	rep := report{Environment: env, Options: opts}
-	err = s.runAll(ctx, &rep)
-	err = errors.Join(err, rep.print(stdout))
-	if opts.JSON != "" {
-		err = errors.Join(err, rep.save(opts.JSON))
+	if opts.Tuning {
+		err = s.tune(ctx, &rep)
+		err = errors.Join(err, rep.printTuning(stdout))
+	} else {
+		err = s.runAll(ctx, &rep)
+		err = errors.Join(err, rep.print(stdout))
 	}
-	return errors.Join(err, s.close(ctx))
+	return errors.Join(err, rep.keep(), s.close(ctx))
+}
+
+// keep writes the report where the command line wants it.
+func (r report) keep() error {
+	var err error
+	if r.Options.JSON != "" {
+		err = r.save(r.Options.JSON)
+	}
+	if r.Options.Results != "" {
+		err = errors.Join(err, r.publish(r.Options.Results))
+	}
+	return err
 }

@@ -82,6 +82,21 @@ func (o options) everybody() []contestant {
 	return all
 }
 
+// words are what parseVariant reads after the name.
+func (v variant) words() []string {
+	all := slices.Clone(v.Flags)
+	for _, setting := range assignments(v.Server) {
+		all = append(all, "pg."+setting)
+	}
+	for _, setting := range assignments(v.Table) {
+		all = append(all, "table."+setting)
+	}
+	if v.NATSSync {
+		all = append(all, "nats.sync")
+	}
+	return all
+}
+
 // tableKey tells apart the tables that variants ask for.
 func (v variant) tableKey() string { return strings.Join(assignments(v.Table), " ") }
 
