@@ -22,8 +22,21 @@ import (
 // says so.
 type chart struct {
 	*plot.Plot
-	order []contestant // of colours that no contestant has of its own
+	order  []contestant // of colours that no contestant has of its own
+	legend []entry
+	top    *plotter.BarChart // the bars that were drawn last
 }
+
+// entry is a line of the legend.
+type entry struct {
+	name   string
+	colour color.Color
+	line   bool // or a bar
+	dashes []vg.Length
+}
+
+// dashed is how a line is broken.
+var dashed = []vg.Length{5, 3}
 
 // Size of a plot: legible where a README shows it at its full width.
 const (
@@ -44,9 +57,6 @@ var (
 func newChart(title, x, y string) *chart {
 	p := plot.New()
 	p.Title.Text, p.X.Label.Text, p.Y.Label.Text = title, x, y
-	style := func(s *text.Style, size font.Length) {
-		s.Font.Typeface, s.Font.Variant, s.Font.Size = "Liberation", "Sans", size
-	}
 	style(&p.Title.TextStyle, 13)
 	p.Title.Padding = 8
 	for _, axis := range []*plot.Axis{&p.X, &p.Y} {
@@ -54,11 +64,14 @@ func newChart(title, x, y string) *chart {
 		style(&axis.Tick.Label, 10)
 		axis.Padding = 0
 	}
-	style(&p.Legend.TextStyle, 10)
-	p.Legend.Top, p.Legend.Padding, p.Legend.ThumbnailWidth = true, 2, 20
 	p.Y.Tick.Marker = thousands{plot.DefaultTicks{}}
 	p.BackgroundColor = color.White
 	return &chart{Plot: p}
+}
+
+// style sets text without serifs.
+func style(s *text.Style, size font.Length) {
+	s.Font.Typeface, s.Font.Variant, s.Font.Size = "Liberation", "Sans", size
 }
 
 // colour is a contestant's own.
@@ -84,7 +97,7 @@ func (c *chart) grid(vertical bool) {
 }
 
 // line adds a curve.
-func (c *chart) line(name string, points series, colour color.Color, dashed bool) error {
+func (c *chart) line(name string, points series, colour color.Color, dashes []vg.Length) error {
 	xys := make(plotter.XYs, len(points))
 	for i, p := range points {
 		xys[i] = plotter.XY{X: p[0], Y: p[1]}
@@ -93,13 +106,10 @@ func (c *chart) line(name string, points series, colour color.Color, dashed bool
 	if err != nil {
 		return err
 	}
-	l.Color, l.Width = colour, 1.6
-	if dashed {
-		l.Dashes = []vg.Length{5, 3}
-	}
+	l.Color, l.Width, l.Dashes = colour, 1.6, dashes
 	c.Add(l)
 	if name != "" {
-		c.Legend.Add(name, l)
+		c.legend = append(c.legend, entry{name, colour, true, dashes})
 	}
 	return nil
 }
@@ -125,9 +135,8 @@ func (c *chart) label(x, y float64, say string) error {
 	if err != nil {
 		return err
 	}
-	style := &l.TextStyle[0]
-	style.Font.Typeface, style.Font.Variant, style.Font.Size = "Liberation", "Sans", 9
-	style.XAlign, style.YAlign = text.XCenter, text.YBottom
+	style(&l.TextStyle[0], 9)
+	l.TextStyle[0].XAlign, l.TextStyle[0].YAlign = text.XCenter, text.YBottom
 	l.Offset.Y = 3
 	c.Add(l)
 	return nil
@@ -136,13 +145,43 @@ func (c *chart) label(x, y float64, say string) error {
 // save writes the chart as SVG, whose text any browser can set.
 func (c *chart) save(path string) error {
 	canvas := vgsvg.New(chartWidth, chartHeight)
-	c.Draw(draw.New(canvas))
+	whole := draw.New(canvas)
+	whole.FillPolygon(color.White, []vg.Point{whole.Min, {X: whole.Min.X, Y: whole.Max.Y}, whole.Max, {X: whole.Max.X, Y: whole.Min.Y}})
+	c.Draw(draw.Crop(whole, 8, -16, legendHeight+4, -6))
+	c.drawLegend(whole)
 	var out bytes.Buffer
 	if _, err := canvas.WriteTo(&out); err != nil {
 		return err
 	}
 	svg := strings.ReplaceAll(out.String(), "font-family:Liberation Sans", "font-family:"+chartFonts)
 	return os.WriteFile(path, []byte(svg), 0o644) //nolint:gosec // a picture to be shown
+}
+
+// legendHeight is the strip below the plot in which the legend stands: nothing
+// that is drawn can be below it.
+const legendHeight = 22
+
+// drawLegend writes the entries side by side. The widths have room for fonts
+// that are wider than the one they are reckoned with.
+func (c *chart) drawLegend(to draw.Canvas) {
+	const mark, gap, wider = 18, 22, 1.15
+	sty := c.X.Tick.Label
+	style(&sty, 10)
+	sty.XAlign, sty.YAlign = text.XLeft, text.YCenter
+	all := vg.Length(-gap)
+	for _, e := range c.legend {
+		all += mark + 5 + sty.Width(e.name)*wider + gap
+	}
+	x, y := to.Min.X+(chartWidth-all)/2, to.Min.Y+legendHeight/2
+	for _, e := range c.legend {
+		if e.line {
+			to.StrokeLine2(draw.LineStyle{Color: e.colour, Width: 2, Dashes: e.dashes}, x, y, x+mark, y)
+		} else {
+			to.FillPolygon(e.colour, []vg.Point{{X: x + 6, Y: y - 5}, {X: x + mark, Y: y - 5}, {X: x + mark, Y: y + 5}, {X: x + 6, Y: y + 5}})
+		}
+		to.FillText(sty, vg.Point{X: x + mark + 5, Y: y}, e.name)
+		x += mark + 5 + sty.Width(e.name)*wider + gap
+	}
 }
 
 // thousands sets a space between the thousands of another's ticks.
@@ -152,7 +191,11 @@ type thousands struct{ plot.Ticker }
 func (t thousands) Ticks(lo, hi float64) []plot.Tick {
 	ticks := t.Ticker.Ticks(lo, hi)
 	for i, tick := range ticks {
-		if v, err := strconv.ParseFloat(tick.Label, 64); err == nil && math.Abs(v) >= 1000 {
+		switch v, err := strconv.ParseFloat(tick.Label, 64); {
+		case err != nil: // a minor one
+		case v == 0:
+			ticks[i].Label = "0"
+		case math.Abs(v) >= 1000:
 			ticks[i].Label = number(v)
 		}
 	}

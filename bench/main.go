@@ -49,6 +49,9 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
+	if opts.Redraw != "" {
+		return opts.redraw(stdout)
+	}
 	s, err := openStack(ctx, opts, stderr)
 	if err != nil {
 		return err
@@ -67,6 +70,17 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 		err = errors.Join(err, rep.print(stdout))
 	}
 	return errors.Join(err, rep.keep(), s.close(ctx))
+}
+
+// redraw shows a run again.
+func (o options) redraw(stdout io.Writer) error {
+	rep, err := loadReport(o.Redraw)
+	if err != nil {
+		return err
+	}
+	rep.Environment.print(stdout)
+	rep.Options.Results = o.Results
+	return errors.Join(rep.print(stdout), rep.keep())
 }
 
 // keep writes the report where the command line wants it.

@@ -21,6 +21,8 @@ type options struct {
 	JSON        string       `json:"-"`
 	// Results is a folder for tables, JSON and plots.
 	Results string `json:"-"`
+	// Redraw is the JSON of a run to be shown again.
+	Redraw string `json:"-"`
 	// Tuning runs the experiments of docs/tuning.md.
 	Tuning bool   `json:"tuning,omitempty"`
 	Worker string `json:"worker,omitempty"`
@@ -54,6 +56,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.BoolVar(&o.Tuning, "tuning", false, "measure the settings of docs/tuning.md and print its table")
 	f.StringVar(&o.JSON, "json", "", "write all rounds and the environment to this `file`")
 	f.StringVar(&o.Results, "results", "", "write table, JSON and plots into this `folder`")
+	f.StringVar(&o.Redraw, "redraw", "", "measure nothing: show the run in this JSON `file` again, with --results its page and plots, too")
 	f.StringVar(&o.Worker, "worker", "", "measure this `program` instead of building ./cmd/worker")
 	f.BoolVar(&o.NATSSync, "nats-sync", false, "nats-server syncs each write to disk before it confirms it")
 	f.Func("pg", "set this `name=value` of Postgres for all contestants, such as wal_compression=lz4; repeatable", o.setServer)

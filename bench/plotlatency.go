@@ -4,6 +4,7 @@ import (
 	"math"
 
 	"gonum.org/v1/plot"
+	"gonum.org/v1/plot/vg"
 )
 
 // nines turns a share into how many nines it has: 0.999 is 3.
@@ -51,13 +52,12 @@ func drawChat(r report) (*chart, error) {
 			if len(points) == 0 {
 				continue
 			}
-			if err := c.line(named, points, c.colour(who), who == nothing); err != nil {
+			if err := c.line(named, points, c.colour(who), nil); err != nil {
 				return nil, err
 			}
 			named = "" // once in the legend
 		}
 	}
-	c.Legend.Left = true
 	c.X.Min, c.X.Max, c.X.Tick.Marker = 0, most, ninesTicks{}
 	c.logY(lo, hi)
 	return c, nil
@@ -75,7 +75,7 @@ func drawAlone(r report) (*chart, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	c := newChart("S6, S7: one small command, from publish to event", "ms (logarithmic)", "share of commands that were quicker, %")
+	c := newChart("From publish to event: one small command alone (S6), and amid huge deletions (S7)", "ms (logarithmic)", "share of commands that were quicker, %")
 	c.grid(true)
 	lo, hi := math.Inf(1), 0.0
 	for _, s := range all {
@@ -89,13 +89,16 @@ func drawAlone(r report) (*chart, error) {
 				points = append(points, [2]float64{p[1], 100 * p[0]})
 				lo, hi = min(lo, p[1]), max(hi, p[1])
 			}
-			name := map[string]string{"S6": " alone (S6)", "S7": " amid huge deletions (S7)"}[s.scenario.id]
-			if err := c.line(string(who)+name, points, c.colour(who), s.scenario.id == "S7"); err != nil {
+			name := map[string]string{"S6": ", alone (S6)", "S7": ", amid huge ones (S7)"}[s.scenario.id]
+			var dashes []vg.Length
+			if s.scenario.id == "S7" {
+				dashes = dashed
+			}
+			if err := c.line(string(who)+name, points, c.colour(who), dashes); err != nil {
 				return nil, err
 			}
 		}
 	}
-	c.Legend.Top = false
 	c.X.Scale, c.X.Tick.Marker = plot.LogScale{}, decades{}
 	c.X.Min, c.X.Max, c.Y.Min, c.Y.Max = lo*0.9, hi*1.1, 0, 100
 	return c, nil

@@ -1,5 +1,7 @@
 package main
 
+import "gonum.org/v1/plot/vg"
+
 // drawLong shows what a row costs as the history goes.
 func drawLong(r report) (*chart, error) {
 	all := r.of("S3")
@@ -15,18 +17,18 @@ func drawLong(r report) (*chart, error) {
 		if !ok || len(points) == 0 {
 			continue
 		}
-		name := string(who)
+		name, dashes := string(who), []vg.Length(nil)
 		if len(t.Series[curveProgress]) == 2 {
-			name += " (mean)"
+			name, dashes = name+" (mean)", dashed
 		}
-		if err := c.line(name, points, c.colour(who), len(t.Series[curveProgress]) == 2); err != nil {
+		if err := c.line(name, points, c.colour(who), dashes); err != nil {
 			return nil, err
 		}
 		for _, p := range points {
 			highest = max(highest, p[1])
 		}
 	}
-	c.X.Min, c.X.Max, c.Y.Min, c.Y.Max = 0, 100, 0, highest*1.25
+	c.X.Min, c.X.Max, c.Y.Min, c.Y.Max = 0, 100, 0, highest*1.1
 	return c, nil
 }
 

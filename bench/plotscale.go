@@ -22,7 +22,7 @@ func drawMemory(r report) (*chart, error) {
 			continue
 		}
 		least, most = points[0][0], points[len(points)-1][0]
-		if err := c.line(string(who), points, c.colour(who), false); err != nil {
+		if err := c.line(string(who), points, c.colour(who), nil); err != nil {
 			return nil, err
 		}
 		if err := c.dots(points, c.colour(who)); err != nil {
@@ -32,7 +32,7 @@ func drawMemory(r report) (*chart, error) {
 	if least == 0 {
 		return nil, nil
 	}
-	if err := c.line("goal", series{{least, mostMemory}, {most, mostMemory}}, color.Gray{0x88}, true); err != nil {
+	if err := c.line("goal", series{{least, mostMemory}, {most, mostMemory}}, color.Gray{0x88}, dashed); err != nil {
 		return nil, err
 	}
 	c.X.Scale, c.X.Tick.Marker = plot.LogScale{}, decades{only1: true}
@@ -55,7 +55,7 @@ func drawReplicas(r report) (*chart, error) {
 		if !ok || len(points) == 0 {
 			continue
 		}
-		if err := c.line(string(who), points, c.colour(who), false); err != nil {
+		if err := c.line(string(who), points, c.colour(who), nil); err != nil {
 			return nil, err
 		}
 		if err := c.dots(points, c.colour(who)); err != nil {
@@ -70,12 +70,11 @@ func drawReplicas(r report) (*chart, error) {
 		if last := points[len(points)-1][0]; i == 0 {
 			one := points[0][1]
 			highest = max(highest, last*one)
-			if err := c.line("linear", series{{0, 0}, {last, last * one}}, color.Gray{0x88}, true); err != nil {
+			if err := c.line("linear", series{{0, 0}, {last, last * one}}, color.Gray{0x88}, dashed); err != nil {
 				return nil, err
 			}
 		}
 	}
-	c.Legend.Left = true
 	c.X.Tick.Marker = plot.ConstantTicks{{Value: 1, Label: "1"}, {Value: 2, Label: "2"}, {Value: 4, Label: "4"}, {Value: 8, Label: "8"}}
 	c.X.Min, c.X.Max, c.Y.Min, c.Y.Max = 0, 8.5, 0, highest*1.1
 	return c, nil
