@@ -107,7 +107,7 @@ func (d *distance) carry(to, from net.Conn) {
 	defer from.Close() //nolint:errcheck // it ends the reading; both ends are closed twice anyway
 	defer close(gone)
 	for p := range parcels {
-		time.Sleep(time.Until(p.due))
+		sleepExactly(time.Until(p.due))
 		if _, err := to.Write(p.data); err != nil {
 			return
 		}

@@ -17,9 +17,9 @@ const roundTrip = 5 * time.Millisecond
 // replicaCounts are how many workers share the stream.
 var replicaCounts = []int{1, 2, 4, 8}
 
-// farFlags make one worker wait for the network most of the time: small batches,
-// one at a time.
-var farFlags = []string{"--express-lanes=1", "--batch-size=4"}
+// farFlags make one worker wait for the network most of the time: one command in
+// a transaction, one at a time.
+var farFlags = []string{"--express-lanes=1", "--batch-size=1"}
 
 // figureTrip is the round trip as it was measured.
 const figureTrip = "round trip to Postgres, ms"

@@ -19,6 +19,8 @@ const (
 	figureChatMax  = "latency of people, greatest, ms"
 	figureRemoved  = "rows removed in the window"
 	figureUnderway = "deletions under way, % of the window"
+	// figureCheckpoints shows that the windows are equal.
+	figureCheckpoints = "checkpoints begun in the window"
 )
 
 // chatWarmUp is how long people chat before the window begins.
@@ -42,6 +44,7 @@ func whilePeopleChat() scenario {
 			{name: figureChatMax},
 			{name: figureRemoved},
 			{name: figureUnderway},
+			{name: figureCheckpoints},
 		},
 		load: func(ctx context.Context, w *world) error {
 			if err := w.loadHuge(ctx, hugeOf(w.opts.Sizes.Huge, w.opts.Sizes.HugeEach)); err != nil {
@@ -76,11 +79,20 @@ func runChatting(ctx context.Context, w *world, who contestant) (sample, error) 
 	if err := pauseFor(ctx, chatWarmUp); err != nil {
 		return nil, err
 	}
+	before, err := w.checkpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
 	start := time.Now()
 	e, err := w.eraseFor(ctx, who, targets, w.opts.Sizes.Chat)
 	if err != nil {
 		return nil, err
 	}
+	after, err := w.checkpoints(ctx)
+	if err != nil {
+		return nil, err
+	}
+	e.checkpoints = after - before
 	if _, err := chat.stop(); err != nil {
 		return nil, err
 	}
@@ -89,8 +101,22 @@ func runChatting(ctx context.Context, w *world, who contestant) (sample, error) 
 
 // erased is what became of the huge conversations in the window.
 type erased struct {
-	finished, rows int
-	underway       time.Duration
+	finished, rows, checkpoints int
+	underway                    time.Duration
+}
+
+// checkpoints is how many the server has begun in its life.
+func (w *world) checkpoints(ctx context.Context) (n int, err error) {
+	sql := "select (checkpoints_timed + checkpoints_req)::int from pg_stat_bgwriter"
+	var moved bool // with Postgres 17
+	if err := w.conn.QueryRow(ctx, "select to_regclass('pg_catalog.pg_stat_checkpointer') is not null").Scan(&moved); err != nil {
+		return 0, err
+	}
+	if moved {
+		sql = "select (num_timed + num_requested)::int from pg_stat_checkpointer"
+	}
+	err = w.conn.QueryRow(ctx, sql).Scan(&n)
+	return n, err
 }
 
 // eraseFor deletes one conversation after the other until the window ends.
@@ -173,6 +199,7 @@ func (w *world) judgeChat(ctx context.Context, who contestant, targets []target,
 	if who != nothing {
 		s[figureRemoved], s[figureUnderway] = float64(e.rows), 100*e.underway.Seconds()/w.opts.Sizes.Chat.Seconds()
 	}
+	s[figureCheckpoints] = float64(e.checkpoints)
 	w.note(curveLatency, distribution(took))
 	return s, w.checkChat(ctx, who, targets, e, s, sent)
 }

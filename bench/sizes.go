@@ -49,14 +49,14 @@ var (
 		Long: 1_000_000, Others: 1_000_000, Hung: 500_000, HungForeign: 100_000,
 		Chat: 35 * time.Second, Rate: 300, Huge: 8, HugeEach: 1_000_000,
 		Alone: 300, Amid: 120, AmidHuge: 4, Finished: 2000, Repeats: 10,
-		Histories: []int{10_000, 100_000, 1_000_000}, PerReplica: 1000,
+		Histories: []int{10_000, 100_000, 1_000_000}, PerReplica: 500,
 	}
 	fullSizes = sizes{
 		Small: 20_000, MessagesEach: 20, Steps: []step{{20_000, 5}, {4000, 100}, {1000, 500}},
 		Long: 2_000_000, Others: 3_000_000, Hung: 1_000_000, HungForeign: 200_000,
-		Chat: 95 * time.Second, Rate: 300, Huge: 16, HugeEach: 1_500_000,
+		Chat: 95 * time.Second, Rate: 300, Huge: 14, HugeEach: 1_500_000,
 		Alone: 1000, Amid: 300, AmidHuge: 6, Finished: 5000, Repeats: 10,
-		Histories: []int{10_000, 100_000, 1_000_000, 10_000_000}, PerReplica: 2000,
+		Histories: []int{10_000, 100_000, 1_000_000, 10_000_000}, PerReplica: 1000,
 	}
 	smokeSizes = sizes{
 		Small: 200, MessagesEach: 20, Steps: []step{{200, 5}, {20, 500}},
