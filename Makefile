@@ -41,7 +41,7 @@ race: deps ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/* .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
@@ -66,8 +66,8 @@ bench-full: deps ## measure everything at its full size: most of an hour
 	$(GO) run ./bench --full --results bench/results $(BENCHFLAGS)
 
 .PHONY: bench-tuning
-bench-tuning: deps ## measure what the settings do, 15 minutes: the tables of docs/tuning.md
-	$(GO) run ./bench --tuning $(BENCHFLAGS)
+bench-tuning: deps ## measure what the settings do, 15 minutes, for docs/tuning.md
+	@scripts/bench-tuning $(BENCHFLAGS)
 
 .PHONY: bench-smoke
 bench-smoke: deps ## run each benchmark once, small, and draw it
