@@ -33,7 +33,7 @@ func drawChat(r report) (*chart, error) {
 	if len(all) == 0 {
 		return nil, nil
 	}
-	c := newChart("S5: people chat while huge deletions run", "share of transactions that were quicker", "ms from the intended start (logarithmic)")
+	c := newChart("S5: latency of people who chat while huge deletions run, from the intended start", "share of transactions that were quicker", "ms (logarithmic)")
 	c.grid(true)
 	lo, hi, most := math.Inf(1), 0.0, 1.0
 	for _, who := range all[0].scenario.contestants {
@@ -89,12 +89,11 @@ func drawAlone(r report) (*chart, error) {
 				points = append(points, [2]float64{p[1], 100 * p[0]})
 				lo, hi = min(lo, p[1]), max(hi, p[1])
 			}
-			name := map[string]string{"S6": ", alone (S6)", "S7": ", amid huge ones (S7)"}[s.scenario.id]
 			var dashes []vg.Length
 			if s.scenario.id == "S7" {
 				dashes = dashed
 			}
-			if err := c.line(string(who)+name, points, c.colour(who), dashes); err != nil {
+			if err := c.line(string(who)+", "+s.scenario.id, points, c.colour(who), dashes); err != nil {
 				return nil, err
 			}
 		}
