@@ -16,7 +16,7 @@ endif
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## check Go and Postgres; offer to install what is missing
@@ -41,7 +41,7 @@ race: deps ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/* .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
@@ -58,12 +58,24 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: deps ## run the benchmarks side by side
-	$(GO) run ./bench $(BENCHFLAGS)
+bench: deps ## measure side by side, 10 minutes: S1, S3, S6, S7, S8
+	$(GO) run ./bench --scenario S1,S3,S6,S7,S8 --results bench/results $(BENCHFLAGS)
+
+.PHONY: bench-full
+bench-full: deps ## measure everything at its full size: most of an hour
+	$(GO) run ./bench --full --results bench/results $(BENCHFLAGS)
+
+.PHONY: bench-tuning
+bench-tuning: deps ## measure what the settings do, 15 minutes, for docs/tuning.md
+	@scripts/bench-tuning $(BENCHFLAGS)
 
 .PHONY: bench-smoke
-bench-smoke: deps ## run each benchmark once, small
-	$(GO) run ./bench --smoke
+bench-smoke: deps ## run each benchmark once, small, and draw it
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && $(GO) run ./bench --smoke --results "$$results" $(BENCHFLAGS)
+
+.PHONY: bench-go
+bench-go: ## benchmark the hot functions, with their allocations
+	$(GO) test -run='^$$' -bench=. -benchmem $(TESTFLAGS) ./conversation ./internal/purge ./internal/handler ./internal/broker ./internal/repo
 
 .PHONY: demo
 demo: deps ## the whole job on real servers, in under a minute

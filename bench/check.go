@@ -26,8 +26,8 @@ func (w *world) checkSmall(ctx context.Context, n, each int) error {
 		what, sql string
 		want      int
 	}{
-		{"messages left of deleted conversations", `select count(*) from chat.messages where conversation_id not like 'kept%'`, 0},
-		{"rows left of deleted conversations", `select count(*) from chat.conversations where conversation_id not like 'kept%'`, 0},
+		{"messages left of deleted conversations", `select count(*) from chat.messages where conversation_id like 'c2c_peer-%'`, 0},
+		{"rows left of deleted conversations", `select count(*) from chat.conversations where conversation_id like 'c2c_peer-%'`, 0},
 		{"messages of other conversations", `select count(*) from chat.messages where conversation_id like 'kept%'`, n / perUser * each},
 		{"rows of other conversations", `select count(*) from chat.conversations where conversation_id like 'kept%'`, n / perUser},
 	} {
@@ -38,8 +38,8 @@ func (w *world) checkSmall(ctx context.Context, n, each int) error {
 	return nil
 }
 
-// checkLong checks that the conversation of S3 is gone, with its row if the
-// contestant's job is the whole one, and nothing else.
+// checkLong checks that the conversation of S3 or S4 is gone, with what hangs on
+// it, with its row if the contestant's job is the whole one, and nothing else.
 func (w *world) checkLong(ctx context.Context, others int, row bool) error {
 	const ours = "app_id = $1 and user_id = $2 and conversation_id = $3"
 	key := []any{benchApp, longUser, longChat}
@@ -49,21 +49,31 @@ func (w *world) checkLong(ctx context.Context, others int, row bool) error {
 	if err := w.checkCount(ctx, "messages of others", others, "select count(*) from chat.messages"); err != nil {
 		return err
 	}
+	for _, child := range []string{"reactions", "attachments"} {
+		if err := w.checkCount(ctx, child+" left", 0, "select count(*) from chat."+child+" where "+ours, key...); err != nil {
+			return err
+		}
+	}
 	if !row {
 		return nil
 	}
 	return w.checkCount(ctx, "rows of the conversation", 0, "select count(*) from chat.conversations where "+ours, key...)
 }
 
+// same says of every command that it deletes n messages.
+func same(n int) func(conversation.Command) int { return func(conversation.Command) int { return n } }
+
 // checkEvents checks that each command has exactly one event, which tells the
-// truth: each messages deleted, up to boundary each, and the row removed.
-func (w *world) checkEvents(ctx context.Context, commands []conversation.Command, each int) error {
+// truth: that so many messages were deleted, up to a boundary of just that
+// number, and the row removed. There are no other events, and no dead letters.
+func (w *world) checkEvents(ctx context.Context, commands []conversation.Command, messages func(conversation.Command) int) error {
 	events, err := w.stored(ctx, len(commands))
 	if err != nil {
 		return fmt.Errorf("events: %w", err)
 	}
 	for _, c := range commands {
 		e, ok := events[c.CommandID]
+		each := messages(c)
 		switch {
 		case !ok:
 			return fmt.Errorf("wrong result: command %s has no event", c.CommandID)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,18 +21,23 @@ const (
 	nibbleRows, nibblePause = 5000, 10 * time.Millisecond
 )
 
-// boundDelete does the whole job of many commands in one statement: boundary,
-// messages, what hangs on them, the conversations' rows, the ledger.
+// boundDelete does the whole job of many commands in one statement and leaves
+// the very rows that lethe leaves: boundary, messages, what hangs on them, the
+// conversations' rows, both tables of lethe's ledger. What it spares is what it
+// takes to do that one step at a time with others at work: rows of the ledger
+// that are entered first and finished later, locks that are taken before they
+// are needed, a proof that nothing is left, and an answer for each.
 const boundDelete = `
 with q as materialized (
-  select t.command_id, t.user_id, t.conversation_id, coalesce(newest.seq, 0) as through_seq
-  from unnest($2::text[], $3::text[], $4::text[]) t (command_id, user_id, conversation_id)
+  select t.command_id, t.user_id, t.conversation_id, t.digest, coalesce(newest.seq, 0) as through_seq
+  from unnest($2::text[], $3::text[], $4::text[], $6::bytea[]) t (command_id, user_id, conversation_id, digest)
   left join lateral (
     select m.seq from chat.messages m
     where m.app_id = $1 and m.user_id = t.user_id and m.conversation_id = t.conversation_id and m.sent_at <= $5
     order by m.seq desc limit 1
   ) newest on true
 ),
+k as (insert into lethe.commands (app_id, command_id, digest) select $1, q.command_id, q.digest from q),
 m as (
   delete from chat.messages m using q
   where m.app_id = $1 and m.user_id = q.user_id and m.conversation_id = q.conversation_id and m.seq <= q.through_seq
@@ -48,15 +54,19 @@ a as (
 c as (
   delete from chat.conversations c using q
   where c.app_id = $1 and c.user_id = q.user_id and c.conversation_id = q.conversation_id and c.last_seq <= q.through_seq
+  returning q.command_id
 ),
 n as (select command_id, count(*) as messages from m group by command_id)
-insert into bench.deletions (app_id, command_id, conversation_id, user_id, through_seq, messages_deleted, conversation_removed, completed_at)
-select $1, q.command_id, q.conversation_id, q.user_id, q.through_seq, coalesce(n.messages, 0), true, now()
-from q left join n on n.command_id = q.command_id`
+insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state, stored_at, through_seq, cursor_seq,
+  messages_deleted, history_kept, conversation_removed, multi_client_sync, completed_at)
+select $1, q.command_id, q.conversation_id, q.user_id, 'phone', 'done', $5, q.through_seq, q.through_seq,
+  coalesce(n.messages, 0), false, c.command_id is not null,
+  coalesce((select multi_client_sync from lethe.apps where app_id = $1), false), clock_timestamp()
+from q left join n on n.command_id = q.command_id left join c on c.command_id = q.command_id`
 
-// runBound is the bound's trial of S1.
+// runBound is the bound's trial of S1 and S2.
 func (w *world) runBound(ctx context.Context, commands []conversation.Command, each int) (sample, error) {
-	s, err := w.metered(ctx, func(s sample) error {
+	s, err := w.metered(ctx, len(commands)*each, func(s sample) error {
 		took, err := w.boundSmall(ctx, commands)
 		s[figureCommands] = float64(len(commands)) / took.Seconds()
 		return err
@@ -67,7 +77,8 @@ func (w *world) runBound(ctx context.Context, commands []conversation.Command, e
 	if err := w.checkSmall(ctx, len(commands), each); err != nil {
 		return nil, err
 	}
-	return s, w.checkCount(ctx, "messages in the ledger", len(commands)*each, "select coalesce(sum(messages_deleted), 0)::bigint from bench.deletions")
+	return s, w.checkCount(ctx, "finished deletions with the right outcome", len(commands),
+		"select count(*) from lethe.deletions where state = 'done' and messages_deleted = $1 and through_seq = $1 and conversation_removed", each)
 }
 
 // boundSmall does the commands without any bus, and returns how long that took.
@@ -102,54 +113,52 @@ func boundShare(ctx context.Context, conn *pgx.Conn, commands []conversation.Com
 		chunk := commands[:min(boundChunk, len(commands))]
 		commands = commands[len(chunk):]
 		var ids, users, chats []string
+		var digests [][]byte
 		for _, c := range chunk {
+			digest := sha256.Sum256([]byte(c.CommandID))
+			digests = append(digests, digest[:])
 			ids, users, chats = append(ids, c.CommandID), append(users, c.UserID), append(chats, c.Conversations[0].ID)
 		}
-		if _, err := conn.Exec(ctx, "bound", benchApp, ids, users, chats, stored); err != nil {
+		if _, err := conn.Exec(ctx, "bound", benchApp, ids, users, chats, stored, digests); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// deleteAtOnce removes the conversation of S3 by a single DELETE.
-func (w *world) deleteAtOnce(ctx context.Context, n int) (time.Duration, error) {
-	start := time.Now()
-	tag, err := w.conn.Exec(ctx, `delete from chat.messages where app_id = $1 and user_id = $2 and conversation_id = $3 and seq <= $4`,
-		benchApp, longUser, longChat, n)
-	took := time.Since(start)
-	if err == nil && tag.RowsAffected() != int64(n) {
-		err = fmt.Errorf("%d rows deleted; want %d", tag.RowsAffected(), n)
-	}
-	return took, err
+// target is one huge conversation.
+type target struct {
+	user, chat string
+	messages   int
 }
 
-// nibbleAway removes the conversation of S3 as scripts do, and returns when how
-// many rows were gone, and the longest of the transactions.
-func (w *world) nibbleAway(ctx context.Context, n int) (progress []point, longest time.Duration, err error) {
+// deleteAtOnce removes a conversation by a single DELETE.
+func deleteAtOnce(ctx context.Context, conn *pgx.Conn, t target) error {
+	tag, err := conn.Exec(ctx, `delete from chat.messages where app_id = $1 and user_id = $2 and conversation_id = $3 and seq <= $4`,
+		benchApp, t.user, t.chat, t.messages)
+	if err == nil && tag.RowsAffected() != int64(t.messages) {
+		err = fmt.Errorf("wrong result: %d rows deleted; want %d", tag.RowsAffected(), t.messages)
+	}
+	return err
+}
+
+// nibbleAway removes a conversation as scripts do, and tells gone about each
+// transaction. When ctx ends it finishes the one under way, so that none is
+// uncounted.
+func nibbleAway(ctx context.Context, conn *pgx.Conn, t target, gone func(rows int, took time.Duration)) error {
 	const batch = `delete from chat.messages where ctid in (
   select ctid from chat.messages where app_id = $1 and user_id = $2 and conversation_id = $3 limit $4)`
-	progress = []point{{at: time.Now()}}
-	for gone := 0; ; {
+	for {
 		start := time.Now()
-		tag, err := w.conn.Exec(ctx, batch, benchApp, longUser, longChat, nibbleRows)
-		if err != nil {
-			return nil, 0, err
+		tag, err := conn.Exec(context.WithoutCancel(ctx), batch, benchApp, t.user, t.chat, nibbleRows)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
 		}
-		if tag.RowsAffected() == 0 {
-			break
-		}
-		longest = max(longest, time.Since(start))
-		gone += int(tag.RowsAffected())
-		progress = append(progress, point{at: time.Now(), rows: gone})
+		gone(int(tag.RowsAffected()), time.Since(start))
 		if err := pauseFor(ctx, nibblePause); err != nil {
-			return nil, 0, err
+			return err
 		}
 	}
-	if last := progress[len(progress)-1]; last.rows != n {
-		return nil, 0, fmt.Errorf("%d rows deleted; want %d", last.rows, n)
-	}
-	return progress, longest, nil
 }
 
 // pauseFor waits.

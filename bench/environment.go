@@ -55,7 +55,13 @@ func (s *stack) environment(ctx context.Context) (environment, error) {
 	if err := conn.QueryRow(ctx, "select current_setting('server_version')").Scan(&e.Postgres); err != nil {
 		return e, err
 	}
+	for name := range s.opts.Server {
+		e.Settings[name] = "" // shown like those that always are
+	}
 	for _, name := range settingsShown {
+		e.Settings[name] = ""
+	}
+	for name := range e.Settings {
 		var value string
 		if err := conn.QueryRow(ctx, "select current_setting($1)", name).Scan(&value); err != nil {
 			return e, err
@@ -70,10 +76,7 @@ func (s *stack) environment(ctx context.Context) (environment, error) {
 
 // print writes the environment for people.
 func (e environment) print(to io.Writer) {
-	var settings []string
-	for _, name := range settingsShown {
-		settings = append(settings, name+"="+e.Settings[name])
-	}
+	settings := assignments(e.Settings)
 	fmt.Fprintf(to, "%s, %d CPUs (%s), %s, commit %s\n", e.System, e.CPUs, e.CPU, e.Go, e.Commit)
 	fmt.Fprintf(to, "Postgres %s: %s\n", e.Postgres, strings.Join(settings, " "))
 	fmt.Fprintf(to, "nats-server %s: streams in files, each write synced: %v\n", e.NATS, e.NATSSync)

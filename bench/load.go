@@ -37,7 +37,7 @@ select '` + benchApp + `', ` + smallUser + `, ` + smallChat + `, $2::int, 1, now
 			return fmt.Errorf("load: %w", err)
 		}
 	}
-	return w.settleData(ctx)
+	return nil
 }
 
 // The user and the conversation of number c; $3 is perUser. The fifth of each
@@ -84,7 +84,7 @@ values ('` + benchApp + `', '` + longUser + `', '` + longChat + `', $1::int, 1)`
 			return fmt.Errorf("load: %w", err)
 		}
 	}
-	return w.settleData(ctx)
+	return nil
 }
 
 // longCommand deletes the conversation of S3.
@@ -96,10 +96,13 @@ func longCommand() conversation.Command {
 }
 
 // settleData does what a grown table has behind it: its rows are known to be
-// committed, and its statistics are there.
+// committed, its statistics are there, and nothing is left to
+// be written.
 func (w *world) settleData(ctx context.Context) error {
-	_, err := w.conn.Exec(ctx, "vacuum (analyze)")
-	return err
+	if err := w.exec(ctx, "vacuum (analyze)"); err != nil {
+		return err
+	}
+	return w.checkpoint(ctx)
 }
 
 // checkpoint writes everything out. From here on the first change of each page

@@ -49,6 +49,9 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	if err != nil {
 		return err
 	}
+	if opts.Redraw != "" {
+		return opts.redraw(stdout)
+	}
 	s, err := openStack(ctx, opts, stderr)
 	if err != nil {
 		return err
@@ -59,10 +62,35 @@ func measure(ctx context.Context, args []string, stdout, stderr io.Writer) error
 	}
 	env.print(stdout)
 	rep := report{Environment: env, Options: opts}
-	err = s.runAll(ctx, &rep)
-	err = errors.Join(err, rep.print(stdout))
-	if opts.JSON != "" {
-		err = errors.Join(err, rep.save(opts.JSON))
+	if opts.Tuning {
+		err = s.tune(ctx, &rep)
+		err = errors.Join(err, rep.printTuning(stdout))
+	} else {
+		err = s.runAll(ctx, &rep)
+		err = errors.Join(err, rep.print(stdout))
 	}
-	return errors.Join(err, s.close(ctx))
+	return errors.Join(err, rep.keep(), s.close(ctx))
+}
+
+// redraw shows a run again.
+func (o options) redraw(stdout io.Writer) error {
+	rep, err := loadReport(o.Redraw)
+	if err != nil {
+		return err
+	}
+	rep.Environment.print(stdout)
+	rep.Options.Results = o.Results
+	return errors.Join(rep.print(stdout), rep.keep())
+}
+
+// keep writes the report where the command line wants it.
+func (r report) keep() error {
+	var err error
+	if r.Options.JSON != "" {
+		err = r.save(r.Options.JSON)
+	}
+	if r.Options.Results != "" {
+		err = errors.Join(err, r.publish(r.Options.Results))
+	}
+	return err
 }

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -13,40 +14,24 @@ import (
 type options struct {
 	Scenarios   []string     `json:"scenarios,omitempty"`   // empty: all
 	Contestants []contestant `json:"contestants,omitempty"` // empty: all
+	Variants    []variant    `json:"variants,omitempty"`
 	Rounds      int          `json:"rounds"`
 	Full        bool         `json:"full"`
 	Smoke       bool         `json:"smoke"`
 	JSON        string       `json:"-"`
-	Worker      string       `json:"worker,omitempty"`
-	// WALCompression is Postgres's setting of that name.
-	WALCompression string `json:"wal_compression"`
+	// Results is a folder for tables, JSON and plots.
+	Results string `json:"-"`
+	// Redraw is the JSON of a run to be shown again.
+	Redraw string `json:"-"`
+	// Tuning runs the experiments of docs/tuning.md.
+	Tuning bool   `json:"tuning,omitempty"`
+	Worker string `json:"worker,omitempty"`
+	// Server are settings of Postgres for all contestants, over our own.
+	Server map[string]string `json:"server,omitempty"`
 	// NATSSync makes nats-server sync each write before it confirms it.
 	NATSSync bool  `json:"nats_sync"`
 	Sizes    sizes `json:"sizes"`
 }
-
-// sizes is how much the scenarios work on.
-type sizes struct {
-	// Small is how many commands S1 has, and MessagesEach how many messages each
-	// of them deletes.
-	Small        int `json:"small"`
-	MessagesEach int `json:"messages_each"`
-	// Long is how many messages S3's conversation has, and Others how many the
-	// table holds besides.
-	Long   int `json:"long"`
-	Others int `json:"others"`
-	// Alone is how many commands S6 sends, one after the other.
-	Alone int `json:"alone"`
-	// Finished is how many commands S8 repeats, and Repeats how often each.
-	Finished int `json:"finished"`
-	Repeats  int `json:"repeats"`
-}
-
-var (
-	quickSizes = sizes{Small: 8000, MessagesEach: 20, Long: 1_000_000, Others: 1_000_000, Alone: 300, Finished: 2000, Repeats: 10}
-	fullSizes  = sizes{Small: 20_000, MessagesEach: 20, Long: 2_000_000, Others: 3_000_000, Alone: 1000, Finished: 5000, Repeats: 10}
-	smokeSizes = sizes{Small: 200, MessagesEach: 20, Long: 20_000, Others: 5000, Alone: 20, Finished: 100, Repeats: 3}
-)
 
 // usageError is a command line that makes no sense.
 type usageError struct{ err error }
@@ -59,19 +44,23 @@ func (e *usageError) Unwrap() error { return e.err }
 
 // parseOptions reads the command line. The error is flag.ErrHelp or a *usageError.
 func parseOptions(args []string, stderr io.Writer) (options, error) {
-	o := options{}
+	o := options{Server: map[string]string{}}
 	var only, who string
 	f := flag.NewFlagSet("bench", flag.ContinueOnError)
 	f.SetOutput(stderr)
 	f.StringVar(&only, "scenario", "", "`names` of the scenarios to run, such as S1,S3 (default all)")
 	f.StringVar(&who, "contestant", "", "`names` of those who take part, such as lethe,plain (default all)")
-	f.IntVar(&o.Rounds, "rounds", 3, "how often each contestant runs each scenario")
+	f.IntVar(&o.Rounds, "rounds", 3, "how often each contestant runs each scenario; some have fewer, see README.md")
 	f.BoolVar(&o.Full, "full", false, "larger sizes: two million messages in S3, for one")
 	f.BoolVar(&o.Smoke, "smoke", false, "tiny sizes and one round: only to see that nothing is broken")
+	f.BoolVar(&o.Tuning, "tuning", false, "measure the settings of docs/tuning.md and print its table")
 	f.StringVar(&o.JSON, "json", "", "write all rounds and the environment to this `file`")
+	f.StringVar(&o.Results, "results", "", "write table, JSON and plots into this `folder`")
+	f.StringVar(&o.Redraw, "redraw", "", "measure nothing: show the run in this JSON `file` again, with --results its page and plots, too")
 	f.StringVar(&o.Worker, "worker", "", "measure this `program` instead of building ./cmd/worker")
-	f.StringVar(&o.WALCompression, "wal-compression", "pglz", "Postgres's wal_compression: off, pglz, lz4 or zstd")
 	f.BoolVar(&o.NATSSync, "nats-sync", false, "nats-server syncs each write to disk before it confirms it")
+	f.Func("pg", "set this `name=value` of Postgres for all contestants, such as wal_compression=lz4; repeatable", o.setServer)
+	f.Func("variant", "one more contestant, lethe with other settings: `'name: --target=100ms pg.wal_compression=lz4'`; repeatable", o.addVariant)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
@@ -79,6 +68,24 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 		return o, &usageError{err}
 	}
 	return o, errors.Join(o.complete(f.Args()), o.choose(only, who))
+}
+
+func (o *options) setServer(text string) error {
+	name, value, ok := strings.Cut(text, "=")
+	if !ok || name == "" {
+		return fmt.Errorf("%q; expected name=value", text)
+	}
+	o.Server[name] = value
+	return nil
+}
+
+func (o *options) addVariant(text string) error {
+	v, err := parseVariant(text)
+	if err == nil && slices.ContainsFunc(o.Variants, func(other variant) bool { return other.Name == v.Name }) {
+		err = fmt.Errorf("two variants are named %q", v.Name)
+	}
+	o.Variants = append(o.Variants, v)
+	return err
 }
 
 // complete checks the settings and chooses the sizes.
@@ -90,8 +97,6 @@ func (o *options) complete(rest []string) error {
 		return &usageError{fmt.Errorf("--rounds is %d; expected at least 1", o.Rounds)}
 	case o.Smoke && o.Full:
 		return &usageError{fmt.Errorf("--smoke and --full exclude each other")}
-	case !slices.Contains([]string{"off", "pglz", "lz4", "zstd"}, o.WALCompression):
-		return &usageError{fmt.Errorf("--wal-compression is %q; expected off, pglz, lz4 or zstd", o.WALCompression)}
 	}
 	o.Sizes = quickSizes
 	if o.Full {
@@ -112,8 +117,8 @@ func (o *options) choose(scenarios, contestants string) error {
 		o.Scenarios = append(o.Scenarios, name)
 	}
 	for _, name := range words(contestants) {
-		if !slices.Contains(allContestants, contestant(name)) {
-			return &usageError{fmt.Errorf("--contestant names %q; expected some of %q", name, allContestants)}
+		if !slices.Contains(o.everybody(), contestant(name)) {
+			return &usageError{fmt.Errorf("--contestant names %q; expected some of %q", name, o.everybody())}
 		}
 		o.Contestants = append(o.Contestants, contestant(name))
 	}
@@ -129,4 +134,22 @@ func words(list string) []string {
 		}
 	}
 	return all
+}
+
+// postgresSettings are those of a server of some size. No checkpoint falls into
+// a round but those we ask for, and no autovacuum: both come by the clock and
+// would hit one contestant and not the other. S5 has them come for everybody.
+func (o options) postgresSettings() map[string]string {
+	settings := map[string]string{
+		"shared_buffers":     "1GB",
+		"wal_compression":    "pglz",
+		"max_wal_size":       "16GB",
+		"checkpoint_timeout": "1h",
+		"autovacuum":         "off",
+	}
+	if o.Smoke {
+		settings["shared_buffers"] = "128MB"
+	}
+	maps.Copy(settings, o.Server)
+	return settings
 }

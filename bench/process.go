@@ -147,6 +147,26 @@ func (p *process) alive() error {
 	}
 }
 
+// until repeats ask until it says true, for as long as the process lives.
+func (p *process) until(ctx context.Context, every time.Duration, ask func() (bool, error)) error {
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		done, err := ask()
+		if done || err != nil {
+			return err
+		}
+		if err := p.alive(); err != nil {
+			return err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return p.explain(context.Cause(ctx))
+		}
+	}
+}
+
 // ended says that, and how, the process has ended too early.
 func (p *process) ended() error {
 	if p.err == nil {

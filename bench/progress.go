@@ -56,13 +56,17 @@ func reached(points []point, rows int) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// follower reads lethe's ledger while a deletion runs.
+// follower reads lethe's ledger and plain's while a deletion runs.
 type follower struct {
 	cancel context.CancelFunc
 	done   chan struct{}
 	points []point // only after done
 	err    error   // only after done
 }
+
+// rowsGone is what the ledgers, lethe's and plain's, count.
+const rowsGone = `
+select (coalesce((select sum(messages_deleted) from lethe.deletions), 0) + coalesce((select sum(messages_deleted) from bench.deletions), 0))::bigint`
 
 // follow begins to read how many messages are gone, on a connection of its own.
 func (w *world) follow(ctx context.Context) (*follower, error) {
@@ -86,7 +90,7 @@ func (f *follower) read(ctx context.Context, conn *pgx.Conn) {
 	defer tick.Stop()
 	for last := 0; ; {
 		var rows int
-		err := conn.QueryRow(ctx, "select coalesce(sum(messages_deleted), 0)::bigint from lethe.deletions").Scan(&rows)
+		err := conn.QueryRow(ctx, rowsGone).Scan(&rows)
 		if ctx.Err() != nil {
 			return
 		}

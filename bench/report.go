@@ -14,12 +14,13 @@ import (
 type report struct {
 	Environment environment `json:"environment"`
 	Options     options     `json:"options"`
-	Scenarios   []result    `json:"scenarios"`
+	Scenarios   []*result   `json:"scenarios"`
 }
 
 // result is one scenario's trials.
 type result struct {
 	scenario scenario
+	others   []*result // of the run, which goals may refer to
 	Trials   []trial
 }
 
@@ -27,7 +28,10 @@ type result struct {
 type trial struct {
 	Round      int        `json:"round"`
 	Contestant contestant `json:"contestant"`
-	Figures    sample     `json:"figures"`
+	// Seconds is what the trial took in all, the checks included.
+	Seconds float64           `json:"seconds"`
+	Figures sample            `json:"figures"`
+	Series  map[string]series `json:"series,omitempty"`
 }
 
 // MarshalJSON writes the trials and what follows from them.
@@ -84,6 +88,8 @@ func (r result) median(name string, who contestant) (float64, bool) {
 type comparison struct {
 	// Against is another contestant; "" compares with the number itself.
 	Against contestant `json:"against,omitempty"`
+	// Elsewhere is the scenario in which Against's figure was measured.
+	Elsewhere string `json:"elsewhere,omitempty"`
 	// Value is the median over the rounds of lethe's ratio to Against within a
 	// round, or without Against lethe's median.
 	Value float64 `json:"value"`
@@ -95,12 +101,12 @@ type comparison struct {
 
 // compare compares lethe's figure as the goal says; false where a part is missing.
 func (r result) compare(name string, g goal) (comparison, bool) {
-	c := comparison{Against: g.against}
+	c := comparison{Against: g.against, Elsewhere: g.elsewhere}
 	var ok bool
 	if g.against == "" {
 		c.Value, ok = r.median(name, lethe)
 	} else {
-		c.Value, ok = median(r.ratios(name, g.against))
+		c.Value, ok = median(r.ratios(name, lethe, g))
 	}
 	met := c.Value >= g.number
 	switch g.sense {
@@ -114,9 +120,17 @@ func (r result) compare(name string, g goal) (comparison, bool) {
 	return c, ok
 }
 
-// ratios are lethe's figure over another's, round by round.
-func (r result) ratios(name string, other contestant) []float64 {
-	ours, theirs := r.values(name, lethe), r.values(name, other)
+// ratios are a contestant's figure over the goal's other's, round by round.
+func (r result) ratios(name string, who contestant, g goal) []float64 {
+	from := r
+	if g.elsewhere != "" {
+		i := slices.IndexFunc(r.others, func(o *result) bool { return o.scenario.id == g.elsewhere })
+		if i < 0 {
+			return nil
+		}
+		from = *r.others[i]
+	}
+	ours, theirs := r.values(name, who), from.values(name, g.against)
 	var all []float64
 	for round, v := range ours {
 		if o, ok := theirs[round]; ok && o != 0 {
@@ -145,7 +159,11 @@ func percentile(times []time.Duration, p float64) time.Duration {
 	if len(times) == 0 {
 		return 0
 	}
-	sorted := slices.Sorted(slices.Values(times))
+	return percentileSorted(slices.Sorted(slices.Values(times)), p)
+}
+
+// percentileSorted is percentile of times that are sorted, and some.
+func percentileSorted(sorted []time.Duration, p float64) time.Duration {
 	i := int(math.Ceil(p*float64(len(sorted)))) - 1
 	return sorted[max(0, min(i, len(sorted)-1))]
 }
@@ -164,13 +182,13 @@ func (r report) save(path string) error {
 
 // print writes the table for people; nothing if nothing was measured.
 func (r report) print(to io.Writer) error {
-	if !slices.ContainsFunc(r.Scenarios, func(s result) bool { return len(s.Trials) > 0 }) {
+	if !slices.ContainsFunc(r.Scenarios, func(s *result) bool { return len(s.Trials) > 0 }) {
 		return nil
 	}
 	t := table{header: []string{"figure"}}
 	var columns []contestant
-	for _, who := range allContestants {
-		if slices.ContainsFunc(r.Scenarios, func(s result) bool { return slices.Contains(s.scenario.contestants, who) }) {
+	for _, who := range r.Options.everybody() {
+		if slices.ContainsFunc(r.Scenarios, func(s *result) bool { return slices.Contains(s.scenario.contestants, who) }) {
 			columns = append(columns, who)
 			t.header = append(t.header, string(who))
 		}

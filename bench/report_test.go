@@ -15,10 +15,10 @@ func twoRounds(goals ...goal) result {
 			figures: []figure{{name: "speed", goals: goals}},
 		},
 		Trials: []trial{
-			{1, lethe, sample{"speed": 300}},
-			{1, plain, sample{"speed": 100}},
-			{2, plain, sample{"speed": 20}},
-			{2, lethe, sample{"speed": 100}},
+			{Round: 1, Contestant: lethe, Figures: sample{"speed": 300}},
+			{Round: 1, Contestant: plain, Figures: sample{"speed": 100}},
+			{Round: 2, Contestant: plain, Figures: sample{"speed": 20}},
+			{Round: 2, Contestant: lethe, Figures: sample{"speed": 100}},
 		},
 	}
 }
@@ -31,10 +31,10 @@ func TestCompare(t *testing.T) {
 		value float64
 		met   string
 	}{
-		{"a ratio is the median of the rounds' ratios", goal{plain, atLeast, 4}, 4, "true"},
-		{"a ratio below the goal isn't met", goal{plain, atLeast, 4.1}, 4, "false"},
-		{"at most means not above", goal{plain, atMost, 4}, 4, "true"},
-		{"without another it is the median itself", goal{"", atMost, 199}, 200, "false"},
+		{"a ratio is the median of the rounds' ratios", goal{against: plain, sense: atLeast, number: 4}, 4, "true"},
+		{"a ratio below the goal isn't met", goal{against: plain, sense: atLeast, number: 4.1}, 4, "false"},
+		{"at most means not above", goal{against: plain, sense: atMost, number: 4}, 4, "true"},
+		{"without another it is the median itself", goal{sense: atMost, number: 199}, 200, "false"},
 		{"without a goal nothing is met or not", goal{against: plain}, 4, "null"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -45,6 +45,22 @@ func TestCompare(t *testing.T) {
 				t.Errorf("compare = %+v (met %s), %v; want %v, met %s", got, met, ok, c.value, c.met)
 			}
 		})
+	}
+}
+
+func TestAGoalMayReferToAnotherScenario(t *testing.T) {
+	t.Parallel()
+	before, r := twoRounds(), twoRounds(goal{against: plain, elsewhere: "S0"})
+	r.scenario.id, r.others = "S1", []*result{&before}
+	for i := range before.Trials {
+		before.Trials[i].Figures = sample{"speed": 50}
+	}
+	if c, ok := r.compare("speed", r.scenario.figures[0].goals[0]); !ok || c.Value != 4 || c.Elsewhere != "S0" {
+		t.Errorf("compare = %+v, %v; want 4, the median of 300/50 and 100/50", c, ok)
+	}
+	r.others = nil
+	if c, ok := r.compare("speed", r.scenario.figures[0].goals[0]); ok {
+		t.Errorf("compare with a scenario that wasn't run = %+v", c)
 	}
 }
 
@@ -61,7 +77,8 @@ func TestCompareOfWhatWasNotMeasuredIsFalse(t *testing.T) {
 func TestTheTableShowsEachGoalOnALineOfItsOwn(t *testing.T) {
 	t.Parallel()
 	var out strings.Builder
-	r := report{Scenarios: []result{twoRounds(goal{plain, atLeast, 3}, goal{"", atMost, 100})}}
+	one := twoRounds(goal{against: plain, sense: atLeast, number: 3}, goal{sense: atMost, number: 100})
+	r := report{Scenarios: []*result{&one}}
 	if err := r.print(&out); err != nil {
 		t.Fatal(err)
 	}
@@ -79,11 +96,11 @@ S0: none
 
 func TestTheJSONHoldsAllRounds(t *testing.T) {
 	t.Parallel()
-	data, err := json.Marshal(twoRounds(goal{plain, atLeast, 3}))
+	data, err := json.Marshal(twoRounds(goal{against: plain, sense: atLeast, number: 3}))
 	want := `{"id":"S0","title":"none",` +
 		`"figures":[{"name":"speed","medians":{"lethe":200,"plain":60},"comparisons":[{"against":"plain","value":4,"goal":"at least","number":3,"met":true}]}],` +
-		`"trials":[{"round":1,"contestant":"lethe","figures":{"speed":300}},{"round":1,"contestant":"plain","figures":{"speed":100}},` +
-		`{"round":2,"contestant":"plain","figures":{"speed":20}},{"round":2,"contestant":"lethe","figures":{"speed":100}}]}`
+		`"trials":[{"round":1,"contestant":"lethe","seconds":0,"figures":{"speed":300}},{"round":1,"contestant":"plain","seconds":0,"figures":{"speed":100}},` +
+		`{"round":2,"contestant":"plain","seconds":0,"figures":{"speed":20}},{"round":2,"contestant":"lethe","seconds":0,"figures":{"speed":100}}]}`
 	if err != nil || string(data) != want {
 		t.Errorf("JSON = %s, %v; want %s", data, err, want)
 	}

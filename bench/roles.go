@@ -17,6 +17,7 @@ const (
 	roleNATS     = "nats"      // a nats-server
 	roleNATSSync = "nats-sync" // one that syncs each write
 	rolePlain    = "plain"     // the plain worker
+	roleChat     = "chat"      // the people of S5
 )
 
 // errNoRole says that this process is the bench itself.
@@ -39,6 +40,8 @@ func playRole(ctx context.Context, stdout io.Writer) error {
 		return serveNATS(ctx, stdout, role == roleNATSSync)
 	case rolePlain:
 		return runPlain(ctx, stdout)
+	case roleChat:
+		return runChat(ctx, stdout)
 	default:
 		return fmt.Errorf("%s is %q, which is none", roleVariable, role)
 	}

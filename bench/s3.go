@@ -8,74 +8,80 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 )
 
-// Figures of S3.
+// Figures of S3 and S4.
 const (
 	figureRows     = "rows/s"
 	figureLongest  = "longest transaction, ms"
 	figureSlowdown = "last 5 % to first 5 %, time"
 )
 
+// curveProgress is when how many rows were gone, both from 0.
+const curveProgress = "seconds, rows gone"
+
 // longConversation is S3: one command, one huge conversation.
 func longConversation() scenario {
 	return scenario{
-		id: "S3", title: "one conversation of a million messages or two", also: []string{"S9"},
-		contestants: []contestant{lethe, oneStatement, nibble},
+		id: "S3", title: "one conversation of a million messages or two", also: []string{"S9", "S11"},
+		contestants: []contestant{lethe, plain, oneStatement, nibble},
 		figures: append([]figure{
-			{name: figureRows, goals: []goal{{against: oneStatement, sense: atLeast, number: 0.85}, {against: nibble}}},
-			{name: figureLongest, goals: []goal{{sense: atMost, number: 100}}},
+			{name: figureRows, goals: []goal{{against: oneStatement, sense: atLeast, number: 0.93}, {against: plain}, {against: nibble}}},
+			{name: figureLongest, goals: []goal{{sense: atMost, number: 80}}},
 			{name: figureSlowdown, goals: []goal{{sense: atMost, number: 1.1}}},
 		}, shared()...),
-		run: runLong,
+		load: func(ctx context.Context, w *world) error {
+			return w.loadLong(ctx, w.opts.Sizes.Long, w.opts.Sizes.Others)
+		},
+		run: func(ctx context.Context, w *world, who contestant) (sample, error) {
+			return w.runLong(ctx, who, w.opts.Sizes.Long, w.opts.Sizes.Others)
+		},
 	}
 }
 
-func runLong(ctx context.Context, w *world, who contestant) (sample, error) {
-	n, others := w.opts.Sizes.Long, w.opts.Sizes.Others
-	if err := w.loadLong(ctx, n, others); err != nil {
-		return nil, err
-	}
-	var s sample
-	var err error
-	switch who {
-	case lethe:
-		s, err = w.letheLong(ctx, n)
-	case oneStatement:
-		s, err = w.oneLong(ctx, n)
-	default:
+// runLong is a trial in which the conversation of n messages goes, and all
+// others stay.
+func (w *world) runLong(ctx context.Context, who contestant, n, others int) (s sample, err error) {
+	whole := false
+	switch {
+	case who == plain || w.opts.isLethe(who):
+		whole = true
+		s, err = w.workerLong(ctx, who, n)
+	case who == nibble:
 		s, err = w.nibbleLong(ctx, n)
+	default:
+		s, err = w.directLong(ctx, who, n)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return s, w.checkLong(ctx, others, who == lethe)
+	return s, w.checkLong(ctx, others, whole)
 }
 
-// letheLong is lethe's trial, from the stream to the event, with a tap on its
-// connections to Postgres.
-func (w *world) letheLong(ctx context.Context, n int) (s sample, err error) {
+// workerLong is a worker's trial, from the stream to the event, with a tap on
+// its connections to Postgres.
+func (w *world) workerLong(ctx context.Context, who contestant, n int) (s sample, err error) {
 	tap, err := openTap(ctx, w.dir, w.database)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, tap.close()) }()
-	if err := w.start(ctx, lethe, tap.url); err != nil {
+	if err := w.start(ctx, who, tap.url); err != nil {
 		return nil, err
 	}
 	commands := []conversation.Command{longCommand()}
 	if err := w.publish(ctx, commands, false); err != nil {
 		return nil, err
 	}
-	s, err = w.metered(ctx, func(s sample) error { return w.timeLong(ctx, s, tap, n) })
+	s, err = w.metered(ctx, n, func(s sample) error { return w.timeLong(ctx, s, tap, n) })
 	if err != nil {
 		return nil, err
 	}
 	if err := w.stop(s); err != nil {
 		return nil, err
 	}
-	return s, w.checkEvents(ctx, commands, n)
+	return s, w.checkEvents(ctx, commands, same(n))
 }
 
-// timeLong measures lethe from the moment at which the command may go.
+// timeLong measures a worker from the moment at which the command may go.
 func (w *world) timeLong(ctx context.Context, s sample, tap *tap, n int) error {
 	progress, err := w.follow(ctx)
 	if err != nil {
@@ -92,35 +98,59 @@ func (w *world) timeLong(ctx context.Context, s sample, tap *tap, n int) error {
 	}
 	longest, _ := tap.seen()
 	s[figureRows], s[figureLongest] = float64(n)/end.Sub(start).Seconds(), milliseconds(longest)
-	if times, ok := slowdown(points, n); ok {
-		s[figureSlowdown] = times
-	}
+	w.noteProgress(s, points, n)
 	return nil
 }
 
-// oneLong is the single DELETE's trial, which is one transaction.
-func (w *world) oneLong(ctx context.Context, n int) (sample, error) {
-	return w.metered(ctx, func(s sample) error {
-		took, err := w.deleteAtOnce(ctx, n)
+// directLong is the trial of those who need a single transaction.
+func (w *world) directLong(ctx context.Context, who contestant, n int) (sample, error) {
+	return w.metered(ctx, n, func(s sample) (err error) {
+		start := time.Now()
+		if who == bound {
+			err = w.deleteWithChildren(ctx, n)
+		} else {
+			err = deleteAtOnce(ctx, w.conn, target{longUser, longChat, n})
+		}
+		took := time.Since(start)
 		s[figureRows], s[figureLongest] = float64(n)/took.Seconds(), milliseconds(took)
+		w.note(curveProgress, series{{0, 0}, {took.Seconds(), float64(n)}})
 		return err
 	})
 }
 
 // nibbleLong is the script's trial.
 func (w *world) nibbleLong(ctx context.Context, n int) (sample, error) {
-	return w.metered(ctx, func(s sample) error {
-		points, longest, err := w.nibbleAway(ctx, n)
+	return w.metered(ctx, n, func(s sample) error {
+		points := []point{{at: time.Now()}}
+		var longest time.Duration
+		all := 0
+		err := nibbleAway(ctx, w.conn, target{longUser, longChat, n}, func(rows int, took time.Duration) {
+			all, longest = all+rows, max(longest, took)
+			points = append(points, point{at: time.Now(), rows: all})
+		})
 		if err != nil {
 			return err
 		}
 		took := points[len(points)-1].at.Sub(points[0].at)
 		s[figureRows], s[figureLongest] = float64(n)/took.Seconds(), milliseconds(longest)
-		if times, ok := slowdown(points, n); ok {
-			s[figureSlowdown] = times
-		}
+		w.noteProgress(s, points, n)
 		return nil
 	})
+}
+
+// noteProgress notes how the pace changed on the way.
+func (w *world) noteProgress(s sample, points []point, n int) {
+	if times, ok := slowdown(points, n); ok {
+		s[figureSlowdown] = times
+	}
+	if len(points) == 0 {
+		return
+	}
+	curve := make(series, 0, len(points))
+	for _, p := range points {
+		curve = append(curve, [2]float64{p.at.Sub(points[0].at).Seconds(), float64(p.rows)})
+	}
+	w.note(curveProgress, curve.thin(maxPoints))
 }
 
 func milliseconds(d time.Duration) float64 { return d.Seconds() * 1000 }

@@ -2,12 +2,7 @@ package main
 
 import (
 	"context"
-	"fmt"
 	"time"
-
-	"github.com/nats-io/nats.go"
-
-	"github.com/lethe-im/lethe/conversation"
 )
 
 const (
@@ -22,20 +17,19 @@ const (
 
 // oneAlone is S6: a command comes, and nothing else.
 func oneAlone() scenario {
-	goals := []goal{{against: plain, sense: atMost, number: 1}}
+	goals := []goal{{against: plain, sense: atMost, number: 0.9}}
 	return scenario{
 		id: "S6", title: "one command alone, 20 messages", contestants: []contestant{lethe, plain},
 		figures: []figure{{name: figureP50, goals: goals}, {name: figureP99, goals: goals}},
-		run:     runAlone,
+		load: func(ctx context.Context, w *world) error {
+			return w.loadSmall(ctx, w.opts.Sizes.Alone+aloneWarmUp, w.opts.Sizes.MessagesEach)
+		},
+		run: runAlone,
 	}
 }
 
 func runAlone(ctx context.Context, w *world, who contestant) (sample, error) {
-	n, each := w.opts.Sizes.Alone+aloneWarmUp, w.opts.Sizes.MessagesEach
-	if err := w.loadSmall(ctx, n, each); err != nil {
-		return nil, err
-	}
-	commands := smallCommandsOf(n)
+	commands := smallCommandsOf(w.opts.Sizes.Alone + aloneWarmUp)
 	if err := w.start(ctx, who, w.database); err != nil {
 		return nil, err
 	}
@@ -45,54 +39,20 @@ func runAlone(ctx context.Context, w *world, who contestant) (sample, error) {
 	if err := w.checkpoint(ctx); err != nil {
 		return nil, err
 	}
-	took, err := w.oneByOne(ctx, commands)
+	courier, err := w.newCourier()
 	if err != nil {
 		return nil, err
 	}
-	took = took[aloneWarmUp:]
-	s := sample{figureP50: milliseconds(percentile(took, 0.50)), figureP99: milliseconds(percentile(took, 0.99))}
-	return s, w.conclude(ctx, s, commands, each)
+	took, err := courier.each(ctx, commands, func(time.Duration) time.Duration { return alonePause })
+	if err != nil {
+		return nil, err
+	}
+	s := w.latencies(took[aloneWarmUp:])
+	return s, w.conclude(ctx, s, commands, w.opts.Sizes.MessagesEach)
 }
 
-// oneByOne publishes each command by the public client once the one before is
-// done, and returns the times until a subscriber had the event.
-func (w *world) oneByOne(ctx context.Context, commands []conversation.Command) ([]time.Duration, error) {
-	client, err := conversation.NewClient(w.nc)
-	if err != nil {
-		return nil, err
-	}
-	events, err := w.nc.SubscribeSync(conversation.TypeDeleted + ".>")
-	if err != nil {
-		return nil, err
-	}
-	defer events.Unsubscribe() //nolint:errcheck // the connection is closed soon
-	took := make([]time.Duration, 0, len(commands))
-	for _, c := range commands {
-		start := time.Now()
-		if _, err := client.Delete(ctx, c); err != nil {
-			return nil, err
-		}
-		e, err := w.nextEvent(ctx, events)
-		if err != nil {
-			return nil, fmt.Errorf("event of %s: %w", c.CommandID, err)
-		}
-		took = append(took, time.Since(start))
-		if e.CommandID != c.CommandID {
-			return nil, fmt.Errorf("wrong result: event of command %s; want %s", e.CommandID, c.CommandID)
-		}
-		if err := pauseFor(ctx, alonePause); err != nil {
-			return nil, err
-		}
-	}
-	return took, nil
-}
-
-func (w *world) nextEvent(ctx context.Context, events *nats.Subscription) (conversation.Deleted, error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	msg, err := events.NextMsgWithContext(ctx)
-	if err != nil {
-		return conversation.Deleted{}, w.contestant.explain(err)
-	}
-	return deletedOf(msg.Header, msg.Data)
+// latencies are the figures of S6 and S7, and notes their curve.
+func (w *world) latencies(took []time.Duration) sample {
+	w.note(curveLatency, distribution(took))
+	return sample{figureP50: milliseconds(percentile(took, 0.50)), figureP99: milliseconds(percentile(took, 0.99))}
 }

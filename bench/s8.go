@@ -6,21 +6,23 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 )
 
+// duplicateMessages is how many messages the commands of S8 delete at first.
+const duplicateMessages = 1
+
 // duplicates is S8: commands that are done long since come again.
 func duplicates() scenario {
 	return scenario{
 		id: "S8", title: "duplicates of finished commands", contestants: []contestant{lethe, plain},
-		figures: []figure{{name: figureCommands, goals: []goal{{against: plain, sense: atLeast, number: 1}}}},
-		run:     runDuplicates,
+		figures: []figure{{name: figureCommands, goals: []goal{{against: plain, sense: atLeast, number: 5}}}},
+		load: func(ctx context.Context, w *world) error {
+			return w.loadSmall(ctx, w.opts.Sizes.Finished, duplicateMessages)
+		},
+		run: runDuplicates,
 	}
 }
 
 func runDuplicates(ctx context.Context, w *world, who contestant) (sample, error) {
-	const each = 1
 	n, repeats := w.opts.Sizes.Finished, w.opts.Sizes.Repeats
-	if err := w.loadSmall(ctx, n, each); err != nil {
-		return nil, err
-	}
 	commands := smallCommandsOf(n)
 	if err := w.start(ctx, who, w.database); err != nil {
 		return nil, err
@@ -38,7 +40,7 @@ func runDuplicates(ctx context.Context, w *world, who contestant) (sample, error
 	if err != nil {
 		return nil, err
 	}
-	return s, w.conclude(ctx, s, commands, each)
+	return s, w.conclude(ctx, s, commands, duplicateMessages)
 }
 
 // timeDuplicates measures until the last duplicate is acknowledged: there is no

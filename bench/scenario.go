@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"slices"
 )
@@ -19,10 +20,12 @@ const (
 	nibble contestant = "nibble"
 	// bound is the same SQL work, driven without any bus in the fewest statements.
 	bound contestant = "bound"
+	// nothing deletes nothing.
+	nothing contestant = "nothing"
 )
 
 // allContestants is their order in the table.
-var allContestants = []contestant{lethe, plain, oneStatement, nibble, bound}
+var allContestants = []contestant{lethe, plain, oneStatement, nibble, bound, nothing}
 
 // sample is what one trial measured, by the figure's name. What could not be
 // measured is absent.
@@ -35,7 +38,14 @@ type scenario struct {
 	also        []string
 	contestants []contestant
 	figures     []figure
-	// run is one trial. The world is new, and empty but for the schemas.
+	// rounds is the most rounds that it has, for what takes long; 0: as many as
+	// the command line asks for.
+	rounds int
+	// server are settings of Postgres that hold for its trials.
+	server map[string]string
+	// load fills the database that every trial has a copy of.
+	load func(ctx context.Context, w *world) error
+	// run is one trial, in a world that is new but for what load made.
 	run func(ctx context.Context, w *world, who contestant) (sample, error)
 }
 
@@ -51,6 +61,9 @@ type goal struct {
 	against contestant // "" compares with the number itself
 	sense   sense
 	number  float64 // of the figure, or of the ratio to against's
+	// elsewhere is another scenario of the same run, whose figure of the same name
+	// counts as against's.
+	elsewhere string
 }
 
 // sense says on which side of the number the goal lies.
@@ -63,18 +76,26 @@ const (
 )
 
 // scenarios is all there is, in order.
-func scenarios() []scenario {
-	return []scenario{smallCommands(), longConversation(), oneAlone(), duplicates()}
+func scenarios(size sizes) []scenario {
+	all := []scenario{smallCommands()}
+	for _, step := range size.Steps {
+		all = append(all, otherSizes(step))
+	}
+	return append(all, longConversation(), withChildren(), withForeignKeys(), whilePeopleChat(), oneAlone(),
+		oneAmid(), duplicates(), growingHistory(size.Histories), farReplicas())
 }
 
-// chosen are the scenarios that ids name, all if it is empty, with those of
-// their contestants that who names, likewise.
-func chosen(ids []string, who []contestant) []scenario {
-	all := slices.DeleteFunc(scenarios(), func(s scenario) bool {
-		return len(ids) > 0 && !slices.ContainsFunc(ids, s.answersTo)
+// chosen are the scenarios and contestants that the command line names, all if
+// it names none. Variants take part wherever lethe does.
+func (o options) chosen() []scenario {
+	all := slices.DeleteFunc(scenarios(o.Sizes), func(s scenario) bool {
+		return len(o.Scenarios) > 0 && !slices.ContainsFunc(o.Scenarios, s.answersTo)
 	})
 	for i := range all {
-		all[i].restrict(who)
+		for j, v := range o.Variants {
+			all[i].contestants = slices.Insert(slices.Clone(all[i].contestants), 1+j, v.Name)
+		}
+		all[i].restrict(o.Contestants)
 	}
 	return all
 }
@@ -84,6 +105,7 @@ func (s *scenario) restrict(who []contestant) {
 	s.contestants = slices.DeleteFunc(s.contestants, func(c contestant) bool {
 		return len(who) > 0 && !slices.Contains(who, c)
 	})
+	s.figures = slices.Clone(s.figures)
 	for i, f := range s.figures {
 		s.figures[i].goals = slices.DeleteFunc(slices.Clone(f.goals), func(g goal) bool {
 			return g.against != "" && !slices.Contains(s.contestants, g.against)
@@ -93,31 +115,31 @@ func (s *scenario) restrict(who []contestant) {
 
 func (s scenario) answersTo(id string) bool { return s.id == id || slices.Contains(s.also, id) }
 
-func known(id string) bool { return len(chosen([]string{id}, nil)) > 0 }
+func known(id string) bool { return slices.Contains(names(), id) }
 
 // names are the ids that --scenario takes.
 func names() []string {
 	var ids []string
-	for _, s := range scenarios() {
+	for _, s := range scenarios(quickSizes) {
 		ids = append(append(ids, s.id), s.also...)
 	}
-	slices.Sort(ids)
+	slices.SortFunc(ids, func(a, b string) int { return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b)) })
 	return slices.Compact(ids)
 }
 
 // Names of figures that several scenarios share.
 const (
-	figureWorkerCPU   = "CPU of the worker, s"
-	figureNATSCPU     = "CPU of nats-server, s"
-	figurePostgresCPU = "CPU of Postgres, s"
-	figureWAL         = "WAL, MiB"
+	figureWorkerCPU   = "S11 CPU of the worker, µs/message"
+	figureNATSCPU     = "S11 CPU of nats-server, µs/message"
+	figurePostgresCPU = "S11 CPU of Postgres, µs/message"
+	figureWAL         = "S11 WAL, bytes/message"
 	figurePeak        = "S9 peak memory, MiB"
 )
 
 // mostMemory is S9's goal in MiB.
 const mostMemory = 64
 
-// shared are the figures that go with each trial of S1 and S3.
+// shared are the figures that go with each trial of what removes messages.
 func shared() []figure {
 	return []figure{
 		{name: figureWorkerCPU},

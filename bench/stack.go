@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
-	"time"
 
 	"github.com/lethe-im/lethe/internal/localstack"
 )
@@ -26,6 +25,7 @@ type stack struct {
 	worker   string // the worker's binary
 	postgres *localstack.Postgres
 	progress io.Writer
+	filled   map[string]filled // the running scenario's, by table
 }
 
 // openStack starts Postgres and builds the worker. DATABASE_URL, if set, is used
@@ -39,35 +39,18 @@ func openStack(ctx context.Context, opts options, progress io.Writer) (*stack, e
 	if err != nil {
 		return nil, err
 	}
-	s := &stack{opts: opts, dir: dir, self: self, worker: opts.Worker, progress: progress}
+	s := &stack{opts: opts, dir: dir, self: self, worker: opts.Worker, progress: progress, filled: map[string]filled{}}
 	if s.worker == "" {
 		s.worker = filepath.Join(dir, "worker")
 		if err := s.build(ctx); err != nil {
 			return nil, errors.Join(err, s.close(ctx))
 		}
 	}
-	s.postgres, err = localstack.OpenPostgres(ctx, localstack.PostgresOptions{Durable: true, Settings: opts.postgresSettings()})
+	s.postgres, err = localstack.OpenPostgres(ctx, localstack.PostgresOptions{Durable: !opts.Smoke, Settings: opts.postgresSettings()})
 	if err != nil {
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
-}
-
-// postgresSettings are those of a server of some size. No checkpoint falls into
-// a round but those we ask for, and no autovacuum: both come by the clock and
-// would hit one contestant and not the other.
-func (o options) postgresSettings() map[string]string {
-	buffers := "1GB"
-	if o.Smoke {
-		buffers = "128MB"
-	}
-	return map[string]string{
-		"shared_buffers":     buffers,
-		"wal_compression":    o.WALCompression,
-		"max_wal_size":       "16GB",
-		"checkpoint_timeout": "1h",
-		"autovacuum":         "off",
-	}
 }
 
 // build builds the worker as a user would.
@@ -101,48 +84,4 @@ func (s *stack) close(context.Context) error {
 		err = s.postgres.Close() //nolint:contextcheck // it must stop, also after ctx has ended
 	}
 	return errors.Join(err, os.RemoveAll(s.dir))
-}
-
-// trialLimit bounds one trial, the loading included.
-const trialLimit = 15 * time.Minute
-
-// runAll runs the chosen scenarios: in each round each contestant once, and
-// another one first in each round.
-func (s *stack) runAll(ctx context.Context, rep *report) error {
-	for _, sc := range chosen(s.opts.Scenarios, s.opts.Contestants) {
-		rep.Scenarios = append(rep.Scenarios, result{scenario: sc})
-		res := &rep.Scenarios[len(rep.Scenarios)-1]
-		for round := range s.opts.Rounds {
-			for i := range sc.contestants {
-				who := sc.contestants[(i+round)%len(sc.contestants)]
-				if err := s.trial(ctx, res, round+1, who); err != nil {
-					return fmt.Errorf("%s, round %d, %s: %w", sc.id, round+1, who, err)
-				}
-			}
-		}
-	}
-	return nil
-}
-
-// trial runs one contestant in a world of its own.
-func (s *stack) trial(ctx context.Context, res *result, round int, who contestant) error {
-	ctx, cancel := context.WithTimeout(ctx, trialLimit)
-	defer cancel()
-	start := time.Now()
-	fmt.Fprintf(s.progress, "%s round %d of %d, %s: ", res.scenario.id, round, s.opts.Rounds, who)
-	w, err := s.newWorld(ctx)
-	if err != nil {
-		fmt.Fprintln(s.progress)
-		return err
-	}
-	figures, err := res.scenario.run(ctx, w, who)
-	err = errors.Join(err, w.close(ctx))
-	if err != nil {
-		fmt.Fprintln(s.progress)
-		return err
-	}
-	first := res.scenario.figures[0].name
-	fmt.Fprintf(s.progress, "%s %s (%.1f s in all)\n", number(figures[first]), first, time.Since(start).Seconds())
-	res.Trials = append(res.Trials, trial{Round: round, Contestant: who, Figures: figures})
-	return nil
 }

@@ -46,7 +46,7 @@ func (r result) verdict(name string, g goal) []string {
 	c, ok := r.compare(name, g)
 	cells := make([]string, 4)
 	if g.against != "" {
-		cells[0], cells[1] = numberOr(c.Value, ok), "× "+string(g.against)
+		cells[0], cells[1] = numberOr(c.Value, ok), strings.TrimSpace("× "+string(g.against)+" "+g.where())
 	}
 	if c.Met == nil {
 		return cells
@@ -65,6 +65,14 @@ func (r result) verdict(name string, g goal) []string {
 		cells[3] = "NO"
 	}
 	return cells
+}
+
+// where says in which other scenario a goal's figure was measured.
+func (g goal) where() string {
+	if g.elsewhere == "" {
+		return ""
+	}
+	return "in " + g.elsewhere
 }
 
 // print writes the lines with their columns aligned: words to the left, numbers

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os/exec"
+	"slices"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -35,26 +36,33 @@ type world struct {
 	nc       *nats.Conn
 	js       jetstream.JetStream
 
-	contestant *process // nil: none runs
+	contestant *process   // nil: none runs
+	helpers    []*process // what else runs, of whatever kind
+
+	series map[string]series // curves for the plots, by name
 }
 
-// newWorld makes an empty world. Close it.
-func (s *stack) newWorld(ctx context.Context) (*world, error) {
+// newWorld makes the world of one trial: a copy of the scenario's data, and empty
+// streams. Close it.
+func (s *stack) newWorld(ctx context.Context, sc scenario, v variant) (*world, error) {
+	f, err := s.fill(ctx, sc, v)
+	if err != nil {
+		return nil, err
+	}
 	w := &world{stack: s}
-	if err := w.open(ctx); err != nil {
+	if err := w.openCopy(ctx, f, v); err != nil {
 		return nil, errors.Join(err, w.close(ctx))
 	}
 	return w, nil
 }
 
-func (w *world) open(ctx context.Context) (err error) {
-	if w.database, w.drop, err = w.postgres.CreateDatabase(ctx); err != nil {
-		return err
-	}
+// openRest connects to the database, starts a nats-server, and has the worker set
+// both up.
+func (w *world) openRest(ctx context.Context, v variant) (err error) {
 	if w.conn, err = pgx.Connect(ctx, w.database); err != nil {
 		return err
 	}
-	if err := w.startNATS(ctx); err != nil {
+	if err := w.startNATS(ctx, w.opts.NATSSync || v.NATSSync); err != nil {
 		return err
 	}
 	setup := exec.CommandContext(ctx, w.worker, "setup", "--sample-schema", "--database-url", w.database, "--nats-url", w.natsURL)
@@ -62,15 +70,22 @@ func (w *world) open(ctx context.Context) (err error) {
 	if out, err := setup.CombinedOutput(); err != nil {
 		return fmt.Errorf("worker setup: %w\n%s", err, out)
 	}
-	_, err = w.conn.Exec(ctx, ownSchema)
-	return err
+	return nil
+}
+
+// exec runs one statement on the bench's own connection.
+func (w *world) exec(ctx context.Context, sql string, args ...any) error {
+	if _, err := w.conn.Exec(ctx, sql, args...); err != nil {
+		return fmt.Errorf("%.60s: %w", sql, err)
+	}
+	return nil
 }
 
 // startNATS starts a nats-server in a process of its own and connects to it.
-func (w *world) startNATS(ctx context.Context) (err error) {
+func (w *world) startNATS(ctx context.Context, sync bool) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
-	if w.nats, err = startProcess(ctx, "nats", w.dir, roleOf(roleNATS, w.opts.NATSSync), []string{w.self}); err != nil {
+	if w.nats, err = startProcess(ctx, "nats", w.dir, roleOf(roleNATS, sync), []string{w.self}); err != nil {
 		return err
 	}
 	if w.natsURL, err = w.nats.ready(ctx); err != nil {
@@ -85,38 +100,44 @@ func (w *world) startNATS(ctx context.Context) (err error) {
 
 // start starts the contestant and waits until it is ready. It is given no
 // command before resume.
-func (w *world) start(ctx context.Context, who contestant, database string) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
+func (w *world) start(ctx context.Context, who contestant, database string, flags ...string) error {
 	if err := w.pause(ctx); err != nil {
 		return err
 	}
-	var err error
+	p, err := w.launch(ctx, who, database, flags...)
+	w.contestant = p
+	return err
+}
+
+// launch starts a worker and waits until it is ready. Whoever calls it ends it.
+func (w *world) launch(ctx context.Context, who contestant, database string, flags ...string) (p *process, err error) {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	env := []string{"DATABASE_URL=" + database, "NATS_URL=" + w.natsURL}
 	if who == plain {
-		env := append(roleOf(rolePlain, false), "DATABASE_URL="+database, "NATS_URL="+w.natsURL)
-		if w.contestant, err = startProcess(ctx, "plain", w.dir, env, []string{w.self}); err == nil {
-			_, err = w.contestant.ready(ctx)
+		if p, err = startProcess(ctx, "plain", w.dir, append(roleOf(rolePlain, false), env...), []string{w.self}); err == nil {
+			_, err = p.ready(ctx)
 		}
-		return err
+		return p, err
 	}
 	addr, err := freeAddr(ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	env := []string{"DATABASE_URL=" + database, "NATS_URL=" + w.natsURL, "HTTP_ADDR=" + addr}
-	if w.contestant, err = startProcess(ctx, "lethe", w.dir, env, []string{w.worker, "run"}); err != nil {
-		return err
+	argv := slices.Concat([]string{w.worker, "run"}, flags, w.opts.variant(who).Flags)
+	if p, err = startProcess(ctx, "lethe", w.dir, append(env, "HTTP_ADDR="+addr), argv); err != nil {
+		return nil, err
 	}
-	return w.awaitReady(ctx, "http://"+addr+"/readyz")
+	return p, awaitReady(ctx, p, "http://"+addr+"/readyz")
 }
 
 // awaitReady asks the worker until it says that it is ready.
-func (w *world) awaitReady(ctx context.Context, url string) error {
+func awaitReady(ctx context.Context, p *process, url string) error {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return err
 	}
-	return w.until(ctx, readyPoll, func() (bool, error) {
+	return p.until(ctx, readyPoll, func() (bool, error) {
 		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
 			return false, nil //nolint:nilerr // it doesn't listen yet; the patience is bounded
@@ -127,22 +148,7 @@ func (w *world) awaitReady(ctx context.Context, url string) error {
 
 // until repeats ask until it says true, for as long as the contestant lives.
 func (w *world) until(ctx context.Context, every time.Duration, ask func() (bool, error)) error {
-	tick := time.NewTicker(every)
-	defer tick.Stop()
-	for {
-		done, err := ask()
-		if done || err != nil {
-			return err
-		}
-		if err := w.contestant.alive(); err != nil {
-			return err
-		}
-		select {
-		case <-tick.C:
-		case <-ctx.Done():
-			return w.contestant.explain(context.Cause(ctx))
-		}
-	}
+	return w.contestant.until(ctx, every, ask)
 }
 
 // stop stops the contestant and notes its peak memory.
@@ -160,8 +166,10 @@ func (w *world) stop(s sample) error {
 func (w *world) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startPatience)
 	defer cancel()
-	if w.contestant != nil {
-		w.contestant.kill()
+	for _, p := range append(w.helpers, w.contestant) {
+		if p != nil {
+			p.kill()
+		}
 	}
 	if w.nc != nil {
 		w.nc.Close()

@@ -92,3 +92,30 @@ func TestSubjectFitsOnlyTheExactToken(t *testing.T) {
 		}
 	}
 }
+
+func BenchmarkEscapeToken(b *testing.B) {
+	for name, id := range map[string]string{"plain": "alice-phone_42", "escaped": "alice@example.org", "all": "😀😀😀😀"} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				conversation.EscapeToken(id)
+			}
+		})
+	}
+}
+
+func BenchmarkUnescapeToken(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := conversation.UnescapeToken("alice%40example%2Eorg"); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDeletedID(b *testing.B) {
+	b.ReportAllocs()
+	for b.Loop() {
+		conversation.DeletedID("demo", "01JD8Z7K4W3V9Q2M5N6P7R8S9T", "c2c_bob")
+	}
+}

@@ -135,3 +135,15 @@ func TestSettleAfterCloseIsCounted(t *testing.T) {
 		t.Errorf("Settled = %v; want nil: nothing is in hand", err)
 	}
 }
+
+// BenchmarkSettlement makes the answer for one delivery.
+func BenchmarkSettlement(b *testing.B) {
+	for _, o := range []bus.Outcome{done(), {Verdict: bus.Retry, Delay: 700 * time.Millisecond}, {Verdict: bus.Reject, Reason: conversation.ReasonInvalidCommand}} {
+		b.Run(o.Verdict.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				settlement(o)
+			}
+		})
+	}
+}

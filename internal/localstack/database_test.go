@@ -36,6 +36,31 @@ func TestCreateDatabase(t *testing.T) {
 			t.Errorf("order = %s; want ABabé", got)
 		}
 	})
+	t.Run("copies a database, which stays as it is", func(t *testing.T) {
+		t.Parallel()
+		original, _, err := p.CreateDatabase(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := pgx.Connect(t.Context(), original)
+		if err != nil {
+			t.Fatal(err)
+		}
+		execute(t, conn, "create table numbers as select generate_series(1, 3) n")
+		if err := conn.Close(t.Context()); err != nil { // or it could not be copied
+			t.Fatal(err)
+		}
+		address, _, err := p.CopyDatabase(t.Context(), original)
+		if err != nil {
+			t.Fatal(err)
+		}
+		execute(t, connect(t, address), "delete from numbers where n = 1")
+		for database, want := range map[string]string{original: "3", address: "2"} {
+			if got := one(t, connect(t, database), "select count(*)::text from numbers"); got != want {
+				t.Errorf("%s has %s rows; want %s", database, got, want)
+			}
+		}
+	})
 	t.Run("drops a database that is in use, twice", func(t *testing.T) {
 		t.Parallel()
 		address, drop, err := p.CreateDatabase(t.Context())

@@ -1,0 +1,110 @@
+package main
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// variant is lethe with other settings: a contestant of its own, which takes part
+// wherever lethe does.
+type variant struct {
+	Name contestant `json:"name"`
+	// Flags are those of `worker run`.
+	Flags []string `json:"flags,omitempty"`
+	// Server are settings of Postgres that hold for this contestant's trials.
+	Server map[string]string `json:"server,omitempty"`
+	// Table are storage parameters of chat.messages, set before it is filled.
+	Table map[string]string `json:"table,omitempty"`
+	// NATSSync makes nats-server sync each write before it confirms it.
+	NATSSync bool `json:"nats_sync,omitempty"`
+}
+
+// parseVariant reads "name: word word …". A word is a flag of `worker run`,
+// pg.NAME=VALUE, table.NAME=VALUE or nats.sync.
+func parseVariant(text string) (variant, error) {
+	name, rest, ok := strings.Cut(text, ":")
+	v := variant{Name: contestant(strings.TrimSpace(name)), Server: map[string]string{}, Table: map[string]string{}}
+	switch {
+	case !ok || v.Name == "" || strings.TrimSpace(rest) == "":
+		return v, fmt.Errorf(`--variant is %q; expected "name: --flag=value …"`, text)
+	case slices.Contains(allContestants, v.Name):
+		return v, fmt.Errorf("--variant is named %q, as a contestant is", v.Name)
+	}
+	for word := range strings.FieldsSeq(rest) {
+		if err := v.take(word); err != nil {
+			return v, err
+		}
+	}
+	return v, nil
+}
+
+// take reads one word.
+func (v *variant) take(word string) error {
+	key, value, assigned := strings.Cut(word, "=")
+	group, name, _ := strings.Cut(key, ".")
+	switch {
+	case strings.HasPrefix(word, "--"):
+		v.Flags = append(v.Flags, word)
+	case word == "nats.sync":
+		v.NATSSync = true
+	case group == "pg" && assigned:
+		v.Server[name] = value
+	case group == "table" && assigned:
+		v.Table[name] = value
+	default:
+		return fmt.Errorf("--variant %s has %q; expected --flag=value, pg.NAME=VALUE, table.NAME=VALUE or nats.sync", v.Name, word)
+	}
+	return nil
+}
+
+// isLethe is whether it is the worker, with whatever settings.
+func (o options) isLethe(who contestant) bool {
+	return who == lethe || slices.ContainsFunc(o.Variants, func(v variant) bool { return v.Name == who })
+}
+
+// variant is what is set for a contestant: nothing for all but variants.
+func (o options) variant(who contestant) variant {
+	i := slices.IndexFunc(o.Variants, func(v variant) bool { return v.Name == who })
+	if i < 0 {
+		return variant{Name: who}
+	}
+	return o.Variants[i]
+}
+
+// everybody are all contestants there are, in the order of the table.
+func (o options) everybody() []contestant {
+	all := slices.Clone(allContestants)
+	for i, v := range o.Variants {
+		all = slices.Insert(all, 1+i, v.Name)
+	}
+	return all
+}
+
+// words are what parseVariant reads after the name.
+func (v variant) words() []string {
+	all := slices.Clone(v.Flags)
+	for _, setting := range assignments(v.Server) {
+		all = append(all, "pg."+setting)
+	}
+	for _, setting := range assignments(v.Table) {
+		all = append(all, "table."+setting)
+	}
+	if v.NATSSync {
+		all = append(all, "nats.sync")
+	}
+	return all
+}
+
+// tableKey tells apart the tables that variants ask for.
+func (v variant) tableKey() string { return strings.Join(assignments(v.Table), " ") }
+
+// assignments are name=value, in order.
+func assignments(settings map[string]string) []string {
+	all := make([]string, 0, len(settings))
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		all = append(all, name+"="+settings[name])
+	}
+	return all
+}
