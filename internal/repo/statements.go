@@ -14,6 +14,7 @@ type statements struct {
 	claim, reclaim, lockLedger                                         string
 	lockConversations                                                  string
 	take, takeChildren, takeFinish                                     string
+	takeOne, takeOneChildren, takeOneFinish                            string
 	expressMessages, expressMessagesSkip                               string
 	lockedMessages, lockedExpressMessages                              string
 	expressChildren, expressChildrenSkip                               string
@@ -32,6 +33,7 @@ type sqlArgs struct {
 	SkipLocked bool // skip what others have locked, instead of waiting
 	Proven     bool // an earlier statement has proved that nothing is left
 	Pin        bool // decide the boundary too
+	One        bool // for a single deletion, whose values aren't arrays
 }
 
 // makeStatements fills the templates in. They are ours and a schema has been
@@ -68,11 +70,12 @@ func makeStatements(s *schema) statements {
 		return st
 	}
 	st.take, st.takeFinish = plain("take"), plain("take_finish")
+	st.takeOne, st.takeOneFinish = plain("take_one"), make1("take_finish", sqlArgs{One: true})
 	st.expressMessages = plain("express_messages")
 	st.expressMessagesSkip = make1("express_messages", sqlArgs{SkipLocked: true})
 	st.longMessages = plain("long_messages")
 	if len(s.Children) > 0 {
-		st.takeChildren = plain("take_children")
+		st.takeChildren, st.takeOneChildren = plain("take_children"), make1("take_children", sqlArgs{One: true})
 		st.expressChildren, st.expressChildrenSkip = plain("express_children"), make1("express_children", sqlArgs{SkipLocked: true})
 	}
 	st.longChildren = perChild("long_child", false)

@@ -44,7 +44,7 @@ gone as (
   returning {{.Messages.Keys "m"}}
 ),
 -- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
-counts as materialized (select (select count(*) from gone) = (select count(*) from found) as all_gone, (select n from conversations) as locked),
+counts as materialized (select (select count(*) from gone) = (select count(*) from found) as all_gone),
 tally as (
   select t.ord, max(t.through_seq) as through_seq, count(t.message) as n
   from (
@@ -58,5 +58,6 @@ tally as (
 )
 select array_agg(n order by ord),
   set_config('lethe.through', string_agg(coalesce(through_seq::text, ''), ',' order by ord), true),
-  set_config('lethe.deleted', string_agg(n::text, ',' order by ord), true)
+  set_config('lethe.deleted', string_agg(n::text, ',' order by ord), true),
+  (select n from conversations) -- so that it is run
 from tally

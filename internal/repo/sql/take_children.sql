@@ -1,9 +1,14 @@
 -- Deletes up to $5 rows of each table that hang on messages at or below the boundaries of what was taken. After the messages: a
 -- writer that held a message has committed by now, and what it wrote is seen. Each child's key forward.
 with q as materialized (
+{{- if .One}}
+  select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, $4::boolean as history_kept,
+    nullif(current_setting('lethe.through', true), '')::bigint as through_seq
+{{- else}}
   select *
   from unnest($1::text[], $2::text[], $3::text[], $4::boolean[], string_to_array(current_setting('lethe.through', true), ',', '')::bigint[])
     as q (app_id, user_id, conversation_id, history_kept, through_seq)
+{{- end}}
 )
 {{- range $i, $c := .RangeChildren}},
 found_{{$i}} as materialized (

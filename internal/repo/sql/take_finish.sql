@@ -4,12 +4,18 @@
 -- locked by somebody else in between leaves its deletion unfinished. No conversation comes twice.
 -- Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before.
 with q as materialized (
+{{- if .One}}
+  select $1::text as app_id, $2::text as command_id, $3::text as conversation_id, $4::uuid as token, $5::text as user_id, $6::text as device_id,
+    $7::bigint as requested_through_seq, $8::timestamptz as stored_at, $9::boolean as history_kept, $10::text as requested_at, $11::bytea as digest,
+    nullif(current_setting('lethe.through', true), '')::bigint as through_seq, current_setting('lethe.deleted', true)::bigint as deleted, 1::bigint as ord
+{{- else}}
   select *
   from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[], $9::boolean[],
     $10::text[], $11::bytea[], string_to_array(current_setting('lethe.through', true), ',', '')::bigint[],
     string_to_array(current_setting('lethe.deleted', true), ',')::bigint[])
     with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, requested_through_seq, stored_at, history_kept,
     requested_at, digest, through_seq, deleted, ord)
+{{- end}}
 ),
 seen as materialized (
   select q.*, c.there, c.part, c.id,
@@ -51,7 +57,6 @@ written as (
     requested_through_seq, stored_at, through_seq, case when finished then through_seq else 0 end, deleted, history_kept, removed, sync,
     nullif(requested_at, ''), completed_at, case when not finished then token end, lease_until
   from told
-  order by app_id, command_id, conversation_id
 )
 select ord, finished, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
   case when finished then through_seq else 0 end, deleted, history_kept, removed, sync, nullif(requested_at, ''), completed_at, null, null,

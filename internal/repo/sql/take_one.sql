@@ -1,0 +1,34 @@
+-- What take does, for a single deletion: with fewer steps, which a command that comes alone waits for. $9: how many messages
+-- at the most. commands_pkey; the messages' key backward and forward, the conversations'.
+with entered as (
+  insert into lethe.commands (app_id, command_id, digest) values ($1::text, $2::text, $8::bytea)
+  on conflict do nothing
+  returning 1
+),
+taken as materialized (
+  select q.*, {{.Boundary "q" "wanted"}} as through_seq
+  from (select $1::text as app_id, $3::text as conversation_id, $4::text as user_id, $5::bigint as wanted, $6::timestamptz as stored_at,
+    $7::boolean as history_kept from entered) q
+),
+conversations as materialized (
+  select count(*) as n from (
+    select from taken q cross join lateral (
+      select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
+      for update skip locked) c
+    ) l
+),
+found as materialized (
+  select m.part, m.id
+  from taken q cross join lateral (
+    select m.tableoid as part, m.ctid as id from {{.Messages.From}} m
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+    order by m.{{.Messages.Seq}} limit $9) m
+),
+gone as (
+  delete from {{.Messages.From}} m where m.ctid = any (array(select f.id from found f))
+  {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
+  returning 1
+)
+select array[n], set_config('lethe.through', coalesce((select through_seq::text from taken), ''), true), set_config('lethe.deleted', n::text, true),
+  (select n from conversations) -- so that it is run
+from (select count(*) as n from gone) t
