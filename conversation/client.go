@@ -143,9 +143,11 @@ func CommandMsgID(app, command string) string {
 func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	ctx, done := c.untilDenied(ctx, msg.Subject+`"`)
+	defer done()
 	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(CommandsStream))
 	if err != nil {
-		return nil, c.explainPublish(msg, err)
+		return nil, c.explainPublish(msg, orDenied(ctx, err))
 	}
 	return ack, nil
 }

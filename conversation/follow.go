@@ -40,6 +40,8 @@ func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOpt
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	ctx, done := c.untilDenied(ctx, "$JS.")
+	defer done()
 	f := &Feed{
 		nc: c.nc,
 		lanes: [2]*lane{
@@ -53,7 +55,7 @@ func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOpt
 	}
 	if err := f.start(ctx, c, app, user, cfg); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("follow %s: %w", DeletedSubject(app, user), err)
+		return nil, fmt.Errorf("follow %s: %w", DeletedSubject(app, user), orDenied(ctx, err))
 	}
 	return f, nil
 }
