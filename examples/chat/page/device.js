@@ -3,7 +3,7 @@
 
 import { ApiError, conversationPath, newKey, request } from "./api.js";
 import { Link } from "./link.js";
-import { addMessages, applyDeleted, lastSeq, newCopy, share } from "./model.js";
+import { addMessages, applyDeleted, lastSeq, newCopy, replaceAll, share } from "./model.js";
 
 const pageSize = 50; // messages that are loaded at once
 const endedLimit = 100; // finished commands that are remembered
@@ -19,6 +19,7 @@ export class Device extends EventTarget {
   #link;
   #network = new AbortController(); // aborted when the device goes offline
   #tokenAsked = null;
+  #later = []; // messages that came since the list was asked for
   #awaited = null; // told the id of the next command that ends
   #state;
 
@@ -127,20 +128,29 @@ export class Device extends EventTarget {
     return this.#ask(method, path, options);
   }
 
-  // refresh adds what the server has and the device hasn't.
+  // refresh adds what the server has and the device hasn't. A stale copy is
+  // replaced by what the server has.
   async refresh() {
+    const later = (this.#later = []);
     const { conversations } = await this.#ask("GET", "/v1/conversations");
-    const behind = conversations.filter((c) => c.last_seq > lastSeq(this.copy, c.id));
-    await Promise.all(behind.map(async ({ id, unread_count: unread }) => {
+    const wanted = conversations.filter((c) => this.copy.stale || c.last_seq > lastSeq(this.copy, c.id));
+    const loaded = await Promise.all(wanted.map(async ({ id, unread_count: unread }) => {
       const { messages } = await this.#ask("GET", conversationPath(id, `/messages?limit=${pageSize}`));
-      const isNew = !this.copy.conversations[id];
-      const added = addMessages(this.copy, id, messages);
-      const conversation = this.copy.conversations[id];
-      if (!conversation || added === 0 || id === this.openID) return;
-      conversation.unread = isNew ? unread : conversation.unread + messages.slice(-added).filter((m) => m.sender_id !== this.user).length;
+      return { id, unread, messages };
     }));
+    if (this.copy.stale) replaceAll(this.copy, loaded, later);
+    else for (const c of loaded) this.#merge(c);
     this.loaded = true;
     this.#changed();
+  }
+
+  #merge({ id, unread, messages }) {
+    const isNew = !this.copy.conversations[id];
+    const added = addMessages(this.copy, id, messages);
+    if (added === 0 || id === this.openID) return;
+    const fromOthers = messages.slice(-added).filter((m) => m.sender_id !== this.user).length;
+    const conversation = this.copy.conversations[id];
+    conversation.unread = isNew ? unread : conversation.unread + fromOthers;
   }
 
   // --- the connection
@@ -150,6 +160,7 @@ export class Device extends EventTarget {
     url.protocol = url.protocol.replace("http", "ws");
     url.searchParams.set("token", await this.#token());
     if (this.copy.cursor !== null) url.searchParams.set("cursor", this.copy.cursor);
+    if (this.copy.epoch) url.searchParams.set("epoch", this.copy.epoch);
     return url.href;
   }
 
@@ -163,7 +174,8 @@ export class Device extends EventTarget {
     const { copy } = this;
     switch (frame.type) {
       case "hello":
-        if (copy.cursor === null) copy.cursor = frame.cursor;
+        copy.cursor ??= frame.cursor;
+        copy.epoch = frame.epoch ?? null;
         this.#welcome();
         break;
       case "conversation.deleted":
@@ -185,8 +197,7 @@ export class Device extends EventTarget {
         break;
       case "resync":
         copy.cursor = null; // the next hello has it
-        copy.conversations = {};
-        this.loaded = false;
+        copy.stale = true;
         this.#tell({ kind: "resync" });
         break;
     }
@@ -203,6 +214,7 @@ export class Device extends EventTarget {
   }
 
   #message({ conversation_id: id, ...message }) {
+    this.#later.push({ id, message });
     const added = addMessages(this.copy, id, [message]);
     const conversation = this.copy.conversations[id];
     if (added && message.sender_id !== this.user && id !== this.openID) conversation.unread++;

@@ -7,6 +7,8 @@ const seenLimit = 500; // event ids that are remembered
 export function newCopy() {
   return {
     cursor: null, // of the last stored event that was handled
+    epoch: null, // which stream the cursor belongs to
+    stale: false, // the list is to be loaded anew
     conversations: {}, // by id: {id, messages (ascending by seq), unread, hiddenThrough}
     floors: {}, // by conversation id: nothing at or below was left by a deletion
     seen: [], // ids of handled events, oldest first
@@ -58,6 +60,18 @@ export function listed(copy) {
   return Object.values(copy.conversations)
     .filter((c) => lastSeq(copy, c.id) > c.hiddenThrough)
     .sort((a, b) => lastSeq(copy, b.id) - lastSeq(copy, a.id));
+}
+
+// replaceAll makes the copy what the server has: conversations is a list of {id,
+// unread, messages}, and later what has come since they were asked for.
+export function replaceAll(copy, conversations, later) {
+  copy.conversations = {};
+  for (const { id, unread, messages } of conversations) {
+    addMessages(copy, id, messages);
+    if (copy.conversations[id]) copy.conversations[id].unread = unread;
+  }
+  for (const { id, message } of later) addMessages(copy, id, [message]);
+  copy.stale = false;
 }
 
 // share is how far a deletion has come, within 0 and 1: null while nothing is
