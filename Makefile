@@ -5,6 +5,7 @@ GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-li
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
+PAGEFLAGS      ?=
 
 # Go stamps programs with the commit, and refuses to build where git does: in a
 # checkout of another user, for one. Build without the stamp there.
@@ -19,7 +20,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## check Go and Postgres; offer to install what is missing
+deps: ## check Go, Postgres and Chromium; offer to install what is missing
+	@scripts/deps --browser
+
+.PHONY: servers
+servers:
 	@scripts/deps
 
 .PHONY: build
@@ -58,17 +63,26 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: deps ## run the benchmarks side by side
+bench: servers ## run the benchmarks side by side
 	$(GO) run ./bench $(BENCHFLAGS)
 
 .PHONY: bench-smoke
-bench-smoke: deps ## run each benchmark once, small
+bench-smoke: servers ## run each benchmark once, small
 	$(GO) run ./bench --smoke
 
 .PHONY: demo
-demo: deps ## the whole job on real servers, in under a minute
+demo: servers ## the whole job on real servers, in under a minute
 	$(GO) build -o bin/demo ./examples/demo
 	bin/demo
+
+.PHONY: demo-page
+demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
+	$(GO) build -o bin/demo ./examples/demo
+	bin/demo page $(PAGEFLAGS)
+
+.PHONY: screenshot
+screenshot: deps ## take the picture of the page in docs/
+	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) test -count=1 -run='^TestScreenshot$$' ./examples/chat
 
 .PHONY: check
 check: lint test demo bench-smoke ## all that CI does
