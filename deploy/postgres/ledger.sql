@@ -6,6 +6,12 @@ revoke update on lethe.commands from lethe_worker;
 
 grant select on all tables in schema lethe to lethe_operator;
 grant insert, update on lethe.apps to lethe_operator;
+do $$
+begin
+    if to_regclass('lethe.holds') is not null then -- worker pause and resume
+        grant insert, update, delete on lethe.holds to lethe_operator;
+    end if;
+end $$;
 
 -- The page's switch of multi-client sync.
 grant select, insert, update on lethe.apps to chat_gateway;

@@ -38,3 +38,10 @@ grant usage on schema lethe to lethe_operator;
 grant usage on schema chat, lethe to chat_gateway;
 grant select, insert on chat.messages to chat_gateway;
 grant select, insert, update on chat.conversations, chat.counters to chat_gateway;
+do $$
+begin
+    if to_regclass('gateway.idempotency_keys') is not null then -- examples/chat/gateway/keys.sql
+        grant usage on schema gateway to chat_gateway;
+        grant select, insert, update, delete on gateway.idempotency_keys to chat_gateway;
+    end if;
+end $$;

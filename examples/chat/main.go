@@ -26,11 +26,7 @@ func main() {
 // run is the whole program: it returns the exit code when ctx has ended and all
 // is closed. Several may run in one process.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	opts, err := parse(args, getenv, stdout)
-	if err == nil && opts != nil {
-		log := slog.New(slog.NewTextHandler(stderr, nil))
-		err = serve(ctx, *opts, log)
-	}
+	err := carryOut(ctx, args, getenv, stdout, stderr)
 	if err == nil {
 		return 0
 	}
@@ -40,6 +36,18 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	return 1
 }
 
+// carryOut does what the command line asks for.
+func carryOut(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) error {
+	if len(args) == 1 && args[0] == "health" {
+		return askHealth(ctx, getenv, stdout)
+	}
+	opts, err := parse(args, getenv, stdout)
+	if err != nil || opts == nil {
+		return err
+	}
+	return serve(ctx, *opts, slog.New(slog.NewTextHandler(stderr, nil)))
+}
+
 // parse reads the command line and the variables. The options are nil where help
 // was asked for and printed.
 func parse(args []string, getenv func(string) string, stdout io.Writer) (*options, error) {
@@ -47,7 +55,8 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*option
 	helped := false
 	parser, err := kong.New(&opts,
 		kong.Name("chat"),
-		kong.Description("An example of a chat's services around the worker: see examples/chat/README.md."),
+		kong.Description("An example of a chat's services around the worker: see examples/chat/README.md. "+
+			"`chat health` asks the one at HTTP_ADDR on this machine whether it is ready, for a container's health check."),
 		kong.Writers(stdout, io.Discard),
 		kong.Exit(func(int) { helped = true }),
 		kong.ValueFormatter(describe),

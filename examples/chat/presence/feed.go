@@ -113,7 +113,7 @@ func (f *feed) config(start uint64) jetstream.ConsumerConfig {
 	app := conversation.EscapeToken(f.app)
 	return jetstream.ConsumerConfig{
 		Description:       "presence on " + host,
-		FilterSubjects:    []string{conversation.TypeDeleted + "." + app + ".*", conversation.TypeDeleteFailed + "." + app + ".*"},
+		FilterSubject:     "conversation.*." + app + ".*", // one, so that the request's subject shows it to permissions
 		DeliverPolicy:     jetstream.DeliverByStartSequencePolicy,
 		OptStartSeq:       start,
 		AckPolicy:         jetstream.AckNonePolicy,
