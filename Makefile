@@ -70,6 +70,10 @@ bench: servers ## run the benchmarks side by side
 bench-smoke: servers ## run each benchmark once, small
 	$(GO) run ./bench --smoke
 
+.PHONY: bench-presence
+bench-presence: ## 2,000 devices on one instance of the example's presence service
+	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) test -count=1 -v -run '^TestPresenceUnderLoad$$' ./examples/chat
+
 .PHONY: demo
 demo: servers ## the whole job on real servers, in under a minute
 	$(GO) build -o bin/demo ./examples/demo

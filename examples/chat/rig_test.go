@@ -22,7 +22,15 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m, goleak.Cleanup(exitWithoutWorker)) }
+// asChat is the variable that makes this test's binary the chat itself.
+const asChat = "LETHE_TEST_AS_CHAT"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asChat) != "" {
+		main()
+	}
+	localtest.Main(m, goleak.Cleanup(exitWithoutWorker))
+}
 
 // patience is how long a test waits for what takes milliseconds, on a machine
 // that has other things to do.

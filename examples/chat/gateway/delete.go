@@ -1,8 +1,7 @@
 package gateway
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
+	"context"
 	"fmt"
 	"net/http"
 
@@ -53,7 +52,7 @@ func (g *Gateway) deleteMany(r *request) error {
 // devices are told by an event when the messages have gone.
 func (g *Gateway) delete(r *request, d deletion) error {
 	cmd := conversation.Command{
-		CommandID:     conversation.NewCommandID(),
+		CommandID:     "-", // until it is known to be sound
 		AppID:         r.who.App,
 		UserID:        r.who.User,   // of the token, never of the body
 		DeviceID:      r.who.Device, // the device that hears of it in any case
@@ -64,11 +63,8 @@ func (g *Gateway) delete(r *request, d deletion) error {
 	if err := cmd.Validate(); err != nil {
 		return err
 	}
-	cmd, err := g.sameForKey(r, cmd)
+	cmd, err := g.command(r, cmd)
 	if err != nil {
-		return err
-	}
-	if err := g.bound(r, &cmd); err != nil {
 		return err
 	}
 	if _, err := g.client.Delete(r.Context(), cmd); err != nil {
@@ -80,7 +76,7 @@ func (g *Gateway) delete(r *request, d deletion) error {
 // bound gives each conversation a boundary: the newest message that there is
 // now, where the device didn't say what it showed. What is sent from now on
 // survives, however late the workers are.
-func (g *Gateway) bound(r *request, cmd *conversation.Command) error {
+func (g *Gateway) bound(ctx context.Context, cmd *conversation.Command) error {
 	var open []string
 	for _, t := range cmd.Conversations {
 		if t.ThroughSeq == nil {
@@ -90,7 +86,7 @@ func (g *Gateway) bound(r *request, cmd *conversation.Command) error {
 	if len(open) == 0 {
 		return nil
 	}
-	newest, err := g.store.newest(r.Context(), cmd.AppID, cmd.UserID, open)
+	newest, err := g.store.newest(ctx, cmd.AppID, cmd.UserID, open)
 	if err != nil {
 		return fmt.Errorf("newest messages: %w", err)
 	}
@@ -101,30 +97,4 @@ func (g *Gateway) bound(r *request, cmd *conversation.Command) error {
 		}
 	}
 	return nil
-}
-
-// maxKey bounds an Idempotency-Key, in bytes.
-const maxKey = 255
-
-// sameForKey gives a command the id that its Idempotency-Key stands for.
-func (g *Gateway) sameForKey(r *request, cmd conversation.Command) (conversation.Command, error) {
-	key := r.Header.Get("Idempotency-Key")
-	if key == "" {
-		return cmd, nil
-	}
-	if len(key) > maxKey {
-		return cmd, badRequest(fmt.Sprintf("Idempotency-Key: is longer than %d bytes", maxKey))
-	}
-	cmd.CommandID = commandID(cmd.AppID, cmd.UserID, key)
-	return cmd, nil
-}
-
-// commandID is the command's id for an Idempotency-Key: the same for the same
-// key of the same user, and nobody else's.
-func commandID(app, user, key string) string {
-	h := sha256.New()
-	for _, part := range []string{app, user, key} {
-		fmt.Fprintf(h, "%d:%s", len(part), part)
-	}
-	return "key-" + hex.EncodeToString(h.Sum(nil)[:16])
 }

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
@@ -64,6 +65,8 @@ func (r *request) body(v any) error {
 		return &problem{http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
 	case err != nil:
 		return badRequest("the body ends early")
+	case !utf8.Valid(data): // it would be mended, so that two ids become one
+		return badRequest("the body is not UTF-8")
 	case len(strings.TrimSpace(string(data))) == 0:
 		return nil
 	}

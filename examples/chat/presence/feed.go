@@ -37,6 +37,7 @@ type feed struct {
 	hub      *hub
 	log      *slog.Logger
 	patience time.Duration
+	beat     time.Duration // between two looks at a consumer that is silent
 
 	begun      chan struct{} // closed when the stream's end was reached once
 	reconnects uint64        // of the connection, when it was last in order
@@ -48,7 +49,7 @@ func newFeed(cfg Config, h *hub) (*feed, error) {
 		return nil, fmt.Errorf("presence: %w", err)
 	}
 	log := cfg.Log.With("stream", conversation.EventsStream)
-	return &feed{app: cfg.App, nc: cfg.NATS, js: js, hub: h, log: log, patience: cfg.Patience, begun: make(chan struct{})}, nil
+	return &feed{app: cfg.App, nc: cfg.NATS, js: js, hub: h, log: log, patience: cfg.Patience, beat: cfg.Beat, begun: make(chan struct{})}, nil
 }
 
 // run follows the stream until ctx ends. When it can't for long, devices are sent
@@ -147,9 +148,9 @@ func (f *feed) read(ctx context.Context, c jetstream.Consumer, last uint64) erro
 		f.caughtUp(ctx, last)
 	}
 	for number := uint64(1); ; number++ {
-		msg, err := it.Next(jetstream.NextContext(ctx))
+		msg, err := f.next(ctx, c, it, number)
 		if err != nil {
-			return errors.Join(context.Cause(ctx), err)
+			return err
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
@@ -161,6 +162,29 @@ func (f *feed) read(ctx context.Context, c jetstream.Consumer, last uint64) erro
 		f.pass(ctx, msg, meta.Sequence.Stream)
 		if meta.NumPending == 0 {
 			f.caughtUp(ctx, last)
+		}
+	}
+}
+
+// next waits for the delivery with a number. Where none comes for a while it asks
+// the server whether one should have: the last one before a silence leaves no gap.
+func (f *feed) next(ctx context.Context, c jetstream.Consumer, it jetstream.MessagesContext, number uint64) (jetstream.Msg, error) {
+	for {
+		limited, cancel := context.WithTimeout(ctx, f.beat)
+		msg, err := it.Next(jetstream.NextContext(limited))
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
+		case err == nil || !errors.Is(err, context.DeadlineExceeded):
+			return msg, err
+		}
+		info, err := c.Info(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("consumer: %w", err)
+		}
+		if n := info.Delivered.Consumer; n >= number {
+			return nil, fmt.Errorf("%w: the server has sent number %d, expected %d", errGap, n, number)
 		}
 	}
 }

@@ -41,7 +41,8 @@ type Config struct {
 	// Patience is how long devices are kept while NATS is away. Default 10 s.
 	Patience time.Duration
 	// Beat is how often a device is told how far the stream is, which also keeps
-	// proxies from closing a quiet connection. Default 25 s.
+	// proxies from closing a quiet connection; and how often a silent consumer is
+	// looked at. Default 25 s.
 	Beat time.Duration
 }
 
