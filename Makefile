@@ -46,7 +46,8 @@ race: deps ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps deploy/postgres/*.sh .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@bash -n scripts/test-compose
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
@@ -87,6 +88,10 @@ demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
 .PHONY: screenshot
 screenshot: deps ## take the picture of the page in docs/
 	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) test -count=1 -run='^TestScreenshot$$' ./examples/chat
+
+.PHONY: test-compose
+test-compose: ## run the local stack in Docker: scale, kill, down and up
+	@scripts/test-compose
 
 .PHONY: check
 check: lint test demo bench-smoke ## all that CI does

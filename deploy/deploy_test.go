@@ -92,8 +92,14 @@ func TestEveryServiceIsHeldShort(t *testing.T) {
 			t.Errorf("%s: no health check", name)
 		}
 		for _, v := range s.Volumes {
-			if v.Type == types.VolumeTypeBind && !v.ReadOnly {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			if !v.ReadOnly {
 				t.Errorf("%s: may write to %s", name, v.Source)
+			}
+			if _, err := os.Stat(v.Source); err != nil {
+				t.Errorf("%s: %v; an engine would make a folder of that name", name, err)
 			}
 		}
 	}
