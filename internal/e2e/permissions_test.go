@@ -178,3 +178,23 @@ func TestAWorkerSaysWhatItsUserMayNotDo(t *testing.T) {
 	inbox := r.launch(t, "LETHE_NATS_INBOX_PREFIX=_INBOX_gateway-demo")
 	inbox.awaitNotReady(t, "not allowed to subscribe to _INBOX_gateway-demo.")
 }
+
+// docs/security.md says so: the server answers on whatever subject a request
+// names, without a look at the sender's permissions. What comes of that is a dead
+// letter, and never a deletion.
+func TestAnAnswerThatIsSentAstrayDeletesNothing(t *testing.T) {
+	t.Parallel()
+	r := newLockedRig(t)
+	r.start(t)
+	victim := chat{"other", "alice", "c2c_bob"}
+	r.fill(t, victim, 5)
+	nc := gatewayUser.connect(t, r.nats)
+	must(t, nc.PublishRequest("conversation.delete.demo", "conversation.delete.other", encode(t, chat{"demo", "alice", "c2c_bob"}.ask())))
+	eventually(t, patience, "a dead letter", func() bool { return len(r.letters(t)) == 1 })
+	if l := r.letters(t)[0]; l.header.Get("Lethe-Reason") != "invalid_command" || l.header.Get("Lethe-Subject") != "conversation.delete.other" {
+		t.Errorf("dead letter %v; want an invalid command of the other app", l.header)
+	}
+	if got := r.left(t, victim); got.Messages != 5 {
+		t.Errorf("left: %+v; want all 5 messages", got)
+	}
+}
