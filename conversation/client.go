@@ -15,7 +15,7 @@ import (
 const defaultTimeout = 5 * time.Second
 
 // Client publishes commands and follows their events. It is safe for
-// concurrent use, starts no goroutine and needs no closing.
+// concurrent use, leaves no goroutine behind after a call, and needs no closing.
 type Client struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
