@@ -5,6 +5,7 @@ GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-li
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
+PAGEFLAGS      ?=
 
 # Go stamps programs with the commit, and refuses to build where git does: in a
 # checkout of another user, for one. Build without the stamp there.
@@ -19,7 +20,11 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## check Go and Postgres; offer to install what is missing
+deps: ## check Go, Postgres and Chromium; offer to install what is missing
+	@scripts/deps --browser
+
+.PHONY: servers
+servers:
 	@scripts/deps
 
 .PHONY: build
@@ -41,7 +46,8 @@ race: deps ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/* .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/bench-tuning deploy/postgres/*.sh .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@bash -n scripts/test-compose
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
@@ -58,29 +64,46 @@ fuzz: ## fuzz each target for FUZZTIME (10s)
 	done
 
 .PHONY: bench
-bench: deps ## measure side by side, 10 minutes: S1, S3, S6, S7, S8
+bench: servers ## measure side by side, 10 minutes: S1, S3, S6, S7, S8
 	$(GO) run ./bench --scenario S1,S3,S6,S7,S8 --results bench/results $(BENCHFLAGS)
 
 .PHONY: bench-full
-bench-full: deps ## measure everything at its full size: most of an hour
+bench-full: servers ## measure everything at its full size: most of an hour
 	$(GO) run ./bench --full --results bench/results $(BENCHFLAGS)
 
 .PHONY: bench-tuning
-bench-tuning: deps ## measure what the settings do, 15 minutes, for docs/tuning.md
+bench-tuning: servers ## measure what the settings do, 15 minutes, for docs/tuning.md
 	@scripts/bench-tuning $(BENCHFLAGS)
 
 .PHONY: bench-smoke
-bench-smoke: deps ## run each benchmark once, small, and draw it
+bench-smoke: servers ## run each benchmark once, small, and draw it
 	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && $(GO) run ./bench --smoke --results "$$results" $(BENCHFLAGS)
 
 .PHONY: bench-go
 bench-go: ## benchmark the hot functions, with their allocations
 	$(GO) test -run='^$$' -bench=. -benchmem $(TESTFLAGS) ./conversation ./internal/purge ./internal/handler ./internal/broker ./internal/repo
 
+.PHONY: bench-presence
+bench-presence: ## 2,000 devices on one instance of the example's presence service
+	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) test -count=1 -v -run '^TestPresenceUnderLoad$$' ./examples/chat
+
 .PHONY: demo
-demo: deps ## the whole job on real servers, in under a minute
+demo: servers ## the whole job on real servers, in under a minute
 	$(GO) build -o bin/demo ./examples/demo
 	bin/demo
+
+.PHONY: demo-page
+demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
+	$(GO) build -o bin/demo ./examples/demo
+	bin/demo page $(PAGEFLAGS)
+
+.PHONY: screenshot
+screenshot: deps ## take the picture of the page in docs/
+	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) test -count=1 -run='^TestScreenshot$$' ./examples/chat
+
+.PHONY: test-compose
+test-compose: ## run the local stack in Docker: scale, kill, down and up
+	@scripts/test-compose
 
 .PHONY: check
 check: lint test demo bench-smoke ## all that CI does

@@ -15,7 +15,7 @@ import (
 const defaultTimeout = 5 * time.Second
 
 // Client publishes commands and follows their events. It is safe for
-// concurrent use, starts no goroutine and needs no closing.
+// concurrent use, leaves no goroutine behind after a call, and needs no closing.
 type Client struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
@@ -143,9 +143,11 @@ func CommandMsgID(app, command string) string {
 func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	ctx, done := c.untilDenied(ctx, msg.Subject+`"`)
+	defer done()
 	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(CommandsStream))
 	if err != nil {
-		return nil, c.explainPublish(msg, err)
+		return nil, c.explainPublish(msg, orDenied(ctx, err))
 	}
 	return ack, nil
 }

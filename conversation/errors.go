@@ -52,7 +52,7 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 	case errors.Is(err, nats.ErrMaxPayload):
 		return fmt.Errorf("%w: %d bytes and headers, of %d that the server takes: name fewer conversations in each command",
 			ErrTooLarge, len(msg.Data), c.nc.MaxPayload())
-	case errors.Is(err, context.Canceled):
+	case errors.Is(err, context.Canceled), errors.Is(err, ErrNotPermitted):
 		return err
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		return c.explainSilence(subject, err)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // How a Feed waits. A hint is the live copy of an event, which arrives a moment
@@ -25,9 +24,8 @@ const (
 // subjects to know when to look. Next may be called by one goroutine at a time,
 // Close by any.
 type Feed struct {
+	reader
 	nc     *nats.Conn
-	stream jetstream.Stream
-	lanes  [2]*lane
 	inbox  *inbox
 	subs   []*nats.Subscription
 	status chan nats.Status
@@ -38,13 +36,6 @@ type Feed struct {
 	look    bool          // an event may be waiting in the stream
 	pause   time.Duration // before the next look for a hinted event
 	lastErr error         // of the latest look, nil if it succeeded
-}
-
-// lane is one of the two stored subjects of a user.
-type lane struct {
-	subject string
-	cursor  uint64                  // all up to here has been read
-	next    *jetstream.RawStreamMsg // read and not delivered
 }
 
 // Close ends the feed and interrupts Next. A second call does nothing.
@@ -126,45 +117,6 @@ func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
 		}
 	}
 	return Event{}, false, nil
-}
-
-// earliest reads ahead in both lanes and returns the one whose next event has
-// the lower sequence, nil if there is none. A lane that was empty is asked again
-// after the other was read: an earlier event may have come between the two, and
-// a cursor must not pass it.
-func (f *Feed) earliest(ctx context.Context) (*lane, error) {
-	a, b := f.lanes[0], f.lanes[1]
-	for _, l := range [3]*lane{a, b, a} {
-		if err := f.fill(ctx, l); err != nil {
-			return nil, err
-		}
-		if l == b && b.next == nil {
-			break // then there is nothing that a could come after
-		}
-	}
-	switch {
-	case a.next == nil && b.next == nil:
-		return nil, nil
-	case b.next == nil || a.next != nil && a.next.Sequence < b.next.Sequence:
-		return a, nil
-	}
-	return b, nil
-}
-
-// fill reads the lane's next event unless it has one.
-func (f *Feed) fill(ctx context.Context, l *lane) error {
-	if l.next != nil {
-		return nil
-	}
-	raw, err := f.stream.GetMsg(ctx, l.cursor+1, jetstream.WithGetMsgSubject(l.subject))
-	if errors.Is(err, jetstream.ErrMsgNotFound) {
-		return nil
-	}
-	if err != nil {
-		return fmt.Errorf("read %s: %w", l.subject, err)
-	}
-	l.next, l.cursor = raw, raw.Sequence
-	return nil
 }
 
 // wait returns when it is time for another look, or at the end of ctx or feed.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 )
 
 // FollowOption changes one Follow.
@@ -40,12 +39,11 @@ func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOpt
 	}
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
+	ctx, done := c.untilDenied(ctx, "$JS.")
+	defer done()
 	f := &Feed{
-		nc: c.nc,
-		lanes: [2]*lane{
-			{subject: DeletedSubject(app, user)},
-			{subject: DeleteFailedSubject(app, user)},
-		},
+		reader: newReader(app, user),
+		nc:     c.nc,
 		inbox:  newInbox(),
 		closed: make(chan struct{}),
 		look:   true,
@@ -53,7 +51,7 @@ func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOpt
 	}
 	if err := f.start(ctx, c, app, user, cfg); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("follow %s: %w", DeletedSubject(app, user), err)
+		return nil, fmt.Errorf("follow %s: %w", DeletedSubject(app, user), orDenied(ctx, err))
 	}
 	return f, nil
 }
@@ -101,52 +99,12 @@ func (f *Feed) position(ctx context.Context, c *Client, cfg followConfig) error 
 	from := info.State.LastSeq
 	if cfg.hasAfter {
 		from = cfg.after
-		if err := f.checkCursor(ctx, info, from); err != nil {
-			return err
-		}
 	}
-	for _, l := range f.lanes {
-		l.cursor = from
-		if err := f.fill(ctx, l); err != nil {
-			return c.explainStream(err)
-		}
+	if err := f.begin(ctx, from); err != nil {
+		return c.explainStream(err)
 	}
-	return nil
-}
-
-// checkCursor refuses a cursor after which events may have gone: by age, from
-// the front of the stream, or by the limit for each subject.
-func (f *Feed) checkCursor(ctx context.Context, info *jetstream.StreamInfo, after uint64) error {
-	if after == 0 {
+	if !cfg.hasAfter {
 		return nil
 	}
-	if after+1 < info.State.FirstSeq {
-		return fmt.Errorf("%w: it is %d and the stream begins at %d: reload and follow from now",
-			ErrCursorExpired, after, info.State.FirstSeq)
-	}
-	if after > info.State.LastSeq {
-		return fmt.Errorf("%w: it is %d and the stream ends at %d, so it belongs to another: reload and follow from now",
-			ErrCursorExpired, after, info.State.LastSeq)
-	}
-	if info.Config.MaxMsgsPerSubject <= 0 {
-		return nil
-	}
-	for _, l := range f.lanes {
-		counted, err := f.stream.Info(ctx, jetstream.WithSubjectFilter(l.subject))
-		if err != nil {
-			return fmt.Errorf("count %s: %w", l.subject, err)
-		}
-		if counted.State.Subjects[l.subject] < uint64(info.Config.MaxMsgsPerSubject) {
-			continue
-		}
-		oldest, err := f.stream.GetMsg(ctx, 1, jetstream.WithGetMsgSubject(l.subject))
-		if err != nil {
-			return fmt.Errorf("oldest of %s: %w", l.subject, err)
-		}
-		if oldest.Sequence > after+1 {
-			return fmt.Errorf("%w: it is %d and the oldest kept event of %s is %d: reload and follow from now",
-				ErrCursorExpired, after, l.subject, oldest.Sequence)
-		}
-	}
-	return nil
+	return f.checkCursor(ctx, info, from)
 }

@@ -20,6 +20,7 @@ type commands struct {
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change what is set for an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop commands that were given up."`
+	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 

@@ -19,7 +19,10 @@ const dialTimeout = 5 * time.Second
 // dial connects to NATS for one command. Unlike the worker it doesn't wait for a
 // server that is away, but it outlives a short interruption later on.
 func (c *natsConfig) dial() (*nats.Conn, error) {
-	options := []nats.Option{nats.Name("lethe-send"), nats.Timeout(dialTimeout), nats.MaxReconnects(-1)}
+	options := []nats.Option{
+		nats.Name("lethe-send"), nats.Timeout(dialTimeout), nats.MaxReconnects(-1), nats.CustomInboxPrefix(c.NATSInbox),
+		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // which would print: who waits is told
+	}
 	if c.NATSCreds != "" {
 		options = append(options, nats.UserCredentials(c.NATSCreds))
 	}

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
 	"strings"
 	"time"
@@ -52,6 +51,7 @@ type natsConfig struct {
 	NATSTLSCA   string `name:"nats-tls-ca" group:"NATS:" placeholder:"FILE" help:"PEM file of the authorities that may sign the server's certificate, instead of the system's."`
 	NATSTLSCert string `name:"nats-tls-cert" group:"NATS:" placeholder:"FILE" help:"PEM file of the client's certificate; needs --nats-tls-key."`
 	NATSTLSKey  string `name:"nats-tls-key" group:"NATS:" placeholder:"FILE" help:"PEM file of the client's key; needs --nats-tls-cert."`
+	NATSInbox   string `name:"nats-inbox-prefix" group:"NATS:" placeholder:"PREFIX" default:"_INBOX" help:"First part of the subjects that answers come on. One for each NATS user, with permissions to match, keeps answers from other users."`
 }
 
 func (c *natsConfig) check(p *problems) {
@@ -63,6 +63,9 @@ func (c *natsConfig) check(p *problems) {
 		if reason := badURL(one, "nats", "tls", "ws", "wss"); reason != "" {
 			p.add("nats-url", "%s: expected nats://host:4222, tls://, ws:// or wss://, several with commas between them", reason)
 		}
+	}
+	if !inboxPrefix(c.NATSInbox) {
+		p.add("nats-inbox-prefix", "%q can't begin a subject: expected words with dots between them, such as _INBOX_worker, without *, > and spaces", c.NATSInbox)
 	}
 	readable(p, "nats-creds", c.NATSCreds)
 	readable(p, "nats-tls-ca", c.NATSTLSCA)
@@ -245,9 +248,7 @@ type serviceConfig struct {
 }
 
 func (c *serviceConfig) check(p *problems) {
-	if _, _, err := net.SplitHostPort(c.HTTPAddr); err != nil {
-		p.add("http-addr", "%q is not an address: expected host:port or :port", c.HTTPAddr)
-	}
+	p.hostPort("http-addr", c.HTTPAddr)
 }
 
 // jsonConfig is how to print.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"os"
 	"strings"
@@ -39,6 +40,13 @@ func (p *problems) upTo(flag string, v, most int) {
 func (p *problems) lasting(flag string, d, least, most time.Duration) {
 	if d < least || d > most {
 		p.add(flag, "%v is out of range: expected %v to %v", d, least, most)
+	}
+}
+
+// hostPort complains where v is no address to listen on.
+func (p *problems) hostPort(flag, v string) {
+	if _, _, err := net.SplitHostPort(v); err != nil {
+		p.add(flag, "%q is not an address: expected host:port or :port", v)
 	}
 }
 

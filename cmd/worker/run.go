@@ -134,7 +134,8 @@ func (w *worker) brokerConfig() broker.Config {
 // brokerConfig is how the broker reaches NATS.
 func (c *natsConfig) brokerConfig(name string) broker.Config {
 	return broker.Config{
-		URL: c.NATSURL, Creds: c.NATSCreds, TLSCA: c.NATSTLSCA, TLSCert: c.NATSTLSCert, TLSKey: c.NATSTLSKey, Name: name,
+		URL: c.NATSURL, Creds: c.NATSCreds, TLSCA: c.NATSTLSCA, TLSCert: c.NATSTLSCert, TLSKey: c.NATSTLSKey,
+		InboxPrefix: c.NATSInbox, Name: name,
 	}
 }
 

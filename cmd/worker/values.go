@@ -104,6 +104,16 @@ func parseSize(s string) (byteSize, error) {
 	return byteSize(n * unit), nil
 }
 
+// inboxPrefix says whether s may stand before the rest of a NATS subject.
+func inboxPrefix(s string) bool {
+	for token := range strings.SplitSeq(s, ".") {
+		if token == "" || strings.ContainsAny(token, "*> \t\r\n") {
+			return false
+		}
+	}
+	return true
+}
+
 // flushSize says whether Postgres takes s for backend_flush_after: 0, or 8kB to
 // 2MB in its own units, of 1024.
 func flushSize(s string) bool {

@@ -6,22 +6,27 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"strconv"
 	"syscall"
 )
 
 // guardScript is a process of its own that cleans up once this one has gone,
 // however it went: kill -9 leaves no time to do it here. Each line of its input
-// is the process group to end then, or "none"; $1 is the folder to remove.
+// adds (+) or takes away (-) a process group to end then; $1 is the folder to
+// remove.
 const guardScript = `
 trap '' HUP INT PIPE TERM
-group=none
-while read -r word; do group=$word; done
-[ "$group" = none ] || kill -s KILL -- "-$group"
+groups=' '
+while read -r what group; do
+  case $what in
+  +) groups="$groups$group " ;;
+  -) groups="${groups%% $group *} ${groups#* $group }" ;;
+  esac
+done
+for group in $groups; do kill -s KILL -- "-$group"; done
 rm -rf "$1"
 `
 
-// guard keeps a temporary folder and a process from outliving the demo.
+// guard keeps a temporary folder and processes from outliving the demo.
 type guard struct {
 	folder string
 	cmd    *exec.Cmd
@@ -47,25 +52,22 @@ func newGuard() (*guard, error) {
 }
 
 // start starts cmd in a process group of its own, which Ctrl-C doesn't reach, and
-// sees to it that the group ends with the demo. It forgets the process that it
-// was given before.
+// sees to it that the group ends with the demo.
 func (g *guard) start(cmd *exec.Cmd) error {
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	return g.watch(strconv.Itoa(cmd.Process.Pid))
+	return g.tellOf("+", cmd)
 }
 
-// forget is for when the process has ended.
-func (g *guard) forget() error { return g.watch("none") }
+// forget is for when a process that start has started has ended.
+func (g *guard) forget(cmd *exec.Cmd) error { return g.tellOf("-", cmd) }
 
-func (g *guard) watch(group string) error {
-	_, err := fmt.Fprintln(g.tell, group)
+func (g *guard) tellOf(what string, cmd *exec.Cmd) error {
+	_, err := fmt.Fprintln(g.tell, what, cmd.Process.Pid)
 	return err
 }
 
-// close removes the folder.
-func (g *guard) close() error {
-	return errors.Join(g.forget(), g.tell.Close(), g.cmd.Wait())
-}
+// close removes the folder. No process is left.
+func (g *guard) close() error { return errors.Join(g.tell.Close(), g.cmd.Wait()) }

@@ -5,8 +5,10 @@
 // everything held. Nothing stays behind.
 //
 //	go run ./examples/demo
+//	go run ./examples/demo page [-addr 127.0.0.1:8080]
 //
-// To see how the public package is used, read gateway.go and devices.go.
+// The second is for the browser: the same servers, a worker, and examples/chat
+// with its page, until Ctrl-C. To see how the public package is used, read gateway.go and devices.go.
 package main
 
 import (
@@ -23,7 +25,7 @@ import (
 
 // Exit codes.
 const (
-	exitHeld        = 0   // every line of the table held
+	exitHeld        = 0   // every line of the table held; the page was stopped
 	exitFailed      = 1   // something did not, or could not be shown
 	exitUsage       = 2   // a wrong flag
 	exitInterrupted = 130 // Ctrl-C, as shells say it
@@ -80,10 +82,23 @@ func parse(args []string, stderr io.Writer) (options, error) {
 	return o, err
 }
 
+// show is what a demo does on a stack that has nothing yet.
+type show func(out *printer, s *stack) error
+
+// choose reads the arguments: the story, or the page.
+func choose(args []string, stderr io.Writer) (show, error) {
+	if len(args) > 0 && args[0] == "page" {
+		opts, err := parsePage(args[1:], stderr)
+		return opts.show, err
+	}
+	opts, err := parse(args, stderr)
+	return func(out *printer, s *stack) error { return newStory(opts, out, s).tell() }, err
+}
+
 // run is the whole program: it returns the exit code once everything has been
 // cleaned up, also when ctx ends.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	opts, err := parse(args, stderr)
+	show, err := choose(args, stderr)
 	switch {
 	case errors.Is(err, flag.ErrHelp):
 		return exitHeld
@@ -93,7 +108,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	out := newPrinter(stdout, os.Getenv)
 	stack, err := newStack(ctx, out)
 	if err == nil {
-		err = newStory(opts, out, stack).tell()
+		err = show(out, stack)
 	}
 	out.endLine()
 	interrupted := ctx.Err() != nil
@@ -104,12 +119,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		err = errors.Join(err, stack.close())
 	}
 	switch {
+	case err == nil:
+		return exitHeld
 	case interrupted:
 		fmt.Fprintln(stderr, "demo: interrupted; servers and worker are stopped, temporary files removed")
 		return exitInterrupted
-	case err != nil:
+	default:
 		fmt.Fprintln(stderr, "demo:", err)
 		return exitFailed
 	}
-	return exitHeld
 }

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,7 +34,9 @@ type stack struct {
 	guard  *guard
 	log    *os.File // what the servers and the workers say
 	binary string   // the worker
-	worker *worker  // the one that runs, or nil
+	worker *program // the one that runs, or nil
+
+	programs []*program // all that were started
 
 	postgres *localstack.Postgres
 	database string // its address
@@ -67,8 +70,8 @@ func newStack(ctx context.Context, out *printer) (*stack, error) {
 // may have ended.
 func (s *stack) close() error {
 	var errs []error
-	if s.worker != nil {
-		s.worker.kill()
+	for _, p := range slices.Backward(s.programs) {
+		p.kill()
 	}
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())
@@ -81,7 +84,13 @@ func (s *stack) close() error {
 // build builds the worker, as anybody would.
 func (s *stack) build() error {
 	s.binary = filepath.Join(s.guard.folder, "worker")
-	cmd := exec.CommandContext(s.ctx, "go", "build", "-buildvcs=false", "-o", s.binary, "github.com/lethe-im/lethe/cmd/worker")
+	return s.goBuild(s.binary, "./cmd/worker")
+}
+
+// goBuild builds a program of this module, such as ./cmd/worker.
+func (s *stack) goBuild(binary, folder string) error {
+	cmd := exec.CommandContext(s.ctx, "go", "build", "-buildvcs=false", "-o", binary,
+		"github.com/lethe-im/lethe"+strings.TrimPrefix(folder, "."))
 	cmd.Env = append(os.Environ(), "GOTMPDIR="+s.guard.folder)
 	// An interrupt of all its processes, as by Ctrl-C: it cleans up then.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
@@ -90,10 +99,10 @@ func (s *stack) build() error {
 	cmd.Stdout, cmd.Stderr = &out, &out
 	err := s.guard.start(cmd)
 	if err == nil {
-		err = errors.Join(cmd.Wait(), s.guard.forget())
+		err = errors.Join(cmd.Wait(), s.guard.forget(cmd))
 	}
 	if err != nil {
-		return fmt.Errorf("go build ./cmd/worker: %w\n%s", err, &out)
+		return fmt.Errorf("go build %s: %w\n%s", folder, err, &out)
 	}
 	return nil
 }

@@ -3,32 +3,13 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"net"
-	"net/http"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
-	"syscall"
 	"time"
 )
-
-const (
-	readyLimit = 30 * time.Second // for a start of milliseconds
-	stopLimit  = 10 * time.Second // what the worker promises
-)
-
-// worker is a process of `worker run`.
-type worker struct {
-	cmd    *exec.Cmd
-	guard  *guard
-	http   string        // where it serves /readyz
-	done   chan struct{} // closed when it has ended
-	err    error         // how; only after done
-	wanted chan struct{} // closed when it is to end
-}
 
 // environment is what every call of the worker gets to know; the flags come on
 // top of it. Nothing of the caller's may bend the story, but for what goes with
@@ -61,97 +42,11 @@ func (s *stack) startWorker(flags ...string) error {
 	if err != nil {
 		return err
 	}
-	w := &worker{http: address, guard: s.guard, done: make(chan struct{}), wanted: make(chan struct{})}
 	// No context ends it: kill and stop do.
-	w.cmd = exec.Command(s.binary, append([]string{"run", "--http-addr=" + address}, flags...)...) //nolint:noctx // see above
-	w.cmd.Env = s.environment()
-	w.cmd.Stdout, w.cmd.Stderr = s.log, s.log
-	if err := s.guard.start(w.cmd); err != nil {
-		return err
-	}
-	s.worker = w
-	go func() {
-		w.err = w.cmd.Wait()
-		close(w.done)
-		select {
-		case <-w.wanted:
-		default:
-			s.fail(fmt.Errorf("a worker has ended by itself: %s", w.cmd.ProcessState))
-		}
-	}()
-	return w.awaitReady(s.ctx)
-}
-
-// awaitReady waits until /readyz says so.
-func (w *worker) awaitReady(ctx context.Context) error {
-	limited, cancel := context.WithTimeoutCause(ctx, readyLimit, fmt.Errorf("a worker was not ready within %v", readyLimit))
-	defer cancel()
-	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
-	return until(limited, 5*time.Millisecond, func() (bool, error) {
-		req, err := http.NewRequestWithContext(limited, http.MethodGet, "http://"+w.http+"/readyz", nil)
-		if err != nil {
-			return false, err
-		}
-		res, err := client.Do(req)
-		if err != nil {
-			return false, nil //nolint:nilerr // it doesn't listen yet
-		}
-		return res.StatusCode == http.StatusOK, res.Body.Close()
-	})
-}
-
-// kill is kill -9, and waits for the end. A second call does nothing.
-func (w *worker) kill() {
-	if !w.ends() {
-		return
-	}
-	_ = w.cmd.Process.Kill() // fails only if it has ended
-	<-w.done
-	_ = w.guard.forget()
-}
-
-// stop is SIGTERM: the worker puts down its work and ends with status 0.
-func (w *worker) stop() error {
-	if !w.ends() {
-		return nil
-	}
-	if err := w.cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
-		return err
-	}
-	select {
-	case <-w.done:
-	case <-time.After(stopLimit):
-		_ = w.cmd.Process.Kill() // fails only if it has ended
-		<-w.done
-		return errors.Join(fmt.Errorf("a worker did not stop within %v of SIGTERM", stopLimit), w.guard.forget())
-	}
-	if w.err != nil {
-		return errors.Join(fmt.Errorf("a worker did not end well after SIGTERM: %w", w.err), w.guard.forget())
-	}
-	return w.guard.forget()
-}
-
-// ends notes that the end is wanted, and reports whether this call was the first.
-func (w *worker) ends() bool {
-	select {
-	case <-w.wanted:
-		return false
-	default:
-		close(w.wanted)
-		return true
-	}
-}
-
-// peakMemory is the most memory the ended process had resident, in bytes.
-func (w *worker) peakMemory() int64 {
-	usage, ok := w.cmd.ProcessState.SysUsage().(*syscall.Rusage)
-	if !ok {
-		return 0
-	}
-	if runtime.GOOS == "darwin" {
-		return usage.Maxrss
-	}
-	return usage.Maxrss * 1024
+	cmd := exec.Command(s.binary, append([]string{"run", "--http-addr=" + address}, flags...)...) //nolint:noctx // see above
+	cmd.Env = s.environment()
+	s.worker, err = s.startProgram("a worker", address, cmd)
+	return err
 }
 
 // freeAddress is an address of this machine that nobody listens on.

@@ -18,7 +18,7 @@ func (b *Broker) ask(ctx context.Context, part string, call func(context.Context
 	defer cancel(nil)
 	ctx, stop := context.WithTimeoutCause(ctx, apiTimeout, nats.ErrTimeout)
 	defer stop()
-	defer b.denials.watch(apiDenied(part), cancel)()
+	defer b.denials.watch(b.denials.ofAPI(part), cancel)()
 	err := call(ctx)
 	if err != nil && ctx.Err() != nil {
 		if cause := context.Cause(ctx); cause != nil && !errors.Is(cause, ctx.Err()) {

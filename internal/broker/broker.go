@@ -104,7 +104,7 @@ func newBroker(cfg Config) (*Broker, error) {
 	}
 	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log}
 	b.link = newLink(cfg)
-	b.denials = newDenials(cfg.Log)
+	b.denials = newDenials(cfg)
 	b.hand = newHand(cfg)
 	b.pulse = newPulse(cfg.AckWait)
 	b.acks = newAckWatch(cfg)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -37,6 +38,9 @@ type Config struct {
 	// TLSCA is the path of the certificates that the server's is checked with;
 	// "" for the system's.
 	TLSCA string
+	// InboxPrefix begins the subjects that answers come on, so that permissions can
+	// keep other users from reading them. "" means "_INBOX".
+	InboxPrefix string
 	// Name is the connection's, as monitoring shows it. "" means "lethe-worker".
 	Name string
 	// AckWait is how long the stream waits for a sign of life before it gives a
@@ -75,6 +79,9 @@ func (c Config) complete() (Config, error) {
 	if c.Name == "" {
 		c.Name = "lethe-worker"
 	}
+	if c.InboxPrefix == "" {
+		c.InboxPrefix = strings.TrimSuffix(nats.InboxPrefix, ".")
+	}
 	if c.Places == 0 {
 		c.Places = defaultPlaces
 	}
@@ -98,6 +105,7 @@ func (c Config) complete() (Config, error) {
 func (b *Broker) options() ([]nats.Option, error) {
 	opts := []nats.Option{
 		nats.Name(b.cfg.Name),
+		nats.CustomInboxPrefix(b.cfg.InboxPrefix),
 		nats.Timeout(dialTimeout),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),

@@ -62,7 +62,8 @@ func parseDenial(err error) (*denial, bool) {
 
 // denials passes each denial to those who wait for just that operation.
 type denials struct {
-	log *slog.Logger
+	log   *slog.Logger
+	inbox string // how the subjects of answers begin
 
 	mu       sync.Mutex // guards what follows
 	watchers map[*watcher]struct{}
@@ -74,8 +75,8 @@ type watcher struct {
 	tell  func(error)
 }
 
-func newDenials(log *slog.Logger) *denials {
-	return &denials{log: log, watchers: map[*watcher]struct{}{}, logged: map[string]time.Time{}}
+func newDenials(cfg Config) *denials {
+	return &denials{log: cfg.Log, inbox: cfg.InboxPrefix + ".", watchers: map[*watcher]struct{}{}, logged: map[string]time.Time{}}
 }
 
 // watch calls tell, which must not block, for each denial that match says yes
@@ -122,16 +123,16 @@ func root(subject string) string {
 	return first + "." + second
 }
 
-// inboxDenied matches the subscriptions that answers come on.
-func inboxDenied(d *denial) bool {
-	return d.operation == "Subscription" && strings.HasPrefix(d.subject, nats.InboxPrefix)
+// ofInbox matches the subscriptions that answers come on.
+func (d *denials) ofInbox(found *denial) bool {
+	return found.operation == "Subscription" && strings.HasPrefix(found.subject, d.inbox)
 }
 
-// apiDenied matches a request to JetStream's API whose subject contains part,
-// and the answers to it.
-func apiDenied(part string) func(*denial) bool {
-	return func(d *denial) bool {
-		return inboxDenied(d) || d.operation == "Publish" &&
-			strings.HasPrefix(d.subject, jetstreamAPI) && strings.Contains(d.subject, part)
+// ofAPI matches a request to JetStream's API whose subject contains part, and
+// the answers to it.
+func (d *denials) ofAPI(part string) func(*denial) bool {
+	return func(found *denial) bool {
+		return d.ofInbox(found) || found.operation == "Publish" &&
+			strings.HasPrefix(found.subject, jetstreamAPI) && strings.Contains(found.subject, part)
 	}
 }

@@ -90,7 +90,7 @@ func (b *Broker) mend(stop context.Context, fault error) {
 // there is.
 func (b *Broker) probe(ctx context.Context) error {
 	denied := make(chan error, 1)
-	defer b.denials.watch(pullDenied, offer(denied))()
+	defer b.denials.watch(b.denials.ofPull, offer(denied))()
 	inbox := b.nc.NewInbox()
 	msgs := make(chan *nats.Msg, 4)
 	sub, err := b.nc.ChanSubscribe(inbox, msgs)

@@ -121,7 +121,7 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 	defer cancel(nil)
 	ctx, stop := context.WithTimeoutCause(ctx, publishTimeout, nats.ErrTimeout)
 	defer stop()
-	defer b.denials.watch(waveDenied(wave), cancel)()
+	defer b.denials.watch(b.denials.ofWave(wave), cancel)()
 	if err := b.connected(ctx); err != nil {
 		return b.publishFault(caller, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
 	}
@@ -130,7 +130,7 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 		return nil
 	}
 	var d *denial
-	if errors.As(err, &d) && inboxDenied(d) {
+	if errors.As(err, &d) && b.denials.ofInbox(d) {
 		b.js.CleanupPublisher() // the next wave subscribes anew, and may be allowed to
 	}
 	return b.publishFault(caller, wave[at], err)
@@ -169,14 +169,14 @@ func confirmed(ctx context.Context, f jetstream.PubAckFuture, stream string) err
 	}
 }
 
-// waveDenied matches the subjects of a wave, and those that answers come on.
-func waveDenied(wave []stored) func(*denial) bool {
-	return func(d *denial) bool {
-		if inboxDenied(d) {
+// ofWave matches the subjects of a wave, and those that answers come on.
+func (d *denials) ofWave(wave []stored) func(*denial) bool {
+	return func(found *denial) bool {
+		if d.ofInbox(found) {
 			return true
 		}
 		for i := range wave {
-			if d.operation == "Publish" && wave[i].msg.Subject == d.subject {
+			if found.operation == "Publish" && wave[i].msg.Subject == found.subject {
 				return true
 			}
 		}

@@ -53,9 +53,9 @@ func offer(c chan<- error) func(error) {
 	}
 }
 
-// pullDenied matches what keeps a request for commands from being answered.
-func pullDenied(d *denial) bool {
-	return inboxDenied(d) || d.operation == "Publish" && d.subject == nextSubject
+// ofPull matches what keeps a request for commands from being answered.
+func (d *denials) ofPull(found *denial) bool {
+	return d.ofInbox(found) || found.operation == "Publish" && found.subject == nextSubject
 }
 
 // turn waits until there is room and the gate is open, and returns for how many

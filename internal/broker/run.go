@@ -60,7 +60,7 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Pla
 		msgs:   make(chan *nats.Msg, 2*b.cfg.Places+16),
 		denied: make(chan error, 1), returned: map[uint64]struct{}{},
 	}
-	defer b.denials.watch(pullDenied, offer(p.denied))()
+	defer b.denials.watch(b.denials.ofPull, offer(p.denied))()
 	sub, err := b.nc.ChanSubscribe(p.inbox+"*", p.msgs)
 	if err != nil {
 		return fmt.Errorf("subscribe to answers: %w", err)

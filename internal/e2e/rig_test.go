@@ -59,6 +59,7 @@ type rigConfig struct {
 	noSetup bool
 	schema  string // SQL, run before the setup
 	env     []string
+	connect []nats.Option // of the test's own connection
 }
 
 // rigOption changes a rigConfig.
@@ -90,6 +91,11 @@ func withEnv(vars ...string) rigOption {
 	return func(c *rigConfig) { c.env = append(c.env, vars...) }
 }
 
+// connecting adds options to the test's own connection to NATS.
+func connecting(opts ...nats.Option) rigOption {
+	return func(c *rigConfig) { c.connect = append(c.connect, opts...) }
+}
+
 // newRig prepares everything but a running worker.
 func newRig(t *testing.T, opts ...rigOption) *rig {
 	t.Helper()
@@ -107,7 +113,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	r.env = append([]string{
 		"NATS_URL=" + r.nats.URL(), "DATABASE_URL=" + r.dbURL, "LETHE_ACK_WAIT=" + ackWait, "LOG_LEVEL=debug",
 	}, c.env...)
-	r.connect(t)
+	r.connect(t, c.connect...)
 	if c.schema != "" {
 		r.exec(t, c.schema)
 	}
@@ -119,10 +125,11 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 }
 
 // connect opens the test's own connections.
-func (r *rig) connect(t *testing.T) {
+func (r *rig) connect(t *testing.T, opts ...nats.Option) {
 	t.Helper()
 	var err error
-	r.nc, err = r.nats.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	opts = append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
+	r.nc, err = r.nats.Connect(opts...)
 	if err != nil {
 		t.Fatalf("connect to NATS: %v", err)
 	}

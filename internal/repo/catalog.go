@@ -29,12 +29,14 @@ type relation struct {
 	rules        bool   // for update or delete
 	granted      grants
 	columns      map[string]column
+	readable     map[string]bool // columns that may be selected, the server's own (ctid) included
 	indexes      []index
 }
 
-// grants are what our role may do; updates is on one column at least.
+// grants are what our role may do with a table; updates and reads are on one
+// column at least.
 type grants struct {
-	usage, selects, inserts, updates, deletes bool
+	usage, selects, reads, inserts, updates, deletes bool
 }
 
 // column is a row of pg_attribute. The zero value stands for one that is missing.
@@ -69,6 +71,9 @@ func readCatalog(ctx context.Context, pool *pgxpool.Pool, names []tableName) (*c
 	if err := c.readColumns(ctx, pool, byOID); err != nil {
 		return nil, fmt.Errorf("catalog: columns: %w", err)
 	}
+	if err := c.readReadable(ctx, pool, byOID); err != nil {
+		return nil, fmt.Errorf("catalog: grants: %w", err)
+	}
 	if err := c.readIndexes(ctx, pool, byOID); err != nil {
 		return nil, fmt.Errorf("catalog: indexes: %w", err)
 	}
@@ -83,7 +88,8 @@ func readCatalog(ctx context.Context, pool *pgxpool.Pool, names []tableName) (*c
 const relationsSQL = `
 select q.ord, c.oid, n.nspname, c.relname, c.relkind::text,
   c.relkind = 'p' or exists (select from pg_catalog.pg_inherits i where i.inhparent = c.oid),
-  has_schema_privilege(n.oid, 'usage'), has_table_privilege(c.oid, 'select'), has_table_privilege(c.oid, 'insert'),
+  has_schema_privilege(n.oid, 'usage'), has_table_privilege(c.oid, 'select'), has_any_column_privilege(c.oid, 'select'),
+  has_table_privilege(c.oid, 'insert'),
   has_any_column_privilege(c.oid, 'update'), has_table_privilege(c.oid, 'delete'), row_security_active(c.oid),
   exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.ev_type in ('2', '4'))
 from unnest($1::text[], $2::text[]) with ordinality as q (schema, name, ord)
@@ -106,12 +112,12 @@ func (c *catalog) readRelations(ctx context.Context, pool *pgxpool.Pool, names [
 	var ord int
 	var r relation
 	_, err = pgx.ForEachRow(rows, []any{
-		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.parted, &r.granted.usage, &r.granted.selects,
+		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.parted, &r.granted.usage, &r.granted.selects, &r.granted.reads,
 		&r.granted.inserts, &r.granted.updates, &r.granted.deletes, &r.rowSecurity, &r.rules,
 	}, func() error {
 		if seen[r.oid] == nil {
 			found := r
-			found.columns = map[string]column{}
+			found.columns, found.readable = map[string]column{}, map[string]bool{}
 			seen[r.oid] = &found
 		}
 		c.relations[names[ord-1]] = seen[r.oid]
@@ -156,6 +162,26 @@ func (c *catalog) readColumns(ctx context.Context, pool *pgxpool.Pool, byOID map
 		&col.generated, &col.updatable,
 	}, func() error {
 		byOID[oid].columns[col.name] = col
+		return nil
+	})
+	return err
+}
+
+const readableSQL = `
+select a.attrelid, a.attname from pg_catalog.pg_attribute a
+where a.attrelid = any ($1) and not a.attisdropped and has_column_privilege(a.attrelid, a.attnum, 'select')`
+
+// readReadable finds the columns that our role may select, by a grant on the
+// table or on the column alone.
+func (c *catalog) readReadable(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
+	rows, err := pool.Query(ctx, readableSQL, slices.Collect(maps.Keys(byOID)))
+	if err != nil {
+		return err
+	}
+	var oid uint32
+	var name string
+	_, err = pgx.ForEachRow(rows, []any{&oid, &name}, func() error {
+		byOID[oid].readable[name] = true
 		return nil
 	})
 	return err

@@ -31,6 +31,12 @@ func TestResolveTellsWhatMayHeal(t *testing.T) {
 			"permission",
 			[]string{`may not update "unseen" of "social"."thread_members"; run: grant update ("unseen") on "social"."thread_members" to`},
 		},
+		"without_the_right_to_read_some_columns": {
+			`grant usage on schema social, lethe to worker; grant all on all tables in schema social, lethe to worker;
+			revoke select on social."Post" from worker; grant select (ctid, tableoid, owner, thread, "sent.at") on social."Post" to worker`,
+			"permission",
+			[]string{`may not select "xmax", "position", "id" of "social"."Post"; run: grant select ("xmax", "position", "id") on "social"."Post" to`},
+		},
 		"with_row_level_security": {
 			`grant usage on schema social, lethe to worker; grant all on all tables in schema social, lethe to worker; alter table social.files enable row level security`,
 			"permission",

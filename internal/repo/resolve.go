@@ -40,7 +40,7 @@ func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, allowUnindexed 
 	k.checkDistinct()
 	k.checkIndexes()
 	k.checkForeignKeys(s)
-	k.checkGrants()
+	k.checkGrants(s.Locked)
 	k.checkLedger()
 	if allowUnindexed {
 		for _, err := range k.unindexed {

@@ -19,11 +19,17 @@ func (k *checker) lack(cause, format string, args ...any) {
 }
 
 // checkGrants asks what the statements need. Every table's rows may have to be
-// locked, which takes the privilege to update one column at least.
-func (k *checker) checkGrants() {
+// locked, which takes the privilege to update one column at least. A role that
+// may not select a whole table needs the columns that are read, so that it can be
+// kept from what people have written. locked is [schema.Locked].
+func (k *checker) checkGrants(locked bool) {
 	for _, m := range k.members() {
-		if m.rel != nil {
-			k.wantGrants(m.rel, grants{selects: true, updates: true, deletes: true})
+		if m.rel == nil {
+			continue
+		}
+		k.wantGrants(m.rel, grants{selects: !m.rel.granted.reads, updates: true, deletes: true})
+		if m.rel.granted.reads {
+			k.wantReadable(m, locked)
 		}
 	}
 	if k.plan.Conversations.Unread == "" || k.convs.rel == nil || !k.convs.rel.granted.updates {
@@ -34,6 +40,51 @@ func (k *checker) checkGrants() {
 		k.lack("permission", "%s may not update %s of %s; run: grant update (%s) on %s to %s",
 			k.cat.role, quote(unread), k.convs.rel, quote(unread), k.convs.rel, k.cat.role)
 	}
+}
+
+// wantReadable names the statement that gives what is missing of the columns
+// that the worker reads.
+func (k *checker) wantReadable(m member, locked bool) {
+	var missing []string
+	for _, c := range k.reads(m, locked) {
+		if !m.rel.readable[c] {
+			missing = append(missing, quote(c))
+		}
+	}
+	if all := strings.Join(missing, ", "); all != "" {
+		k.lack("permission", "%s may not select %s of %s; run: grant select (%s) on %s to %s", k.cat.role, all, m.rel, all, m.rel, k.cat.role)
+	}
+}
+
+// reads returns the columns of the table that the statements read: where a row
+// lies, keys, and what the plan names beside them. What doesn't exist has been
+// told of.
+func (k *checker) reads(m member, locked bool) []string {
+	all := []string{"ctid", "tableoid"}
+	named := append(slices.Clone(m.keys), m.seq, m.ref.Column)
+	switch m.path {
+	case k.messages.path:
+		if locked {
+			all = append(all, "xmax") // whose lock it carries
+		}
+		sentAt, _ := parseColumn(k.plan.Messages.SentAt) // validated
+		named = append(named, sentAt)
+		for _, c := range k.children {
+			named = append(named, c.ref.To)
+		}
+	case k.convs.path:
+		all = append(all, "xmin", "xmax")
+		if k.plan.Conversations.Unread != "" {
+			unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
+			named = append(named, unread)
+		}
+	}
+	for _, c := range named {
+		if _, exists := m.rel.columns[c]; exists && !slices.Contains(all, c) {
+			all = append(all, c)
+		}
+	}
+	return all
 }
 
 // wantGrants names the statements that give what is missing.

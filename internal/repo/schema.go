@@ -3,6 +3,7 @@ package repo
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -150,6 +151,18 @@ func (c child) HangsOn(row, message, q string) string {
 		return fmt.Sprintf("%s.%s = %s.%s", row, c.Reference, message, c.To)
 	}
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
+}
+
+// Hooks are the messages' columns, under the alias row, by which what hangs on a
+// message is found: no more, so that the worker needn't be allowed to read a body.
+func (s *schema) Hooks(row string) string {
+	columns := []string{s.Messages.Seq}
+	for _, c := range s.Children {
+		if c.To != "" && !slices.Contains(columns, c.To) {
+			columns = append(columns, c.To)
+		}
+	}
+	return row + "." + strings.Join(columns, ", "+row+".")
 }
 
 // RangeChildren returns the children that can still be found when their

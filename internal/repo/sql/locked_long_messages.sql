@@ -7,7 +7,7 @@ found as materialized (
   select m.lethe_part as part, m.lethe_row as id
   from q
   cross join lateral (
-    select m.tableoid as lethe_part, m.ctid as lethe_row, m.* from {{.Messages.Name}} m
+    select m.tableoid as lethe_part, m.ctid as lethe_row, {{.Hooks "m"}} from {{.Messages.Name}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= q.batch_seq
     order by m.{{.Messages.Seq}} offset 0) m
   where true

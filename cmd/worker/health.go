@@ -1,0 +1,76 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+// healthCommand is `worker health`: what a container without a shell and without
+// curl asks itself with.
+type healthCommand struct {
+	HTTPAddr string        `name:"http-addr" placeholder:"ADDR" default:":8080" help:"Where the worker serves: the --http-addr that it was started with."`
+	Live     bool          `name:"live" help:"Ask only whether the process is alive (/livez), not whether it can work (/readyz)."`
+	Timeout  time.Duration `name:"timeout" placeholder:"DURATION" default:"3s" help:"How long to wait at most for the answer."`
+}
+
+// Help is the long form of the subcommand's help.
+func (c *healthCommand) Help() string {
+	return `Asks the worker on this machine and prints its answer: exit status 0 if it is ready, 1 if it isn't or doesn't answer.
+For the health check of a container. A worker that waits for Postgres or NATS is alive and not ready; it goes on by itself, so
+restart one that isn't alive and no other.
+
+    worker health
+    worker health --live --http-addr :9090`
+}
+
+func (c *healthCommand) check() problems {
+	var p problems
+	p.hostPort("http-addr", c.HTTPAddr)
+	p.lasting("timeout", c.Timeout, 100*time.Millisecond, time.Minute)
+	return p
+}
+
+func (c *healthCommand) run(ctx context.Context, t terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.url(), nil)
+	if err != nil {
+		return err
+	}
+	req.Close = true
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	defer func() { _ = res.Body.Close() }() // read to its end, or of no use
+	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+	if err != nil {
+		return fmt.Errorf("health: %w", err)
+	}
+	text := strings.TrimSpace(string(body))
+	if res.StatusCode != http.StatusOK {
+		return fmt.Errorf("health: %s", text)
+	}
+	return t.printf("%s\n", text)
+}
+
+// url is where to ask. What listens on all addresses is asked on the loopback.
+func (c *healthCommand) url() string {
+	host, port, _ := net.SplitHostPort(c.HTTPAddr) // checked
+	switch ip := net.ParseIP(host); {
+	case host == "" || ip != nil && ip.IsUnspecified() && ip.To4() != nil:
+		host = "127.0.0.1"
+	case ip != nil && ip.IsUnspecified():
+		host = "::1"
+	}
+	path := "/readyz"
+	if c.Live {
+		path = "/livez"
+	}
+	return "http://" + net.JoinHostPort(host, port) + path
+}

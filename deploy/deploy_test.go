@@ -1,0 +1,205 @@
+// Package deploy_test checks what needs an engine to run, without one: that the
+// compose file is valid, hardened, and speaks of variables, users and roles that
+// exist. scripts/test-compose runs it for real.
+package deploy_test
+
+import (
+	"os"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/compose-spec/compose-go/v2/loader"
+	"github.com/compose-spec/compose-go/v2/types"
+)
+
+// project is the compose file as an engine would see it without any variable set.
+func project(t *testing.T) *types.Project {
+	t.Helper()
+	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+		WorkingDir: "..", ConfigFiles: []types.ConfigFile{{Filename: "../docker-compose.yml"}}, Environment: types.Mapping{},
+	}, loader.WithProfiles([]string{"*"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
+}
+
+// found are the first groups of all matches.
+func found(expression, text string) []string {
+	var all []string
+	for _, m := range regexp.MustCompile(expression).FindAllStringSubmatch(text, -1) {
+		all = append(all, m[1])
+	}
+	return all
+}
+
+func TestTheStackHasItsServices(t *testing.T) {
+	t.Parallel()
+	p := project(t)
+	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grants nats postgres presence prometheus setup worker"; got != want {
+		t.Errorf("services: %s; want %s", got, want)
+	}
+	if got := p.Services["prometheus"].Profiles; !slices.Equal(got, []string{"observability"}) {
+		t.Errorf("prometheus has the profiles %v; want observability alone", got)
+	}
+	ports := map[string]string{"gateway": "127.0.0.1:8080", "presence": "127.0.0.1:8081", "prometheus": "127.0.0.1:9090"}
+	for name, s := range p.Services {
+		for _, port := range s.Ports {
+			if got := port.HostIP + ":" + port.Published; got != ports[name] {
+				t.Errorf("%s is published on %s; want %q, for this machine alone", name, got, ports[name])
+			}
+		}
+		if len(s.Ports) == 0 && ports[name] != "" {
+			t.Errorf("%s is not published; want %s", name, ports[name])
+		}
+	}
+	if w := p.Services["worker"]; w.ContainerName != "" || len(w.Ports) > 0 {
+		t.Error("worker has a name or a port of its own; want neither, so that it can be scaled")
+	}
+}
+
+func TestEveryServiceIsHeldShort(t *testing.T) {
+	t.Parallel()
+	p := project(t)
+	dockerfile := read(t, "Dockerfile")
+	for name, s := range p.Services {
+		once := name == "setup" || name == "grants"
+		switch {
+		case !s.ReadOnly:
+			t.Errorf("%s: its root is writable", name)
+		case !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.CapAdd) > 0 && name != "postgres":
+			t.Errorf("%s: drops capabilities %v, adds %v", name, s.CapDrop, s.CapAdd)
+		case !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Privileged:
+			t.Errorf("%s: may gain privileges", name)
+		case s.Deploy == nil || s.Deploy.Resources.Limits == nil || s.Deploy.Resources.Limits.MemoryBytes == 0 || s.Deploy.Resources.Limits.Pids == 0:
+			t.Errorf("%s: memory or processes have no limit", name)
+		case s.Restart != map[bool]string{true: "no", false: "unless-stopped"}[once]:
+			t.Errorf("%s: restart is %q", name, s.Restart)
+		case len(s.Networks) == 0 || s.NetworkMode != "":
+			t.Errorf("%s: is on the default network", name)
+		case !once && s.HealthCheck == nil && !strings.HasPrefix(s.Image, "lethe/"):
+			t.Errorf("%s: no health check", name)
+		}
+		for _, v := range s.Volumes {
+			if v.Type != types.VolumeTypeBind {
+				continue
+			}
+			if !v.ReadOnly {
+				t.Errorf("%s: may write to %s", name, v.Source)
+			}
+			if _, err := os.Stat(v.Source); err != nil {
+				t.Errorf("%s: %v; an engine would make a folder of that name", name, err)
+			}
+		}
+	}
+	if n := strings.Count(dockerfile, "\nHEALTHCHECK "); n != 2 {
+		t.Errorf("the Dockerfile has %d health checks; want one for each program", n)
+	}
+	for _, v := range []string{"postgres", "nats"} {
+		if _, ok := p.Volumes[v]; !ok {
+			t.Errorf("no volume %s", v)
+		}
+	}
+	if g := p.Services["worker"].StopGracePeriod; g == nil || g.String() < "12s" {
+		t.Errorf("worker has %v to stop; want more than the 10s that it may take", g)
+	}
+}
+
+func TestImagesArePinnedOnce(t *testing.T) {
+	t.Parallel()
+	text := read(t, "../docker-compose.yml") + read(t, "Dockerfile")
+	stages := found(`(?m)^FROM \S+ AS (\S+)`, text)
+	seen := map[string]bool{}
+	for _, ref := range append(found(`(?m)^\s*image: (\S+)`, text), found(`(?m)^FROM (\S+)`, text)...) {
+		name, tag, _ := strings.Cut(ref, ":")
+		switch {
+		case slices.Contains(stages, ref), strings.HasPrefix(ref, "lethe/"):
+			continue
+		case tag == "" || tag == "latest":
+			t.Errorf("%s has no version", ref)
+		case seen[name]:
+			t.Errorf("%s is named twice; want one place to change", name)
+		}
+		seen[name] = true
+	}
+	if len(seen) != 5 {
+		t.Errorf("%d images of others, %v; want 5", len(seen), seen)
+	}
+}
+
+func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
+	t.Parallel()
+	settings := found("(?m)^\\| `--[a-z-]+` \\| `([A-Z_]+)`", read(t, "../README.md")) // which a test of cmd/worker compares
+	chat := found(`variable:"([A-Z_]+)"`, read(t, "../examples/chat/options.go"))
+	if len(settings) < 20 || len(chat) < 10 {
+		t.Fatalf("%d settings of the worker, %d of the chat; they are no longer found", len(settings), len(chat))
+	}
+	p := project(t)
+	for name, known := range map[string][]string{"setup": settings, "worker": settings, "gateway": chat, "presence": chat} {
+		for v := range p.Services[name].Environment {
+			if !slices.Contains(known, v) {
+				t.Errorf("%s: nothing reads %s", name, v)
+			}
+		}
+	}
+	var set []string
+	for v := range p.Services["nats"].Environment {
+		set = append(set, v)
+	}
+	for _, v := range found(`password: \$(\w+)`, read(t, "nats/permissions.conf")) {
+		if !slices.Contains(set, v) {
+			t.Errorf("nats: %s is not set, and permissions.conf asks for it", v)
+		}
+	}
+	for _, v := range found(`\$(\w+_PASSWORD)`, read(t, "postgres/passwords.sh")) {
+		if _, ok := p.Services["postgres"].Environment[v]; !ok {
+			t.Errorf("postgres: %s is not set, and passwords.sh asks for it", v)
+		}
+	}
+}
+
+func TestEachServiceIsAUserOfItsOwn(t *testing.T) {
+	t.Parallel()
+	p := project(t)
+	users, roles := found(`(?m)^\s*user: (\S+)`, read(t, "nats/permissions.conf")), read(t, "postgres/roles.sql")
+	taken := map[string]string{}
+	for _, name := range []string{"setup", "worker", "gateway", "presence"} {
+		env := p.Services[name].Environment
+		user := found(`^nats://([^:]+):local-only-`, *env["NATS_URL"])
+		if len(user) != 1 || !slices.Contains(users, user[0]) || taken[user[0]] != "" {
+			t.Errorf("%s: NATS user %v; want one of %v for itself, with a password that says it is local", name, user, users)
+			continue
+		}
+		taken[user[0]] = name
+		inbox := env["LETHE_NATS_INBOX_PREFIX"]
+		if inbox == nil {
+			inbox = env["NATS_INBOX_PREFIX"]
+		}
+		if inbox == nil || *inbox != "_INBOX_"+user[0] {
+			t.Errorf("%s: inbox prefix %v; want _INBOX_%s", name, inbox, user[0])
+		}
+		if env["DATABASE_URL"] == nil {
+			continue
+		}
+		role := found(`^postgres://([^:]+):local-only-`, *env["DATABASE_URL"])
+		if len(role) != 1 || !strings.Contains(roles, "'"+role[0]+"'") || taken[role[0]] != "" {
+			t.Errorf("%s: role %v; want one of roles.sql for itself", name, role)
+			continue
+		}
+		taken[role[0]] = name
+	}
+	if len(taken) != 7 {
+		t.Errorf("%d users and roles, %v; want 4 and 3", len(taken), taken)
+	}
+}

@@ -1,0 +1,17 @@
+-- Narrows what roles.sql has given, and gives the others their part of the ledger. Run it as lethe_setup after each
+-- `worker setup`, which creates these tables; safe to run again.
+
+revoke insert, update, delete on lethe.apps, lethe.schema_version from lethe_worker;
+revoke update on lethe.commands from lethe_worker;
+
+grant select on all tables in schema lethe to lethe_operator;
+grant insert, update on lethe.apps to lethe_operator;
+do $$
+begin
+    if to_regclass('lethe.holds') is not null then -- worker pause and resume
+        grant insert, update, delete on lethe.holds to lethe_operator;
+    end if;
+end $$;
+
+-- The page's switch of multi-client sync.
+grant select, insert, update on lethe.apps to chat_gateway;

@@ -1,0 +1,100 @@
+package gateway
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// deletion is the body of a request to delete.
+type deletion struct {
+	// Conversations are what to delete; absent where the path names the one.
+	Conversations []conversation.Target `json:"conversations"`
+	// ThroughSeq is the newest message that the user saw, where the path names
+	// the conversation.
+	ThroughSeq *int64 `json:"through_seq"`
+	// KeepHistory removes the conversations from the list alone.
+	KeepHistory bool `json:"keep_history"`
+}
+
+// deleteOne serves POST /v1/conversations/{id}:delete.
+func (g *Gateway) deleteOne(r *request) error {
+	id, verb, err := r.idAndVerb()
+	if err != nil {
+		return err
+	}
+	if verb != "delete" {
+		return errNoRoute
+	}
+	var d deletion
+	if err := r.body(&d); err != nil {
+		return err
+	}
+	d.Conversations = []conversation.Target{{ID: id, ThroughSeq: d.ThroughSeq}}
+	return g.delete(r, d)
+}
+
+// deleteMany serves POST /v1/conversations:delete.
+func (g *Gateway) deleteMany(r *request) error {
+	var d deletion
+	if err := r.body(&d); err != nil {
+		return err
+	}
+	if d.ThroughSeq != nil {
+		return badRequest("through_seq belongs to each of the conversations")
+	}
+	return g.delete(r, d)
+}
+
+// delete publishes the command. It is done when the stream has stored it; the
+// devices are told by an event when the messages have gone.
+func (g *Gateway) delete(r *request, d deletion) error {
+	cmd := conversation.Command{
+		CommandID:     "-", // until it is known to be sound
+		AppID:         r.who.App,
+		UserID:        r.who.User,   // of the token, never of the body
+		DeviceID:      r.who.Device, // the device that hears of it in any case
+		Conversations: d.Conversations,
+		KeepHistory:   d.KeepHistory,
+		RequestedAt:   g.clock(),
+	}
+	if err := cmd.Validate(); err != nil {
+		return err
+	}
+	cmd, err := g.command(r, cmd)
+	if err != nil {
+		return err
+	}
+	if _, err := g.client.Delete(r.Context(), cmd); err != nil {
+		return fmt.Errorf("delete: %w", err)
+	}
+	return r.answer(http.StatusAccepted, map[string]string{"command_id": cmd.CommandID})
+}
+
+// bound gives each conversation a boundary: the newest message that there is
+// now, where the device didn't say what it showed. What is sent from now on
+// survives, however late the workers are.
+func (g *Gateway) bound(ctx context.Context, cmd *conversation.Command) error {
+	var open []string
+	for _, t := range cmd.Conversations {
+		if t.ThroughSeq == nil {
+			open = append(open, t.ID)
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	newest, err := g.store.newest(ctx, cmd.AppID, cmd.UserID, open)
+	if err != nil {
+		return fmt.Errorf("newest messages: %w", err)
+	}
+	for i, t := range cmd.Conversations {
+		if t.ThroughSeq == nil {
+			seq := newest[t.ID] // 0 where there is none
+			cmd.Conversations[i].ThroughSeq = &seq
+		}
+	}
+	return nil
+}

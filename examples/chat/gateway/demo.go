@@ -1,0 +1,69 @@
+package gateway
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/token"
+)
+
+// tokenLife is how long a demo's token lasts.
+const tokenLife = 24 * time.Hour
+
+// issueToken serves POST /v1/demo/token: anybody may be anybody.
+func (g *Gateway) issueToken(r *request) error {
+	var who struct {
+		User   string `json:"user"`
+		Device string `json:"device"`
+	}
+	if err := r.body(&who); err != nil {
+		return err
+	}
+	if !slices.Contains(members, who.User) {
+		return badRequest("user: expected alice, bob or carol")
+	}
+	if who.Device == "" || len(who.Device) > conversation.MaxDeviceID {
+		return badRequest(fmt.Sprintf("device: expected 1 to %d bytes", conversation.MaxDeviceID))
+	}
+	claims := token.Claims{App: g.App, User: who.User, Device: who.Device, Exp: g.clock().Add(tokenLife).Unix()}
+	return r.answer(http.StatusOK, map[string]string{"token": g.Key.Sign(claims)})
+}
+
+// reuse serves POST /v1/demo/reuse: it sends a command under the id of an earlier
+// one with other content, which the worker refuses. The demo shows with it how a
+// failure looks. A producer that uses conversation.Client can't do this.
+func (g *Gateway) reuse(r *request) error {
+	var body struct {
+		CommandID      string `json:"command_id"`
+		ConversationID string `json:"conversation_id"`
+	}
+	if err := r.body(&body); err != nil {
+		return err
+	}
+	cmd := conversation.Command{
+		CommandID: body.CommandID, AppID: r.who.App, UserID: r.who.User, DeviceID: r.who.Device,
+		Conversations: []conversation.Target{{ID: body.ConversationID, ThroughSeq: new(int64)}},
+	}
+	if err := cmd.Validate(); err != nil {
+		return err
+	}
+	data, err := json.Marshal(cmd)
+	if err != nil {
+		return err
+	}
+	// Without Nats-Msg-Id: the stream would take it for a duplicate.
+	msg := &nats.Msg{Subject: conversation.CommandSubject(cmd.AppID), Data: data}
+	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
+	defer cancel()
+	if _, err := g.NATS.RequestMsgWithContext(ctx, msg); err != nil {
+		return fmt.Errorf("reuse: %w", err)
+	}
+	return r.answer(http.StatusAccepted, map[string]string{"command_id": cmd.CommandID})
+}

@@ -1,0 +1,103 @@
+// Package gateway is a chat gateway: the HTTP API that devices call. It writes
+// messages, reads the history, and turns "delete this conversation" into a
+// command for the workers. Read delete.go for that; the rest is what any gateway
+// has.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/token"
+)
+
+// Config is what a gateway is made of. All of it but Demo is required.
+type Config struct {
+	// App is the tenant. A token for another is refused.
+	App string
+	// Key verifies the tokens, and in the demo signs them.
+	Key token.Key
+	// DB holds the schema chat and lethe.apps.
+	DB *pgxpool.Pool
+	// NATS should refuse to buffer while it is disconnected
+	// (nats.ReconnectBufSize(-1)): a gateway says at once that it can't help.
+	NATS *nats.Conn
+	Log  *slog.Logger
+	// Demo issues tokens to anybody and fills a group with messages.
+	Demo bool
+}
+
+// Gateway serves the API. Its methods are safe for concurrent use.
+type Gateway struct {
+	Config
+	store  store
+	client *conversation.Client
+	huge   *huge
+	clock  func() time.Time
+
+	life context.Context // ends with Close
+	end  context.CancelFunc
+	jobs sync.WaitGroup // what goes on after its request has been answered
+}
+
+// commandTimeout is how long a device waits for the stream to store its command.
+const commandTimeout = 5 * time.Second
+
+// New returns a gateway over connections that stay the caller's to close, after
+// Close.
+func New(cfg Config) (*Gateway, error) {
+	if len(cfg.Key) < token.MinKey {
+		return nil, errors.New("gateway: the token key is too short")
+	}
+	client, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout))
+	if err != nil {
+		return nil, err
+	}
+	g := &Gateway{Config: cfg, store: store{cfg.DB}, client: client, huge: newHuge(), clock: time.Now}
+	g.life, g.end = context.WithCancel(context.Background())
+	return g, nil
+}
+
+// Close ends what goes on in the background and waits for it. Requests are the
+// server's to end, before.
+func (g *Gateway) Close() {
+	g.end()
+	g.jobs.Wait()
+}
+
+// Handler serves the API under /v1/.
+func (g *Gateway) Handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, h func(*request) error) { mux.Handle(pattern, g.authenticated(h)) }
+	handle("GET /v1/conversations", g.list)
+	handle("GET /v1/conversations/{id}/messages", g.history)
+	handle("POST /v1/conversations/{id}/messages", g.send)
+	handle("POST /v1/conversations/{idAndVerb}", g.deleteOne) // {id}:delete
+	handle("POST /v1/conversations:delete", g.deleteMany)
+	handle("GET /v1/settings", g.settings)
+	handle("PUT /v1/settings", g.changeSettings)
+	if g.Demo {
+		mux.Handle("POST /v1/demo/token", g.public(g.issueToken))
+		handle("GET /v1/demo/huge", g.hugeState)
+		handle("POST /v1/demo/huge", g.fillHuge)
+		handle("POST /v1/demo/reuse", g.reuse)
+	}
+	mux.Handle("/v1/", g.public(func(*request) error { return errNoRoute }))
+	return mux
+}
+
+// Ready returns why the gateway can't do its work, nil if it can.
+func (g *Gateway) Ready(ctx context.Context) error {
+	if !g.NATS.IsConnected() {
+		return errors.New("NATS is " + g.NATS.Status().String())
+	}
+	return g.DB.Ping(ctx)
+}

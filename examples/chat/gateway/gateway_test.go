@@ -1,0 +1,562 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/token"
+	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/repo"
+)
+
+func TestMain(m *testing.M) { localtest.Main(m) }
+
+var key = token.Key(strings.Repeat("k", token.MinKey))
+
+// rig is a gateway with its servers, and no worker.
+type rig struct {
+	*Gateway
+	server *localstack.NATS
+	js     jetstream.JetStream
+	url    string
+}
+
+func newRig(t *testing.T, demo bool) *rig {
+	t.Helper()
+	r := &rig{server: localtest.NATS(t)}
+	address := localtest.Database(t)
+	if _, err := repo.Setup(t.Context(), address, repo.SetupOptions{SampleSchema: true}); err != nil {
+		t.Fatal(err)
+	}
+	db, err := pgxpool.New(context.WithoutCancel(t.Context()), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	nc, err := r.server.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(nc.Close)
+	if r.js, err = jetstream.New(nc); err != nil {
+		t.Fatal(err)
+	}
+	r.addStream(t, 1<<20)
+	r.Gateway, err = New(Config{App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo})
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(r.Handler())
+	t.Cleanup(r.Close)
+	t.Cleanup(server.Close)
+	r.url = server.URL
+	return r
+}
+
+// addStream makes the commands stream as a worker's setup does.
+func (r *rig) addStream(t *testing.T, most int64) {
+	t.Helper()
+	_, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{
+		Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*"},
+		Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, MaxBytes: most, Duplicates: time.Minute,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// commands are all that the stream has.
+func (r *rig) commands(t *testing.T) []conversation.Command {
+	t.Helper()
+	s, err := r.js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all []conversation.Command
+	for seq := uint64(1); seq <= s.CachedInfo().State.LastSeq; seq++ {
+		raw, err := s.GetMsg(t.Context(), seq)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := conversation.CommandSubject("demo"); raw.Subject != want {
+			t.Errorf("command on %s; want %s", raw.Subject, want)
+		}
+		cmd, err := conversation.Decode(raw.Data)
+		if err != nil {
+			t.Fatalf("%s: %v", raw.Data, err)
+		}
+		all = append(all, cmd)
+	}
+	return all
+}
+
+// call is one request. The zero value of a field leaves it out.
+type call struct {
+	method, path, body string
+	user, key          string
+	token              string // instead of user's
+}
+
+// answer is what came of it.
+type answer struct {
+	status int
+	header http.Header
+	body   map[string]any
+}
+
+func (r *rig) call(t *testing.T, c call) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), c.method, r.url+c.path, bytes.NewReader([]byte(c.body)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.token == "" && c.user != "" {
+		c.token = key.Sign(token.Claims{App: "demo", User: c.user, Device: c.user + "-phone", Exp: time.Now().Add(time.Hour).Unix()})
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.key != "" {
+		req.Header.Set("Idempotency-Key", c.key)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Body.Close()
+	data, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := answer{status: res.StatusCode, header: res.Header}
+	if err := json.Unmarshal(data, &a.body); err != nil {
+		t.Fatalf("%s %s: %d %s: %v", c.method, c.path, res.StatusCode, data, err)
+	}
+	return a
+}
+
+// want calls and expects a status.
+func (r *rig) want(t *testing.T, status int, c call) answer {
+	t.Helper()
+	a := r.call(t, c)
+	if a.status != status {
+		t.Fatalf("%s %s %s: %d %v; want %d", c.method, c.path, c.body, a.status, a.body, status)
+	}
+	return a
+}
+
+// fails calls and expects an error with that code.
+func (r *rig) fails(t *testing.T, status int, code string, c call) answer {
+	t.Helper()
+	a := r.want(t, status, c)
+	if e, _ := a.body["error"].(map[string]any); e["code"] != code || e["message"] == "" {
+		t.Errorf("%s %s %s: %v; want the code %s and a message", c.method, c.path, c.body, a.body, code)
+	}
+	return a
+}
+
+// path is that of a conversation. A segment of dots alone would be taken for a
+// step up.
+func path(id, rest string) string {
+	return "/v1/conversations/" + strings.ReplaceAll(url.PathEscape(id), ".", "%2E") + rest
+}
+
+func text(s string) string {
+	data, _ := json.Marshal(map[string]string{"text": s}) // a string always can be
+	return string(data)
+}
+
+func TestADeletionBecomesACommandWithABoundary(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	for range 3 {
+		r.want(t, 201, call{method: "POST", path: path("c2c_bob", "/messages"), user: "alice", body: text("hi")})
+	}
+	given := r.want(t, 202, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":2}`})
+	open := r.want(t, 202, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"keep_history":true}`})
+	none := r.want(t, 202, call{method: "POST", path: path("c2c_nobody", ":delete"), user: "alice"})
+	got := r.commands(t)
+	if len(got) != 3 {
+		t.Fatalf("%d commands; want 3", len(got))
+	}
+	for n, want := range []struct {
+		id      any
+		through int64
+		keep    bool
+	}{{given.body["command_id"], 2, false}, {open.body["command_id"], 3, true}, {none.body["command_id"], 0, false}} {
+		c := got[n]
+		if c.CommandID != want.id || c.AppID != "demo" || c.UserID != "alice" || c.DeviceID != "alice-phone" || c.RequestedAt.IsZero() {
+			t.Errorf("command %+v; want %v of alice's phone", c, want.id)
+		}
+		if through := *c.Conversations[0].ThroughSeq; through != want.through || c.KeepHistory != want.keep {
+			t.Errorf("through %d, keep %v; want %d, %v", through, c.KeepHistory, want.through, want.keep)
+		}
+	}
+}
+
+func TestManyConversationsAreOneCommand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	r.want(t, 201, call{method: "POST", path: path("c2c_bob", "/messages"), user: "alice", body: text("hi")})
+	many := func(n int) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf(`{"id":"c2c_%d"}`, i))
+		}
+		return `{"conversations":[` + strings.Join(list, ",") + `]}`
+	}
+	r.want(t, 202, call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: `{"conversations":[{"id":"c2c_bob"},{"id":"x","through_seq":9}]}`})
+	r.want(t, 202, call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: many(100)})
+	r.fails(t, 400, "invalid_request", call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: many(101)})
+	got := r.commands(t)
+	if len(got) != 2 || len(got[1].Conversations) != 100 {
+		t.Fatalf("commands %+v; want two, the second with 100 conversations", got)
+	}
+	if a, b := *got[0].Conversations[0].ThroughSeq, *got[0].Conversations[1].ThroughSeq; a != 1 || b != 9 {
+		t.Errorf("boundaries %d and %d; want 1 and 9", a, b)
+	}
+}
+
+func TestTheSameKeyIsTheSameCommand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	send := func() {
+		r.want(t, 201, call{method: "POST", path: path("c2c_bob", "/messages"), user: "alice", body: text("hi")})
+	}
+	remove := call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", key: "k1"}
+	send()
+	first := r.want(t, 202, remove)
+	send() // the newest message is another one now
+	again := r.want(t, 202, remove)
+	if first.body["command_id"] != again.body["command_id"] {
+		t.Errorf("%v and %v; want the same command", first.body, again.body)
+	}
+	if got := r.commands(t); len(got) != 1 || *got[0].Conversations[0].ThroughSeq != 1 {
+		t.Errorf("commands %+v; want one, through 1", got)
+	}
+	// After the stream's window for duplicates the same command is stored again.
+	if err := r.js.DeleteStream(t.Context(), conversation.CommandsStream); err != nil {
+		t.Fatal(err)
+	}
+	r.addStream(t, 1<<20)
+	r.want(t, 202, remove)
+	if got := r.commands(t); len(got) != 1 || got[0].CommandID != first.body["command_id"] || *got[0].Conversations[0].ThroughSeq != 1 {
+		t.Errorf("commands %+v; want the first one again", got)
+	}
+
+	other := remove
+	other.body = `{"keep_history":true}`
+	r.fails(t, 422, "key_reused", other)
+	other = remove
+	other.user = "bob"
+	if a := r.want(t, 202, other); a.body["command_id"] == first.body["command_id"] {
+		t.Error("another user's key is the same command")
+	}
+	other.key = strings.Repeat("k", 256)
+	r.fails(t, 400, "invalid_request", other)
+}
+
+func TestGatewaysMayRaceForAKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	ids := make(chan any)
+	for range 8 {
+		go func() {
+			a := r.call(t, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", key: "k"})
+			ids <- fmt.Sprint(a.status, a.body["command_id"])
+		}()
+	}
+	first := <-ids
+	for range 7 {
+		if id := <-ids; id != first {
+			t.Errorf("%v and %v; want one command", first, id)
+		}
+	}
+	if n := len(r.commands(t)); n != 1 || !strings.HasPrefix(first.(string), "202") {
+		t.Errorf("%d commands, %v; want 1 and 202", n, first)
+	}
+}
+
+func TestAFullStreamIsToldAndGoesByItself(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	remove := call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", key: "again"}
+	s, err := r.js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.MaxMsgs = 1
+	if _, err := r.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 202, call{method: "POST", path: path("c2c_x", ":delete"), user: "alice"})
+	a := r.fails(t, 503, "busy", remove)
+	if a.header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+	if err := s.Purge(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 202, remove)
+}
+
+func TestAStreamThatIsAwayIsToldAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	remove := call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":1}`}
+	if err := r.js.DeleteStream(t.Context(), conversation.CommandsStream); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.fails(t, 503, "unavailable", remove); a.header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+	if err := r.server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	if a := r.fails(t, 503, "unavailable", remove); a.header.Get("Retry-After") == "" {
+		t.Error("503 without Retry-After")
+	}
+}
+
+func TestADatabaseThatIsAwayIsTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	r.DB.Close()
+	for _, c := range []call{
+		{method: "GET", path: "/v1/conversations"},
+		{method: "GET", path: path("c2c_bob", "/messages")},
+		{method: "POST", path: path("c2c_bob", "/messages"), body: text("x")},
+		{method: "POST", path: path("c2c_bob", ":delete")},
+		{method: "GET", path: "/v1/settings"},
+	} {
+		c.user = "alice"
+		r.fails(t, 503, "unavailable", c)
+	}
+	// What the device knows needs no database.
+	r.want(t, 202, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":1}`})
+}
+
+func TestWhoAsksIsChecked(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	claims := token.Claims{App: "demo", User: "alice", Exp: time.Now().Add(time.Hour).Unix()}
+	old, other := claims, claims
+	old.Exp, other.App = time.Now().Add(-time.Second).Unix(), "other"
+	get := call{method: "GET", path: "/v1/conversations"}
+	for name, tok := range map[string]string{"none": "", "garbage": "x", "old": key.Sign(old), "another key": token.Key(strings.Repeat("x", 32)).Sign(claims)} {
+		get.token = tok
+		if a := r.fails(t, 401, "unauthenticated", get); a.header.Get("WWW-Authenticate") != "Bearer" {
+			t.Errorf("%s: no WWW-Authenticate", name)
+		}
+	}
+	get.token = key.Sign(other)
+	r.fails(t, 403, "forbidden", get)
+	get.token = key.Sign(claims)
+	r.want(t, 200, get)
+	r.fails(t, 403, "forbidden", call{method: "PUT", path: "/v1/settings", user: "alice", body: `{"multi_client_sync":true}`})
+	r.fails(t, 404, "not_found", call{method: "POST", path: "/v1/demo/token", body: `{"user":"alice","device":"d"}`})
+	claims.Admin = true
+	r.want(t, 200, call{method: "PUT", path: "/v1/settings", token: key.Sign(claims), body: `{"multi_client_sync":true}`})
+	if a := r.want(t, 200, call{method: "GET", path: "/v1/settings", user: "bob"}); a.body["multi_client_sync"] != true {
+		t.Errorf("settings %v; want it on", a.body)
+	}
+}
+
+func TestBadRequestsAreTold(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	for _, c := range []call{
+		{method: "POST", path: path("c2c_bob", ":delete"), body: `{`},
+		{method: "POST", path: path("c2c_bob", ":delete"), body: `[]`},
+		{method: "POST", path: path("c2c_bob", ":delete"), body: `{"through_seq":-1}`},
+		{method: "POST", path: path("c2c_bob", ":delete"), body: `{"through_seq":1.5}`},
+		{method: "POST", path: path("c2c_bob", ":delete"), body: "{\"x\":\"\xff\"}"},
+		{method: "POST", path: path("", ":delete")},
+		{method: "POST", path: path(strings.Repeat("x", 257), ":delete")},
+		{method: "POST", path: path("a\x00b", ":delete")},
+		{method: "POST", path: "/v1/conversations/%ff:delete"},
+		{method: "POST", path: "/v1/conversations:delete", body: `{}`},
+		{method: "POST", path: "/v1/conversations:delete", body: `{"through_seq":1,"conversations":[{"id":"x"}]}`},
+		{method: "POST", path: "/v1/conversations:delete", body: `{"conversations":[{"id":"x"},{"id":"x"}]}`},
+		{method: "POST", path: path("c2c_bob", "/messages"), body: `{}`},
+		{method: "POST", path: path("c2c_bob", "/messages"), body: text(strings.Repeat("x", 8193))},
+		{method: "POST", path: path("c2c_bob", "/messages"), body: text("a\x00b")},
+		{method: "POST", path: path("c2c_", "/messages"), body: text("x")},
+		{method: "POST", path: path("other", "/messages"), body: text("x")},
+		{method: "GET", path: path("c2c_bob", "/messages?limit=0")},
+		{method: "GET", path: path("c2c_bob", "/messages?after=x")},
+		{method: "GET", path: path("a\x00b", "/messages")},
+	} {
+		c.user = "alice"
+		r.fails(t, 400, "invalid_request", c)
+	}
+	r.fails(t, 404, "not_found", call{method: "POST", path: path("c2c_bob", ""), user: "alice"})
+	r.fails(t, 404, "not_found", call{method: "POST", path: path("c2c_bob:delete", ""), user: "alice"}) // an id, and no verb
+	r.fails(t, 404, "not_found", call{method: "POST", path: path("c2c_bob", ":undelete"), user: "alice"})
+	r.fails(t, 413, "too_large", call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: strings.Repeat(" ", maxBody+1)})
+	if n := len(r.commands(t)); n != 0 {
+		t.Errorf("%d commands; want none", n)
+	}
+}
+
+func TestIdsMayHoldAnything(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	ids := []string{"c2c_a/b", "c2c_a:delete", "c2c_*", "c2c_>", "c2c_..", "..", ".", "a b", "ä/ö?x=1#y", "%2F", "c2c_🙂", `c2c_"\`, ":delete", "messages"}
+	for _, id := range ids {
+		r.want(t, 202, call{method: "POST", path: path(id, ":delete"), user: id + "!"})
+		if strings.HasPrefix(id, "c2c_") {
+			r.want(t, 201, call{method: "POST", path: path(id, "/messages"), user: "alice", body: text(id)})
+		}
+		r.want(t, 200, call{method: "GET", path: path(id, "/messages"), user: "alice"})
+	}
+	for n, cmd := range r.commands(t) {
+		if cmd.Conversations[0].ID != ids[n] || cmd.UserID != ids[n]+"!" {
+			t.Errorf("command for %q of %q; want %q", cmd.Conversations[0].ID, cmd.UserID, ids[n])
+		}
+	}
+}
+
+func TestAMessageIsWrittenForEachOwner(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	notes := make(chan *nats.Msg, 10)
+	sub, err := r.NATS.ChanSubscribe("chat.message.demo.*", notes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sub.Unsubscribe() //nolint:errcheck // the connection ends it as well
+	r.want(t, 201, call{method: "POST", path: path("c2c_carol", "/messages"), user: "bob", body: text("bob's first")})
+	r.want(t, 201, call{method: "POST", path: path("c2c_bob", "/messages"), user: "alice", body: text("one")})
+	a := r.want(t, 201, call{method: "POST", path: path("c2c_alice", "/messages"), user: "bob", body: text("two")})
+	if a.body["seq"] != 3.0 { // bob's counter counts all of bob's messages
+		t.Errorf("seq %v; want 3", a.body["seq"])
+	}
+	list := func(user string) string {
+		var lines []string
+		for _, c := range r.want(t, 200, call{method: "GET", path: "/v1/conversations", user: user}).body["conversations"].([]any) {
+			c := c.(map[string]any)
+			lines = append(lines, fmt.Sprint(c["id"], " ", c["last_seq"], " ", c["unread_count"]))
+		}
+		return strings.Join(lines, ", ")
+	}
+	for user, want := range map[string]string{"alice": "c2c_bob 2 1", "bob": "c2c_alice 3 1, c2c_carol 1 0", "carol": "c2c_bob 1 1"} {
+		if got := list(user); got != want {
+			t.Errorf("%s's list: %s; want %s", user, got, want)
+		}
+	}
+	var told []string
+	for range 6 {
+		m := <-notes
+		var body struct {
+			ConversationID string `json:"conversation_id"`
+			Text           string `json:"text"`
+		}
+		if err := json.Unmarshal(m.Data, &body); err != nil {
+			t.Fatal(err)
+		}
+		told = append(told, m.Subject+" "+body.ConversationID+" "+body.Text)
+	}
+	for _, want := range []string{"chat.message.demo.alice c2c_bob two", "chat.message.demo.bob c2c_alice two"} {
+		if !slices.Contains(told, want) {
+			t.Errorf("notes %v; want %s", told, want)
+		}
+	}
+}
+
+func TestHistoryComesInPages(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	for n := range 5 {
+		r.want(t, 201, call{method: "POST", path: path("group_1", "/messages"), user: "alice", body: text(fmt.Sprint(n + 1))})
+	}
+	for query, want := range map[string]string{
+		"": "12345", "?limit=2": "45", "?after=2": "345", "?after=2&limit=2": "34", "?before=4&limit=2": "23", "?after=5": "", "?after=0": "12345",
+	} {
+		a := r.want(t, 200, call{method: "GET", path: path("group_1", "/messages"+query), user: "carol"})
+		got := ""
+		for _, m := range a.body["messages"].([]any) {
+			got += m.(map[string]any)["text"].(string)
+		}
+		if got != want || a.body["last_seq"] != 5.0 {
+			t.Errorf("%s: %s, last %v; want %s, last 5", query, got, a.body["last_seq"], want)
+		}
+	}
+}
+
+func TestManyMayWriteAtOnce(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	const writers, each = 6, 10
+	done := make(chan int)
+	for w := range writers {
+		user := members[w%len(members)]
+		go func() {
+			ok := 0
+			for range each {
+				if r.call(t, call{method: "POST", path: path("group_1", "/messages"), user: user, body: text("x")}).status == 201 {
+					ok++
+				}
+			}
+			done <- ok
+		}()
+	}
+	for range writers {
+		if ok := <-done; ok != each {
+			t.Errorf("%d of %d messages were written", ok, each)
+		}
+	}
+	for _, user := range members {
+		a := r.want(t, 200, call{method: "GET", path: path("group_1", "/messages?limit=500"), user: user})
+		if n := len(a.body["messages"].([]any)); n != writers*each || a.body["last_seq"] != float64(writers*each) {
+			t.Errorf("%s has %d messages, the last %v; want %d", user, n, a.body["last_seq"], writers*each)
+		}
+	}
+}
+
+func TestTheDemoFillsAGroup(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	a := r.want(t, 200, call{method: "POST", path: "/v1/demo/token", body: `{"user":"alice","device":"phone"}`})
+	tok, _ := a.body["token"].(string)
+	huge := call{method: "GET", path: "/v1/demo/huge", token: tok}
+	if got := r.want(t, 200, huge).body["state"]; got != "none" {
+		t.Errorf("state %v; want none", got)
+	}
+	r.want(t, 202, call{method: "POST", path: "/v1/demo/huge", token: tok, body: `{"messages":25000}`})
+	for end := time.Now().Add(time.Minute); r.want(t, 200, huge).body["state"] == "running"; {
+		if time.Now().After(end) {
+			t.Fatal("still running after a minute")
+		}
+	}
+	if got := r.want(t, 200, huge).body; got["state"] != "done" || got["done"] != 25000.0 {
+		t.Errorf("%v; want 25000 done", got)
+	}
+	if a := r.want(t, 200, call{method: "GET", path: path("group_huge", "/messages?limit=1"), token: tok}); a.body["last_seq"] != 25000.0 {
+		t.Errorf("last_seq %v; want 25000", a.body["last_seq"])
+	}
+	r.fails(t, 400, "invalid_request", call{method: "POST", path: "/v1/demo/token", body: `{"user":"mallory","device":"d"}`})
+	r.fails(t, 400, "invalid_request", call{method: "POST", path: "/v1/demo/huge", token: tok, body: `{"messages":0}`})
+	r.want(t, 202, call{method: "POST", path: "/v1/demo/reuse", token: tok, body: `{"command_id":"c1","conversation_id":"c2c_bob"}`})
+	if got := r.commands(t); len(got) != 1 || got[0].CommandID != "c1" {
+		t.Errorf("commands %+v; want c1", got)
+	}
+}

@@ -1,0 +1,150 @@
+package gateway
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+const (
+	defaultPage = 50
+	maxPage     = 500
+	maxText     = 8 << 10 // bytes
+)
+
+// list serves GET /v1/conversations.
+func (g *Gateway) list(r *request) error {
+	all, err := g.store.list(r.Context(), r.who.App, r.who.User)
+	if err != nil {
+		return fmt.Errorf("list: %w", err)
+	}
+	return r.answer(http.StatusOK, map[string]any{"conversations": all})
+}
+
+// history serves GET /v1/conversations/{id}/messages.
+func (g *Gateway) history(r *request) error {
+	id := r.PathValue("id")
+	p, err := r.page()
+	if err != nil {
+		return err
+	}
+	messages, err := g.store.messages(r.Context(), r.who.App, r.who.User, id, p)
+	if err != nil {
+		return fmt.Errorf("history: %w", cleanText(err))
+	}
+	newest, err := g.store.newest(r.Context(), r.who.App, r.who.User, []string{id})
+	if err != nil {
+		return fmt.Errorf("history: %w", err)
+	}
+	return r.answer(http.StatusOK, map[string]any{"messages": messages, "last_seq": newest[id]})
+}
+
+// page reads after, before and limit.
+func (r *request) page() (p page, err error) {
+	if p.after, err = r.number("after", -1, 0, math.MaxInt64); err != nil {
+		return p, err
+	}
+	if p.before, err = r.number("before", math.MaxInt64, 0, math.MaxInt64); err != nil {
+		return p, err
+	}
+	p.newest = p.after < 0
+	p.limit, err = r.number("limit", defaultPage, 1, maxPage)
+	return p, err
+}
+
+// send serves POST /v1/conversations/{id}/messages.
+func (g *Gateway) send(r *request) error {
+	id := r.PathValue("id")
+	var body struct {
+		Text string `json:"text"`
+	}
+	if err := r.body(&body); err != nil {
+		return err
+	}
+	if body.Text == "" || len(body.Text) > maxText {
+		return badRequest(fmt.Sprintf("text: expected 1 to %d bytes", maxText))
+	}
+	places, err := placesOf(r.who.App, r.who.User, id)
+	if err != nil {
+		return err
+	}
+	sent := copies{app: r.who.App, sender: r.who.User, text: body.Text, places: places}
+	at, err := g.store.write(r.Context(), sent)
+	if err != nil {
+		return fmt.Errorf("send: %w", cleanText(err))
+	}
+	var seq int64
+	for _, p := range places {
+		if p.owner == r.who.User {
+			seq = p.seq
+		}
+		g.note(r, sent, p, at)
+	}
+	return r.answer(http.StatusCreated, map[string]int64{"seq": seq})
+}
+
+// members are who is in every group of the demo. A real gateway asks its
+// membership service.
+var members = []string{"alice", "bob", "carol"}
+
+// placesOf returns where the copies of a message go, sorted by owner.
+func placesOf(app, sender, id string) ([]place, error) {
+	owners := map[string]string{sender: id}
+	if other, ok := strings.CutPrefix(id, "c2c_"); ok {
+		if other != sender {
+			owners[other] = "c2c_" + sender
+		}
+	} else if strings.HasPrefix(id, "group_") {
+		for _, m := range members {
+			owners[m] = id
+		}
+	} else {
+		return nil, badRequest("conversation: expected c2c_<user> or group_<group>")
+	}
+	var places []place
+	for owner, name := range owners {
+		// The rules for ids are the command's, so that each can be deleted.
+		cmd := conversation.Command{CommandID: "-", AppID: app, UserID: owner, Conversations: []conversation.Target{{ID: name}}}
+		if err := cmd.Validate(); err != nil {
+			return nil, err
+		}
+		places = append(places, place{owner: owner, conversation: name})
+	}
+	slices.SortFunc(places, func(a, b place) int { return cmp.Compare(a.owner, b.owner) })
+	return places, nil
+}
+
+// note tells an owner's devices of a message that is new, on a subject that no
+// stream keeps. One that misses it finds it in the history.
+func (g *Gateway) note(r *request, m copies, p place, at time.Time) {
+	data, err := json.Marshal(struct {
+		ConversationID string `json:"conversation_id"`
+		message
+	}{p.conversation, message{Seq: p.seq, SenderID: m.sender, SentAt: at, Text: m.text}})
+	if err == nil {
+		err = g.NATS.Publish("chat.message."+conversation.EscapeToken(m.app)+"."+conversation.EscapeToken(p.owner), data)
+	}
+	if err != nil {
+		g.Log.DebugContext(r.Context(), "note of a message", "error", err)
+	}
+}
+
+// cleanText turns the database's refusal of a text, such as one with U+0000,
+// into the client's fault.
+func cleanText(err error) error {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && strings.HasPrefix(pg.Code, "22") { // data exception
+		return badRequest("the database can't store this text: " + pg.Message)
+	}
+	return err
+}

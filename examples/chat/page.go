@@ -1,0 +1,51 @@
+package main
+
+import (
+	"embed"
+	"encoding/json"
+	"io/fs"
+	"net/http"
+	"net/url"
+)
+
+// pageFiles is the page: plain files, served as they are.
+//
+//go:embed page
+var pageFiles embed.FS
+
+// pageHandler serves the page and /config.json, which tells it where the presence
+// service is: a WebSocket address such as ws://host:8081/v1/connect, or empty if
+// it is on the page's own origin. The page may load nothing from elsewhere and
+// connect to these two alone.
+func pageHandler(presence string) http.Handler {
+	files, err := fs.Sub(pageFiles, "page")
+	if err != nil {
+		panic("BUG: " + err.Error()) // the name is a constant
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /", http.FileServerFS(files))
+	mux.HandleFunc("GET /config.json", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		_ = json.NewEncoder(w).Encode(map[string]string{"presence": presence}) // fails only if nobody reads it
+	})
+	policy := contentPolicy(presence)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cache-Control", "no-cache") // the files of one binary belong together
+		mux.ServeHTTP(w, r)
+	})
+}
+
+// contentPolicy is the Content-Security-Policy: scripts, styles and pictures are
+// the page's own files, and no text ever becomes markup.
+func contentPolicy(presence string) string {
+	connect := "'self'"
+	if u, err := url.Parse(presence); err == nil && u.Host != "" {
+		connect += " " + u.Scheme + "://" + u.Host
+	}
+	return "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src " + connect +
+		"; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+}

@@ -1,0 +1,71 @@
+// Three devices, a console and a log on one page.
+
+import { conversationPath, request } from "./api.js";
+import { confirmDeletion } from "./confirm.js";
+import { Console } from "./console.js";
+import { Device } from "./device.js";
+import { record, tell, toast } from "./log.js";
+import { person } from "./words.js";
+import { DeviceView } from "./view.js";
+
+const who = [
+  { id: "alice-phone", user: "alice", name: "Alice’s phone", kind: "phone" },
+  { id: "alice-laptop", user: "alice", name: "Alice’s laptop", kind: "laptop" },
+  { id: "bob-phone", user: "bob", name: "Bob’s phone", kind: "phone" },
+];
+
+const $ = (id) => document.getElementById(id);
+
+const { presence } = await request("GET", "/config.json");
+const devices = who.map((d) => new Device(d, presence));
+const siblings = (device) => devices.filter((d) => d.user === device.user && d !== device).map((d) => d.name);
+
+const operator = new Console(devices, {
+  onHuge: () => devices.forEach((d) => d.online && d.refresh().catch((err) => trouble(d, err))),
+});
+
+for (const device of devices) {
+  const view = new DeviceView(device, {
+    confirm: (d, id) => confirmDeletion(d, id, { sync: operator.sync, siblings: siblings(d) }),
+    onSamples: () => addSamples().catch((err) => toast(err.message, "failed")),
+  });
+  $("devices").append(view.element);
+  $("tabs").append(tab(device, view.element));
+  device.addEventListener("told", ({ detail }) => tell(device, detail, siblings(device)));
+  device.addEventListener("trouble", ({ detail }) => trouble(device, detail));
+  device.setOnline(true);
+}
+operator.start().catch((err) => toast(err.message, "failed"));
+
+function trouble(device, err) {
+  record(device.name, "failed", err.message);
+  toast(`${device.name}: ${err.message}`, "failed");
+}
+
+// tab brings a device into view, where the page is too narrow for all.
+function tab(device, element) {
+  const link = document.createElement("a");
+  link.href = `#${device.id}`;
+  link.textContent = device.name;
+  link.onclick = (event) => {
+    event.preventDefault();
+    element.scrollIntoView({ behavior: "smooth", block: "nearest", inline: "start" });
+    element.focus({ preventScroll: true });
+  };
+  const mark = ([{ isIntersecting }]) => link.setAttribute("aria-current", isIntersecting);
+  new IntersectionObserver(mark, { root: $("devices"), threshold: 0.6 }).observe(element);
+  return link;
+}
+
+// addSamples posts some messages, each as its sender.
+async function addSamples() {
+  const tokens = new Map();
+  for (const { from, to, text } of await request("GET", "/samples.json")) {
+    if (!tokens.has(from)) {
+      const { token } = await request("POST", "/v1/demo/token", { body: { user: from, device: `${from}-samples` } });
+      tokens.set(from, token);
+    }
+    await request("POST", conversationPath(to, "/messages"), { token: tokens.get(from), body: { text } });
+  }
+  record("Console", "quiet", `${[...tokens.keys()].map(person).join(", ")} wrote some messages.`);
+}

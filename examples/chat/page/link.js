@@ -1,0 +1,115 @@
+// A device's WebSocket to the presence service: it comes back by itself, with the
+// cursor of the last event that was handled.
+
+const leastPause = 500; // ms before the second try
+const mostPause = 8_000;
+const pingEvery = 20_000;
+const pongWithin = 8_000;
+
+// Close codes of the presence service.
+const badToken = 4401;
+
+// Link calls
+//   address()       for the URL with token and cursor; may be async and may throw
+//   onFrame(frame)  for each frame
+//   onState(state, seconds)  connecting, online, waiting (for so many seconds), offline
+//   onRefused()     when the token is not taken
+export class Link {
+  #handlers;
+  #socket = null;
+  #tries = 0;
+  #timer = 0;
+  #ping = 0;
+  #pong = 0;
+  #wanted = false;
+  #attempt = 0; // what belongs to an earlier one is ignored
+
+  constructor(handlers) {
+    this.#handlers = handlers;
+  }
+
+  start() {
+    if (this.#wanted) return;
+    this.#wanted = true;
+    this.#tries = 0;
+    this.#connect();
+  }
+
+  // stop closes the connection for good: as a device that loses its network.
+  stop() {
+    this.#wanted = false;
+    this.#drop();
+    this.#handlers.onState("offline", 0);
+  }
+
+  // send drops the frame without a connection: on the next hello the device says
+  // all that matters again.
+  send(frame) {
+    if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
+  }
+
+  async #connect() {
+    const attempt = ++this.#attempt;
+    this.#handlers.onState("connecting", 0);
+    let address;
+    try {
+      address = await this.#handlers.address();
+    } catch {
+      if (attempt === this.#attempt) this.#again();
+      return;
+    }
+    if (attempt !== this.#attempt) return;
+    const socket = (this.#socket = new WebSocket(address));
+    socket.onmessage = ({ data }) => attempt === this.#attempt && this.#receive(JSON.parse(data));
+    socket.onclose = ({ code }) => attempt === this.#attempt && this.#closed(code);
+  }
+
+  #receive(frame) {
+    switch (frame.type) {
+      case "pong":
+        clearTimeout(this.#pong);
+        return;
+      case "hello":
+        this.#tries = 0;
+        this.#beat();
+        this.#handlers.onState("online", 0);
+    }
+    this.#handlers.onFrame(frame);
+  }
+
+  // #beat notices a connection that has died without a word.
+  #beat() {
+    clearInterval(this.#ping);
+    this.#ping = setInterval(() => {
+      this.send({ type: "ping" });
+      clearTimeout(this.#pong);
+      this.#pong = setTimeout(() => this.#closed(0), pongWithin);
+    }, pingEvery);
+  }
+
+  #closed(code) {
+    if (code === badToken) this.#handlers.onRefused();
+    this.#again();
+  }
+
+  // #again waits longer after each failure, and not as long as others: all of them
+  // lose the same server at once.
+  #again() {
+    this.#drop();
+    const pause = Math.min(mostPause, leastPause * 2 ** this.#tries++) * (0.5 + Math.random() / 2);
+    this.#handlers.onState("waiting", Math.ceil(pause / 1000));
+    this.#timer = setTimeout(() => this.#connect(), pause);
+  }
+
+  #drop() {
+    this.#attempt++;
+    clearTimeout(this.#timer);
+    clearTimeout(this.#pong);
+    clearInterval(this.#ping);
+    const socket = this.#socket;
+    this.#socket = null;
+    if (!socket) return;
+    socket.onmessage = socket.onclose = null;
+    socket.close();
+  }
+}

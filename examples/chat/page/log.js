@@ -1,0 +1,67 @@
+// What the devices were told: in the log, and for some seconds at the edge of the
+// page.
+
+import { clone } from "./dom.js";
+import { count, number, timeNow, title, why } from "./words.js";
+
+const logLimit = 200;
+const toastLife = 6_000; // ms
+const toastLimit = 3;
+
+const $ = (id) => document.getElementById(id);
+
+// record writes a line about a device; kind is for its looks.
+export function record(name, kind, text) {
+  const line = clone("t-log");
+  line.dataset.kind = kind;
+  line.querySelector("time").textContent = timeNow();
+  line.querySelector(".who").textContent = name;
+  line.querySelector(".what").textContent = text;
+  $("log").prepend(line);
+  while ($("log").children.length > logLimit) $("log").lastElementChild.remove();
+  $("log-empty").hidden = true;
+}
+
+// toast says something for a while, and to who listens.
+export function toast(text, kind = "info") {
+  const element = document.createElement("div");
+  element.className = `toast ${kind}`;
+  element.textContent = text;
+  const box = $("toasts");
+  box.append(element);
+  while (box.children.length > toastLimit) box.firstElementChild.remove();
+  setTimeout(() => element.remove(), toastLife);
+}
+
+// tell writes down what the presence service said to a device. siblings are the
+// names of the user's other devices.
+export function tell(device, detail, siblings) {
+  const { kind, data } = detail;
+  switch (kind) {
+    case "deleted":
+      return tellDeleted(device, detail, siblings);
+    case "repeated":
+      return record(device.name, "quiet", `${title(data.conversation_id)}: an event that it has seen. Nothing changes.`);
+    case "failed": {
+      const what = data.conversation_id ? title(data.conversation_id) : "A deletion";
+      record(device.name, "failed", `${what} was not deleted: ${data.reason} (${data.message}).`);
+      return toast(`${what} was not deleted. ${why(data.reason)}`, "failed");
+    }
+    case "resync":
+      return record(device.name, "quiet", "It was away for too long: it loads its list anew.");
+  }
+}
+
+function tellDeleted(device, { data, took }, siblings) {
+  const what = title(data.conversation_id);
+  const how = data.history_kept ? "taken off the list, history kept" : `deleted through #${number(data.through_seq)}`;
+  const much = data.history_kept ? "" : `, ${count(data.messages_deleted, "message")}`;
+  const asked = data.origin_device_id === device.id;
+  record(device.name, "deleted", `${what}: ${how}${much}${asked && took ? ` in ${seconds(took)}` : ""}.`);
+  if (asked && !data.multi_client_sync) {
+    for (const name of siblings) record(name, "quiet", `${what}: not told, sync is off.`);
+  }
+  if (asked) toast(data.history_kept ? `${what} is off the list.` : `${what} is gone: ${count(data.messages_deleted, "message")}.`);
+}
+
+const seconds = (ms) => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);

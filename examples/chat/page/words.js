@@ -1,0 +1,38 @@
+// Words and numbers for people.
+
+const whole = new Intl.NumberFormat("en");
+const clock = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", hour12: false });
+const clockSeconds = new Intl.DateTimeFormat("en", { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
+const day = new Intl.DateTimeFormat("en", { day: "numeric", month: "short" });
+
+export const number = (n) => whole.format(n);
+export const count = (n, noun) => `${number(n)} ${noun}${n === 1 ? "" : "s"}`;
+export const timeNow = () => clockSeconds.format(new Date());
+
+// when is the time of a message: the day, if it wasn't today.
+export function when(sentAt) {
+  const date = new Date(sentAt);
+  if (Number.isNaN(date.getTime())) return "";
+  return date.toDateString() === new Date().toDateString() ? clock.format(date) : day.format(date);
+}
+
+const capital = (s) => s.charAt(0).toUpperCase() + s.slice(1).replaceAll("_", " ");
+
+export const person = (user) => capital(user);
+export const isGroup = (id) => id.startsWith("group_");
+
+// title is what a conversation is called: its id without the prefix.
+export function title(id) {
+  return capital(id.replace(/^(c2c|group)_/, "")) || id;
+}
+
+const reasons = {
+  invalid_command: "The command was malformed.",
+  app_mismatch: "The command was sent to another app’s subject.",
+  command_id_reused: "Its command id had been used for another deletion.",
+  incompatible_id: "The database can’t hold a conversation of this id.",
+  attempts_exhausted: "The worker tried as often as it may.",
+};
+
+// why explains the reason of a failure.
+export const why = (reason) => reasons[reason] ?? "The worker gave this deletion up.";

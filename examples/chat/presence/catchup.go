@@ -1,0 +1,90 @@
+package presence
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// catchUp tells a device what it missed and makes it live. Old events are read
+// from the stream, by direct get; the newest come from the hub's memory, since the
+// replica that answers a direct get may be a moment behind. The device joins the
+// hub only at a moment at which it has all that the hub has: until then no live
+// event can overtake, and afterwards none can be missed.
+func (s *Service) catchUp(ctx context.Context, d *device, from place) error {
+	now := s.hub.standing()
+	d.cursor = now.position
+	if from.cursor != nil {
+		d.cursor = *from.cursor
+	}
+	err := d.send(helloFrame(d.cursor, now.epoch))
+	switch {
+	case err != nil:
+	case from.epoch != "" && from.epoch != now.epoch:
+		err = s.startOver(d)
+	case d.cursor > now.position: // of an instance that is ahead, or of another stream
+		err = s.replay(ctx, d, d.cursor)
+	}
+	for err == nil {
+		newer, stale := s.hub.join(d)
+		switch {
+		case stale:
+			err = s.replay(ctx, d, s.hub.standing().floor)
+		case len(newer) > 0:
+			err = s.tellAll(ctx, d, newer)
+		default:
+			return nil
+		}
+	}
+	return err
+}
+
+// replay tells a device the stored events after its cursor and up to through.
+// Where the stream has lost some of them the device begins anew.
+func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
+	for e, err := range s.client.Missed(ctx, s.App, d.user, d.cursor, through) {
+		switch {
+		case errors.Is(err, conversation.ErrCursorExpired):
+			return s.startOver(d)
+		case err != nil:
+			return err
+		}
+		ev, err := newEvent(e)
+		if err != nil {
+			return err
+		}
+		if err := s.tellAll(ctx, d, []event{ev}); err != nil {
+			return err
+		}
+	}
+	d.cursor = max(d.cursor, through)
+	return nil
+}
+
+// tellAll sends events at once. The device hasn't joined: nobody else writes.
+func (s *Service) tellAll(ctx context.Context, d *device, events []event) error {
+	for _, ev := range events {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if !d.wants(ev) {
+			continue
+		}
+		if err := d.send(ev.frame); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// startOver has a device reload its list. All deletions up to the new cursor are
+// in what it loads then.
+func (s *Service) startOver(d *device) error {
+	now := s.hub.standing()
+	d.cursor = now.position
+	if err := d.send(resyncFrame); err != nil {
+		return err
+	}
+	return d.send(helloFrame(now.position, now.epoch))
+}

@@ -1,0 +1,43 @@
+package presence
+
+import "time"
+
+// suspend notes why events don't come in any more. Devices stay for a while,
+// since most outages are short, and are sent away then. It reports whether the
+// hub was in order before.
+func (h *hub) suspend(reason string, patience time.Duration) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.reason = reason
+	if h.dismissal != nil {
+		return false
+	}
+	h.dismissal = time.AfterFunc(patience, func() {
+		h.dismiss(closeAway, "presence has lost NATS: reconnect with your cursor")
+	})
+	return true
+}
+
+// resume notes that all events up to position have been delivered and more come
+// in. It reports whether that is new.
+func (h *hub) resume(position uint64) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.position = max(h.position, position)
+	if h.reason == "" {
+		return false
+	}
+	h.reason = ""
+	if h.dismissal != nil {
+		h.dismissal.Stop()
+		h.dismissal = nil
+	}
+	return true
+}
+
+// notReady returns why events don't come in, "" if they do.
+func (h *hub) notReady() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.reason
+}
