@@ -18,6 +18,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 )
@@ -244,9 +245,16 @@ func asRole(t *testing.T, address, role string) string {
 // session waits for the batch.
 func TestSessionsThatWaitForOurLocksBrake(t *testing.T) {
 	t.Parallel()
-	r := newRigOn(t, "", func(c *handler.Config) {
+	address := localtest.Database(t)
+	r := newRigOn(t, address, func(c *handler.Config) {
 		c.Limits = purge.Limits{LockWait: 50 * time.Millisecond}
-		c.Target, c.WatchEvery, c.PerDeletion, c.MaxRows, c.MinRows, c.LongLanes = 2*time.Second, 40*time.Millisecond, 10, 200, 200, 1
+		c.WatchEvery, c.PerDeletion, c.MaxRows, c.MinRows, c.LongLanes = 40*time.Millisecond, 10, 200, 200, 1
+		store, err := repo.Open(t.Context(), repo.Config{URL: address, Plan: repo.BundledPlan(), Target: 20 * time.Second}) // to wait for a lock
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(store.Close)
+		c.Store = store
 	})
 	r.fill("g", 20_000)
 	holder, err := r.pool.Begin(t.Context())
