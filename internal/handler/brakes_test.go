@@ -136,6 +136,7 @@ func TestTheServersBrakes(t *testing.T) {
 	t.Cleanup(func() { _ = standby.Close() })
 	replica := connect(t, standby.URL())
 	one := func(t *testing.T, limits purge.Limits) (r *rig, p *place) {
+		t.Helper()
 		address, _, err := pg.CreateDatabase(t.Context())
 		if err != nil {
 			t.Fatal(err)

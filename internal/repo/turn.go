@@ -69,7 +69,7 @@ func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor
 	return r.commitOne(ctx, t, d)
 }
 
-// noteRest notes that the long lane of all workers shall rest. holds_pkey
+// noteRest notes that the long lane of all workers shall rest. By holds_pkey.
 const noteRest = `insert into lethe.holds as h (lane, cause, until, detail) values ('long', 'slow_batch', clock_timestamp() + $1::interval, $2)
 on conflict (lane, cause) do update
 set since = excluded.since, until = greatest(h.until, excluded.until), detail = excluded.detail`

@@ -12,7 +12,7 @@ import (
 )
 
 const (
-	// pauses are the operator's. holds_pkey
+	// pauses are the operator's. By holds_pkey.
 	pauses = `select h.lane, h.since from lethe.holds h where h.cause = 'paused' order by h.lane`
 
 	// standbys are those that replay, and where they and we are. What only
