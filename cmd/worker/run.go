@@ -191,7 +191,7 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 // work starts the lanes, the pulling and the retention. ctx is not the end of
 // them: their stops are.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
-	h := handler.New(handler.Config{
+	h := handler.New(handler.Config{ //nolint:contextcheck // its first look bounds itself, and ends with Stop
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
