@@ -65,7 +65,9 @@ type Deleting struct {
 	PurgedThroughSeq int64 `json:"purged_through_seq"`
 	// MessagesDeleted counts the messages deleted so far, over all tries.
 	MessagesDeleted int64 `json:"messages_deleted"`
-	// WaitingFor says for people what holds the deletion back, empty if nothing.
+	// WaitingFor says what holds the deletion back, empty if nothing: "lock" (a row
+	// that somebody else holds), "replica_lag", "wal_held", "lock_waiters",
+	// "slow_batch" or "paused". Others may follow.
 	WaitingFor string `json:"waiting_for,omitempty"`
 }
 

@@ -18,6 +18,8 @@ type commands struct {
 	Run         runCommand         `cmd:"" help:"Work until SIGTERM or SIGINT: take commands, purge histories, tell the events."`
 	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`
+	Pause       pauseCommand       `cmd:"" help:"Hold all workers back, or their large deletions alone, until worker resume."`
+	Resume      resumeCommand      `cmd:"" help:"Lift what worker pause has put on."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change what is set for an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop commands that were given up."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
@@ -161,7 +163,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call is to do, and not how: they
 // have no variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync"}
+var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

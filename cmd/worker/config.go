@@ -22,6 +22,7 @@ type config struct {
 	planConfig
 	setupConfig
 	paceConfig
+	gentleConfig
 	serviceConfig
 }
 
@@ -33,16 +34,17 @@ func (c *config) check() problems {
 	c.planConfig.check(&p)
 	c.setupConfig.check(&p)
 	c.paceConfig.check(&p)
+	c.gentleConfig.check(&p, c.Target)
 	c.serviceConfig.check(&p)
 	if c.MaxConns > 0 && c.MaxConns < c.leastConns() {
-		p.add("max-conns", "%d is too few: expected at least %d: --express-lanes, twice --long-lanes, and one more", c.MaxConns, c.leastConns())
+		p.add("max-conns", "%d is too few: expected at least %d: --express-lanes, twice --long-lanes, and two more", c.MaxConns, c.leastConns())
 	}
 	return p
 }
 
 // leastConns is how many connections the lanes may want at once: a long one has
-// a second for what it sweeps up behind it, and the retention has one.
-func (c *config) leastConns() int { return c.ExpressLanes + 2*c.LongLanes + 1 }
+// a second for what it sweeps up behind it, and retention and brakes have one each.
+func (c *config) leastConns() int { return c.ExpressLanes + 2*c.LongLanes + 2 }
 
 // natsConfig is how to reach NATS.
 type natsConfig struct {

@@ -21,16 +21,21 @@ type httpServer struct {
 	done     chan struct{} // closed when nothing is served any more
 }
 
-// serveHTTP begins to serve at addr. notReady returns why the worker takes no
-// commands, "" when it does.
-func serveHTTP(ctx context.Context, addr string, metrics *prometheus.Registry, notReady func() string, log *slog.Logger) (*httpServer, error) {
+// readiness is what /readyz tells.
+type readiness struct {
+	notReady func() string // what fault keeps the worker from taking commands; "" for none
+	held     func() string // what holds a worker back that is ready; "" for nothing
+}
+
+// serveHTTP begins to serve at addr.
+func serveHTTP(ctx context.Context, addr string, metrics *prometheus.Registry, ready readiness, log *slog.Logger) (*httpServer, error) {
 	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("http: %w: choose another --http-addr (HTTP_ADDR)", err)
 	}
 	s := &httpServer{listener: listener, done: make(chan struct{})}
 	s.server = http.Server{
-		Handler:           routes(metrics, notReady),
+		Handler:           routes(metrics, ready),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
@@ -46,7 +51,7 @@ func serveHTTP(ctx context.Context, addr string, metrics *prometheus.Registry, n
 	return s, nil
 }
 
-func routes(metrics *prometheus.Registry, notReady func() string) http.Handler {
+func routes(metrics *prometheus.Registry, ready readiness) http.Handler {
 	answer := func(w http.ResponseWriter, status int, text string) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
@@ -56,11 +61,14 @@ func routes(metrics *prometheus.Registry, notReady func() string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if reason := notReady(); reason != "" {
+		// Who is held back is ready: else a pause would block a rollout.
+		if reason := ready.notReady(); reason != "" {
 			answer(w, http.StatusServiceUnavailable, "not ready: "+reason)
-			return
+		} else if held := ready.held(); held != "" {
+			answer(w, http.StatusOK, "ready; held back: "+held)
+		} else {
+			answer(w, http.StatusOK, "ready")
 		}
-		answer(w, http.StatusOK, "ready")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	return mux

@@ -70,7 +70,8 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
-	broker  atomic.Pointer[broker.Broker] // for the metrics, which are there first
+	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
+	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
 
 func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
@@ -93,7 +94,7 @@ func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
 func (w *worker) start(ctx context.Context) error {
 	b := buildOf()
 	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
-	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, w.gate.Reason, w.log)
+	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held}, w.log)
 	if err != nil {
 		return err
 	}
@@ -157,7 +158,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		store, err = repo.Open(ctx, repo.Config{
 			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
 			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
-			MaxConns: int32(w.cfg.MaxConns), AllowUnindexed: w.cfg.AllowUnindexed,
+			MaxConns: int32(w.cfg.MaxConns), AllowUnindexed: w.cfg.AllowUnindexed, LongTransactions: w.cfg.LongTransactions,
 		})
 		return err
 	})
@@ -191,12 +192,13 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 // work starts the lanes, the pulling and the retention. ctx is not the end of
 // them: their stops are.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
-	h := handler.New(handler.Config{
+	h := handler.New(handler.Config{ //nolint:contextcheck // its first look bounds itself, and ends with Stop
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
-		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace,
+		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch,
 	})
+	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)
 	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace
 	w.pulling = start(ctx, func(ctx context.Context) error { return nats.Run(ctx, h.Handle) })
@@ -205,6 +207,14 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 		r := retention{store: store, age: w.cfg.LedgerRetention, expired: w.metrics.LedgerExpired, log: w.log}
 		w.parts.add("retention", start(ctx, r.run).stop)
 	}
+}
+
+// held is what holds the worker's lanes back; "" for nothing.
+func (w *worker) held() string {
+	if h := w.handler.Load(); h != nil {
+		return h.Held()
+	}
+	return ""
 }
 
 // stop ends all parts, last first. It may be called after a start that failed.

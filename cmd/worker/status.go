@@ -22,7 +22,7 @@ type statusCommand struct {
 func (c *statusCommand) Help() string {
 	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names
 are those of the events. Fails if the ledger knows nothing of the command: it waits in the stream, never came, was
-refused, or was forgotten after --ledger-retention.
+refused, or was forgotten after --ledger-retention. waiting_for says what holds back a deletion that is under way.
 
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --app demo
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --json | jq -r .state`
@@ -84,13 +84,14 @@ type deletion struct {
 	Message             string     `json:"message,omitempty"`
 	Attempts            int        `json:"attempts"`
 	LastError           string     `json:"last_error,omitempty"`
+	WaitingFor          string     `json:"waiting_for,omitempty"`
 }
 
 func deletionOf(r purge.Record) deletion {
 	d := deletion{
 		CommandID: r.Command, AppID: r.App, UserID: r.User, ConversationID: r.Conversation, State: string(r.State),
 		CursorSeq: r.CursorSeq, MessagesDeleted: r.MessagesDeleted, HistoryKept: r.HistoryKept, OriginDeviceID: r.Device,
-		RequestedAt: some(r.RequestedAt), Attempts: r.Attempts, LastError: r.LastError,
+		RequestedAt: some(r.RequestedAt), Attempts: r.Attempts, LastError: r.LastError, WaitingFor: string(r.WaitingFor),
 	}
 	if r.Pinned {
 		d.ThroughSeq = &r.ThroughSeq
@@ -119,6 +120,7 @@ func (d deletion) fields() []field {
 		{"user_id", d.UserID},
 		{"conversation_id", d.ConversationID},
 		{"state", d.State},
+		{"waiting_for", d.WaitingFor},
 		{"through_seq", optional(d.ThroughSeq)},
 		{"cursor_seq", strconv.FormatInt(d.CursorSeq, 10)},
 		{"messages_deleted", strconv.FormatInt(d.MessagesDeleted, 10)},
@@ -153,12 +155,12 @@ func optionalTime(t *time.Time) string {
 // statusTable has a row for each deletion and what one asks for first; --json
 // has the rest.
 func statusTable(records []purge.Record) [][]string {
-	rows := [][]string{{"APP_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "SINCE", "REASON"}}
+	rows := [][]string{{"APP_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "SINCE", "REASON", "WAITING_FOR"}}
 	for _, r := range records {
 		d := deletionOf(r)
 		rows = append(rows, []string{
 			d.AppID, d.ConversationID, d.State, optional(d.ThroughSeq), strconv.FormatInt(d.MessagesDeleted, 10),
-			strconv.Itoa(d.Attempts), optionalTime(d.CompletedAt) + optionalTime(d.FailedAt), d.Reason,
+			strconv.Itoa(d.Attempts), optionalTime(d.CompletedAt) + optionalTime(d.FailedAt), d.Reason, d.WaitingFor,
 		})
 	}
 	return rows

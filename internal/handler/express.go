@@ -11,13 +11,20 @@ import (
 // before it is set back. A sender's transaction takes milliseconds.
 const maxBlocked = 4
 
-// expressLane takes what has gathered, again and again.
+// expressLane takes what has gathered, again and again. What it has taken when an
+// operator pauses all lanes stays in hand, with its heartbeats.
 func (h *Handler) expressLane() {
 	size := func() int { return h.express.deletions(h.cfg.BatchSize) }
 	for {
 		entries := h.queue.take(size)
 		if entries == nil {
 			return
+		}
+		if !h.brakes.awaitExpress() {
+			for _, e := range entries {
+				h.handBack(e)
+			}
+			continue
 		}
 		r := &round{h: h}
 		r.run(entries)

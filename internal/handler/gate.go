@@ -12,9 +12,15 @@ import (
 // see [NewGate]. Safe for concurrent use.
 type Gate struct {
 	mu      sync.Mutex
-	reasons map[string]string
+	reasons map[string]reason
 	opened  chan struct{} // closed while the gate is open
 	changed func(cause string, closed bool)
+}
+
+// reason is why the gate is closed.
+type reason struct {
+	text  string
+	meant bool // by an operator: the worker is ready, and told to wait
 }
 
 // NewGate returns an open gate. changed, if not nil, is told of each cause that
@@ -22,18 +28,24 @@ type Gate struct {
 func NewGate(changed func(cause string, closed bool)) *Gate {
 	opened := make(chan struct{})
 	close(opened)
-	return &Gate{reasons: map[string]string{}, opened: opened, changed: changed}
+	return &Gate{reasons: map[string]reason{}, opened: opened, changed: changed}
 }
 
 // Close notes that cause keeps the worker from working, and why. A second call
 // replaces the reason. It reports whether the cause is new.
-func (g *Gate) Close(cause, reason string) bool {
+func (g *Gate) Close(cause, text string) bool { return g.close(cause, reason{text: text}) }
+
+// Hold is Close for a cause that is no fault, such as an operator's word: the
+// worker takes no commands, but is ready.
+func (g *Gate) Hold(cause, text string) bool { return g.close(cause, reason{text, true}) }
+
+func (g *Gate) close(cause string, why reason) bool {
 	g.mu.Lock()
 	_, known := g.reasons[cause]
 	if len(g.reasons) == 0 {
 		g.opened = make(chan struct{})
 	}
-	g.reasons[cause] = reason
+	g.reasons[cause] = why
 	g.mu.Unlock()
 	if !known && g.changed != nil {
 		g.changed(cause, true)
@@ -73,13 +85,16 @@ func (g *Gate) Wait(ctx context.Context) error {
 	}
 }
 
-// Reason returns why the gate is closed, in one line; "" while it is open.
+// Reason returns what fault keeps the gate closed, in one line; "" while none
+// does.
 func (g *Gate) Reason() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	lines := make([]string, 0, len(g.reasons))
-	for cause, reason := range g.reasons {
-		lines = append(lines, cause+": "+strings.ReplaceAll(reason, "\n", "; "))
+	for cause, why := range g.reasons {
+		if !why.meant {
+			lines = append(lines, cause+": "+strings.ReplaceAll(why.text, "\n", "; "))
+		}
 	}
 	sort.Strings(lines)
 	return strings.Join(lines, "; ")

@@ -36,6 +36,13 @@ type longStore interface {
 	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
 	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
 	Release(ctx context.Context, d purge.Deletion, low int64) error
+	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause) (purge.Record, error)
+}
+
+// watchStore is what the brakes need of the database.
+type watchStore interface {
+	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
+	Rest(ctx context.Context, rest time.Duration, detail string) error
 }
 
 // Store is the ledger and the purge; *repo.Repo satisfies it. See there for
@@ -43,6 +50,7 @@ type longStore interface {
 type Store interface {
 	expressStore
 	longStore
+	watchStore
 	Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error)
 	Probe(ctx context.Context) error
 }
@@ -74,6 +82,10 @@ type Config struct {
 	LongLanes    int           // long deletions at a time; 2
 	MaxAttempts  int           // real failures that end a deletion; 10
 	Grace        time.Duration // what a statement in hand may still take at a stop; 5 s
+
+	Limits     purge.Limits  // thresholds of the brakes; zero takes one off
+	SlowBatch  time.Duration // from when a batch of the long lane is slow; twice Target
+	WatchEvery time.Duration // the longest time between two looks at the database; 1 s
 }
 
 func (c Config) withDefaults() Config {
@@ -95,6 +107,9 @@ func (c Config) withDefaults() Config {
 	if c.Grace <= 0 {
 		c.Grace = 5 * time.Second
 	}
+	if c.WatchEvery <= 0 {
+		c.WatchEvery = time.Second
+	}
 	return c
 }
 
@@ -108,6 +123,7 @@ type Handler struct {
 	queue   *queue
 	express *pacer
 	long    *pacer
+	brakes  *brakes
 	places  chan struct{} // taken by long deletions
 
 	stopping context.Context // done at once at a stop: start nothing new
@@ -118,10 +134,11 @@ type Handler struct {
 	troubles atomic.Int64 // outages since the last success
 }
 
-// New starts the lanes. The caller must call Stop.
+// New starts the lanes. It looks first whether an operator has paused them, for
+// two seconds at most. The caller must call Stop.
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
-	pace := purge.Pace{Target: cfg.Target, Min: cfg.MinRows, Max: cfg.MaxRows}
+	pace := purge.Pace{Target: cfg.Target, Slow: cfg.SlowBatch, Min: cfg.MinRows, Max: cfg.MaxRows}
 	h := &Handler{
 		cfg: cfg, queue: newQueue(), places: make(chan struct{}, cfg.LongLanes),
 		express: newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("express")),
@@ -129,6 +146,9 @@ func New(cfg Config) *Handler {
 	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
+	h.brakes = newBrakes(h)
+	h.brakes.look()
+	h.lanes.Go(h.brakes.watch)
 	for range cfg.ExpressLanes {
 		h.lanes.Go(h.expressLane)
 	}

@@ -62,6 +62,10 @@ type longRun struct {
 	told    time.Time // the last progress
 	news    bool      // this run has finished the deletion
 	cap     int       // a smaller row limit after a lock; 0 for none
+
+	waits  purge.Cause   // what the ledger says that it waits for
+	renew  time.Time     // when the lease is to be renewed while no batch does it
+	before time.Duration // of the last batch
 }
 
 func (l *longRun) run() {
@@ -75,6 +79,8 @@ func (l *longRun) run() {
 		return
 	}
 	l.low, l.told = l.rec.CursorSeq, time.Now()
+	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
+	l.h.brakes.fresh()
 	l.sweeper = startSweeper(l.h, l.t.d)
 	defer l.sweeper.stop()
 	for l.rec.Mine && !l.rec.Final() {
@@ -83,7 +89,7 @@ func (l *longRun) run() {
 			l.h.park(l.t, 0)
 			return
 		}
-		if err := l.advance(); err != nil && !l.wait(err) {
+		if err := l.next(); err != nil && !l.wait(err) {
 			l.end(err)
 			return
 		}
@@ -94,6 +100,14 @@ func (l *longRun) run() {
 	}
 	l.h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
 	l.h.park(l.t, purge.ParkDelay(l.rec.LeaseLeft, spread()))
+}
+
+// next removes one batch or finishes, unless something holds the long lane back.
+func (l *longRun) next() error {
+	if cause, changed := l.h.brakes.long(); cause != "" {
+		return l.hold(cause, 0, changed)
+	}
+	return l.advance()
 }
 
 // advance removes one batch, or finishes.
@@ -111,9 +125,13 @@ func (l *longRun) advance() error {
 		}
 		return err
 	}
-	took := time.Since(start)
+	if step.Held.Cause != "" {
+		return l.kept(step.Held)
+	}
+	took := time.Since(start) - step.Waited
 	before := l.rec.MessagesDeleted
-	l.rec = step.Record
+	l.rec, l.waits = step.Record, ""
+	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
 	if !step.Record.Mine {
 		return nil
 	}
@@ -125,6 +143,7 @@ func (l *longRun) advance() error {
 	l.h.cfg.Metrics.BatchRows.WithLabelValues("long").Observe(float64(step.Rows))
 	l.h.cfg.Metrics.Messages.WithLabelValues("long").Add(float64(max(0, step.Record.MessagesDeleted-before)))
 	l.tell("")
+	l.rest(limit, took)
 	crash.Point("in_batch")
 	if step.Empty {
 		return l.finish()

@@ -27,17 +27,28 @@ func TestMain(m *testing.M) { localtest.Main(m) }
 // broker keeps the same promises is tested with a real server elsewhere.
 type rig struct {
 	*testing.T
-	h    *handler.Handler
-	gate *handler.Gate
-	pool *pgxpool.Pool
-	url  string
-	pub  *recorder
-	seq  uint64
+	h       *handler.Handler
+	gate    *handler.Gate
+	pool    *pgxpool.Pool
+	url     string
+	pub     *recorder
+	log     *logText
+	metrics *telemetry.Metrics
+	seq     uint64
 }
 
 func newRig(t *testing.T, change func(*handler.Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, url: localtest.Database(t), pub: &recorder{}, gate: handler.NewGate(nil)}
+	return newRigOn(t, "", change)
+}
+
+// newRigOn is newRig on a database of the test's own, or, for "", on a fresh one.
+func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
+	t.Helper()
+	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New(func() float64 { return 0 })}
+	if address == "" {
+		r.url = localtest.Database(t)
+	}
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -51,8 +62,7 @@ func newRig(t *testing.T, change func(*handler.Config)) *rig {
 	}
 	t.Cleanup(r.pool.Close)
 	cfg := handler.Config{
-		Store: store, Publisher: r.pub, Gate: r.gate, Log: slog.New(slog.DiscardHandler),
-		Metrics: telemetry.New(func() float64 { return 0 }),
+		Store: store, Publisher: r.pub, Gate: r.gate, Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.metrics,
 	}
 	if change != nil {
 		change(&cfg)
@@ -131,6 +141,7 @@ type recorder struct {
 	stored   []bus.Announcement
 	refuse   error
 	progress int
+	waited   map[string]bool
 }
 
 func (p *recorder) Publish(_ context.Context, as []bus.Announcement) error {
@@ -142,10 +153,28 @@ func (p *recorder) Publish(_ context.Context, as []bus.Announcement) error {
 	return p.refuse
 }
 
-func (p *recorder) Progress(conversation.Deleting, conversation.Trace) {
+func (p *recorder) Progress(d conversation.Deleting, _ conversation.Trace) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.progress++
+	if p.waited == nil {
+		p.waited = map[string]bool{}
+	}
+	p.waited[d.WaitingFor] = true
+}
+
+// waits says whether a progress message said that it waits for something.
+func (p *recorder) waits(cause string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.waited[cause]
+}
+
+// sightless is a store that can't be watched.
+type sightless struct{ handler.Store }
+
+func (sightless) Watch(context.Context, purge.Limits, bool) (purge.Figures, error) {
+	return purge.Figures{}, errors.New("no sight")
 }
 
 func (p *recorder) setRefuse(err error) {

@@ -58,10 +58,8 @@ func (c *cluster) data() string { return filepath.Join(c.folder.path, "data") }
 
 // initialise makes the data and the settings.
 func (c *cluster) initialise(ctx context.Context) error {
-	if owner := c.programs.account.credential; owner != nil {
-		if err := os.Chown(c.folder.path, int(owner.Uid), int(owner.Gid)); err != nil {
-			return err
-		}
+	if err := c.own(); err != nil {
+		return err
 	}
 	// Trust is safe: the socket's folder is open to the server's user alone. Not
 	// syncing is, too: a machine that crashes here loses a cluster of no use.
@@ -70,12 +68,7 @@ func (c *cluster) initialise(ctx context.Context) error {
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", initdb.Path, err, bytes.TrimSpace(out))
 	}
-	conf, err := os.OpenFile(filepath.Join(c.data(), "postgresql.conf"), os.O_APPEND|os.O_WRONLY, 0)
-	if err != nil {
-		return err
-	}
-	_, err = conf.WriteString(c.settings())
-	return errors.Join(err, conf.Close())
+	return c.addSettings()
 }
 
 // settings is what is added to postgresql.conf.

@@ -45,6 +45,11 @@ func StartPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error)
 	if err != nil {
 		return nil, err
 	}
+	return startCluster(ctx, c)
+}
+
+// startCluster starts a cluster's server for the first time, or removes it.
+func startCluster(ctx context.Context, c *cluster) (*Postgres, error) {
 	if err := c.start(ctx); err != nil {
 		return nil, errors.Join(err, c.close(ctx))
 	}

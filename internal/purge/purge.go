@@ -85,6 +85,9 @@ type Record struct {
 	Message             string    // Failed only: for people
 	Attempts            int       // real failures so far
 	LastError           string    // of the last real failure
+	// WaitingFor is what holds an unfinished deletion back, "" for nothing. Only
+	// told where somebody asks for the status.
+	WaitingFor Cause
 	// LeaseLeft is how long the present holder's lease lasts; zero or less if
 	// nobody holds one.
 	LeaseLeft time.Duration
@@ -117,4 +120,17 @@ type Step struct {
 	Full bool
 	// Empty says that nothing was left above Low: time to finish.
 	Empty bool
+	// Waited is how long the batch waited for its turn; it held nothing meanwhile.
+	Waited time.Duration
+	// Held says that the batch was kept from changing anything. Then nothing else
+	// in the step counts, and without a turn not even the record.
+	Held Held
+}
+
+// Held says what kept a batch from running. The zero value is one that ran.
+type Held struct {
+	Cause  Cause // Paused, SlowBatch or NoTurn; "" for nothing
+	Detail string
+	// Left is how long it will last, as far as that is known.
+	Left time.Duration
 }

@@ -53,7 +53,7 @@ func adviseLedger(err error, role string) error {
 	case noPrivilege:
 		role = quote(role)
 		return fmt.Errorf("%w; run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
-			"grant insert, update on lethe.apps to %s", err, role, role, role)
+			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role)
 	case readOnly:
 		return fmt.Errorf("%s: %w", readOnlyText, err)
 	}

@@ -29,11 +29,13 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 }
 
 // Step removes the next batch of at most limit messages above low, and what
-// hangs on them, and renews the lease, in one transaction of one round trip.
+// hangs on them, and renews the lease, in one transaction of one round trip,
+// unless it is held (see [purge.Held]): then it changes nothing.
 // The commit doesn't wait for the disk: a batch that is lost in a crash is done
 // again. If the lease was lost nothing is changed and the record is not Mine.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error) {
 	t := r.begin(false)
+	turn := r.takeTurn(t)
 	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token, low, limit}
 	lease := append(append([]any{}, key...), r.cfg.Lease)
 	counts := make([]int, len(r.schema.Children))
@@ -51,10 +53,13 @@ func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int)
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&gone) }, r.sql.lockedLongMessages, key[:6]...)
 	}
 	rec, err := r.commitOne(ctx, t, d)
+	if held := turn.heldBy(err); held.Cause != "" {
+		return purge.Step{Record: rec, Low: low, Held: held, Waited: turn.waited}, nil
+	}
 	if err != nil {
 		return purge.Step{}, err
 	}
-	step := purge.Step{Record: rec, Low: high, Rows: gone, Full: found >= limit, Empty: found == 0}
+	step := purge.Step{Record: rec, Low: high, Rows: gone, Full: found >= limit, Empty: found == 0, Waited: turn.waited}
 	for _, n := range counts {
 		step.Rows += n
 		if n >= limit { // more of it may hang on this range: go over it again

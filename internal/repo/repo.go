@@ -8,6 +8,7 @@ package repo
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -39,6 +40,9 @@ type Config struct {
 	FlushAfter string
 	// MaxConns bounds the pool; zero means 16.
 	MaxConns int32
+	// LongTransactions is how many batches of the long lane may run at the same
+	// time, over all workers of this database; zero means any number.
+	LongTransactions int
 	// AllowUnindexed goes on where a key or a foreign key has no usable index.
 	AllowUnindexed bool
 }
@@ -68,6 +72,7 @@ type Repo struct {
 	pool   *pgxpool.Pool
 	schema *schema
 	sql    statements
+	blind  sync.Map // of purge.Cause, to why: brakes whose figures the role may not read
 }
 
 // Open connects, checks the plan against the catalog and makes the statements.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 	"sync"
@@ -19,7 +20,7 @@ import (
 )
 
 // newest is the version that the embedded migrations lead to.
-const newest = 1
+const newest = 2
 
 func TestSetup(t *testing.T) {
 	t.Parallel()
@@ -98,14 +99,19 @@ func setupDenied(t *testing.T) {
 // withMigration is the embedded migrations and one more.
 func withMigration(t *testing.T, name, sql string) fstest.MapFS {
 	t.Helper()
-	ledger, err := migrationFiles.ReadFile("migrations/00001_ledger.sql")
+	files := fstest.MapFS{"migrations/" + name: {Data: []byte(sql)}}
+	names, err := fs.Glob(migrationFiles, "migrations/0*.sql")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fstest.MapFS{
-		"migrations/00001_ledger.sql": {Data: ledger},
-		"migrations/" + name:          {Data: []byte(sql)},
+	for _, name := range names {
+		data, err := migrationFiles.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files[name] = &fstest.MapFile{Data: data}
 	}
+	return files
 }
 
 func setupUpgrade(t *testing.T) {

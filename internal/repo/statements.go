@@ -23,6 +23,7 @@ type statements struct {
 	longClaim, longMessages, longProve                                 string
 	lockedLongStart, lockedLongMessages                                string
 	longChildren, lockedLongChildren                                   []string
+	turn, held, hold                                                   string
 	sweep, claimCommands, failClaim, fail, failPinned, release, reopen string
 }
 
@@ -61,6 +62,7 @@ func makeStatements(s *schema) statements {
 		lockConversations: plain("lock_conversations"),
 		finish:            plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
 		longClaim: plain("long_claim"), longProve: plain("long_prove"),
+		turn: plain("turn"), held: plain("held"), hold: plain("hold"),
 		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), reopen: plain("reopen"),
 	}
 	if s.Locked {

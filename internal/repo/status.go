@@ -25,6 +25,9 @@ sought as (
   select e.app_id from every e where e.app_id is not null
 )
 select d.app_id, d.command_id, d.conversation_id,
+  case when d.state in ('pending', 'running') then coalesce(
+    (select h.cause from lethe.holds h where h.cause = 'paused' and (h.lane = 'all' or d.cursor_seq > 0) limit 1),
+    case when d.lease_until > clock_timestamp() then d.waiting_for end) end,
   d.user_id, d.origin_device_id, d.state, false, d.through_seq,
   d.cursor_seq, d.messages_deleted, d.history_kept, d.conversation_removed, d.multi_client_sync, d.requested_at,
   d.completed_at, d.failed_at, d.reason, d.message, d.attempts, d.last_error,
@@ -36,7 +39,8 @@ order by d.app_id, d.conversation_id`
 
 // Status returns what the ledger knows of a command: its deletions, ordered by
 // app and conversation, and none if it knows nothing. The app "" stands for all
-// apps that have such a command. Nothing is Mine.
+// apps that have such a command. Nothing is Mine. What an operator has paused is
+// said to wait for that also while no worker runs.
 func (l *Ledger) Status(ctx context.Context, app, command string) ([]purge.Record, error) {
 	rows, err := l.pool.Query(ctx, statusOf, app, command)
 	if err != nil {
@@ -45,9 +49,11 @@ func (l *Ledger) Status(ctx context.Context, app, command string) ([]purge.Recor
 	recs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (purge.Record, error) {
 		var rec purge.Record
 		var found ledgerRow
-		if err := row.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation)...); err != nil {
+		var waitingFor *string
+		if err := row.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation, &waitingFor)...); err != nil {
 			return purge.Record{}, err
 		}
+		rec.WaitingFor = purge.Cause(value(waitingFor))
 		return rec, found.fill(&rec)
 	})
 	return recs, l.fault(ctx, err)

@@ -26,7 +26,9 @@ type Metrics struct {
 	PublishSeconds prometheus.Histogram
 	SettleErrors   prometheus.Counter
 	LedgerExpired  prometheus.Counter
-	Paused         *prometheus.GaugeVec // by cause: 1 while the worker does not pull because of it
+	Paused         *prometheus.GaugeVec   // by cause: 1 while the worker does not pull because of it
+	Held           *prometheus.GaugeVec   // by cause: 1 while it holds the worker's lanes back
+	HeldSeconds    *prometheus.CounterVec // by cause: waited by deletions of the long lane
 }
 
 // New registers the worker's metrics in a registry of their own, with Go's and
@@ -67,5 +69,9 @@ func New(oldest func() float64) *Metrics {
 		Paused: f.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "lethe_paused", Help: "1 while the worker takes no new commands because of this cause.",
 		}, []string{"cause"}),
+		Held: f.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "lethe_held", Help: "1 while this cause holds the long lane back, or all lanes if an operator has paused them.",
+		}, []string{"cause"}),
+		HeldSeconds: counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),
 	}
 }

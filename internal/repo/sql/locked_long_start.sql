@@ -10,6 +10,6 @@ batch as materialized (
     for update) s
 )
 update lethe.deletions d
-set cursor_seq = greatest(d.cursor_seq, $6), batch_seq = coalesce((select seq from batch), d.through_seq), lease_until = clock_timestamp() + $8::interval
+set cursor_seq = greatest(d.cursor_seq, $6), batch_seq = coalesce((select seq from batch), d.through_seq), lease_until = clock_timestamp() + $8::interval, waiting_for = null
 where {{template "entry"}} and exists (select from fence)
 returning d.batch_seq, (select n from batch)

@@ -16,6 +16,6 @@ gone as (
 )
 update lethe.deletions d
 set messages_deleted = d.messages_deleted + (select count(*) from gone), cursor_seq = greatest(d.cursor_seq, $6),
-  batch_seq = coalesce((select seq from batch), d.through_seq), lease_until = clock_timestamp() + $8::interval
+  batch_seq = coalesce((select seq from batch), d.through_seq), lease_until = clock_timestamp() + $8::interval, waiting_for = null
 where {{template "entry"}} and exists (select from fence)
 returning d.batch_seq, (select n from batch), (select count(*) from gone)

@@ -1,0 +1,88 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestPauseAndResumeMayBeRepeated(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	type state struct {
+		lane            string
+		paused, changed bool
+	}
+	for i, c := range []struct {
+		args string
+		want []state
+	}{
+		{"resume", []state{{"all", false, false}, {"long", false, false}}},
+		{"pause", []state{{"all", true, true}}},
+		{"pause --lane all", []state{{"all", true, false}}},
+		{"pause --lane=long", []state{{"long", true, true}}},
+		{"resume --lane=long", []state{{"long", false, true}}},
+		{"resume --lane=long", []state{{"long", false, false}}},
+		{"pause --lane=long", []state{{"long", true, true}}},
+		{"resume", []state{{"all", false, true}, {"long", false, true}}},
+	} {
+		found := s.command(append(strings.Fields(c.args), "--json")...).mustSucceed(t).objects(t)
+		if len(found) != len(c.want) {
+			t.Fatalf("%d: %s printed %v; want %v", i, c.args, found, c.want)
+		}
+		for j, want := range c.want {
+			got := found[j]
+			if got["lane"] != want.lane || got["paused"] != want.paused || got["changed"] != want.changed || (got["since"] != nil) != want.paused {
+				t.Errorf("%d: %s printed %v; want %+v", i, c.args, got, want)
+			}
+		}
+	}
+	for _, c := range []struct{ args, want string }{
+		{"pause", "lane all: paused\n"},
+		{"pause", "lane all: paused already, since "},
+		{"resume --lane long", "lane long: was not paused\nlane all: still paused, since "},
+		{"resume", "lane all: resumed\nlane long: was not paused\n"},
+	} {
+		if out := s.command(strings.Fields(c.args)...).mustSucceed(t).stdout; !strings.HasPrefix(out, c.want) {
+			t.Errorf("%s printed %q; want %q", c.args, out, c.want)
+		}
+	}
+	s.command("pause", "--lane", "express").mustFail(t, exitUsage, `--lane: "express" is not known: expected all, long`)
+}
+
+func TestPauseWithoutTheSchemaSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	for _, args := range []string{"pause", "resume"} {
+		s.command(args).mustFail(t, exitError, "run: worker setup")
+	}
+}
+
+func TestTheBrakesSettings(t *testing.T) {
+	t.Parallel()
+	c := gentleConfig{MaxReplicaLag: time.Second, MaxLockWait: 20 * time.Millisecond, MaxWALHeld: 1 << 30, IgnoreStandbys: " a, b,,"}
+	got := c.limits(50 * time.Millisecond)
+	if got.ReplicaLag != time.Second || got.WALHeld != 1<<30 || strings.Join(got.IgnoreStandbys, "|") != "a|b" {
+		t.Errorf("limits = %+v", got)
+	}
+	if got.LockWait != 100*time.Millisecond {
+		t.Errorf("lock wait = %v; want twice the target, or ordinary batches brake", got.LockWait)
+	}
+	if off := (&gentleConfig{}).limits(time.Second); off.LockWait != 0 || off.ReplicaLag != 0 || off.WALHeld != 0 {
+		t.Errorf("limits = %+v; want all off", off)
+	}
+	for _, c := range []struct {
+		flag string
+		cfg  gentleConfig
+	}{
+		{"max-replica-lag", gentleConfig{MaxReplicaLag: -1}},
+		{"max-lock-wait", gentleConfig{MaxLockWait: time.Microsecond}},
+		{"slow-batch", gentleConfig{SlowBatch: 10 * time.Millisecond}},
+		{"long-transactions", gentleConfig{LongTransactions: 65}},
+	} {
+		var p problems
+		if c.cfg.check(&p, 50*time.Millisecond); len(p) == 0 || !p.about(c.flag) {
+			t.Errorf("%+v: %v; want a word on --%s", c.cfg, p, c.flag)
+		}
+	}
+}

@@ -1,0 +1,270 @@
+package handler
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// lookTimeout ends a look at a database that doesn't answer.
+	lookTimeout = 2 * time.Second
+	// longestBlind is the longest time between two looks while they fail.
+	longestBlind = 5 * time.Second
+	// slowMemory is how long the last slow batch is remembered: one that isn't
+	// slow, on another deletion, doesn't mean that the database is quick again.
+	slowMemory = 3 * time.Second
+)
+
+// brakes know what holds this worker's lanes back. The operator's pauses are
+// looked for about once a second, the figures of the other brakes too while there
+// is long work. Safe for concurrent use.
+type brakes struct {
+	h       *Handler
+	looking sync.Mutex // one look at a time; guards trail and blind
+	trail   purge.Trail
+	blind   map[purge.Cause]bool // brakes whose figures were reported as unreadable
+
+	mu      sync.Mutex // guards what follows
+	now     purge.Brakes
+	pauses  []purge.Pause
+	looked  time.Time // the last look at all figures
+	failing int       // looks in a row
+	slow    time.Time // the last slow batch
+	since   map[purge.Cause]time.Time
+	changed chan struct{} // closed and replaced when a brake comes or goes
+}
+
+func newBrakes(h *Handler) *brakes {
+	for _, cause := range purge.Causes() {
+		h.cfg.Metrics.Held.WithLabelValues(string(cause)).Set(0)
+		h.cfg.Metrics.HeldSeconds.WithLabelValues(string(cause)).Add(0)
+	}
+	return &brakes{h: h, blind: map[purge.Cause]bool{}, since: map[purge.Cause]time.Time{}, changed: make(chan struct{})}
+}
+
+// watch looks again and again until the worker stops.
+func (b *brakes) watch() {
+	for {
+		b.h.pauseFor(b.interval())
+		if b.h.stopping.Err() != nil {
+			return
+		}
+		b.look()
+	}
+}
+
+// interval is the time until the next look, spread so that replicas don't all
+// look at once. It grows while looks fail.
+func (b *brakes) interval() time.Duration {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	every := time.Duration((0.8 + 0.2*spread()) * float64(b.h.cfg.WatchEvery))
+	return min(max(longestBlind, every), every<<min(b.failing, 10))
+}
+
+// fresh looks now, if there is no recent look at all figures.
+func (b *brakes) fresh() {
+	b.mu.Lock()
+	recent := time.Since(b.looked) < b.h.cfg.WatchEvery
+	b.mu.Unlock()
+	if !recent {
+		b.look()
+	}
+}
+
+// look looks at the database and takes over what it finds.
+func (b *brakes) look() {
+	b.looking.Lock()
+	defer b.looking.Unlock()
+	ctx, cancel := context.WithTimeout(b.h.stopping, lookTimeout)
+	defer cancel()
+	all := len(b.h.places) > 0
+	f, err := b.h.cfg.Store.Watch(ctx, b.h.cfg.Limits, all)
+	if b.h.stopping.Err() != nil {
+		return
+	}
+	if err != nil {
+		b.failed(err)
+		return
+	}
+	b.reportUnread(f.Unread)
+	now := time.Now()
+	if len(f.Standbys) > 0 {
+		b.trail.Note(now, f.Position)
+	}
+	for _, s := range f.Standbys {
+		if lag := b.trail.Lag(now, s.Replayed); lag >= f.ReplicaLag {
+			f.ReplicaLag, f.Standby = lag, s.Name
+		}
+	}
+	b.found(now, f, all)
+}
+
+// found judges what a look has found.
+func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failing > 0 {
+		b.h.cfg.Log.Info("the database can be watched again")
+	}
+	b.failing, b.pauses = 0, f.Pauses
+	b.forgetSlow()
+	if all {
+		b.looked = at
+	}
+	b.change(b.h.cfg.Limits.Judge(b.now, f))
+}
+
+// failed notes that a look failed. That stops no work: the figures are left out,
+// and of the pauses the last known ones hold.
+func (b *brakes) failed(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.failing++; b.failing == 1 {
+		b.h.cfg.Log.Warn("the database can't be watched; going on without the brakes' figures until it can", "error", err)
+	}
+	b.change(purge.Limits{}.Judge(nil, purge.Figures{Pauses: b.pauses}))
+}
+
+// reportUnread tells once of each brake that has no figures.
+func (b *brakes) reportUnread(unread map[purge.Cause]string) {
+	for cause, why := range unread {
+		if !b.blind[cause] {
+			b.blind[cause] = true
+			b.h.cfg.Log.Warn("a brake has no figures and is left out", "cause", string(cause), "why", why)
+		}
+	}
+}
+
+// change replaces the brakes and tells of those that come and go. It is called
+// with mu held.
+func (b *brakes) change(now purge.Brakes) {
+	was := b.now
+	b.now = now
+	for _, brake := range now {
+		b.begin(brake)
+	}
+	for _, brake := range was {
+		if _, still := now.Of(brake.Cause); !still {
+			b.end(brake.Cause)
+		}
+	}
+	b.pull()
+}
+
+// pull keeps the worker from taking commands while all lanes are paused.
+func (b *brakes) pull() {
+	if brake, paused := b.now.Of(purge.Paused); paused && b.allPaused() {
+		b.h.cfg.Gate.Hold(string(purge.Paused), brake.Detail)
+	} else {
+		b.h.cfg.Gate.Open(string(purge.Paused))
+	}
+}
+
+// allPaused is called with mu held.
+func (b *brakes) allPaused() bool {
+	for _, p := range b.pauses {
+		if p.Lane == purge.AllLanes {
+			return true
+		}
+	}
+	return false
+}
+
+// begin tells that something holds, if that is new. It is called with mu held.
+func (b *brakes) begin(brake purge.Brake) {
+	if _, known := b.since[brake.Cause]; known {
+		return
+	}
+	b.since[brake.Cause] = time.Now()
+	b.h.cfg.Metrics.Held.WithLabelValues(string(brake.Cause)).Set(1)
+	b.h.cfg.Log.Warn("held back", "cause", string(brake.Cause), "why", brake.Detail)
+	b.wake()
+}
+
+// end tells that a cause has gone, if it was there. It is called with mu held.
+func (b *brakes) end(cause purge.Cause) {
+	since, known := b.since[cause]
+	if !known {
+		return
+	}
+	delete(b.since, cause)
+	b.h.cfg.Metrics.Held.WithLabelValues(string(cause)).Set(0)
+	b.h.cfg.Log.Info("no longer held back", "cause", string(cause), "after", time.Since(since).Round(time.Millisecond))
+	b.wake()
+}
+
+// wake is called with mu held.
+func (b *brakes) wake() {
+	close(b.changed)
+	b.changed = make(chan struct{})
+}
+
+// batch notes whether a batch of the long lane was slow, here or in another
+// worker, and so rests are under way; detail says how slow.
+func (b *brakes) batch(slow bool, detail string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !slow {
+		b.forgetSlow()
+		return
+	}
+	b.slow = time.Now()
+	b.begin(purge.Brake{Cause: purge.SlowBatch, Detail: detail})
+}
+
+// forgetSlow is called with mu held.
+func (b *brakes) forgetSlow() {
+	if time.Since(b.slow) > slowMemory {
+		b.end(purge.SlowBatch)
+	}
+}
+
+// long returns the weightiest of what holds the long lane back, "" for nothing,
+// and what is closed when that changes. The rests after slow batches are not
+// among it: those the batches find in the database.
+func (b *brakes) long() (purge.Cause, <-chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.now) == 0 {
+		return "", b.changed
+	}
+	return b.now[0].Cause, b.changed
+}
+
+// awaitExpress waits while all lanes are paused. It reports false when the worker
+// stops before that ends.
+func (b *brakes) awaitExpress() bool {
+	for {
+		b.mu.Lock()
+		paused, changed := b.allPaused(), b.changed
+		b.mu.Unlock()
+		if !paused {
+			return true
+		}
+		select {
+		case <-changed:
+		case <-b.h.stopping.Done():
+			return false
+		}
+	}
+}
+
+// Held returns what holds the worker's lanes back, in one line; "" for nothing.
+// The worker is ready all the same: it is as it should be.
+func (h *Handler) Held() string {
+	h.brakes.mu.Lock()
+	defer h.brakes.mu.Unlock()
+	lines := make([]string, 0, len(h.brakes.now)+1)
+	for _, brake := range h.brakes.now {
+		lines = append(lines, string(brake.Cause)+" ("+strings.ReplaceAll(brake.Detail, "\n", " ")+")")
+	}
+	if _, slow := h.brakes.since[purge.SlowBatch]; slow {
+		lines = append(lines, string(purge.SlowBatch))
+	}
+	return strings.Join(lines, ", ")
+}

@@ -1,0 +1,81 @@
+package handler
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// longestHold is how long a deletion that is held back looks neither at its lease
+// nor at whether anything still holds it.
+const longestHold = time.Second
+
+// hold keeps a deletion where it is, with its lease and its place, until what
+// holds the long lane changes, for left (0: not known) or for a second.
+func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan struct{}) error {
+	if cause != l.waits || time.Now().After(l.renew) {
+		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause)
+		if err != nil {
+			return err
+		}
+		l.rec, l.waits = rec, cause
+		l.renew = time.Now().Add(rec.LeaseLeft / 3)
+		if !rec.Mine {
+			return nil
+		}
+	}
+	l.tell(string(cause))
+	if left <= 0 || left > longestHold {
+		left = longestHold
+	}
+	began := time.Now()
+	select {
+	case <-changed:
+	case <-time.After(left):
+	case <-l.h.stopping.Done():
+	}
+	if cause != "" {
+		l.h.cfg.Metrics.HeldSeconds.WithLabelValues(string(cause)).Add(time.Since(began).Seconds())
+	}
+	return nil
+}
+
+// kept is what a batch does that the database itself has kept from running: it
+// got no turn in the budget of all replicas, or an operator or another worker has
+// said so since the last look.
+func (l *longRun) kept(held purge.Held) error {
+	never := (<-chan struct{})(nil)
+	switch held.Cause {
+	case purge.NoTurn:
+		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoTurn)).Inc()
+		if l.waits == "" && time.Now().Before(l.renew) {
+			l.h.pauseFor(time.Duration(spread() * float64(100*time.Millisecond)))
+			return nil
+		}
+		return l.hold("", time.Millisecond, never) // for the lease
+	case purge.SlowBatch:
+		l.h.brakes.batch(true, held.Detail)
+		return l.hold(held.Cause, held.Left, never)
+	default:
+		l.h.brakes.look() // which stops the next batch before it goes to the database
+		_, changed := l.h.brakes.long()
+		return l.hold(held.Cause, held.Left, changed)
+	}
+}
+
+// rest lets the long lane of all workers rest after a slow batch; if it can't be
+// noted, this deletion does alone.
+func (l *longRun) rest(limit int, took time.Duration) {
+	rest := l.h.long.pace.Rest(limit, took, l.before)
+	l.before = took
+	detail := fmt.Sprintf("a batch of %d rows took %v; --target is %v", limit, took.Round(time.Millisecond), l.h.cfg.Target)
+	l.h.brakes.batch(rest > 0, detail)
+	if rest <= 0 {
+		return
+	}
+	if err := l.h.cfg.Store.Rest(l.h.working, rest, detail); err != nil {
+		l.h.cfg.Log.Debug("a rest for all workers not noted; resting alone", "error", err)
+		l.h.pauseFor(rest)
+	}
+}

@@ -1,0 +1,42 @@
+package localstack
+
+import (
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+)
+
+func TestAStandbyFollowsItsPrimary(t *testing.T) {
+	t.Parallel()
+	primary, err := StartPostgres(t.Context(), PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = primary.Close() })
+	if err := primary.exec(t.Context(), "create table t as select 42 as answer"); err != nil {
+		t.Fatal(err)
+	}
+	standby, err := primary.StartStandby(t.Context(), "follower", PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Close() })
+	conn, err := pgx.Connect(t.Context(), standby.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	if err := primary.exec(t.Context(), "insert into t values (43)"); err != nil {
+		t.Fatal(err)
+	}
+	for begun, n := time.Now(), 0; n != 2; {
+		var standing bool
+		if err := conn.QueryRow(t.Context(), "select count(*), pg_is_in_recovery() from t").Scan(&n, &standing); err != nil {
+			t.Fatal(err)
+		}
+		if !standing || time.Since(begun) > 30*time.Second {
+			t.Fatalf("in recovery: %t, %d rows; want a standby with 2", standing, n)
+		}
+	}
+}

@@ -1,0 +1,83 @@
+package repo
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// turnClass is the class of the advisory locks that are the shared budget,
+	// "leth" in ASCII. Advisory locks are the database's own.
+	turnClass = 0x6c657468
+	// turnPatience is how long a batch queues for its turn. It is below a second
+	// because Postgres can be set to log who waits for longer than that, its
+	// deadlock_timeout, and long enough for twenty batches of 40 ms before it.
+	turnPatience = 900 * time.Millisecond
+)
+
+// turn is what a batch of the long lane finds out before it may change anything.
+type turn struct {
+	had    bool // a place in the budget
+	held   purge.Held
+	waited time.Duration // for the place
+}
+
+// takeTurn adds to t, in front of a batch, the statements that take a place in
+// the budget and look whether anything holds the long lane; what comes after them
+// hangs on the fence, which changes nothing then.
+func (r *Repo) takeTurn(t *transaction) *turn {
+	u := &turn{had: r.cfg.LongTransactions <= 0}
+	if n := r.cfg.LongTransactions; n > 0 {
+		place := 1 + rand.IntN(n) //nolint:gosec // no secret
+		t.query(func(pgx.Rows) error { u.had = true; return nil }, r.sql.turn, turnClass, n, place, millis(turnPatience))
+	}
+	t.query(func(rows pgx.Rows) error {
+		var left, waited float64
+		var lockTimeout string
+		err := rows.Scan(&u.held.Cause, &u.held.Detail, &left, &waited, &lockTimeout)
+		u.held.Left, u.waited = seconds(left), seconds(waited)
+		return err
+	}, r.sql.held, millis(r.cfg.Target))
+	return u
+}
+
+// heldBy returns what kept the batch from running, after its transaction ended
+// with err. A lock time-out before the batch had its turn was the turn's.
+func (u *turn) heldBy(err error) purge.Held {
+	if _, cause := purge.FaultOf(err); err != nil && !u.had && cause == "lock_timeout" {
+		return purge.Held{Cause: purge.NoTurn}
+	}
+	if err != nil {
+		return purge.Held{}
+	}
+	return u.held
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
+
+// Hold renews the lease of a deletion whose batches are held back, and notes what
+// it waits for, "" for nothing that need be told. Nothing is left at and below
+// low. The record is not Mine if the lease was lost.
+func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause) (purge.Record, error) {
+	t := r.begin(false)
+	t.exec(nil, r.sql.hold, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease, low, string(waitingFor))
+	return r.commitOne(ctx, t, d)
+}
+
+// noteRest notes that the long lane of all workers shall rest. By holds_pkey.
+const noteRest = `insert into lethe.holds as h (lane, cause, until, detail) values ('long', 'slow_batch', clock_timestamp() + $1::interval, $2)
+on conflict (lane, cause) do update
+set since = excluded.since, until = greatest(h.until, excluded.until), detail = excluded.detail`
+
+// Rest lets the long lane of all workers rest for a while; a longer rest that is
+// under way stays. detail says why, for people.
+func (r *Repo) Rest(ctx context.Context, rest time.Duration, detail string) error {
+	t := r.begin(false)
+	t.exec(nil, noteRest, rest, detail)
+	return r.commit(ctx, t)
+}

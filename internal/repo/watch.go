@@ -1,0 +1,152 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// pauses are the operator's. By holds_pkey.
+	pauses = `select h.lane, h.since from lethe.holds h where h.cause = 'paused' order by h.lane`
+
+	// standbys are those that replay, and where they and we are. What only
+	// receives, such as pg_receivewal, says nothing of replaying. To a role that
+	// may not see them their rows are there, and empty.
+	standbys = `select coalesce(s.application_name, ''), pg_wal_lsn_diff(s.replay_lsn, '0/0')::bigint,
+  case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint else 0 end
+from pg_stat_replication s
+where s.state is null or s.state in ('streaming', 'catchup') and s.replay_lsn is not null and s.application_name <> all ($1::text[])`
+
+	// walHeld is who keeps the most WAL from being recycled. What the archiver
+	// failed on last is the oldest that it has not got rid of.
+	walHeld = `select h.holder, h.held
+from (select case when not pg_is_in_recovery() then pg_current_wal_lsn() end as at) p
+cross join lateral (
+  select 'replication slot "' || s.slot_name || '"' as holder, pg_wal_lsn_diff(p.at, s.restart_lsn)::bigint as held
+  from pg_replication_slots s where s.restart_lsn is not null and s.wal_status is distinct from 'lost'
+  union all
+  select 'the archiver, which failed on ' || a.last_failed_wal || ',',
+    (pg_wal_lsn_diff(p.at, (substr(a.last_failed_wal, 9, 8) || '/0')::pg_lsn)
+      - ('x' || substr(a.last_failed_wal, 17, 8))::bit(32)::bigint * pg_size_bytes(current_setting('wal_segment_size')))::bigint
+  from pg_stat_archiver a
+  where current_setting('archive_mode') <> 'off' and a.last_failed_wal ~ '^[0-9A-F]{24}$'
+    and (a.last_archived_time is null or a.last_failed_time > a.last_archived_time)) h
+where h.held is not null
+order by h.held desc limit 1`
+
+	// lockWaiters are sessions of others that have waited for longer than $1 for
+	// a lock which a worker's session holds, of this replica or another: they are
+	// known by their application_name. Since when they wait is told by Postgres 14
+	// and newer; before, the age of the statement has to do.
+	lockWaiters = `select count(*)::int, coalesce(max(extract(epoch from clock_timestamp() - w.since)), 0)::float8
+from (
+  select l.pid, min(coalesce((to_jsonb(l) ->> 'waitstart')::timestamptz, a.query_start)) as since
+  from pg_locks l join pg_stat_activity a on a.pid = l.pid
+  where not l.granted and a.application_name <> current_setting('application_name')
+  group by l.pid) w
+where w.since < clock_timestamp() - $1::interval and exists (
+  select from pg_stat_activity b
+  where b.pid = any (pg_blocking_pids(w.pid)) and b.datname = current_database() and b.application_name = current_setting('application_name'))`
+)
+
+// look is one of the things that a watch looks at.
+type look struct {
+	cause purge.Cause
+	sql   string
+	args  []any
+	scan  func(pgx.Rows) error
+}
+
+// Watch looks for what should hold the worker back: at the operator's pauses, and
+// if all is set also at the figures that limits are set for, in one round trip. It
+// takes no lock and changes nothing. What the role may not read is left out from
+// then on, and told in Unread; what is hidden from it is told each time. A limit
+// of time for it is the context's.
+func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error) {
+	f := purge.Figures{Unread: map[purge.Cause]string{}}
+	looks := r.looks(&f, limits, all)
+	err := r.see(ctx, looks...)
+	if !denied(err) {
+		return f, classify(ctx, err)
+	}
+	f = purge.Figures{Unread: map[purge.Cause]string{}}
+	for _, k := range looks {
+		err := r.see(ctx, k)
+		if denied(err) && k.cause != purge.Paused {
+			r.blind.Store(k.cause, oneLine(err).Error()+"; run: grant pg_monitor to "+r.role())
+			continue
+		}
+		if err != nil {
+			return f, classify(ctx, err)
+		}
+	}
+	r.blind.Range(func(cause, why any) bool {
+		f.Unread[cause.(purge.Cause)] = why.(string)
+		return true
+	})
+	return f, nil
+}
+
+// looks are what a watch has to look at; what they find goes into f.
+func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
+	found := []look{{purge.Paused, pauses, nil, func(rows pgx.Rows) error {
+		var p purge.Pause
+		err := rows.Scan(&p.Lane, &p.Since)
+		f.Pauses = append(f.Pauses, p)
+		return err
+	}}}
+	add := func(wanted bool, k look) {
+		if _, blind := r.blind.Load(k.cause); all && wanted && !blind {
+			found = append(found, k)
+		}
+	}
+	add(limits.ReplicaLag > 0, look{purge.ReplicaLag, standbys, []any{append([]string{}, limits.IgnoreStandbys...)}, func(rows pgx.Rows) error {
+		var s purge.Standby
+		var replayed *int64
+		if err := rows.Scan(&s.Name, &replayed, &f.Position); err != nil {
+			return err
+		}
+		if replayed == nil {
+			f.Unread[purge.ReplicaLag] = "pg_stat_replication hides how far standbys are; run: grant pg_monitor to " + r.role()
+			return nil
+		}
+		s.Replayed = *replayed
+		f.Standbys = append(f.Standbys, s)
+		return nil
+	}})
+	add(limits.WALHeld > 0, look{purge.WALHeld, walHeld, nil, func(rows pgx.Rows) error {
+		return rows.Scan(&f.WALHolder, &f.WALHeld)
+	}})
+	add(limits.LockWait > 0, look{purge.LockWaiters, lockWaiters, []any{limits.LockWait}, func(rows pgx.Rows) error {
+		var longest float64
+		err := rows.Scan(&f.LockWaiters, &longest)
+		f.LongestWait = seconds(longest)
+		return err
+	}})
+	return found
+}
+
+// see takes looks, in one round trip.
+func (r *Repo) see(ctx context.Context, looks ...look) error {
+	t := &transaction{}
+	for _, k := range looks {
+		t.query(k.scan, k.sql, k.args...)
+	}
+	return r.pool.SendBatch(ctx, &t.batch).Close()
+}
+
+// role is whom the pool connects as, quoted.
+func (r *Repo) role() string { return quote(r.pool.Config().ConnConfig.User) }
+
+// denied says that a view or function is not for this role, or not there.
+func denied(err error) bool {
+	var pg *pgconn.PgError
+	var connect *pgconn.ConnectError
+	return errors.As(err, &pg) && !errors.As(err, &connect) && strings.HasPrefix(pg.Code, "42")
+}
