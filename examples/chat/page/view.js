@@ -149,7 +149,7 @@ export class DeviceView {
     setText(part(row, "time"), when(last.sent_at));
     setText(part(row, "preview"), preview(device, c, last, deletion, failure));
     const unread = part(row, "unread");
-    unread.hidden = c.unread === 0;
+    unread.hidden = c.unread === 0 || Boolean(deletion);
     setText(unread, c.unread > 99 ? "99+" : String(c.unread));
     unread.setAttribute("aria-label", `${c.unread} unread`);
     part(row, "delete").disabled = Boolean(deletion);
@@ -170,9 +170,10 @@ export class DeviceView {
     }
     const opened = this.#shown !== c.id;
     this.#shown = c.id;
+    const atEnd = opened || isAtEnd(this.#part("scroll"));
     if (opened) this.#openThread(c.id);
     this.#drawNotice(c.id);
-    this.#drawMessages(c, opened);
+    this.#drawMessages(c, atEnd);
     this.#drawComposer();
   }
 
@@ -187,9 +188,8 @@ export class DeviceView {
     remove.title = "Delete";
   }
 
-  #drawMessages(c, opened) {
+  #drawMessages(c, atEnd) {
     const scroll = this.#part("scroll");
-    const atEnd = opened || scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40;
     setList(this.#part("messages"), c.messages.filter((m) => m.seq > c.hiddenThrough), {
       key: (m) => m.seq,
       create: (m) => createMessage(m, this.#device.user, isGroup(c.id)),
@@ -236,6 +236,8 @@ export class DeviceView {
   }
 }
 
+const isAtEnd = (scroll) => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40;
+
 function reasonCode(reason) {
   const code = document.createElement("code");
   code.textContent = reason;
@@ -252,17 +254,23 @@ function button(text, onclick) {
 }
 
 function preview(device, c, last, deletion, failure) {
-  if (deletion) return deletingText(device, deletion);
+  if (deletion) return deletingShort(device, deletion);
   if (failure) return `Not deleted: ${failure.reason}`;
   const who = last.sender_id === device.user ? "You: " : isGroup(c.id) ? `${person(last.sender_id)}: ` : "";
   return who + last.text;
 }
 
 function deletingText(device, p) {
-  if (!device.online) return "Will be deleted once online";
+  if (!device.online) return "Deleted once online";
   if (p.waitingFor) return `Waiting for ${p.waitingFor.replaceAll("_", " ")}`;
   if (p.deleted > 0) return `Deleting… ${count(p.deleted, "message")} gone`;
   return "Deleting…";
+}
+
+// deletingShort is for the list.
+function deletingShort(device, p) {
+  const done = progressOf(p);
+  return p.deleted > 0 && done !== null && device.online && !p.waitingFor ? `Deleting… ${Math.floor(100 * done)} %` : deletingText(device, p);
 }
 
 function deletingNotice() {
