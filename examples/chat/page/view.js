@@ -38,6 +38,10 @@ export class DeviceView {
     return part(this.element, name);
   }
 
+  #ask(id) {
+    if (!this.#device.deletion(id)) this.#confirm(this.#device, id);
+  }
+
   #wireThread() {
     const device = this.#device;
     this.#part("back").onclick = () => {
@@ -46,7 +50,7 @@ export class DeviceView {
       this.#draw();
       this.#rowOf(id)?.querySelector("button").focus();
     };
-    this.#part("thread-delete").onclick = () => this.#confirm(device, device.openID);
+    this.#part("thread-delete").onclick = () => this.#ask(device.openID);
     this.#part("earlier").onclick = () => this.#loadEarlier();
     this.#part("input").setAttribute("aria-label", `Message from ${device.name}`);
     this.#part("composer").onsubmit = (event) => {
@@ -133,7 +137,7 @@ export class DeviceView {
     const remove = part(row, "delete");
     remove.setAttribute("aria-label", `Delete ${title(id)} on ${this.#device.name}`);
     remove.title = "Delete";
-    remove.onclick = () => this.#confirm(this.#device, id);
+    remove.onclick = () => this.#ask(id);
     part(row, "bar").setAttribute("aria-label", `Deleting ${title(id)}`);
     return row;
   }
@@ -152,7 +156,7 @@ export class DeviceView {
     unread.hidden = c.unread === 0 || Boolean(deletion);
     setText(unread, c.unread > 99 ? "99+" : String(c.unread));
     unread.setAttribute("aria-label", `${c.unread} unread`);
-    part(row, "delete").disabled = Boolean(deletion);
+    part(row, "delete").setAttribute("aria-disabled", Boolean(deletion)); // disabled, it would lose the focus
     drawBar(part(row, "bar"), deletion);
   }
 
@@ -205,7 +209,7 @@ export class DeviceView {
     const deletion = this.#device.deletion(id);
     const failure = this.#device.failure(id);
     const state = deletion ? "deleting" : failure ? "failed" : "";
-    this.#part("thread-delete").disabled = Boolean(deletion);
+    this.#part("thread-delete").setAttribute("aria-disabled", Boolean(deletion));
     notice.hidden = !state;
     if (notice.dataset.state !== state || notice.dataset.of !== id) {
       notice.dataset.state = state;
@@ -223,7 +227,7 @@ export class DeviceView {
     strong.textContent = "Not deleted. ";
     text.append(strong, `${why(failure.reason)} `, reasonCode(failure.reason));
     text.title = failure.message;
-    const again = button("Try again", () => this.#confirm(this.#device, id));
+    const again = button("Try again", () => this.#ask(id));
     const dismiss = button("Dismiss", () => this.#device.dismiss(id));
     return [text, again, dismiss];
   }
