@@ -99,7 +99,7 @@ demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
 
 .PHONY: screenshot
 screenshot: deps ## take the picture of the page in docs/
-	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) test -count=1 -run='^TestScreenshot$$' ./examples/chat
+	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) test -count=1 -run='^TestPage$$/^a_deletion_under_way' ./examples/chat
 
 .PHONY: test-compose
 test-compose: ## run the local stack in Docker: scale, kill, down and up

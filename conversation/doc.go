@@ -3,8 +3,9 @@
 // user's devices. It needs nothing but nats.go.
 //
 // A gateway builds a Command and sends it with Client.Delete. A presence service
-// follows a user's events with Client.Follow, or reads EventsStream with a
-// consumer of its own and ParseEvent. Both parts also work alone: Decode reads a
+// follows a user's events with Client.Follow; one with many devices reads
+// EventsStream with a consumer of its own and ParseEvent, and what a device missed
+// with Client.Missed. Both parts also work alone: Decode reads a
 // command as strictly as the workers do, EscapeToken and the subject functions
 // name the subjects, and Deleted, DeleteFailed and Deleting are the bodies of
 // the events.

@@ -26,11 +26,10 @@ type heard struct {
 func (c *caller) listen(t *testing.T, query string) *listener {
 	t.Helper()
 	address := "ws" + strings.TrimPrefix(c.url, "http") + "/v1/connect?token=" + c.token + query
-	conn, res, err := websocket.Dial(t.Context(), address, nil)
+	conn, _, err := websocket.Dial(t.Context(), address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_ = res
 	t.Cleanup(func() { _ = conn.CloseNow() })
 	return &listener{conn: conn}
 }

@@ -164,7 +164,7 @@ func loadUser(device int) string { return "user" + strconv.Itoa(device/2) }
 func connectDevice(t *testing.T, addr, key string, n int) *websocket.Conn {
 	t.Helper()
 	tok := token.Key(key).Sign(token.Claims{App: "demo", User: loadUser(n), Device: strconv.Itoa(n), Exp: time.Now().Add(time.Hour).Unix()})
-	conn, _, err := websocket.Dial(t.Context(), "ws://"+addr+"/v1/connect?token="+url.QueryEscape(tok), nil) //nolint:bodyclose // it has none
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+addr+"/v1/connect?token="+url.QueryEscape(tok), nil)
 	if err != nil {
 		t.Fatalf("device %d: %v", n, err)
 	}

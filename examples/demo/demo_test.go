@@ -120,6 +120,21 @@ func (d *demo) left(t *testing.T) string {
 	return fmt.Sprintf("files %v, processes %q", entries, found)
 }
 
+// awaitNothingLeft waits until all that the killed demo has started and written is
+// gone.
+func (d *demo) awaitNothingLeft(t *testing.T) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	left := ""
+	if err := until(ctx, 20*time.Millisecond, func() (bool, error) {
+		left = d.left(t)
+		return left == "", nil
+	}); err != nil {
+		t.Errorf("left behind: %s", left)
+	}
+}
+
 func TestDemoHoldsOnASmallScale(t *testing.T) {
 	t.Parallel()
 	d := startDemo(t, small...)
@@ -174,15 +189,7 @@ func TestKilledDemoLeavesNothingBehind(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.end(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-	defer cancel()
-	left := ""
-	if err := until(ctx, 20*time.Millisecond, func() (bool, error) {
-		left = d.left(t)
-		return left == "", nil
-	}); err != nil {
-		t.Errorf("left behind: %s", left)
-	}
+	d.awaitNothingLeft(t)
 }
 
 func TestWorkerThatEndsByItselfIsAFailureWithTheLog(t *testing.T) {
@@ -232,7 +239,7 @@ func TestLineThatDoesNotHoldFailsTheTable(t *testing.T) {
 
 func TestWrongFlagIsAUsageError(t *testing.T) {
 	t.Parallel()
-	for _, args := range [][]string{{"-chats=2"}, {"-group=9999"}, {"-ack-wait=1s"}, {"-nothing"}, {"more"}} {
+	for _, args := range [][]string{{"-chats=2"}, {"-group=9999"}, {"-ack-wait=1s"}, {"-nothing"}, {"more"}, {"page", "-addr=8080"}, {"page", "more"}} {
 		var stdout, stderr strings.Builder
 		if code := run(t.Context(), args, &stdout, &stderr); code != exitUsage {
 			t.Errorf("run(%q) = %d; want %d", args, code, exitUsage)

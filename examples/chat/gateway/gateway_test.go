@@ -172,10 +172,10 @@ func (r *rig) fails(t *testing.T, status int, code string, c call) answer {
 	return a
 }
 
-// path is that of a conversation. A segment of dots alone would be taken for a
-// step up.
+// path is that of a conversation. Beyond what PathEscape does, a segment of dots
+// alone would be taken for a step up, and a colon for the one before the verb.
 func path(id, rest string) string {
-	return "/v1/conversations/" + strings.ReplaceAll(url.PathEscape(id), ".", "%2E") + rest
+	return "/v1/conversations/" + strings.NewReplacer(".", "%2E", ":", "%3A").Replace(url.PathEscape(id)) + rest
 }
 
 func text(s string) string {

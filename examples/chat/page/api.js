@@ -37,6 +37,18 @@ export async function request(method, path, { token, body, headers = {}, signal 
   throw new ApiError(answer.status, code, message, Number(answer.headers.get("Retry-After")) || 0);
 }
 
+// persist asks again, once a second, while the failure may pass and wanted() holds.
+export async function persist(ask, wanted = () => true) {
+  for (;;) {
+    try {
+      return await ask();
+    } catch (err) {
+      if (!err.passing || !wanted()) throw err;
+      await new Promise((resolve) => setTimeout(resolve, 1000 * (err.retryAfter || 1)));
+    }
+  }
+}
+
 function parse(text) {
   try {
     return JSON.parse(text) ?? {};

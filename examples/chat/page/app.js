@@ -1,6 +1,6 @@
 // Three devices, a console and a log on one page.
 
-import { conversationPath, request } from "./api.js";
+import { conversationPath, persist, request } from "./api.js";
 import { confirmDeletion } from "./confirm.js";
 import { Console } from "./console.js";
 import { Device } from "./device.js";
@@ -16,12 +16,12 @@ const who = [
 
 const $ = (id) => document.getElementById(id);
 
-const { presence } = await request("GET", "/config.json");
+const { presence } = await persist(() => request("GET", "/config.json"));
 const devices = who.map((d) => new Device(d, presence));
 const siblings = (device) => devices.filter((d) => d.user === device.user && d !== device).map((d) => d.name);
 
 const operator = new Console(devices, {
-  onHuge: () => devices.forEach((d) => d.online && d.refresh().catch((err) => trouble(d, err))),
+  onHuge: () => devices.forEach((d) => d.online && d.refresh()),
 });
 
 for (const device of devices) {
@@ -31,7 +31,10 @@ for (const device of devices) {
   });
   $("devices").append(view.element);
   $("tabs").append(tab(device, view.element));
-  device.addEventListener("told", ({ detail }) => tell(device, detail, siblings(device)));
+  device.addEventListener("told", ({ detail }) => {
+    tell(device, detail, siblings(device));
+    if (detail.kind === "deleted" && detail.data.conversation_id === "group_huge") operator.hugeGone();
+  });
   device.addEventListener("trouble", ({ detail }) => trouble(device, detail));
   device.setOnline(true);
 }

@@ -1,6 +1,7 @@
 // The operator's side: the app's switch, the devices' network, the huge group, a
 // deletion that fails.
 
+import { persist } from "./api.js";
 import { clone, part, setText } from "./dom.js";
 import { record, toast } from "./log.js";
 import { listed } from "./model.js";
@@ -32,11 +33,11 @@ export class Console {
 
   // start reads the switch, and goes on with a group that is being made.
   async start() {
-    const { multi_client_sync: sync } = await this.#ask("GET", "/v1/settings");
+    const { multi_client_sync: sync } = await persist(() => this.#ask("GET", "/v1/settings"));
     this.#drawSync(sync);
     $("sync").disabled = false;
-    const state = await this.#ask("GET", "/v1/demo/huge");
-    if (state.state === "running") this.#watchHuge();
+    const { state } = await this.#ask("GET", "/v1/demo/huge");
+    if (state === "running") this.#watchHuge();
   }
 
   #ask(method, path, body) {
@@ -88,7 +89,7 @@ export class Console {
       record("Console", "quiet", `A group of ${count(hugeSize, "message")} is there.`);
       this.#onHuge();
     } catch (err) {
-      setText(hint, `${number(hugeSize)} messages for Alice to delete.`);
+      this.hugeGone();
       toast(err.message, "failed");
     } finally {
       bar.hidden = true;
@@ -96,9 +97,14 @@ export class Console {
     }
   }
 
+  // hugeGone is for when there is none any more.
+  hugeGone() {
+    setText(part($("console"), "huge-hint"), `${number(hugeSize)} messages for Alice to delete.`);
+  }
+
   async #followHuge(bar, hint) {
     for (;;) {
-      const { state, done = 0, messages = hugeSize, message } = await this.#alice().ask("GET", "/v1/demo/huge");
+      const { state, done = 0, messages = hugeSize, message } = await persist(() => this.#alice().ask("GET", "/v1/demo/huge"));
       if (state === "failed") throw new Error(message || "The group could not be made.");
       if (state !== "running") return;
       bar.firstElementChild.style.inlineSize = `${(100 * done) / messages}%`;

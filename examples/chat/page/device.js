@@ -1,7 +1,7 @@
 // One client of one user: its token, its connection, its copy, and the deletions
 // that it has asked for. The page shows several side by side; they share nothing.
 
-import { ApiError, conversationPath, newKey, request } from "./api.js";
+import { ApiError, conversationPath, newKey, persist, request } from "./api.js";
 import { Link } from "./link.js";
 import { addMessages, applyDeleted, lastSeq, newCopy, replaceAll, share } from "./model.js";
 
@@ -129,8 +129,18 @@ export class Device extends EventTarget {
   }
 
   // refresh adds what the server has and the device hasn't. A stale copy is
-  // replaced by what the server has.
+  // replaced by what the server has. It asks again for as long as the device is
+  // online, and tells of what doesn't pass.
   async refresh() {
+    const network = this.#network;
+    try {
+      await persist(() => this.#load(), () => this.#network === network && this.online);
+    } catch (err) {
+      this.#trouble(err);
+    }
+  }
+
+  async #load() {
     const later = (this.#later = []);
     const { conversations } = await this.#ask("GET", "/v1/conversations");
     const wanted = conversations.filter((c) => this.copy.stale || c.last_seq > lastSeq(this.copy, c.id));
@@ -210,7 +220,7 @@ export class Device extends EventTarget {
       if (p.commandID) this.#link.send({ type: "sent", command_id: p.commandID });
       else this.#submit(p.key);
     }
-    this.refresh().catch((err) => this.#trouble(err));
+    this.refresh();
   }
 
   #message({ conversation_id: id, ...message }) {
@@ -233,7 +243,7 @@ export class Device extends EventTarget {
     const kept = lastSeq(this.copy, id) > data.through_seq;
     if (id === this.openID && !kept) this.openID = null;
     if (!data.conversation_removed && !data.history_kept && !kept) {
-      this.refresh().catch((err) => this.#trouble(err)); // newer ones that it hasn't got
+      this.refresh(); // newer ones that it hasn't got
     }
     this.#tell({ kind: "deleted", data, gone, took: asked && Date.now() - asked.since });
   }
@@ -285,7 +295,7 @@ export class Device extends EventTarget {
   }
 
   #notAccepted(p, err) {
-    if (!this.online) return; // it is sent on the next hello
+    if (!this.online || err.name === "AbortError") return; // it is sent on the next hello
     if (err.passing) {
       p.waitingFor = "the gateway";
       setTimeout(() => this.#submit(p.key), 1000 * (err.retryAfter || askAgain));

@@ -38,6 +38,10 @@ export class DeviceView {
     return part(this.element, name);
   }
 
+  #ask(id) {
+    if (!this.#device.deletion(id)) this.#confirm(this.#device, id);
+  }
+
   #wireThread() {
     const device = this.#device;
     this.#part("back").onclick = () => {
@@ -46,7 +50,7 @@ export class DeviceView {
       this.#draw();
       this.#rowOf(id)?.querySelector("button").focus();
     };
-    this.#part("thread-delete").onclick = () => this.#confirm(device, device.openID);
+    this.#part("thread-delete").onclick = () => this.#ask(device.openID);
     this.#part("earlier").onclick = () => this.#loadEarlier();
     this.#part("input").setAttribute("aria-label", `Message from ${device.name}`);
     this.#part("composer").onsubmit = (event) => {
@@ -133,7 +137,7 @@ export class DeviceView {
     const remove = part(row, "delete");
     remove.setAttribute("aria-label", `Delete ${title(id)} on ${this.#device.name}`);
     remove.title = "Delete";
-    remove.onclick = () => this.#confirm(this.#device, id);
+    remove.onclick = () => this.#ask(id);
     part(row, "bar").setAttribute("aria-label", `Deleting ${title(id)}`);
     return row;
   }
@@ -149,10 +153,10 @@ export class DeviceView {
     setText(part(row, "time"), when(last.sent_at));
     setText(part(row, "preview"), preview(device, c, last, deletion, failure));
     const unread = part(row, "unread");
-    unread.hidden = c.unread === 0;
+    unread.hidden = c.unread === 0 || Boolean(deletion);
     setText(unread, c.unread > 99 ? "99+" : String(c.unread));
     unread.setAttribute("aria-label", `${c.unread} unread`);
-    part(row, "delete").disabled = Boolean(deletion);
+    part(row, "delete").setAttribute("aria-disabled", Boolean(deletion)); // disabled, it would lose the focus
     drawBar(part(row, "bar"), deletion);
   }
 
@@ -170,9 +174,10 @@ export class DeviceView {
     }
     const opened = this.#shown !== c.id;
     this.#shown = c.id;
+    const atEnd = opened || isAtEnd(this.#part("scroll"));
     if (opened) this.#openThread(c.id);
     this.#drawNotice(c.id);
-    this.#drawMessages(c, opened);
+    this.#drawMessages(c, atEnd);
     this.#drawComposer();
   }
 
@@ -187,9 +192,8 @@ export class DeviceView {
     remove.title = "Delete";
   }
 
-  #drawMessages(c, opened) {
+  #drawMessages(c, atEnd) {
     const scroll = this.#part("scroll");
-    const atEnd = opened || scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40;
     setList(this.#part("messages"), c.messages.filter((m) => m.seq > c.hiddenThrough), {
       key: (m) => m.seq,
       create: (m) => createMessage(m, this.#device.user, isGroup(c.id)),
@@ -205,7 +209,7 @@ export class DeviceView {
     const deletion = this.#device.deletion(id);
     const failure = this.#device.failure(id);
     const state = deletion ? "deleting" : failure ? "failed" : "";
-    this.#part("thread-delete").disabled = Boolean(deletion);
+    this.#part("thread-delete").setAttribute("aria-disabled", Boolean(deletion));
     notice.hidden = !state;
     if (notice.dataset.state !== state || notice.dataset.of !== id) {
       notice.dataset.state = state;
@@ -223,7 +227,7 @@ export class DeviceView {
     strong.textContent = "Not deleted. ";
     text.append(strong, `${why(failure.reason)} `, reasonCode(failure.reason));
     text.title = failure.message;
-    const again = button("Try again", () => this.#confirm(this.#device, id));
+    const again = button("Try again", () => this.#ask(id));
     const dismiss = button("Dismiss", () => this.#device.dismiss(id));
     return [text, again, dismiss];
   }
@@ -235,6 +239,8 @@ export class DeviceView {
     this.#part("input").placeholder = online ? "Message" : "Offline";
   }
 }
+
+const isAtEnd = (scroll) => scroll.scrollHeight - scroll.scrollTop - scroll.clientHeight < 40;
 
 function reasonCode(reason) {
   const code = document.createElement("code");
@@ -252,17 +258,23 @@ function button(text, onclick) {
 }
 
 function preview(device, c, last, deletion, failure) {
-  if (deletion) return deletingText(device, deletion);
+  if (deletion) return deletingShort(device, deletion);
   if (failure) return `Not deleted: ${failure.reason}`;
   const who = last.sender_id === device.user ? "You: " : isGroup(c.id) ? `${person(last.sender_id)}: ` : "";
   return who + last.text;
 }
 
 function deletingText(device, p) {
-  if (!device.online) return "Will be deleted once online";
+  if (!device.online) return "Deleted once online";
   if (p.waitingFor) return `Waiting for ${p.waitingFor.replaceAll("_", " ")}`;
   if (p.deleted > 0) return `Deleting… ${count(p.deleted, "message")} gone`;
   return "Deleting…";
+}
+
+// deletingShort is for the list.
+function deletingShort(device, p) {
+  const done = progressOf(p);
+  return p.deleted > 0 && done !== null && device.online && !p.waitingFor ? `Deleting… ${Math.floor(100 * done)} %` : deletingText(device, p);
 }
 
 function deletingNotice() {

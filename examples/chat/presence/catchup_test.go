@@ -174,7 +174,7 @@ func TestACursorThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
 	i := newRig(t).start(t, nil)
 	for _, cursor := range []string{"-1", "x", "1.5", "99999999999999999999"} {
-		conn, res, err := websocket.Dial(t.Context(), i.url+"/v1/connect?"+url.Values{"token": {sign("alice", "d")}, "cursor": {cursor}}.Encode(), nil) //nolint:bodyclose // the package has read it
+		conn, res, err := websocket.Dial(t.Context(), i.url+"/v1/connect?"+url.Values{"token": {sign("alice", "d")}, "cursor": {cursor}}.Encode(), nil)
 		if err == nil {
 			_ = conn.CloseNow()
 			t.Fatalf("cursor %q was taken", cursor)
@@ -288,7 +288,7 @@ func TestClosingSendsDevicesElsewhere(t *testing.T) {
 	if got := phone.events(t, 1); got[0] != "deleted x" {
 		t.Errorf("got %v; want x", got)
 	}
-	if _, _, err := websocket.Dial(t.Context(), a.url+"/v1/connect?token="+sign("alice", "phone"), nil); err == nil { //nolint:bodyclose // the package has read it
+	if _, _, err := websocket.Dial(t.Context(), a.url+"/v1/connect?token="+sign("alice", "phone"), nil); err == nil {
 		t.Error("a closed instance takes devices")
 	}
 }

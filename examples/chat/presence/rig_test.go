@@ -203,7 +203,7 @@ func sign(user, device string) string {
 // dial connects with any query.
 func (i *instance) dial(t testing.TB, query url.Values, opts *websocket.DialOptions) *websocket.Conn {
 	t.Helper()
-	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(i.url, "http")+"/v1/connect?"+query.Encode(), opts) //nolint:bodyclose // it has none
+	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(i.url, "http")+"/v1/connect?"+query.Encode(), opts)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
