@@ -36,13 +36,12 @@ func (p *pacer) rows() int {
 	return p.limit
 }
 
-// deletions returns how many deletions fill the limit, and a tenth more, between
-// 1 and most: a batch that doesn't spend its budget says nothing about a larger
-// one, and the pace would stay where it is.
+// deletions returns how many deletions fill the limit, between 1 and most. What
+// the limit cuts off is done twice, so none are taken to make sure of filling it.
 func (p *pacer) deletions(most int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(1, min(most, 1+int(1.1*float64(p.limit)/p.average)))
+	return max(1, min(most, int(float64(p.limit)/p.average)))
 }
 
 // took notes how long a statement with limit rows took.

@@ -25,11 +25,27 @@ func (r *round) run(entries []entry) {
 		tasks = append(tasks, e.tasks...)
 	}
 	tasks = r.reopen(r.failUnfit(tasks))
-	if len(tasks) > 0 {
-		r.purge(tasks)
+	known, fresh := apart(tasks)
+	for _, tasks := range [][]*task{known, fresh} {
+		if len(tasks) > 0 {
+			r.purge(tasks)
+		}
 	}
 	crash.Point("after_commit")
 	r.conclude()
+}
+
+// apart divides tasks into those that the ledger may know and those that come
+// for the first time: one of the former would send all of its batch the long way.
+func apart(tasks []*task) (known, fresh []*task) {
+	for _, t := range tasks {
+		if t.again || t.d.Retry > 0 || t.job.delivery.Deliveries > 1 {
+			known = append(known, t)
+		} else {
+			fresh = append(fresh, t)
+		}
+	}
+	return known, fresh
 }
 
 // refuse gives a whole command up.
