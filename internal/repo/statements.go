@@ -13,8 +13,7 @@ var sqlFiles embed.FS
 type statements struct {
 	claim, reclaim, lockLedger                                         string
 	lockConversations                                                  string
-	take, takeChildren, takeFinish                                     string
-	takeOne, takeOneChildren, takeOneFinish                            string
+	take, takeFinish, takeOne, takeOneFinish                           string
 	expressMessages, expressMessagesSkip                               string
 	lockedMessages, lockedExpressMessages                              string
 	expressChildren, expressChildrenSkip                               string
@@ -77,7 +76,6 @@ func makeStatements(s *schema) statements {
 	st.expressMessagesSkip = make1("express_messages", sqlArgs{SkipLocked: true})
 	st.longMessages = plain("long_messages")
 	if len(s.Children) > 0 {
-		st.takeChildren, st.takeOneChildren = plain("take_children"), make1("take_children", sqlArgs{One: true})
 		st.expressChildren, st.expressChildrenSkip = plain("express_children"), make1("express_children", sqlArgs{SkipLocked: true})
 	}
 	st.longChildren = perChild("long_child", false)

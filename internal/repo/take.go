@@ -26,29 +26,19 @@ func (r *Repo) takes(b purge.Batch) bool {
 	return true
 }
 
-// takeArgs are the arguments of the three statements of the short way.
-type takeArgs struct {
-	take, children, finish []any
-}
-
 // take is the short way of [Repo.Express]: the ledger's row is written once, with
 // the outcome, instead of being entered, counted and finished. What the ledger
 // knows already is told and not touched.
 func (r *Repo) take(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
-	take, takeChildren, finish := r.sql.take, r.sql.takeChildren, r.sql.takeFinish
-	args := r.takeMany(b)
-	if len(b.Deletions) == 1 {
-		take, takeChildren, finish = r.sql.takeOne, r.sql.takeOneChildren, r.sql.takeOneFinish
-		args = r.takeOne(b)
-	}
+	var children []int
 	t := r.begin(true)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&res.Deleted, nil, nil, nil) }, take, args.take...)
-	children := make([]int, len(r.schema.Children))
-	if takeChildren != "" {
-		t.query(func(rows pgx.Rows) error { return rows.Scan(&children) }, takeChildren, args.children...)
+	start, finish, starts, finishes := r.sql.take, r.sql.takeFinish, r.takeMany, r.finishMany
+	if len(b.Deletions) == 1 {
+		start, finish, starts, finishes = r.sql.takeOne, r.sql.takeOneFinish, r.takeOne, r.finishOne
 	}
-	t.query(readOutcomes(b.Deletions, &res), finish, args.finish...)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&res.Deleted, &children, nil, nil, nil) }, start, starts(b)...)
+	t.query(readOutcomes(b.Deletions, &res), finish, finishes(b)...)
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Result{}, err
 	}
@@ -56,24 +46,30 @@ func (r *Repo) take(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	return res, nil
 }
 
-func (r *Repo) takeMany(b purge.Batch) takeArgs {
+func (r *Repo) takeMany(b purge.Batch) []any {
 	c := columnsOf(b.Deletions)
-	return takeArgs{
-		take:     []any{c.apps, c.commands, c.conversations, c.users, c.through, c.stored, c.keep, c.digests, b.Budget.PerDeletion, b.Budget.Rows},
-		children: []any{c.apps, c.users, c.conversations, c.keep, b.Budget.Rows},
-		finish: []any{
-			c.apps, c.commands, c.conversations, c.tokens, c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease,
-		},
+	return []any{c.apps, c.commands, c.conversations, c.users, c.through, c.stored, c.keep, c.digests, b.Budget.PerDeletion, b.Budget.Rows}
+}
+
+func (r *Repo) finishMany(b purge.Batch) []any {
+	c := columnsOf(b.Deletions)
+	return []any{
+		c.apps, c.commands, c.conversations, c.tokens, c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease,
 	}
 }
 
-func (r *Repo) takeOne(b purge.Batch) takeArgs {
+func (r *Repo) takeOne(b purge.Batch) []any {
 	d := b.Deletions[0]
-	return takeArgs{
-		take:     []any{d.App, d.Command, d.Conversation, d.User, d.ThroughSeq, d.StoredAt, d.KeepHistory, d.Digest[:], min(b.Budget.PerDeletion, b.Budget.Rows)},
-		children: []any{d.App, d.User, d.Conversation, d.KeepHistory, b.Budget.Rows},
-		finish: []any{
-			d.App, d.Command, d.Conversation, d.Token, d.User, d.Device, d.ThroughSeq, d.StoredAt, d.KeepHistory, formatTime(d.RequestedAt), d.Digest[:], r.cfg.Lease,
-		},
+	return []any{
+		d.App, d.Command, d.Conversation, d.User, d.ThroughSeq, d.StoredAt, d.KeepHistory, d.Digest[:],
+		b.Budget.PerDeletion, b.Budget.Rows,
+	}
+}
+
+func (r *Repo) finishOne(b purge.Batch) []any {
+	d := b.Deletions[0]
+	return []any{
+		d.App, d.Command, d.Conversation, d.Token, d.User, d.Device, d.ThroughSeq, d.StoredAt, d.KeepHistory,
+		formatTime(d.RequestedAt), d.Digest[:], r.cfg.Lease,
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -14,26 +16,39 @@ func patient(t *testing.T) *Repo {
 	return openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 30 * time.Second})
 }
 
+// begin opens a transaction that ends with the test at the latest.
+func begin(t *testing.T, r *Repo) pgx.Tx {
+	t.Helper()
+	tx, err := r.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = tx.Rollback(context.Background()) }) // an error says that it has ended
+	return tx
+}
+
 // whileWaiting runs b, calls then once the statement waits for a lock, and
-// returns what came of b.
+// returns what came of b. It fails if b ends without having waited.
 func whileWaiting(t *testing.T, r *Repo, b purge.Batch, then func()) purge.Result {
 	t.Helper()
-	results := make(chan purge.Result, 1)
-	errs := make(chan error, 1)
+	var res purge.Result
+	var err error
+	done := make(chan struct{})
 	go func() {
-		res, err := r.Express(context.WithoutCancel(t.Context()), b)
-		results <- res
-		errs <- err
+		defer close(done)
+		res, err = r.Express(context.WithoutCancel(t.Context()), b)
 	}()
 	for !queryOne[bool](t, r.pool, `select exists (select from pg_locks l join pg_stat_activity a using (pid)
 		where not l.granted and a.datname = current_database())`) {
-		if err := t.Context().Err(); err != nil {
-			t.Fatal(err)
+		select {
+		case <-done:
+			t.Fatalf("the batch ended without a wait for a lock: %+v, %v", res, err)
+		default:
 		}
 	}
 	then()
-	res := <-results
-	if err := <-errs; err != nil {
+	<-done
+	if err != nil {
 		t.Fatal(err)
 	}
 	return res
@@ -47,10 +62,7 @@ func TestTheShortWay(t *testing.T) {
 		r := patient(t)
 		fillChat(t, r, "shared", 20)
 		fillChat(t, r, "own", 7)
-		tx, err := r.pool.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		tx := begin(t, r)
 		if _, err := tx.Exec(t.Context(), `delete from chat.messages where conversation_id = 'shared' and seq between 3 and 7`); err != nil {
 			t.Fatal(err)
 		}
@@ -113,10 +125,7 @@ func TestTheShortWay(t *testing.T) {
 		t.Parallel()
 		r := patient(t)
 		fillChat(t, r, "chat", 20)
-		tx, err := r.pool.Begin(t.Context())
-		if err != nil {
-			t.Fatal(err)
-		}
+		tx := begin(t, r)
 		first := deletion("1", "chat")
 		if _, err := tx.Exec(t.Context(), `insert into lethe.commands (app_id, command_id, digest) values ($1, $2, $3)`,
 			first.App, first.Command, first.Digest[:]); err != nil {

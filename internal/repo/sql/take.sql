@@ -1,5 +1,6 @@
 -- Takes up the commands that the ledger doesn't know yet, and deletes up to $9 messages of each of their deletions and up to $10
--- in all, oldest first. The key of the commands makes a command's content unique, and whoever has entered it works on it alone;
+-- in all, oldest first, and up to $10 rows of each table that hangs on them. A row whose writer holds its message meanwhile is not
+-- seen here: the proof that nothing is left finds it, and the long way removes it. The key of the commands makes a command's content unique, and whoever has entered it works on it alone;
 -- sorted, so that two workers never wait for each other in a circle. A boundary is the greatest seq sent by the time at which
 -- the stream stored the command, or the one asked for, but never past the newest message. Locks the conversations' rows too.
 -- Boundaries and counts, in the order of the arrays, go to the later statements as settings of the transaction; the ledger's
@@ -42,7 +43,22 @@ gone as (
   delete from {{.Messages.From}} m where m.ctid = any (array(select f.id from found f))
   {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
   returning {{.Messages.Keys "m"}}
+)
+{{- range $i, $c := .RangeChildren}},
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from taken q cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x
+    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
+    order by x.{{$c.Seq}} limit $10) x
+  limit $10
 ),
+gone_{{$i}} as (
+  delete from {{$c.From}} x where x.ctid = any (array(select f.id from found_{{$i}} f))
+  {{- if $c.Parted}} and (x.tableoid, x.ctid) in (select f.part, f.id from found_{{$i}} f){{end}}
+  returning 1
+)
+{{- end}},
 -- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
 counts as materialized (select (select count(*) from gone) = (select count(*) from found) as all_gone),
 tally as (
@@ -57,6 +73,7 @@ tally as (
   group by t.ord
 )
 select array_agg(n order by ord),
+  array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
   set_config('lethe.through', string_agg(coalesce(through_seq::text, ''), ',' order by ord), true),
   set_config('lethe.deleted', string_agg(n::text, ',' order by ord), true),
   (select n from conversations) -- so that it is run

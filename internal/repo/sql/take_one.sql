@@ -1,5 +1,6 @@
--- What take does, for a single deletion: with fewer steps, which a command that comes alone waits for. $9: how many messages
--- at the most. commands_pkey; the messages' key backward and forward, the conversations'.
+-- What take does, for a single deletion: with fewer steps, which a command that comes alone waits for. $9 and $10: how many messages
+-- at the most, $10: how many rows of each table that hangs on them. commands_pkey; the messages' key backward and
+-- forward, the others' forward.
 with entered as (
   insert into lethe.commands (app_id, command_id, digest) values ($1::text, $2::text, $8::bytea)
   on conflict do nothing
@@ -22,13 +23,30 @@ found as materialized (
   from taken q cross join lateral (
     select m.tableoid as part, m.ctid as id from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
-    order by m.{{.Messages.Seq}} limit $9) m
+    order by m.{{.Messages.Seq}} limit least($9::bigint, $10::bigint)) m
 ),
 gone as (
   delete from {{.Messages.From}} m where m.ctid = any (array(select f.id from found f))
   {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
   returning 1
 )
-select array[n], set_config('lethe.through', coalesce((select through_seq::text from taken), ''), true), set_config('lethe.deleted', n::text, true),
+{{- range $i, $c := .RangeChildren}},
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from taken q cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x
+    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
+    order by x.{{$c.Seq}} limit $10) x
+  limit $10
+),
+gone_{{$i}} as (
+  delete from {{$c.From}} x where x.ctid = any (array(select f.id from found_{{$i}} f))
+  {{- if $c.Parted}} and (x.tableoid, x.ctid) in (select f.part, f.id from found_{{$i}} f){{end}}
+  returning 1
+)
+{{- end}}
+select array[n],
+  array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
+  set_config('lethe.through', coalesce((select through_seq::text from taken), ''), true), set_config('lethe.deleted', n::text, true),
   (select n from conversations) -- so that it is run
 from (select count(*) as n from gone) t
