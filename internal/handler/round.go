@@ -14,6 +14,7 @@ type round struct {
 	announced []bus.Announcement
 	closed    []*task // final, once announced is stored
 	refused   []*job  // whole commands
+	outage    error   // what the surroundings have failed with
 }
 
 func (r *round) run(entries []entry) {
@@ -27,7 +28,10 @@ func (r *round) run(entries []entry) {
 	tasks = r.reopen(r.failUnfit(tasks))
 	known, fresh := apart(tasks)
 	for _, tasks := range [][]*task{known, fresh} {
-		if len(tasks) > 0 {
+		switch {
+		case r.outage != nil:
+			r.setBack(tasks, r.outage) // it would take as long to fail again
+		case len(tasks) > 0:
 			r.purge(tasks)
 		}
 	}
@@ -129,6 +133,9 @@ func (r *round) fail(t *task, f purge.Failure) {
 }
 
 func (r *round) setBack(tasks []*task, err error) {
+	if fault, _ := purge.FaultOf(err); fault == purge.Surroundings {
+		r.outage = err
+	}
 	for _, t := range tasks {
 		r.h.setBack(t, err)
 	}
