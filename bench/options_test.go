@@ -50,8 +50,17 @@ func TestVariantsTakePartWhereverLetheDoes(t *testing.T) {
 func TestParseOptionsRefusesWhatMakesNoSense(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"--scenario", "S77"}, {"--contestant", "nobody"}, {"--rounds", "0"}, {"--smoke", "--full"}, {"--pg", "fsync"}, {"S1"}, {"--unknown"},
-		{"--variant", "--target=1s"}, {"--variant", "a:"}, {"--variant", "plain: --target=1s"}, {"--variant", "a: target=1s"},
+		{"--scenario", "S77"},
+		{"--contestant", "nobody"},
+		{"--rounds", "0"},
+		{"--smoke", "--full"},
+		{"--pg", "fsync"},
+		{"S1"},
+		{"--unknown"},
+		{"--variant", "--target=1s"},
+		{"--variant", "a:"},
+		{"--variant", "plain: --target=1s"},
+		{"--variant", "a: target=1s"},
 		{"--variant", "a: nats.sync", "--variant", "a: --target=1s"},
 	} {
 		if _, err := parseOptions(args, io.Discard); err == nil {

@@ -16,8 +16,17 @@ type drawing struct {
 
 // drawings are all plots.
 var drawings = []drawing{
-	{"s1.svg", drawSmall}, {"s2.svg", drawSizes}, {"s3.svg", drawLong}, {"s4.svg", drawChildren}, {"s5.svg", drawChat},
-	{"s6-s7.svg", drawAlone}, {"s8.svg", drawDuplicates}, {"s9.svg", drawMemory}, {"s10.svg", drawReplicas}, {"s11-s1.svg", drawSmallCost}, {"s11-s3.svg", drawLongCost},
+	{"s1.svg", drawSmall},
+	{"s2.svg", drawSizes},
+	{"s3.svg", drawLong},
+	{"s4.svg", drawChildren},
+	{"s5.svg", drawChat},
+	{"s6-s7.svg", drawAlone},
+	{"s8.svg", drawDuplicates},
+	{"s9.svg", drawMemory},
+	{"s10.svg", drawReplicas},
+	{"s11-s1.svg", drawSmallCost},
+	{"s11-s3.svg", drawLongCost},
 }
 
 // plot draws all that the run has measured into dir, and returns the files.

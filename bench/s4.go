@@ -31,7 +31,8 @@ func hung(title string, n func(sizes) int, more string) scenario {
 		id: "S4", title: title, contestants: []contestant{lethe, plain, bound},
 		figures: append([]figure{
 			{name: figureRows, goals: []goal{{against: bound, sense: atLeast, number: 0.9}, {against: plain}}},
-			{name: figureLongest}, {name: figureSlowdown},
+			{name: figureLongest},
+			{name: figureSlowdown},
 		}, shared()...),
 		load: func(ctx context.Context, w *world) error {
 			if err := w.loadLong(ctx, n(w.opts.Sizes), n(w.opts.Sizes)/2); err != nil {

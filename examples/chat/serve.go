@@ -106,7 +106,9 @@ func listen(ctx context.Context, addr string, h http.Handler, log *slog.Logger) 
 	if err := server.Shutdown(ctx); err != nil { // a client is slow
 		_ = server.Close()
 	}
-	<-failed
+	if err := <-failed; !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve: %w", err)
+	}
 	return nil
 }
 
