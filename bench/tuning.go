@@ -24,7 +24,7 @@ func experiments(size sizes) []experiment {
 	return []experiment{
 		{smallCommands(), []string{figureCommands, figurePostgresCPU, figureWAL, figurePeak}, 3, []string{
 			"--express-lanes=1", "--express-lanes=4", "--batch-size=64", "--batch-size=1024 --places=2048", "--places=128", "--target=20ms", "--target=100ms",
-			"--max-conns=7", "pg.wal_compression=lz4", "pg.wal_compression=off", "nats.sync", "table.fillfactor=70",
+			"--max-conns=8", "pg.wal_compression=lz4", "pg.wal_compression=off", "nats.sync", "table.fillfactor=70",
 		}},
 		{otherSizes(longest), []string{figureCommands, figurePeak}, 2, []string{"--express-rows=100", "--express-rows=5000"}},
 		{longConversation(), []string{figureRows, figureLongest, figureWAL}, 2, []string{

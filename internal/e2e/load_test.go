@@ -87,7 +87,7 @@ func (r *rig) crowd(t testing.TB, app, prefix string, n, messages int) []chat {
 // flood publishes commands without waiting for each.
 func (r *rig) flood(t testing.TB, cmds []conversation.Command) {
 	t.Helper()
-	js, err := r.nc.JetStream()
+	js, err := r.nc.JetStream(nats.PublishAsyncMaxPending(len(cmds) + 1))
 	if err != nil {
 		t.Fatal(err)
 	}

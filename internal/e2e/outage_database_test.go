@@ -294,7 +294,7 @@ func asRole(t testing.TB, address, role string) string {
 func TestConnectionsThatHangAreGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	w := r.start(t, append([]string{"--statement-timeout", "200ms"}, slowly...)...)
+	w := r.start(t, append([]string{"--statement-timeout", "500ms"}, slowly...)...)
 	l := newLoad(t, r)
 	r.flood(t, l.small(t, 50))
 	thaw := r.freezeBackends(t)

@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 
 // patience is how long a test waits for what should happen within milliseconds,
 // on a machine that has other things to do.
-var patience = time.Duration(sized(30, 600)) * time.Second
+var patience = time.Duration(sized(90, 600)) * time.Second
 
 // ackWait is that of all workers here: redelivery after a crash is quick.
 const ackWait = "2s"

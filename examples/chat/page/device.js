@@ -21,6 +21,7 @@ export class Device extends EventTarget {
   #tokenAsked = null;
   #later = []; // messages that came since the list was asked for
   #awaited = null; // told the id of the next command that ends
+  #unplaced = new Map(); // failures of whole commands that came before the answer to the request
   #state;
 
   constructor({ id, user, name, kind }, presence) {
@@ -108,11 +109,17 @@ export class Device extends EventTarget {
   // of one that is finished. The ledger refuses it.
   async fail(id) {
     const commandID = this.#state.ended.at(-1) ?? (await this.#finished(nobody));
-    await this.#ask("POST", "/v1/demo/reuse", { body: { command_id: commandID, conversation_id: id } });
     const p = newDeletion(id, lastSeq(this.copy, id));
     p.commandID = commandID;
-    if (!this.failure(id)) this.#state.pending[p.key] = p; // the event may have been faster
+    this.#state.pending[p.key] = p; // before it is asked: the event may be faster than the answer
     this.#changed();
+    try {
+      await this.#ask("POST", "/v1/demo/reuse", { body: { command_id: commandID, conversation_id: id } });
+    } catch (err) {
+      delete this.#state.pending[p.key];
+      this.#changed();
+      throw err;
+    }
   }
 
   // #finished deletes a conversation that isn't there, and resolves to the
@@ -251,7 +258,9 @@ export class Device extends EventTarget {
   #failed({ data }) {
     const asked = this.#end(data.command_id);
     const id = data.conversation_id ?? asked?.conversation;
-    if (id) this.#state.failures[id] = { reason: data.reason, message: data.message };
+    const failure = { reason: data.reason, message: data.message };
+    if (id) this.#state.failures[id] = failure;
+    else this.#unplaced.set(data.command_id, failure);
     this.#tell({ kind: "failed", data: { ...data, conversation_id: id } });
   }
 
@@ -288,6 +297,9 @@ export class Device extends EventTarget {
   #accepted(p, commandID) {
     if (this.#state.ended.includes(commandID)) {
       delete this.#state.pending[p.key]; // the event was faster than the answer
+      const failure = this.#unplaced.get(commandID);
+      if (failure) this.#state.failures[p.conversation] = failure;
+      this.#unplaced.delete(commandID);
       return;
     }
     p.commandID = commandID;
