@@ -1,10 +1,10 @@
 -- Takes up the commands that the ledger doesn't know yet, and deletes up to $9 messages of each of their deletions and up to $10
 -- in all, oldest first, and up to $10 rows of each table that hangs on them. A row whose writer holds its message meanwhile is not
--- seen here: the proof that nothing is left finds it, and the long way removes it. The key of the commands makes a command's content unique, and whoever has entered it works on it alone;
--- sorted, so that two workers never wait for each other in a circle. A boundary is the greatest seq sent by the time at which
+-- seen here: the proof that nothing is left finds it, and the long way removes it.
+-- The key of the commands makes a command's content unique, and whoever has entered it works on it alone; sorted, so that two workers never wait for each other in a circle. A boundary is the greatest seq sent by the time at which
 -- the stream stored the command, or the one asked for, but never past the newest message. Locks the conversations' rows too.
--- Boundaries and counts, in the order of the arrays, go to the later statements as settings of the transaction; the ledger's
--- rows are written once, by the last of them.
+-- Boundaries and counts, in the order of the arrays, go to the later statement as settings of the transaction; the ledger's
+-- rows are written once, by that one.
 -- commands_pkey; the messages' key backward and forward, the conversations'. One scan takes all rows by their places: a scan for
 -- each would ask for the table's size each time (2 µs a row).
 with q as materialized (
