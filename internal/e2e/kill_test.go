@@ -130,7 +130,7 @@ func TestSIGTERMAtRandomMomentsHandsOverAtOnce(t *testing.T) {
 		pause(t, between(rnd, time.Millisecond, 300*time.Millisecond))
 		w.term(t)
 		done, from := watch.look(t), watch.cursor
-		eventually(t, 1500*time.Millisecond, "the next worker goes on", func() bool { return done || watch.look(t) || watch.cursor > from })
+		eventually(t, 10*time.Second, "the next worker goes on", func() bool { return done || watch.look(t) || watch.cursor > from })
 		w = next
 	}
 	eventually(t, 2*patience, "the deletion is done", func() bool { return watch.look(t) })
