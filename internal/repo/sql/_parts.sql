@@ -61,3 +61,20 @@ inserts the row anew, or we see its message. Rows that somebody else holds are p
   {{.}}.cursor_seq, {{.}}.messages_deleted, {{.}}.history_kept, {{.}}.conversation_removed, {{.}}.multi_client_sync,
   {{.}}.requested_at, {{.}}.completed_at, {{.}}.failed_at, {{.}}.reason, {{.}}.message, {{.}}.attempts, {{.}}.last_error,
   extract(epoch from {{.}}.lease_until - clock_timestamp())::float8{{end}}
+
+{{/* Deletes up to $10 rows of each table that hang on the messages of what was taken. */}}
+{{define "taken_children"}}{{range $i, $c := .RangeChildren}},
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from taken q cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x
+    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
+    order by x.{{$c.Seq}} limit $10) x
+  limit $10
+),
+gone_{{$i}} as (
+  delete from {{$c.From}} x where x.ctid = any (array(select f.id from found_{{$i}} f))
+  {{- if $c.Parted}} and (x.tableoid, x.ctid) in (select f.part, f.id from found_{{$i}} f){{end}}
+  returning 1
+)
+{{- end}}{{end}}

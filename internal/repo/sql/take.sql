@@ -44,21 +44,7 @@ gone as (
   {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
   returning {{.Messages.Keys "m"}}
 )
-{{- range $i, $c := .RangeChildren}},
-found_{{$i}} as materialized (
-  select x.part, x.id
-  from taken q cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{$c.From}} x
-    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
-    order by x.{{$c.Seq}} limit $10) x
-  limit $10
-),
-gone_{{$i}} as (
-  delete from {{$c.From}} x where x.ctid = any (array(select f.id from found_{{$i}} f))
-  {{- if $c.Parted}} and (x.tableoid, x.ctid) in (select f.part, f.id from found_{{$i}} f){{end}}
-  returning 1
-)
-{{- end}},
+{{- template "taken_children" .}},
 -- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
 counts as materialized (select (select count(*) from gone) = (select count(*) from found) as all_gone),
 tally as (

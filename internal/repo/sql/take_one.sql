@@ -30,21 +30,7 @@ gone as (
   {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
   returning 1
 )
-{{- range $i, $c := .RangeChildren}},
-found_{{$i}} as materialized (
-  select x.part, x.id
-  from taken q cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{$c.From}} x
-    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
-    order by x.{{$c.Seq}} limit $10) x
-  limit $10
-),
-gone_{{$i}} as (
-  delete from {{$c.From}} x where x.ctid = any (array(select f.id from found_{{$i}} f))
-  {{- if $c.Parted}} and (x.tableoid, x.ctid) in (select f.part, f.id from found_{{$i}} f){{end}}
-  returning 1
-)
-{{- end}}
+{{- template "taken_children" .}}
 select array[n],
   array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
   set_config('lethe.through', coalesce((select through_seq::text from taken), ''), true), set_config('lethe.deleted', n::text, true),
