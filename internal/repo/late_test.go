@@ -31,38 +31,71 @@ func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	type result struct {
-		rec purge.Record
-		err error
-	}
-	finished := make(chan result, 1)
-	go func() {
-		rec, err := r.Finish(t.Context(), d)
-		finished <- result{rec, err}
-	}()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for !queryOne[bool](t, r.pool, `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`) {
-		select {
-		case res := <-finished:
-			t.Fatalf("finish = %+v without waiting for the sender", res)
-		case <-tick.C:
-		}
-	}
-	if err := sender.Commit(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if res := <-finished; res.err != nil || res.rec.Final() || !res.rec.Mine {
-		t.Fatalf("finish = %+v, %v; want it unfinished and ours", res.rec, res.err)
+	rec, err := whileItWaits(t, r, func() (purge.Record, error) { return r.Finish(t.Context(), d) }, func() error { return sender.Commit(t.Context()) })
+	if err != nil || rec.Final() || !rec.Mine {
+		t.Fatalf("finish = %+v, %v; want it unfinished and ours", rec, err)
 	}
 	if step, err = r.Step(t.Context(), d, 0, 100); err != nil || step.Record.MessagesDeleted != 21 {
 		t.Fatalf("step = %+v, %v; want the late message gone", step, err)
 	}
-	rec, err := r.Finish(t.Context(), d)
+	rec, err = r.Finish(t.Context(), d)
 	if err != nil || rec.State != purge.Done || rec.MessagesDeleted != 21 || !rec.ConversationRemoved {
 		t.Fatalf("finish = %+v, %v; want done with 21, and the row gone", rec, err)
 	}
 	if got := rowsLeft(t, r, "c"); got != nothing {
 		t.Errorf("left %v", got)
 	}
+}
+
+// Somebody deletes one of a batch's messages after the batch has counted it.
+func TestWhatOthersDeleteMeanwhileIsNotCounted(t *testing.T) {
+	t.Parallel()
+	r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 10 * time.Second})
+	fillChat(t, r, "c", 100)
+	d := deletion("1", "c")
+	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+	other, err := r.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := other.Exec(t.Context(), `delete from chat.messages where conversation_id = 'c' and seq between 50 and 52`); err != nil {
+		t.Fatal(err)
+	}
+	step, err := whileItWaits(t, r, func() (purge.Step, error) { return r.Step(t.Context(), d, 0, 1000) }, func() error { return other.Commit(t.Context()) })
+	if err != nil || step.Rows < 87 || step.Record.MessagesDeleted != 97 {
+		t.Fatalf("step = %+v, %v; want 87 of 90 messages gone, and 97 in all", step, err)
+	}
+	rec, err := r.Finish(t.Context(), d)
+	if err != nil || rec.State != purge.Done || rec.MessagesDeleted != 97 {
+		t.Fatalf("finish = %+v, %v; want done with 97", rec, err)
+	}
+}
+
+// whileItWaits calls do, which must wait for a lock, and then release, and
+// returns what do returns.
+func whileItWaits[T any](t *testing.T, r *Repo, do func() (T, error), release func() error) (T, error) {
+	t.Helper()
+	type result struct {
+		value T
+		err   error
+	}
+	done := make(chan result, 1)
+	go func() {
+		v, err := do()
+		done <- result{v, err}
+	}()
+	tick := time.NewTicker(time.Millisecond)
+	defer tick.Stop()
+	for !queryOne[bool](t, r.pool, `select exists (select from pg_stat_activity where datname = current_database() and wait_event_type = 'Lock')`) {
+		select {
+		case res := <-done:
+			t.Fatalf("%+v, %v, without waiting for a lock", res.value, res.err)
+		case <-tick.C:
+		}
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	res := <-done
+	return res.value, res.err
 }

@@ -36,40 +36,71 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error) {
 	t := r.begin(false)
 	turn := r.takeTurn(t)
-	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token, low, limit}
-	lease := append(append([]any{}, key...), r.cfg.Lease)
-	counts := make([]int, len(r.schema.Children))
-	high, found, gone := low, 0, 0
-	start, children := r.sql.longMessages, r.sql.longChildren
-	into := []any{&high, &found, &gone}
-	if r.schema.Locked {
-		start, children, into = r.sql.lockedLongStart, r.sql.lockedLongChildren, into[:2]
-	}
-	t.query(func(rows pgx.Rows) error { return rows.Scan(into...) }, start, lease...)
-	for i, sql := range children {
-		t.exec(&counts[i], sql, key...)
-	}
-	if r.schema.Locked {
-		t.query(func(rows pgx.Rows) error { return rows.Scan(&gone) }, r.sql.lockedLongMessages, key[:6]...)
-	}
+	n := r.queueStep(t, d, low, limit)
 	rec, err := r.commitOne(ctx, t, d)
 	if held := turn.heldBy(err); held.Cause != "" {
 		return purge.Step{Record: rec, Low: low, Held: held, Waited: turn.waited}, nil
 	}
+	if err == nil && rec.Mine && n.gone != n.found && !r.schema.Locked {
+		rec, err = r.correct(ctx, d, n.gone-n.found)
+	}
 	if err != nil {
 		return purge.Step{}, err
 	}
-	step := purge.Step{Record: rec, Low: high, Rows: gone, Full: found >= limit, Empty: found == 0, Waited: turn.waited}
-	for _, n := range counts {
-		step.Rows += n
-		if n >= limit { // more of it may hang on this range: go over it again
-			step.Low, step.Full, step.Empty = low, true, false
-		}
-	}
-	if r.schema.Locked && gone < found {
+	step := n.step(low, limit)
+	step.Record, step.Waited = rec, turn.waited
+	if r.schema.Locked && n.gone < n.found {
 		step.Low = low
 	}
 	return step, nil
+}
+
+// stepCounts is what a batch's statements tell.
+type stepCounts struct {
+	high        int64 // how far the batch reaches
+	found, gone int   // messages
+	children    []int // rows of each table
+}
+
+// queueStep adds a batch's statements to t. Where foreign keys refer to the
+// messages, these go after what hangs on them.
+func (r *Repo) queueStep(t *transaction, d purge.Deletion, low int64, limit int) *stepCounts {
+	n := &stepCounts{high: low, children: make([]int, len(r.schema.Children))}
+	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token, low, limit}
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.high, &n.found) }, r.sql.longStart, append(key[:7:7], r.cfg.Lease)...)
+	children := r.sql.lockedLongChildren
+	if !r.schema.Locked {
+		t.exec(&n.gone, r.sql.longMessages, key[:6]...)
+		children = r.sql.longChildren
+	}
+	for i, sql := range children {
+		t.exec(&n.children[i], sql, key...)
+	}
+	if r.schema.Locked {
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&n.gone) }, r.sql.lockedLongMessages, key[:6]...)
+	}
+	return n
+}
+
+// step is what a batch of at most limit messages above low has done.
+func (n *stepCounts) step(low int64, limit int) purge.Step {
+	s := purge.Step{Low: n.high, Rows: n.gone, Full: n.found >= limit, Empty: n.found == 0}
+	for _, rows := range n.children {
+		s.Rows += rows
+		if rows >= limit { // more of it may hang on this range: go over it again
+			s.Low, s.Full, s.Empty = low, true, false
+		}
+	}
+	return s
+}
+
+// correct mends the ledger's count where others deleted some of a batch's
+// messages, or added some, in the moment between its count and its delete. A
+// crash right before it leaves the count as the batch found it.
+func (r *Repo) correct(ctx context.Context, d purge.Deletion, by int) (purge.Record, error) {
+	t := r.begin(false)
+	t.exec(nil, r.sql.longCorrect, d.App, d.Command, d.Conversation, d.Token, by)
+	return r.commitOne(ctx, t, d)
 }
 
 // Sweep walks over what batches have deleted above low and up to high, so that

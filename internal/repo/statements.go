@@ -19,8 +19,8 @@ type statements struct {
 	expressChildren, expressChildrenSkip                               string
 	lockedExpressChildren                                              []string
 	finish, finishProven, outcome                                      string
-	longClaim, longMessages, longProve                                 string
-	lockedLongStart, lockedLongMessages                                string
+	longClaim, longStart, longMessages, longCorrect, longProve         string
+	lockedLongMessages                                                 string
 	longChildren, lockedLongChildren                                   []string
 	turn, held, hold                                                   string
 	sweep, claimCommands, failClaim, fail, failPinned, release, reopen string
@@ -60,13 +60,13 @@ func makeStatements(s *schema) statements {
 		claim: plain("claim"), claimCommands: plain("claim_commands"), reclaim: plain("reclaim"), lockLedger: plain("lock_ledger"),
 		lockConversations: plain("lock_conversations"),
 		finish:            plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
-		longClaim: plain("long_claim"), longProve: plain("long_prove"),
+		longClaim: plain("long_claim"), longStart: plain("long_start"), longCorrect: plain("long_correct"), longProve: plain("long_prove"),
 		turn: plain("turn"), held: plain("held"), hold: plain("hold"),
 		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), reopen: plain("reopen"),
 	}
 	if s.Locked {
 		st.lockedMessages, st.lockedExpressMessages = plain("locked_messages"), plain("locked_express_messages")
-		st.lockedLongStart, st.lockedLongMessages = plain("locked_long_start"), plain("locked_long_messages")
+		st.lockedLongMessages = plain("locked_long_messages")
 		st.lockedExpressChildren, st.lockedLongChildren = perChild("locked_express_child", true), perChild("locked_long_child", false)
 		return st
 	}
