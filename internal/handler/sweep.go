@@ -10,7 +10,9 @@ import (
 // sweeper walks behind the batches of one long deletion, on a connection of its
 // own, so that the proof that nothing is left doesn't have to visit each deleted
 // row in the finishing transaction. It is a help, not a part of the proof: its
-// errors cost time only.
+// errors cost time only. It keeps its distance: until a batch's commit is on the
+// disk, which no batch waits for, Postgres marks none of its rows as gone for
+// good, and a walk over them is for nothing.
 type sweeper struct {
 	store longStore
 	d     purge.Deletion
@@ -22,12 +24,17 @@ type sweeper struct {
 	moved *sync.Cond
 	highs []int64 // the ends of the batches that are not swept, ascending
 	swept int64   // where the sweeper is
+	last  bool    // no batch follows, and all are on the disk
 	ended bool
 }
 
 // atOnce is how many batches the sweeper may take together when it has fallen
 // behind: it is more than that many times as fast as they are.
 const atOnce = 4
+
+// distance is how many batches stay between the sweeper and the one under way:
+// the log is flushed with the second megabyte after them, or 0.2 s later.
+const distance = 2
 
 func startSweeper(h *Handler, d purge.Deletion) *sweeper {
 	ctx, cancel := context.WithCancel(h.stopping)
@@ -47,10 +54,14 @@ func (s *sweeper) follow(low int64) {
 	}
 }
 
-// catchUp waits until everything has been swept, or the sweeper has ended.
+// catchUp waits until everything has been swept, or the sweeper has ended. All
+// batches must be on the disk.
 func (s *sweeper) catchUp() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.last = true
+	defer func() { s.last = false }()
+	s.moved.Broadcast()
 	for len(s.highs) > 0 && !s.ended {
 		s.moved.Wait()
 	}
@@ -81,17 +92,25 @@ func (s *sweeper) run() {
 	}
 }
 
+// ready is how many batches may be swept.
+func (s *sweeper) ready() int {
+	if s.last {
+		return len(s.highs)
+	}
+	return max(0, len(s.highs)-distance)
+}
+
 // next waits for batches to sweep and returns their range and how many they
 // are; none once the sweeper has ended.
 func (s *sweeper) next() (low, high int64, n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.highs) == 0 && !s.ended {
+	for s.ready() == 0 && !s.ended {
 		s.moved.Wait()
 	}
 	if s.ended {
 		return 0, 0, 0
 	}
-	n = min(atOnce, len(s.highs))
+	n = min(atOnce, s.ready())
 	return s.swept, s.highs[n-1], n
 }
