@@ -125,6 +125,7 @@ type Handler struct {
 	long    *pacer
 	brakes  *brakes
 	places  chan struct{} // taken by long deletions
+	line    chan struct{} // taken by those who wait for such a place
 
 	stopping context.Context // done at once at a stop: start nothing new
 	stop     context.CancelCauseFunc
@@ -140,7 +141,7 @@ func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
 	pace := purge.Pace{Target: cfg.Target, Slow: cfg.SlowBatch, Min: cfg.MinRows, Max: cfg.MaxRows}
 	h := &Handler{
-		cfg: cfg, queue: newQueue(), places: make(chan struct{}, cfg.LongLanes),
+		cfg: cfg, queue: newQueue(), places: make(chan struct{}, cfg.LongLanes), line: make(chan struct{}, lineLength),
 		express: newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("express")),
 		long:    newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long")),
 	}

@@ -1,6 +1,7 @@
 package handler_test
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +42,24 @@ func TestHandler(t *testing.T) {
 		}
 		if n := r.count(`select count(*) from chat.messages`); n != 0 {
 			t.Errorf("%d messages are left", n)
+		}
+	})
+
+	t.Run("deletions that are a little too long wait in line and aren't set back", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, func(c *handler.Config) { c.PerDeletion, c.LongLanes = 10, 1 })
+		var places []*place
+		for i := range 30 {
+			r.fill(fmt.Sprint("group", i), 30)
+		}
+		for i := range 30 {
+			id := fmt.Sprint("group", i)
+			places = append(places, r.send(id, id))
+		}
+		for i, p := range places {
+			if o := p.wait(t); o.Verdict != bus.Done {
+				t.Errorf("outcome %d = %+v; want done", i, o)
+			}
 		}
 	})
 

@@ -14,41 +14,76 @@ const (
 	// lockPatience is how long a deletion may wait for locks in the long lane
 	// before it gives its place to another one.
 	lockPatience = 3 * time.Second
+	// lineLength is how many deletions wait in a worker for a place in its long
+	// lane, and lineFor how long: many that are a little too large for the express
+	// lane pass in that time. Then others shall have the chance.
+	lineLength, lineFor = 64, 2 * time.Second
 	// progressEvery is the least time between two progress messages.
 	progressEvery = time.Second
 )
 
-// enterLong moves a task to the long lane, or sets it back while that is full:
-// waiting for a place is no failure. leased says that the task holds its lease.
+// enterLong moves a task to the long lane. leased says that the task holds its
+// lease.
 func (h *Handler) enterLong(t *task, leased bool) {
-	giveBack := func(delay time.Duration) {
-		h.lanes.Go(func() {
-			if leased {
-				h.release(t, 0)
-			}
-			h.park(t, delay)
-		})
+	if h.stopping.Err() == nil {
+		select {
+		case h.places <- struct{}{}:
+			h.lanes.Go(func() { h.runLong(t) })
+			return
+		default:
+		}
 	}
-	if h.stopping.Err() != nil {
-		giveBack(0)
-		return
-	}
-	select {
-	case h.places <- struct{}{}:
-	default:
-		h.cfg.Metrics.Retries.WithLabelValues("long_lane_full").Inc()
-		giveBack(purge.ParkDelay(0, spread()))
-		return
-	}
+	h.lanes.Go(func() { h.waitLong(t, leased) })
+}
+
+// runLong is a task's time in the long lane; it has a place there.
+func (h *Handler) runLong(t *task) {
+	defer func() { <-h.places }()
 	t.lane = "long"
 	t.job.place.Leave()
 	t.job.enterLong(t)
-	h.lanes.Go(func() {
-		defer func() { <-h.places }()
-		defer t.job.leaveLong(t)
-		l := &longRun{h: h, t: t}
-		l.run()
-	})
+	defer t.job.leaveLong(t)
+	l := &longRun{h: h, t: t}
+	l.run()
+}
+
+// waitLong waits in line for a place in the long lane. A task that gets none, or
+// finds the line full, is set back, so that another worker may have it: waiting
+// is no failure.
+func (h *Handler) waitLong(t *task, leased bool) {
+	if h.standInLine(t) {
+		h.runLong(t)
+		return
+	}
+	delay := time.Duration(0)
+	if h.stopping.Err() == nil {
+		h.cfg.Metrics.Retries.WithLabelValues("long_lane_full").Inc()
+		delay = purge.ParkDelay(0, spread())
+	}
+	if leased {
+		h.release(t, 0)
+	}
+	h.park(t, delay)
+}
+
+// standInLine reports whether the task has a place in the long lane now.
+func (h *Handler) standInLine(t *task) bool {
+	select {
+	case h.line <- struct{}{}:
+	default:
+		return false
+	}
+	defer func() { <-h.line }()
+	t.job.place.Leave()
+	limit := time.NewTimer(lineFor)
+	defer limit.Stop()
+	select {
+	case h.places <- struct{}{}:
+		return true
+	case <-limit.C:
+	case <-h.stopping.Done():
+	}
+	return false
 }
 
 // longRun is one deletion's time in the long lane.
@@ -153,14 +188,14 @@ func (l *longRun) advance() error {
 
 // finish finishes the deletion, or starts over for what has appeared below its
 // boundary meanwhile. Claiming first renews the lease and makes the batches
-// durable, so that the finishing transaction, which holds the conversation's
-// row, has little left to write.
+// durable, so that the sweeper can mark all of them, and the finishing
+// transaction, which holds the conversation's row, has little left to write.
 func (l *longRun) finish() error {
-	l.sweeper.catchUp()
 	if rec, err := l.h.cfg.Store.Claim(l.h.working, l.t.d); err != nil || !rec.Mine {
 		l.rec.Mine = err != nil && l.rec.Mine
 		return err
 	}
+	l.sweeper.catchUp()
 	rec, err := l.h.cfg.Store.Finish(l.h.working, l.t.d)
 	if err != nil {
 		return err
