@@ -141,7 +141,7 @@ func words(list string) []string {
 // would hit one contestant and not the other. S5 has them come for everybody.
 func (o options) postgresSettings() map[string]string {
 	settings := map[string]string{
-		"shared_buffers":     "1GB",
+		"shared_buffers":     "4GB", // a scenario's data and a copy of it: of 1 GB, the first copy found little free
 		"wal_compression":    "pglz",
 		"max_wal_size":       "16GB",
 		"checkpoint_timeout": "1h",

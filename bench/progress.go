@@ -9,7 +9,7 @@ import (
 
 // progressEvery is how often a long deletion is asked how far it is: finer than
 // its batches, and no load.
-const progressEvery = 10 * time.Millisecond
+const progressEvery = 20 * time.Millisecond
 
 // point says that so many rows were gone at a time.
 type point struct {

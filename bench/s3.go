@@ -34,6 +34,9 @@ func longConversation() scenario {
 		run: func(ctx context.Context, w *world, who contestant) (sample, error) {
 			return w.runLong(ctx, who, w.opts.Sizes.Long, w.opts.Sizes.Others)
 		},
+		onTheWire: func(ctx context.Context, w *world, who contestant) (sample, error) {
+			return w.longest(ctx, who, w.opts.Sizes.Long)
+		},
 	}
 }
 
@@ -42,7 +45,7 @@ func longConversation() scenario {
 func (w *world) runLong(ctx context.Context, who contestant, n, others int) (s sample, err error) {
 	whole := false
 	switch {
-	case who == plain || w.opts.isLethe(who):
+	case w.opts.isWorker(who):
 		whole = true
 		s, err = w.workerLong(ctx, who, n)
 	case who == nibble:
@@ -56,22 +59,42 @@ func (w *world) runLong(ctx context.Context, who contestant, n, others int) (s s
 	return s, w.checkLong(ctx, others, whole)
 }
 
-// workerLong is a worker's trial, from the stream to the event, with a tap on
-// its connections to Postgres.
-func (w *world) workerLong(ctx context.Context, who contestant, n int) (s sample, err error) {
+// workerLong is a worker's trial, from the stream to the event.
+func (w *world) workerLong(ctx context.Context, who contestant, n int) (sample, error) {
+	return w.commandLong(ctx, who, w.database, n, func(s sample) error { return w.timeLong(ctx, s, n) })
+}
+
+// longest is a worker's trial with a tap on its connections to Postgres, which
+// costs each batch some more switches between processes.
+func (w *world) longest(ctx context.Context, who contestant, n int) (s sample, err error) {
 	tap, err := openTap(ctx, w.dir, w.database)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, tap.close()) }()
-	if err := w.start(ctx, who, tap.url); err != nil {
+	_, err = w.commandLong(ctx, who, tap.url, n, func(s sample) error {
+		tap.reset()
+		_, _, err := w.untilEvents(ctx, 1)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	took, _ := tap.seen()
+	return sample{figureLongest: milliseconds(took)}, nil
+}
+
+// commandLong starts a worker on a database, publishes the command that deletes
+// n messages, has measure follow it, and checks the event.
+func (w *world) commandLong(ctx context.Context, who contestant, database string, n int, measure func(sample) error) (sample, error) {
+	if err := w.start(ctx, who, database); err != nil {
 		return nil, err
 	}
 	commands := []conversation.Command{longCommand()}
 	if err := w.publish(ctx, commands, false); err != nil {
 		return nil, err
 	}
-	s, err = w.metered(ctx, n, func(s sample) error { return w.timeLong(ctx, s, tap, n) })
+	s, err := w.metered(ctx, n, measure)
 	if err != nil {
 		return nil, err
 	}
@@ -82,12 +105,11 @@ func (w *world) workerLong(ctx context.Context, who contestant, n int) (s sample
 }
 
 // timeLong measures a worker from the moment at which the command may go.
-func (w *world) timeLong(ctx context.Context, s sample, tap *tap, n int) error {
+func (w *world) timeLong(ctx context.Context, s sample, n int) error {
 	progress, err := w.follow(ctx)
 	if err != nil {
 		return err
 	}
-	tap.reset()
 	start, end, err := w.untilEvents(ctx, 1)
 	if err == nil {
 		_, err = w.awaitSettled(ctx)
@@ -96,8 +118,7 @@ func (w *world) timeLong(ctx context.Context, s sample, tap *tap, n int) error {
 	if err := errors.Join(err, followErr); err != nil {
 		return err
 	}
-	longest, _ := tap.seen()
-	s[figureRows], s[figureLongest] = float64(n)/end.Sub(start).Seconds(), milliseconds(longest)
+	s[figureRows] = float64(n) / end.Sub(start).Seconds()
 	w.noteProgress(s, points, n)
 	return nil
 }

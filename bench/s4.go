@@ -51,6 +51,9 @@ func hung(title string, n func(sizes) int, more string) scenario {
 			}
 			return s, w.checkChildren(ctx, n(w.opts.Sizes)/2)
 		},
+		onTheWire: func(ctx context.Context, w *world, who contestant) (sample, error) {
+			return w.longest(ctx, who, n(w.opts.Sizes))
+		},
 	}
 }
 

@@ -47,6 +47,9 @@ type scenario struct {
 	load func(ctx context.Context, w *world) error
 	// run is one trial, in a world that is new but for what load made.
 	run func(ctx context.Context, w *world, who contestant) (sample, error)
+	// onTheWire is a second trial of workers, if not nil, for figures that
+	// somebody in between has to measure, who costs time; they join the others.
+	onTheWire func(ctx context.Context, w *world, who contestant) (sample, error)
 }
 
 // figure is one number that a scenario measures.

@@ -62,18 +62,31 @@ func (s *stack) trial(ctx context.Context, res *result, round int, who contestan
 		return err
 	}
 	defer func() { err = errors.Join(err, reset(ctx)) }()
-	w, err := s.newWorld(ctx, res.scenario, s.opts.variant(who))
+	figures, series, err := s.inWorld(ctx, res.scenario, res.scenario.run, who)
 	if err != nil {
 		return err
 	}
-	figures, err := res.scenario.run(ctx, w, who)
-	if err = errors.Join(err, w.close(ctx)); err != nil {
-		return err
+	if wire := res.scenario.onTheWire; wire != nil && s.opts.isWorker(who) {
+		more, _, err := s.inWorld(ctx, res.scenario, wire, who)
+		if err != nil {
+			return err
+		}
+		maps.Copy(figures, more)
 	}
 	first := res.scenario.figures[0].name
 	value, ok := figures[first]
 	took := time.Since(start)
 	fmt.Fprintf(s.progress, "%s %s (%.1f s in all)\n", numberOr(value, ok), first, took.Seconds())
-	res.Trials = append(res.Trials, trial{Round: round, Contestant: who, Seconds: took.Seconds(), Figures: figures, Series: w.series})
+	res.Trials = append(res.Trials, trial{Round: round, Contestant: who, Seconds: took.Seconds(), Figures: figures, Series: series})
 	return nil
+}
+
+// inWorld makes a world, has run measure in it, and removes it.
+func (s *stack) inWorld(ctx context.Context, sc scenario, run func(context.Context, *world, contestant) (sample, error), who contestant) (sample, map[string]series, error) {
+	w, err := s.newWorld(ctx, sc, s.opts.variant(who))
+	if err != nil {
+		return nil, nil, err
+	}
+	figures, err := run(ctx, w, who)
+	return figures, w.series, errors.Join(err, w.close(ctx))
 }

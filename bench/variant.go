@@ -64,6 +64,9 @@ func (o options) isLethe(who contestant) bool {
 	return who == lethe || slices.ContainsFunc(o.Variants, func(v variant) bool { return v.Name == who })
 }
 
+// isWorker says whether a contestant is a process that takes commands.
+func (o options) isWorker(who contestant) bool { return who == plain || o.isLethe(who) }
+
 // variant is what is set for a contestant: nothing for all but variants.
 func (o options) variant(who contestant) variant {
 	i := slices.IndexFunc(o.Variants, func(v variant) bool { return v.Name == who })
