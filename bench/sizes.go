@@ -54,7 +54,7 @@ var (
 	fullSizes = sizes{
 		Small: 20_000, MessagesEach: 20, Steps: []step{{20_000, 5}, {4000, 100}, {1000, 500}},
 		Long: 2_000_000, Others: 1_000_000, Hung: 1_000_000, HungForeign: 200_000,
-		Chat: 95 * time.Second, Rate: 300, Huge: 14, HugeEach: 1_500_000,
+		Chat: 65 * time.Second, Rate: 300, Huge: 10, HugeEach: 1_500_000,
 		Alone: 1000, Amid: 300, AmidHuge: 8, Finished: 5000, Repeats: 10,
 		Histories: []int{10_000, 100_000, 1_000_000, 10_000_000}, PerReplica: 1000,
 	}
