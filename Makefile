@@ -48,11 +48,21 @@ race: deps ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/bench-tuning deploy/postgres/*.sh .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
+
+# A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
+# the cache, which knows nothing of files outside of the module.
+.PHONY: manifests
+manifests: ## hold the Kubernetes manifests against Kubernetes's own rules, offline
+	cd deploy/kubernetes/check && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
+
+.PHONY: render
+render: ## write anew what the overlays come to: deploy/kubernetes/rendered
+	cd deploy/kubernetes/check && $(GO) test -count=1 -run='^TestWhatIsRenderedIsKept$$' . -update
 
 .PHONY: fmt
 fmt: ## format the code
@@ -108,7 +118,7 @@ test-compose: ## run the local stack in Docker: scale, kill, down and up
 	@scripts/test-compose
 
 .PHONY: check
-check: lint test demo bench-smoke ## all that CI does
+check: lint manifests test demo bench-smoke ## all that CI does
 
 .PHONY: clean
 clean: ## remove what was built

@@ -16,8 +16,8 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-// cluster starts three servers that know each other.
-func cluster(t *testing.T) []*localstack.NATS {
+// cluster starts three servers that know each other, each configured further.
+func cluster(t *testing.T, further ...func(*server.Options)) []*localstack.NATS {
 	t.Helper()
 	const size = 3
 	ports := make([]int, size)
@@ -32,6 +32,9 @@ func cluster(t *testing.T) []*localstack.NATS {
 			o.ServerName = fmt.Sprintf("server-%d", i)
 			o.Cluster = server.ClusterOpts{Name: "cluster", Host: "127.0.0.1", Port: ports[i]}
 			o.Routes = routes
+			for _, f := range further {
+				f(o)
+			}
 		}})
 	}
 	return servers

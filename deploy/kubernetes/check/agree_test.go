@@ -1,0 +1,134 @@
+package check
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/labels"
+)
+
+// An API server takes each object alone: that they fit one another is for these tests to see.
+
+// byVariant are the objects of each variant.
+func byVariant(t *testing.T) map[string][]object {
+	t.Helper()
+	all := map[string][]object{}
+	objects(t, func(variant string, o object) { all[variant] = append(all[variant], o) })
+	return all
+}
+
+// find returns the object of that kind and name; nil if there is none.
+func find(all []object, kind, name string) *object {
+	for i := range all {
+		if all[i].GetKind() == kind && all[i].GetName() == name {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+func TestWhatIsReferredToIsThere(t *testing.T) {
+	t.Parallel()
+	secrets := map[string]bool{"lethe-worker": true, "lethe-setup": true} // made by hand, as README.md says
+	for variant, all := range byVariant(t) {
+		for _, o := range all {
+			pod := podOf(t, o)
+			if pod == nil {
+				continue
+			}
+			wants := map[string]string{"ServiceAccount/" + pod.Spec.ServiceAccountName: "runs as"}
+			for _, c := range pod.Spec.Containers {
+				for _, from := range c.EnvFrom {
+					wants["ConfigMap/"+from.ConfigMapRef.Name] = "reads"
+				}
+				for _, e := range c.Env {
+					if ref := e.ValueFrom.SecretKeyRef; !secrets[ref.Name] || ref.Key != e.Name {
+						t.Errorf("%s, %s: %s comes from %s of the secret %s", variant, o.name(), e.Name, ref.Key, ref.Name)
+					}
+				}
+			}
+			for _, v := range pod.Spec.Volumes {
+				wants["ConfigMap/"+v.ConfigMap.Name] = "mounts"
+			}
+			for name, does := range wants {
+				kind, name, _ := strings.Cut(name, "/")
+				if find(all, kind, name) == nil {
+					t.Errorf("%s, %s: it %s %s/%s, which isn't there", variant, o.name(), does, kind, name)
+				}
+			}
+		}
+	}
+}
+
+// What selects pods selects the workers, and the policy that closes all doors the setup as well.
+func TestSelectorsFindTheirPods(t *testing.T) {
+	t.Parallel()
+	selectors := map[string][]string{ // of a kind, where the labels stand
+		"Service":             {"spec", "selector"},
+		"PodDisruptionBudget": {"spec", "selector", "matchLabels"},
+		"PodMonitor":          {"spec", "selector", "matchLabels"},
+		"NetworkPolicy":       {"spec", "podSelector", "matchLabels"},
+	}
+	for variant, all := range byVariant(t) {
+		worker := labels.Set(podOf(t, *find(all, "Deployment", "lethe-worker")).Labels)
+		setup := labels.Set(podOf(t, *find(all, "Job", "lethe-setup")).Labels)
+		for _, o := range all {
+			path := selectors[o.GetKind()]
+			if path == nil {
+				continue
+			}
+			wanted, _, err := unstructured.NestedStringMap(o.Object, path...)
+			if err != nil || len(wanted) == 0 {
+				t.Errorf("%s, %s: it selects everything: %v", variant, o.name(), err)
+				continue
+			}
+			selector := labels.SelectorFromSet(wanted)
+			if !selector.Matches(worker) {
+				t.Errorf("%s, %s: %v doesn't find the workers, which are %v", variant, o.name(), wanted, worker)
+			}
+			if closes := o.name() == "NetworkPolicy/lethe"; selector.Matches(setup) != closes {
+				t.Errorf("%s, %s: that it finds the setup is %v; want %v", variant, o.name(), !closes, closes)
+			}
+		}
+	}
+}
+
+// Everything is in the namespace, and an applied number of replicas never fights with a scaler's.
+func TestWhereAndHowManyAreSaidOnce(t *testing.T) {
+	t.Parallel()
+	for variant, all := range byVariant(t) {
+		for _, o := range all {
+			if o.GetKind() != "Namespace" && o.GetNamespace() != "lethe" {
+				t.Errorf("%s, %s: it is in namespace %q", variant, o.name(), o.GetNamespace())
+			}
+		}
+		replicas, said, err := unstructured.NestedInt64(find(all, "Deployment", "lethe-worker").Object, "spec", "replicas")
+		scaler := find(all, "ScaledObject", "lethe-worker")
+		if err != nil || said == (scaler != nil) {
+			t.Errorf("%s: replicas: %d, said: %v, with a scaler: %v, %v", variant, replicas, said, scaler != nil, err)
+		}
+		if scaler != nil {
+			if err := bounds(*scaler); err != nil {
+				t.Errorf("%s: %v", variant, err)
+			}
+		}
+	}
+}
+
+// bounds returns what is wrong with a scaler's numbers: two workers at least, and no fewer while it can't see.
+func bounds(scaler object) error {
+	var spec struct{ least, most, blind int64 }
+	for path, into := range map[string]*int64{"minReplicaCount": &spec.least, "maxReplicaCount": &spec.most, "fallback.replicas": &spec.blind} {
+		n, found, err := unstructured.NestedInt64(scaler.Object, append([]string{"spec"}, strings.Split(path, ".")...)...)
+		if err != nil || !found {
+			return fmt.Errorf("%s isn't said: %w", path, err)
+		}
+		*into = n
+	}
+	if spec.least < 2 || spec.most <= spec.least || spec.blind < spec.least {
+		return fmt.Errorf("it scales from %d to %d, and to %d where it sees nothing", spec.least, spec.most, spec.blind)
+	}
+	return nil
+}

@@ -1,0 +1,91 @@
+package check
+
+import (
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/pod-security-admission/api"
+	"k8s.io/pod-security-admission/policy"
+	"sigs.k8s.io/yaml"
+)
+
+// podOf returns the template of an object that makes pods; nil for others.
+func podOf(t *testing.T, o object) *corev1.PodTemplateSpec {
+	t.Helper()
+	var deployment appsv1.Deployment
+	var job batchv1.Job
+	var into any
+	var template *corev1.PodTemplateSpec
+	switch o.GetKind() {
+	case "Deployment":
+		into, template = &deployment, &deployment.Spec.Template
+	case "Job":
+		into, template = &job, &job.Spec.Template
+	default:
+		return nil
+	}
+	if err := yaml.Unmarshal(o.text, into); err != nil {
+		t.Fatal(err)
+	}
+	return template
+}
+
+func TestPodsKeepToTheRestrictedStandardAndToLess(t *testing.T) {
+	t.Parallel()
+	pods := 0
+	objects(t, func(variant string, o object) {
+		pod := podOf(t, o)
+		if pod == nil {
+			return
+		}
+		pods++
+		for _, fault := range append(forbidden(t, pod.ObjectMeta, pod.Spec), excess(pod.Spec)...) {
+			t.Errorf("%s, %s: %s", variant, o.name(), fault)
+		}
+	})
+	if pods != 2*len(variants) {
+		t.Errorf("%d pods in %d variants; want a worker and a setup in each", pods, len(variants))
+	}
+}
+
+// forbidden is what the restricted standard has against a pod.
+func forbidden(t *testing.T, m metav1.ObjectMeta, pod corev1.PodSpec) (all []string) {
+	t.Helper()
+	evaluator, err := policy.NewEvaluator(policy.DefaultChecks(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	restricted := api.LevelVersion{Level: api.LevelRestricted, Version: api.LatestVersion()}
+	for _, result := range evaluator.EvaluatePod(restricted, &m, &pod) {
+		if !result.Allowed {
+			all = append(all, result.ForbiddenReason+": "+result.ForbiddenDetail)
+		}
+	}
+	return all
+}
+
+// excess is what a pod has beyond its need and the standard doesn't forbid.
+func excess(pod corev1.PodSpec) []string {
+	var all []string
+	if pod.AutomountServiceAccountToken == nil || *pod.AutomountServiceAccountToken {
+		all = append(all, "it has a token of its service account")
+	}
+	if pod.ServiceAccountName == "" || pod.ServiceAccountName == "default" {
+		all = append(all, "it has no service account of its own")
+	}
+	if pod.EnableServiceLinks == nil || *pod.EnableServiceLinks {
+		all = append(all, "services of the namespace get into its environment")
+	}
+	for _, c := range pod.Containers {
+		if s := c.SecurityContext; s == nil || s.ReadOnlyRootFilesystem == nil || !*s.ReadOnlyRootFilesystem {
+			all = append(all, c.Name+" may write to its root")
+		}
+		if c.Resources.Limits.Memory().IsZero() || c.Resources.Requests.Memory().IsZero() || c.Resources.Requests.Cpu().IsZero() {
+			all = append(all, c.Name+" has no request of CPU and memory, or no limit of memory")
+		}
+	}
+	return all
+}
