@@ -55,6 +55,7 @@ lint: ## check formatting, vet, and run golangci-lint
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
+	cd deploy/prometheus/check && $(GOLANGCI) run -c ../../../.golangci.yml
 
 .PHONY: fmt
 fmt: ## format the code

@@ -26,7 +26,7 @@ func load(t *testing.T) (all []panel) {
 	t.Helper()
 	plugins.RegisterDefaultPlugins()
 	data := []byte(read(t, dashboardFile))
-	var d dashboard.Dashboard
+	var d dashboard.Dashboard //nolint:staticcheck // deprecated for a format that older Grafanas can't read
 	fail(t, d.UnmarshalJSONStrict(data))
 	fail(t, d.Validate())
 	var raw struct{ Panels []json.RawMessage }
