@@ -33,19 +33,17 @@ type backlogWatch struct {
 // run works until ctx ends, and returns nil. Errors are logged only, once until
 // the next success: nothing depends on it.
 func (w backlogWatch) run(ctx context.Context) error {
-	told := false
+	known := true
 	for {
 		err := w.look(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
 		switch {
-		case err == nil && told:
+		case ctx.Err() != nil: // stopped
+		case err == nil && !known:
 			w.log.Info("the backlog is known again")
-		case err != nil && !told:
+		case err != nil && known:
 			w.log.Warn("the backlog isn't known, and its metrics are absent until it is", "error", err)
 		}
-		told = err != nil
+		known = err == nil
 		select {
 		case <-time.After(time.Duration((0.8 + 0.2*rand.Float64()) * float64(w.every))): // so that replicas don't ask together
 		case <-ctx.Done():
