@@ -2,6 +2,8 @@
 
 GO             ?= go
 GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
+# Without the service discoveries, which rules don't need and which take as long again to build.
+PROMTOOL       ?= $(GO) run -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
@@ -53,6 +55,7 @@ lint: ## check formatting, vet, and run golangci-lint
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
+	cd deploy/prometheus/check && $(GOLANGCI) run -c ../../../.golangci.yml
 
 # A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
 # the cache, which knows nothing of files outside of the module.
@@ -117,8 +120,14 @@ screenshot: deps ## take the picture of the page in docs/
 test-compose: ## run the local stack in Docker: scale, kill, down and up
 	@scripts/test-compose
 
+.PHONY: alerts
+alerts: ## test alerts, dashboard and runbook (the first time builds promtool: minutes)
+	cd deploy/prometheus/check && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...
+	$(PROMTOOL) check rules deploy/prometheus/alerts.yml
+	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+
 .PHONY: check
-check: lint manifests test demo bench-smoke ## all that CI does
+check: lint manifests test alerts demo bench-smoke ## all that CI does
 
 .PHONY: clean
 clean: ## remove what was built

@@ -47,13 +47,15 @@ func found(expression, text string) []string {
 func TestTheStackHasItsServices(t *testing.T) {
 	t.Parallel()
 	p := project(t)
-	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grants nats postgres presence prometheus setup worker"; got != want {
+	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants nats postgres presence prometheus setup worker"; got != want {
 		t.Errorf("services: %s; want %s", got, want)
 	}
-	if got := p.Services["prometheus"].Profiles; !slices.Equal(got, []string{"observability"}) {
-		t.Errorf("prometheus has the profiles %v; want observability alone", got)
+	for _, name := range []string{"prometheus", "grafana"} {
+		if got := p.Services[name].Profiles; !slices.Equal(got, []string{"observability"}) {
+			t.Errorf("%s has the profiles %v; want observability alone", name, got)
+		}
 	}
-	ports := map[string]string{"gateway": "127.0.0.1:8080", "presence": "127.0.0.1:8081", "prometheus": "127.0.0.1:9090"}
+	ports := map[string]string{"gateway": "127.0.0.1:8080", "presence": "127.0.0.1:8081", "prometheus": "127.0.0.1:9090", "grafana": "127.0.0.1:3000"}
 	for name, s := range p.Services {
 		for _, port := range s.Ports {
 			if got := port.HostIP + ":" + port.Published; got != ports[name] {
@@ -133,8 +135,8 @@ func TestImagesArePinnedOnce(t *testing.T) {
 		}
 		seen[name] = true
 	}
-	if len(seen) != 5 {
-		t.Errorf("%d images of others, %v; want 5", len(seen), seen)
+	if len(seen) != 6 {
+		t.Errorf("%d images of others, %v; want 6", len(seen), seen)
 	}
 }
 

@@ -82,6 +82,8 @@ func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
 		}
 		return 0
 	})
+	w.metrics.Target.Set(cfg.Target.Seconds())
+	w.metrics.Build.WithLabelValues(buildOf().Version, buildOf().Revision).Set(1)
 	w.gate = handler.NewGate(func(cause string, closed bool) {
 		w.metrics.Paused.WithLabelValues(cause).Set(map[bool]float64{true: 1}[closed])
 	})
@@ -111,11 +113,14 @@ func (w *worker) start(ctx context.Context) error {
 			return err
 		}
 	}
+	watch := backlogWatch{source: nats, shown: w.metrics.Backlog, every: backlogEvery, log: w.log}
+	w.parts.add("backlog", start(context.WithoutCancel(ctx), watch.run).stop)
 	store, err := w.openRepo(ctx)
 	if err != nil {
 		return err
 	}
 	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
+	w.metrics.WatchPool(func() telemetry.Pool { return telemetry.Pool(store.Pool()) })
 	for _, warning := range store.Warnings() {
 		w.log.Warn("the plan fits, but", "warning", warning)
 	}

@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/lethe-im/lethe/conversation"
 )
@@ -17,42 +18,97 @@ type Lag struct {
 	// Redelivered of those in hand were handed over more than once.
 	Redelivered int
 	// Stuck commands are in the stream, but neither waiting nor in hand: no worker
-	// will ever see them. Always 0 with the consumer as setup makes it.
+	// will ever see them. At least so many; what arrives at this moment may hide
+	// some. Always 0 with the consumer as setup makes it.
 	Stuck uint64
 	// Letters is how many dead letters there are.
 	Letters uint64
 }
 
+// Backlog is the Lag with the state of the streams.
+type Backlog struct {
+	Lag
+	// Oldest is when the oldest command that isn't finished was stored; zero if
+	// there is none.
+	Oldest time.Time
+	// Streams are those of commands, events and dead letters.
+	Streams []StreamState
+}
+
+// StreamState is how full a stream is.
+type StreamState struct {
+	Name     string
+	Messages uint64
+	Bytes    uint64
+	MaxBytes int64 // 0 or less for no limit of its own
+	LastSeq  uint64
+	First    time.Time // when its first message was stored; meaningless if there is none
+}
+
 // Lag asks the server how much work there is.
 func (b *Broker) Lag(ctx context.Context) (Lag, error) {
+	found, err := b.Backlog(ctx)
+	return found.Lag, err
+}
+
+// Backlog asks the server how much work there is and how full the streams are.
+func (b *Broker) Backlog(ctx context.Context) (Backlog, error) {
 	if err := b.connected(ctx); err != nil {
-		return Lag{}, err
+		return Backlog{}, err
+	}
+	before, err := b.stream(ctx, conversation.CommandsStream)
+	if err != nil {
+		return Backlog{}, err
 	}
 	info, err := b.consumerInfo(ctx)
 	if err != nil {
-		return Lag{}, fmt.Errorf("lag of %s: %w", commandsConsumer, err)
+		return Backlog{}, fmt.Errorf("lag of %s: %w", commandsConsumer, err)
 	}
-	lag := Lag{Waiting: info.NumPending, InHand: info.NumAckPending, Redelivered: info.NumRedelivered}
-	commands, err := b.messages(ctx, conversation.CommandsStream)
-	if err != nil {
-		return Lag{}, err
+	var found Backlog
+	for _, name := range []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream} {
+		s, err := b.stream(ctx, name)
+		if err != nil {
+			return Backlog{}, err
+		}
+		found.Streams = append(found.Streams, s)
 	}
-	if seen := lag.Waiting + uint64(lag.InHand); commands > seen {
-		lag.Stuck = commands - seen
+	commands := found.Streams[0]
+	found.Lag = Lag{
+		Waiting: info.NumPending, InHand: info.NumAckPending, Redelivered: info.NumRedelivered,
+		Letters: found.Streams[2].Messages,
 	}
-	lag.Letters, err = b.messages(ctx, conversation.DeadLettersStream)
-	return lag, err
+	found.Stuck = stuck(commands.Messages, commands.LastSeq-before.LastSeq, found.Waiting+uint64(found.InHand))
+	if commands.Messages > 0 {
+		found.Oldest = commands.First
+	}
+	return found, nil
 }
 
-// messages returns how many messages a stream has.
-func (b *Broker) messages(ctx context.Context, stream string) (uint64, error) {
+// stuck is how many of the messages in the stream the consumer doesn't know, at
+// least: up to added came after it was asked.
+func stuck(messages, added, known uint64) uint64 {
+	if known += added; messages > known {
+		return messages - known
+	}
+	return 0
+}
+
+// stream asks for the state of a stream.
+func (b *Broker) stream(ctx context.Context, name string) (StreamState, error) {
 	var info struct {
+		Config struct {
+			MaxBytes int64 `json:"max_bytes"`
+		} `json:"config"`
 		State struct {
-			Messages uint64 `json:"messages"`
+			Messages uint64    `json:"messages"`
+			Bytes    uint64    `json:"bytes"`
+			LastSeq  uint64    `json:"last_seq"`
+			First    time.Time `json:"first_ts"`
 		} `json:"state"`
 	}
-	if err := b.api(ctx, "STREAM.INFO."+stream, struct{}{}, &info); err != nil {
-		return 0, fmt.Errorf("stream %s: %w", stream, err)
+	if err := b.api(ctx, "STREAM.INFO."+name, struct{}{}, &info); err != nil {
+		return StreamState{}, fmt.Errorf("stream %s: %w", name, err)
 	}
-	return info.State.Messages, nil
+	s := info.State
+	return StreamState{name, s.Messages, s.Bytes, info.Config.MaxBytes, s.LastSeq, s.First}, nil
 }

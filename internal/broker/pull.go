@@ -151,12 +151,17 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 	}
 	pl := &place{
 		b: p.b, reply: m.Reply, subject: m.Subject, sequence: meta.Sequence.Stream,
-		deliveries: meta.NumDelivered, size: m.Size(), taken: time.Now(),
+		deliveries: meta.NumDelivered, size: m.Size(), stored: meta.Timestamp, taken: time.Now(),
 		generation: p.b.lineage.delivered(meta.Sequence.Consumer),
 	}
 	if stop.Err() != nil || !p.b.hand.take(pl) {
 		p.handBack(m)
 		return
+	}
+	if meta.NumDelivered > 1 {
+		p.b.metrics.Redeliveries.Inc()
+	} else {
+		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, pl.taken))
 	}
 	p.handle(bus.Delivery{
 		Subject: m.Subject, Data: m.Data, Header: m.Header,

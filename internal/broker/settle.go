@@ -18,7 +18,8 @@ type place struct {
 	subject    string
 	sequence   uint64
 	deliveries uint64
-	size       int // bytes
+	size       int       // bytes
+	stored     time.Time // when the stream stored the command
 	taken      time.Time
 	generation uint64 // of the consumer
 
@@ -41,6 +42,9 @@ func (p *place) Settle(o bus.Outcome) {
 	err := p.end(o.Verdict, answer)
 	p.b.hand.settled(p)
 	p.b.metrics.Commands.WithLabelValues(o.Verdict.String()).Inc()
+	if o.Verdict != bus.Retry {
+		p.b.metrics.CommandSeconds.Observe(age(p.stored, time.Now()))
+	}
 	if err != nil {
 		p.b.metrics.SettleErrors.Inc()
 		p.b.log.Warn("command not settled; it will be redelivered",
@@ -49,6 +53,10 @@ func (p *place) Settle(o bus.Outcome) {
 	}
 	p.logOutcome(o)
 }
+
+// age is how long before now stored was, in seconds. The clocks are two
+// machines' and may disagree: it is never negative.
+func age(stored, now time.Time) float64 { return max(0, now.Sub(stored).Seconds()) }
 
 // settlement is the one place where a verdict becomes an answer to the stream.
 // A plain Nak ignores any back-off; so a Retry names its delay.

@@ -72,7 +72,8 @@ func TestNATSUsersMayDoTheirOwnWorkAndNothingElse(t *testing.T) {
 		{setupUser, []string{"$JS.API.STREAM.INFO.CONVERSATION_COMMANDS"}, []string{"_INBOX_setup.>"}},
 		{workerUser, []string{
 			"conversation.deleted.demo.alice", "conversation.deleted.other.alice", "conversation.delete_failed.demo.alice", "conversation.deleting.demo.alice",
-			"conversation.dead_letter.demo", "$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0",
+			"conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
+			"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0",
 		}, []string{"_INBOX_worker.>"}},
 		{gatewayUser, []string{"conversation.delete.demo", "chat.message.demo.alice"}, []string{"_INBOX_gateway-demo.>"}},
 		{presenceUser, []string{

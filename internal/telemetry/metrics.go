@@ -12,13 +12,18 @@ import (
 // for concurrent use.
 type Metrics struct {
 	Registry *prometheus.Registry
+	Backlog  *Backlog
 
-	Commands       *prometheus.CounterVec   // by outcome: done, retry, reject
+	Commands       *prometheus.CounterVec // by outcome: done, retry, reject
+	CommandSeconds prometheus.Histogram   // from when the stream stored a command until it was done or given up
+	WaitSeconds    prometheus.Histogram   // from then until a worker took it for the first time
+	Redeliveries   prometheus.Counter
 	Deletions      *prometheus.CounterVec   // by lane and state (done, failed)
 	Messages       *prometheus.CounterVec   // purged, by lane
 	BatchSeconds   *prometheus.HistogramVec // by lane
 	BatchRows      *prometheus.HistogramVec // by lane
 	BatchLimit     *prometheus.GaugeVec     // by lane
+	Target         prometheus.Gauge         // seconds that a batch may take
 	InHand         prometheus.Gauge
 	OldestSeconds  prometheus.GaugeFunc
 	Retries        *prometheus.CounterVec // by cause
@@ -29,6 +34,7 @@ type Metrics struct {
 	Paused         *prometheus.GaugeVec   // by cause: 1 while the worker does not pull because of it
 	Held           *prometheus.GaugeVec   // by cause: 1 while it holds the worker's lanes back
 	HeldSeconds    *prometheus.CounterVec // by cause: waited by deletions of the long lane
+	Build          *prometheus.GaugeVec   // 1, by version and revision
 }
 
 // New registers the worker's metrics in a registry of their own, with Go's and
@@ -37,41 +43,51 @@ type Metrics struct {
 func New(oldest func() float64) *Metrics {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	f := promauto.With(reg)
-	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
-		return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
-	}
-	histogram := func(name, help string, buckets []float64) *prometheus.HistogramVec {
-		return f.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, []string{"lane"})
-	}
+	f := factory{promauto.With(reg)}
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 14) // 1 ms to 8 s; the target is 50 ms
-	return &Metrics{
-		Registry:     reg,
-		Commands:     counter("lethe_commands_total", "Deliveries of commands settled, by outcome.", "outcome"),
-		Deletions:    counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
-		Messages:     counter("lethe_messages_purged_total", "Messages removed, by lane.", "lane"),
-		BatchSeconds: histogram("lethe_batch_seconds", "Duration of a purging transaction, by lane.", seconds),
-		BatchRows:    histogram("lethe_batch_rows", "Rows that a purging transaction removed, by lane.", prometheus.ExponentialBuckets(1, 4, 10)),
-		BatchLimit: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "lethe_batch_limit_rows", Help: "Row limit that the pace allows the next batch, by lane.",
-		}, []string{"lane"}),
-		InHand: f.NewGauge(prometheus.GaugeOpts{Name: "lethe_in_hand", Help: "Deliveries that the worker has taken and not settled."}),
+	ages := []float64{0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 900, 3600, 4 * 3600}
+	m := &Metrics{
+		Registry:       reg,
+		Backlog:        newBacklog(f),
+		Commands:       f.counter("lethe_commands_total", "Deliveries of commands settled, by outcome.", "outcome"),
+		CommandSeconds: f.histogram("lethe_command_seconds", "Time from when the stream stored a command until it was done or given up.", ages).With(nil).(prometheus.Histogram),
+		WaitSeconds:    f.histogram("lethe_command_wait_seconds", "Time that a command waited in the stream until a worker took it for the first time.", ages).With(nil).(prometheus.Histogram),
+		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands taken that had been delivered before, here or to another worker.").With(nil),
+		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
+		Messages:       f.counter("lethe_messages_purged_total", "Messages removed, by lane.", "lane"),
+		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a purging transaction, by lane.", seconds, "lane"),
+		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a purging transaction removed, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),
+		BatchLimit:     f.gauge("lethe_batch_limit_rows", "Row limit that the pace allows the next batch, by lane.", "lane"),
+		Target:         f.gauge("lethe_target_seconds", "How long a purging transaction may take: --target.").With(nil),
+		InHand:         f.gauge("lethe_in_hand", "Deliveries that the worker has taken and not settled.").With(nil),
 		OldestSeconds: f.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "lethe_oldest_in_hand_seconds", Help: "Age of the oldest delivery in hand since it was taken; 0 for none.",
 		}, oldest),
-		Retries:     counter("lethe_retries_total", "Tries that are repeated, by cause.", "cause"),
-		DeadLetters: counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
-		PublishSeconds: f.NewHistogram(prometheus.HistogramOpts{
-			Name: "lethe_publish_seconds", Help: "Time until the stream had stored a batch of events.", Buckets: seconds,
-		}),
-		SettleErrors:  f.NewCounter(prometheus.CounterOpts{Name: "lethe_settle_errors_total", Help: "Acknowledgements that could not be sent; the command is redelivered."}),
-		LedgerExpired: f.NewCounter(prometheus.CounterOpts{Name: "lethe_ledger_expired_total", Help: "Commands removed from the ledger after the retention."}),
-		Paused: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "lethe_paused", Help: "1 while the worker takes no new commands because of this cause.",
-		}, []string{"cause"}),
-		Held: f.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "lethe_held", Help: "1 while this cause holds the long lane back, or all lanes if an operator has paused them.",
-		}, []string{"cause"}),
-		HeldSeconds: counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),
+		Retries:        f.counter("lethe_retries_total", "Tries that are repeated, by cause.", "cause"),
+		DeadLetters:    f.counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
+		PublishSeconds: f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
+		SettleErrors:   f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
+		LedgerExpired:  f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),
+		Paused:         f.gauge("lethe_paused", "1 while the worker takes no new commands because of this cause.", "cause"),
+		Held:           f.gauge("lethe_held", "1 while this cause holds the long lane back, or all lanes if an operator has paused them.", "cause"),
+		HeldSeconds:    f.counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),
+		Build:          f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
+	m.begin()
+	return m
+}
+
+// factory makes metrics and registers them.
+type factory struct{ promauto.Factory }
+
+func (f factory) counter(name, help string, labels ...string) *prometheus.CounterVec {
+	return f.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+}
+
+func (f factory) gauge(name, help string, labels ...string) *prometheus.GaugeVec {
+	return f.NewGaugeVec(prometheus.GaugeOpts{Name: name, Help: help}, labels)
+}
+
+func (f factory) histogram(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+	return f.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
 }

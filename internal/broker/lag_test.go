@@ -1,0 +1,111 @@
+package broker
+
+import (
+	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/telemetry"
+)
+
+func TestTheBacklogTellsTheOldestCommandAndHowFullTheStreamsAre(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Places: 2})
+	js := admin(t, n)
+	if got, err := b.Backlog(t.Context()); err != nil || !got.Oldest.IsZero() {
+		t.Errorf("Backlog of an empty stream = oldest at %v, %v; want none", got.Oldest, err)
+	}
+	before := time.Now().Add(-time.Second) // the server's clock may be coarse
+	send(t, js, 3)
+	if err := b.Publish(t.Context(), letters(1)); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Backlog(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Oldest.Before(before) || got.Oldest.After(time.Now().Add(time.Second)) {
+		t.Errorf("the oldest command is of %v; want just now", got.Oldest)
+	}
+	for i, want := range []struct {
+		name     string
+		messages uint64
+	}{{conversation.CommandsStream, 3}, {conversation.EventsStream, 0}, {conversation.DeadLettersStream, 1}} {
+		s := got.Streams[i]
+		if s.Name != want.name || s.Messages != want.messages || (s.Bytes > 0) != (want.messages > 0) {
+			t.Errorf("stream %d = %+v; want %s with %d messages", i, s, want.name, want.messages)
+		}
+	}
+	if most := got.Streams[0].MaxBytes; most != 1<<30 {
+		t.Errorf("the commands' stream holds %d bytes at most; want 1 GiB", most)
+	}
+}
+
+func TestWhatIsStuckIsNeverMistakenForWhatHasJustCome(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ messages, added, known, want uint64 }{
+		{10, 0, 10, 0}, {10, 0, 7, 3}, {10, 3, 7, 0}, {10, 2, 7, 1}, {5, 0, 9, 0}, {0, 0, 0, 0},
+	} {
+		if got := stuck(c.messages, c.added, c.known); got != c.want {
+			t.Errorf("stuck(%d messages, %d added, %d known) = %d; want %d", c.messages, c.added, c.known, got, c.want)
+		}
+	}
+}
+
+func TestCommandsThatNobodyWillSeeAreStuck(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	js := admin(t, n)
+	consumer, err := js.Consumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := consumer.CachedInfo().Config
+	config.MaxDeliver, config.AckWait = 1, time.Second
+	if _, err := js.UpdateConsumer(t.Context(), conversation.CommandsStream, config); err != nil {
+		t.Fatal(err)
+	}
+	send(t, js, 1)
+	if _, err := consumer.Next(jetstream.FetchMaxWait(patience)); err != nil { // and never acknowledged
+		t.Fatal(err)
+	}
+	eventually(t, "the command is stuck", func() bool { l, err := b.Lag(t.Context()); return err == nil && l.Stuck == 1 })
+}
+
+func TestDeliveriesAreCountedByWhetherTheyAreTheFirst(t *testing.T) {
+	t.Parallel()
+	metrics := telemetry.New(func() float64 { return 0 })
+	b, n := ready(t, Config{Metrics: metrics})
+	send(t, admin(t, n), 2)
+	w := start(t, b)
+	for _, d := range w.take(2) {
+		d.Settle(bus.Outcome{Verdict: bus.Retry})
+	}
+	for _, d := range w.take(2) {
+		d.Settle(done())
+	}
+	if got := value(t, metrics.Redeliveries); got != 2 {
+		t.Errorf("%v redeliveries; want 2", got)
+	}
+	if got := observed(t, metrics.WaitSeconds); got != 2 {
+		t.Errorf("%d waits of first deliveries; want 2", got)
+	}
+	if got := observed(t, metrics.CommandSeconds); got != 2 {
+		t.Errorf("%d commands finished; want 2", got)
+	}
+}
+
+// observed is how many observations a histogram has.
+func observed(t *testing.T, h prometheus.Metric) uint64 {
+	t.Helper()
+	var d dto.Metric
+	if err := h.Write(&d); err != nil {
+		t.Fatal(err)
+	}
+	return d.GetHistogram().GetSampleCount()
+}

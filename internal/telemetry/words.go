@@ -1,0 +1,58 @@
+package telemetry
+
+import (
+	"slices"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// The words that labels have, as far as they are known beforehand. A series that
+// begins with its first event would hide that event from every rate, so each
+// begins at zero. The list is no bound: an SQLSTATE of a class that nobody has
+// met yet is counted as well.
+var (
+	lanes    = []string{"express", "long"}
+	outcomes = []string{"done", "retry", "reject"}
+	states   = []string{"done", "failed"}
+	reasons  = []conversation.Reason{
+		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
+		conversation.ReasonIncompatibleID, conversation.ReasonAttemptsExhausted,
+	}
+
+	// refusals are why events and dead letters can't be stored.
+	refusals = []string{
+		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "letters_full", "too_large", "store", "refused",
+	}
+	// pauses are the other causes for which no commands are taken.
+	pauses = []string{"start", "stop", "paused", "database", "nats", "commands", "acks"}
+	// retries are the other causes for which a try is repeated.
+	retries = []string{
+		"failure", "lock", "blocked", "leased", "no_turn", "long_lane_full",
+		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "unknown",
+		"read_only", "server", "permission", "configuration", "resources",
+	}
+)
+
+// begin makes the series of all known words.
+func (m *Metrics) begin() {
+	for _, lane := range lanes {
+		m.Messages.WithLabelValues(lane)
+		m.BatchSeconds.WithLabelValues(lane)
+		m.BatchRows.WithLabelValues(lane)
+		for _, state := range states {
+			m.Deletions.WithLabelValues(lane, state)
+		}
+	}
+	for _, outcome := range outcomes {
+		m.Commands.WithLabelValues(outcome)
+	}
+	for _, reason := range reasons {
+		m.DeadLetters.WithLabelValues(string(reason))
+	}
+	for _, cause := range slices.Concat(pauses, refusals) {
+		m.Paused.WithLabelValues(cause)
+	}
+	for _, cause := range slices.Concat(retries, refusals) {
+		m.Retries.WithLabelValues(cause)
+	}
+}
