@@ -141,6 +141,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 		case fault == purge.Contention:
 			if blocked.IsZero() {
 				blocked = time.Now()
+				r.Log.Info("waiting for a row that somebody else holds", append(named(d), "error", err)...)
 			}
 			if time.Since(blocked) > lockPatience {
 				return purge.Redone{}, fmt.Errorf("somebody has held a row of it for %v: %w", lockPatience, err)
