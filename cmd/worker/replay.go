@@ -84,9 +84,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	for _, warning := range store.Warnings() {
 		log.Warn("the plan fits, but", "warning", warning)
 	}
-	cfg := c.brokerConfig("lethe-replay")
-	cfg.Log = log
-	events, err := broker.Connect(ctx, cfg)
+	events, err := broker.Connect(ctx, c.brokerConfig("lethe-replay"))
 	if err != nil {
 		return err
 	}
@@ -96,7 +94,11 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		Limits: c.limits(c.Target), Log: log,
 	})
 	err = c.ending(ctx, summary, err)
-	return errors.Join(err, events.Close(), c.print(t, summary, err == nil))
+	var printed error
+	if err == nil || summary.Last > 0 { // else there was nothing to look at
+		printed = c.print(t, summary, err == nil)
+	}
+	return errors.Join(err, events.Close(), printed)
 }
 
 // errMissing is what makes the exit status of a replay exitMissing.
