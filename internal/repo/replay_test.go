@@ -141,6 +141,9 @@ func TestRedo(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		d := told("c1", "c2c_bob", 40, lately())
+		if !isDue(t, p, d) {
+			t.Error("it is not due where nothing is left, and the ledger knows nothing")
+		}
 		redo(t, p, d, 10)
 		execSQL(t, p.pool, `insert into chat.conversations (app_id, user_id, conversation_id, draft) values ('demo', 'alice', 'c2c_bob', 'dear')`)
 		if isDue(t, p, d) {
@@ -334,6 +337,16 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		}
 		if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.MessagesDeleted != 40 {
 			t.Errorf("a duplicate = %+v; want the event's 40 messages", rec)
+		}
+	})
+	t.Run("stays as it is where the deletion is done already", func(t *testing.T) {
+		t.Parallel()
+		p := newRepo(t).Replayer()
+		fillChat(t, p.Repo, "c2c_bob", 40)
+		first := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]
+		redo(t, p, told("c1", "c2c_bob", 99, lately()), 1000)
+		if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.ThroughSeq != 40 || !rec.CompletedAt.Equal(first.CompletedAt) {
+			t.Errorf("record = %+v; want that of before, %+v", rec, first)
 		}
 	})
 	t.Run("is forgotten when the deletion is old enough, not the replay", func(t *testing.T) {
