@@ -93,12 +93,12 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		Pace:   purge.Pace{Target: c.Target, Slow: c.SlowBatch, Min: c.leastRows(), Max: c.MaxRows},
 		Limits: c.limits(c.Target), Log: log,
 	})
-	err = c.ending(ctx, summary, err)
+	ending := c.ending(ctx, summary, err)
 	var printed error
-	if err == nil || summary.Last > 0 { // else there was nothing to look at
-		printed = c.print(t, summary, err == nil)
+	if err == nil || summary.Last > 0 { // else it didn't get to look at the stream
+		printed = c.print(t, summary, ending == nil)
 	}
-	return errors.Join(err, events.Close(), printed)
+	return errors.Join(ending, events.Close(), printed)
 }
 
 // errMissing is what makes the exit status of a replay exitMissing.
