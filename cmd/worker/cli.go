@@ -20,6 +20,7 @@ type commands struct {
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`
 	Pause       pauseCommand       `cmd:"" help:"Hold all workers back, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"Lift what worker pause has put on."`
+	Replay      replayCommand      `cmd:"" help:"Delete again what was deleted after the time to which the database was restored."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change what is set for an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop commands that were given up."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
@@ -31,7 +32,7 @@ const description = `Deletes conversations: takes commands from JetStream, purge
 Every setting is a flag and an environment variable, named at the end of the flag's help; the flag wins, and an
 empty variable counts as unset. Durations have a unit (50ms, 30s, 720h), sizes are bytes or have one (64MiB, 10GB).
 Results go to standard output, for people or with --json as one JSON object a line; logs and errors go to standard
-error. Exit status: 0 done, 1 failed, 2 wrong usage.
+error. Exit status: 0 done, 1 failed, 2 wrong usage; replay has 3 besides.
 
 Start here:
 
@@ -163,7 +164,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call is to do, and not how: they
 // have no variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane"}
+var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

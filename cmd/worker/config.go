@@ -189,25 +189,30 @@ func (c *setupConfig) streams() broker.SetupOptions {
 	}
 }
 
-// paceConfig is how hard the worker works.
-type paceConfig struct {
+// batchConfig is how large the batches are, for the worker and for a replay.
+type batchConfig struct {
 	Target           time.Duration `name:"target" group:"Pace:" placeholder:"DURATION" default:"50ms" help:"How long a purging transaction may take; the batches adapt to it."`
 	MinRows          int           `name:"min-rows" group:"Pace:" placeholder:"N" help:"Fewest rows that a batch shrinks to. Without it: 50, or --max-rows if that is less."`
 	MaxRows          int           `name:"max-rows" group:"Pace:" placeholder:"N" default:"50000" help:"Most rows that a batch grows to."`
-	ExpressRows      int           `name:"express-rows" group:"Pace:" placeholder:"N" default:"1000" help:"Most messages that one deletion may lose in the express lane; one that has more goes on in the long lane."`
-	BatchSize        int           `name:"batch-size" group:"Pace:" placeholder:"N" default:"256" help:"Most deletions that share one express transaction."`
-	ExpressLanes     int           `name:"express-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Express transactions at a time."`
-	LongLanes        int           `name:"long-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Long deletions at a time."`
-	Places           int           `name:"places" group:"Pace:" placeholder:"N" default:"512" help:"Most commands that wait for the express lane or are in it; long ones give their place up."`
-	MaxAttempts      int           `name:"max-attempts" group:"Pace:" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
 	StatementTimeout time.Duration `name:"statement-timeout" group:"Pace:" placeholder:"DURATION" default:"30s" help:"Ends a statement that hangs; a backstop, far above --target."`
 	FlushAfter       string        `name:"flush-after" group:"Pace:" placeholder:"SIZE" default:"512kB" help:"backend_flush_after of the purging transactions, which keeps the kernel from writing much at once: 8kB to 2MB, or 0 for off."`
-	MaxConns         int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database."`
-	LedgerRetention  time.Duration `name:"ledger-retention" group:"Pace:" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
+}
+
+// paceConfig is how hard the worker works.
+type paceConfig struct {
+	batchConfig
+	ExpressRows     int           `name:"express-rows" group:"Pace:" placeholder:"N" default:"1000" help:"Most messages that one deletion may lose in the express lane; one that has more goes on in the long lane."`
+	BatchSize       int           `name:"batch-size" group:"Pace:" placeholder:"N" default:"256" help:"Most deletions that share one express transaction."`
+	ExpressLanes    int           `name:"express-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Express transactions at a time."`
+	LongLanes       int           `name:"long-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Long deletions at a time."`
+	Places          int           `name:"places" group:"Pace:" placeholder:"N" default:"512" help:"Most commands that wait for the express lane or are in it; long ones give their place up."`
+	MaxAttempts     int           `name:"max-attempts" group:"Pace:" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
+	MaxConns        int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database."`
+	LedgerRetention time.Duration `name:"ledger-retention" group:"Pace:" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
 }
 
 // leastRows is --min-rows or its default.
-func (c *paceConfig) leastRows() int {
+func (c *batchConfig) leastRows() int {
 	const standard = 50
 	if c.MinRows == 0 {
 		return min(standard, c.MaxRows)
@@ -215,7 +220,7 @@ func (c *paceConfig) leastRows() int {
 	return c.MinRows
 }
 
-func (c *paceConfig) check(p *problems) {
+func (c *batchConfig) check(p *problems) {
 	p.lasting("target", c.Target, time.Millisecond, 10*time.Second)
 	if c.MinRows != 0 {
 		p.upTo("min-rows", c.MinRows, 1_000_000)
@@ -224,12 +229,6 @@ func (c *paceConfig) check(p *problems) {
 	if c.MaxRows > 0 && c.MinRows > c.MaxRows {
 		p.add("min-rows", "%d is more than --max-rows, %d: expected at most that", c.MinRows, c.MaxRows)
 	}
-	p.upTo("express-rows", c.ExpressRows, 1_000_000)
-	p.upTo("batch-size", c.BatchSize, 10_000)
-	p.upTo("express-lanes", c.ExpressLanes, 64)
-	p.upTo("long-lanes", c.LongLanes, 64)
-	p.upTo("places", c.Places, 10_000)
-	p.upTo("max-attempts", c.MaxAttempts, 1000)
 	p.lasting("statement-timeout", c.StatementTimeout, 100*time.Millisecond, time.Hour)
 	if c.StatementTimeout > 0 && c.StatementTimeout < c.Target {
 		p.add("statement-timeout", "%v is less than --target, %v: expected far more", c.StatementTimeout, c.Target)
@@ -237,6 +236,16 @@ func (c *paceConfig) check(p *problems) {
 	if !flushSize(c.FlushAfter) {
 		p.add("flush-after", "%q is not known: expected 0, or 8kB to 2MB, such as 512kB", c.FlushAfter)
 	}
+}
+
+func (c *paceConfig) check(p *problems) {
+	c.batchConfig.check(p)
+	p.upTo("express-rows", c.ExpressRows, 1_000_000)
+	p.upTo("batch-size", c.BatchSize, 10_000)
+	p.upTo("express-lanes", c.ExpressLanes, 64)
+	p.upTo("long-lanes", c.LongLanes, 64)
+	p.upTo("places", c.Places, 10_000)
+	p.upTo("max-attempts", c.MaxAttempts, 1000)
 	p.upTo("max-conns", c.MaxConns, 1000)
 	if c.LedgerRetention != 0 {
 		p.lasting("ledger-retention", c.LedgerRetention, time.Second, 100*365*24*time.Hour)

@@ -21,6 +21,9 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	// exitMissing: all was done that can be, and it may not be all that there was;
+	// worker replay alone.
+	exitMissing = 3
 )
 
 func main() {
@@ -82,6 +85,9 @@ func exitCode(err error) int {
 	var usage *usageError
 	if errors.As(err, &usage) {
 		return exitUsage
+	}
+	if errors.Is(err, errMissing) {
+		return exitMissing
 	}
 	return exitError
 }

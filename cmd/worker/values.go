@@ -18,6 +18,7 @@ func (p *parser) mappers() []kong.Option {
 			p, time.ParseDuration, "a duration",
 			"a number with a unit, such as 50ms, 30s or 720h",
 		}),
+		kong.TypeMapper(reflect.TypeFor[time.Time](), valueMapper[time.Time]{p, parseMoment, "a time", "RFC 3339, such as 2026-11-23T09:00:00Z or 2026-11-23T10:00:00+01:00"}),
 		kong.TypeMapper(reflect.TypeFor[int](), valueMapper[int]{p, strconv.Atoi, "a whole number", "digits, such as 10"}),
 		kong.TypeMapper(reflect.TypeFor[byteSize](), valueMapper[byteSize]{
 			p, parseSize, "a size",
@@ -81,6 +82,8 @@ func parseSwitch(s string) (bool, error) {
 	}
 	return false, strconv.ErrSyntax
 }
+
+func parseMoment(s string) (time.Time, error) { return time.Parse(time.RFC3339, s) }
 
 // byteSize is a number of bytes.
 type byteSize int64

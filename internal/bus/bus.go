@@ -88,3 +88,29 @@ type Letter struct {
 	StoredAt time.Time
 	FailedAt time.Time
 }
+
+// Stored is a message as the events' stream keeps it, whatever it holds.
+type Stored struct {
+	// Subject and Header are empty where the headers can't be read.
+	Subject string
+	Data    []byte
+	Header  map[string][]string
+	// Sequence is the message's in the stream.
+	Sequence uint64
+	// StoredAt is when the stream stored it.
+	StoredAt time.Time
+}
+
+// StreamState is what a stream says of itself.
+type StreamState struct {
+	// Created is when the stream was made: one that was deleted and made again is
+	// another stream.
+	Created time.Time
+	// First and Last are the sequences of the first message that is there and of
+	// the last that was ever stored; First is Last+1 where none is there.
+	First, Last uint64
+	// FirstAt and LastAt are when those two were stored; zero if there is none.
+	FirstAt, LastAt time.Time
+	// Messages is how many there are.
+	Messages uint64
+}

@@ -32,6 +32,9 @@ func (r *Repo) Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 		run = r.take
 	}
 	res, err := run(ctx, b)
+	if err == nil {
+		err = r.adoptReused(ctx, b, &res)
+	}
 	if err != nil {
 		return purge.Result{}, err
 	}

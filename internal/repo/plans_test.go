@@ -32,7 +32,7 @@ func everyStatementUsesIndexes(t *testing.T, r *Repo) {
 				return err
 			}
 		}
-		for i, s := range r.sql.all() {
+		for i, s := range append(r.sql.all(), r.Replayer().again.all()...) {
 			name := fmt.Sprint("s", i)
 			desc, err := tx.Conn().Prepare(t.Context(), name, s)
 			if err != nil {

@@ -24,6 +24,7 @@ type statements struct {
 	longChildren, lockedLongChildren                                   []string
 	turn, held, hold                                                   string
 	sweep, claimCommands, failClaim, fail, failPinned, release, reopen string
+	adopt                                                              string
 }
 
 // sqlArgs is what a template sees: the schema and the variant that is wanted.
@@ -63,6 +64,7 @@ func makeStatements(s *schema) statements {
 		longClaim: plain("long_claim"), longStart: plain("long_start"), longCorrect: plain("long_correct"), longProve: plain("long_prove"),
 		turn: plain("turn"), held: plain("held"), hold: plain("hold"),
 		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), reopen: plain("reopen"),
+		adopt: plain("adopt"),
 	}
 	if s.Locked {
 		st.lockedMessages, st.lockedExpressMessages = plain("locked_messages"), plain("locked_express_messages")

@@ -1,0 +1,167 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/replay"
+	"github.com/lethe-im/lethe/internal/repo"
+)
+
+// replayCommand is `worker replay`.
+type replayCommand struct {
+	natsConfig
+	databaseConfig
+	logConfig
+	planConfig
+	batchConfig
+	gentleConfig
+	jsonConfig
+	Since  time.Time `name:"since" placeholder:"TIME" help:"Replay what was deleted since then: the time to which the database was restored, less what the clocks may differ. RFC 3339, such as 2026-11-23T09:00:00Z. Required."`
+	DryRun bool      `name:"dry-run" help:"Count what would be deleted, and change nothing."`
+}
+
+// replayConns is one connection for the batches, one for the looks at the
+// database, and some to spare.
+const replayConns = 4
+
+// Help is the long form of the subcommand's help.
+func (c *replayCommand) Help() string {
+	return `A database that was restored to a point in time holds the histories again that were deleted after it, and its ledger
+knows nothing of that. CONVERSATION_EVENTS does: this command reads the events that were stored since TIME and deletes
+again what each says was deleted, up to its boundary and never a message that was sent after the deletion had finished. Of
+deletions that kept the history no message is touched. The ledger learns the outcome, so that a duplicate of the command repeats the event.
+Nothing is published.
+
+Give the same plan as to worker run. It goes in batches like a large deletion of a worker, and is held back by the same
+brakes, worker pause included. It may be stopped at any time and run again: what is done is found to be so, and a second run deletes nothing
+more. Progress is on standard error, the summary on standard output. docs/restore.md has the whole procedure.
+
+Exit status: 0 all that was deleted since then is gone again; 1 failed, was stopped, or an event can't be read or replayed;
+2 wrong usage; 3 as 0, but deletions since then may be missing from the stream, and the reason is on standard error.
+
+    worker replay --since 2026-11-23T08:55:00Z --dry-run
+    worker replay --since 2026-11-23T08:55:00Z --plan plan.yaml`
+}
+
+func (c *replayCommand) check() problems {
+	var p problems
+	c.natsConfig.check(&p)
+	c.databaseConfig.check(&p)
+	c.logConfig.check(&p)
+	c.planConfig.check(&p)
+	c.batchConfig.check(&p)
+	c.gentleConfig.check(&p, c.Target)
+	const expected = "expected the time to which the database was restored, as RFC 3339, such as 2026-11-23T09:00:00Z"
+	switch now := time.Now(); {
+	case c.Since.IsZero():
+		p.add("since", "is missing: %s", expected)
+	case c.Since.After(now):
+		p.add("since", "%s is in the future, it is %s now: %s", c.Since.Format(time.RFC3339), now.UTC().Format(time.RFC3339), expected)
+	}
+	return p
+}
+
+func (c *replayCommand) run(ctx context.Context, t terminal) error {
+	plan, err := c.load()
+	if err != nil {
+		return err
+	}
+	store, err := repo.Open(ctx, repo.Config{
+		URL: c.DatabaseURL, Plan: plan, Target: c.Target, StatementTimeout: c.StatementTimeout, FlushAfter: c.FlushAfter,
+		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongTransactions: c.LongTransactions,
+	})
+	if err != nil {
+		return err
+	}
+	defer store.Close()
+	log := c.logger(t.err)
+	for _, warning := range store.Warnings() {
+		log.Warn("the plan fits, but", "warning", warning)
+	}
+	events, err := broker.Connect(ctx, c.brokerConfig("lethe-replay"))
+	if err != nil {
+		return err
+	}
+	summary, err := replay.Run(ctx, replay.Config{
+		Source: events, Store: store.Replayer(), Since: c.Since, DryRun: c.DryRun,
+		Pace:   purge.Pace{Target: c.Target, Slow: c.SlowBatch, Min: c.leastRows(), Max: c.MaxRows},
+		Limits: c.limits(c.Target), Log: log,
+	})
+	ending := c.ending(ctx, summary, err)
+	var printed error
+	if err == nil || summary.Last > 0 { // else it didn't get to look at the stream
+		printed = c.print(t, summary, ending == nil)
+	}
+	return errors.Join(ending, events.Close(), printed)
+}
+
+// errMissing is what makes the exit status of a replay exitMissing.
+var errMissing = errors.New("all that CONVERSATION_EVENTS tells is done, but deletions since then may be missing from it, see docs/restore.md")
+
+// ending is the error that says how a replay went; nil where all of it is done.
+func (c *replayCommand) ending(ctx context.Context, s replay.Summary, err error) error {
+	switch {
+	case ctx.Err() != nil && err != nil:
+		return fmt.Errorf("stopped (%w): run it again, and it goes on", context.Cause(ctx))
+	case err != nil:
+		return fmt.Errorf("%w: run it again when that is mended, and it goes on", err)
+	case s.Malformed+s.Failed > 0:
+		return fmt.Errorf("%s could not be read, and %s could not be replayed: the log above says which and why", count(s.Malformed, "event"), count(s.Failed, "deletion"))
+	case len(s.Missing) > 0:
+		return errMissing
+	}
+	return nil
+}
+
+// replaySummary is a summary for programs.
+type replaySummary struct {
+	Since                time.Time `json:"since"`
+	DryRun               bool      `json:"dry_run"`
+	Complete             bool      `json:"complete"`
+	Missing              []string  `json:"missing,omitempty"`
+	FirstSequence        uint64    `json:"first_sequence"`
+	LastSequence         uint64    `json:"last_sequence"`
+	Events               int64     `json:"events"`
+	HistoryKept          int64     `json:"history_kept"`
+	Replayed             int64     `json:"replayed"`
+	MessagesDeleted      int64     `json:"messages_deleted"`
+	RowsDeleted          int64     `json:"rows_deleted"`
+	ConversationsRemoved int64     `json:"conversations_removed"`
+	Malformed            int64     `json:"malformed"`
+	Failed               int64     `json:"failed"`
+	Seconds              float64   `json:"seconds"`
+}
+
+// print prints the summary; complete says that all is gone again that was deleted since the time.
+func (c *replayCommand) print(t terminal, s replay.Summary, complete bool) error {
+	if c.JSON {
+		return t.printJSON(replaySummary{
+			Since: c.Since.UTC(), DryRun: c.DryRun, Complete: complete, Missing: s.Missing, FirstSequence: s.First, LastSequence: s.Last,
+			Events: s.Events, HistoryKept: s.HistoryKept, Replayed: s.Replayed, MessagesDeleted: s.Messages, RowsDeleted: s.Rows,
+			ConversationsRemoved: s.Conversations, Malformed: s.Malformed, Failed: s.Failed, Seconds: s.Took.Seconds(),
+		})
+	}
+	number := func(n int64) string { return strconv.FormatInt(n, 10) }
+	fields := []field{
+		{"since", stamp(c.Since)},
+		{"dry_run", map[bool]string{true: "nothing was changed"}[c.DryRun]},
+		{"events", number(s.Events)},
+		{"history_kept", number(s.HistoryKept)},
+		{"replayed", number(s.Replayed)},
+		{"messages_deleted", number(s.Messages)},
+		{"rows_deleted", number(s.Rows)},
+		{"conversations_removed", number(s.Conversations)},
+		{"malformed", number(s.Malformed)},
+		{"failed", number(s.Failed)},
+	}
+	for _, reason := range s.Missing {
+		fields = append(fields, field{"missing", reason})
+	}
+	return t.printFields(append(fields, field{"took", s.Took.Round(time.Millisecond).String()}))
+}

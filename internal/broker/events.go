@@ -1,0 +1,172 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// eventsBytes bounds one page of events.
+const eventsBytes = 4 << 20
+
+// Headers of the server's in an answer to a direct get. It writes them behind
+// those that the message was stored with: the last of a name is the server's.
+const (
+	headerSubject     = "Nats-Subject"
+	headerSequence    = "Nats-Sequence"
+	headerTime        = "Nats-Time-Stamp"
+	headerPending     = "Nats-Num-Pending"
+	headerBefore      = "Nats-Last-Sequence" // of the message that was sent before
+	headerStatus      = "Status"
+	headerDescription = "Description"
+)
+
+// EventsState returns what the stream of events says of itself.
+func (b *Broker) EventsState(ctx context.Context) (bus.StreamState, error) {
+	var info struct {
+		Created time.Time `json:"created"`
+		State   struct {
+			Messages uint64    `json:"messages"`
+			First    uint64    `json:"first_seq"`
+			FirstAt  time.Time `json:"first_ts"`
+			Last     uint64    `json:"last_seq"`
+			LastAt   time.Time `json:"last_ts"`
+		} `json:"state"`
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, apiTimeout, nats.ErrTimeout)
+	defer cancel()
+	err := b.connected(limited)
+	if err == nil {
+		err = b.api(limited, "STREAM.INFO."+conversation.EventsStream, struct{}{}, &info)
+	}
+	if err != nil {
+		return bus.StreamState{}, b.eventsFault(ctx, err)
+	}
+	s := info.State
+	return bus.StreamState{Created: info.Created, Messages: s.Messages, First: s.First, FirstAt: s.FirstAt, Last: s.Last, LastAt: s.LastAt}, nil
+}
+
+// EventsSince returns the first messages of the stream of events that were
+// stored at or after a time, at most limit and as many as fit in some megabytes.
+// None where there are none. It reads by direct get, and leaves nothing behind.
+func (b *Broker) EventsSince(ctx context.Context, since time.Time, limit int) ([]bus.Stored, error) {
+	return b.events(ctx, map[string]any{"start_time": since.UTC(), "batch": limit, "max_bytes": eventsBytes})
+}
+
+// EventsFrom is EventsSince from a sequence on.
+func (b *Broker) EventsFrom(ctx context.Context, seq uint64, limit int) ([]bus.Stored, error) {
+	return b.events(ctx, map[string]any{"seq": max(seq, 1), "batch": limit, "max_bytes": eventsBytes})
+}
+
+// HasEvent reports whether the stream of events has a message of that sequence.
+func (b *Broker) HasEvent(ctx context.Context, seq uint64) (bool, error) {
+	found, err := b.events(ctx, map[string]any{"seq": seq})
+	return len(found) > 0, err
+}
+
+// events makes one direct get and collects the answers to it.
+func (b *Broker) events(ctx context.Context, request map[string]any) (found []bus.Stored, err error) {
+	body, err := json.Marshal(request)
+	if err != nil {
+		return nil, err
+	}
+	limit, batch := request["batch"].(int)
+	subject := "DIRECT.GET." + conversation.EventsStream
+	err = b.ask(ctx, subject, func(ctx context.Context) error {
+		if err := b.connected(ctx); err != nil {
+			return err
+		}
+		answers := make(chan *nats.Msg, limit+1) // the end of the batch is the last
+		inbox := b.nc.NewInbox()
+		sub, err := b.nc.ChanSubscribe(inbox, answers)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
+		if err := b.nc.PublishRequest(jetstreamAPI+subject, inbox, body); err != nil {
+			return err
+		}
+		found, err = collectEvents(ctx, answers, batch)
+		return err
+	})
+	if err != nil {
+		return nil, b.eventsFault(ctx, err)
+	}
+	return found, nil
+}
+
+// collectEvents reads answers up to the last.
+func collectEvents(ctx context.Context, answers <-chan *nats.Msg, batch bool) (found []bus.Stored, err error) {
+	for {
+		select {
+		case m := <-answers:
+			if last, err := readEvent(m, batch, &found); last || err != nil {
+				return found, err
+			}
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// readEvent adds an answer to what was found. It reports whether that is the last
+// one, of a batch by the server's word.
+func readEvent(m *nats.Msg, batch bool, found *[]bus.Stored) (last bool, err error) {
+	if n := len(*found); n > 0 && (*found)[n-1].Sequence == 0 { // the next one tells which it was
+		(*found)[n-1].Sequence = number(lastOf(m.Header, headerBefore))
+	}
+	if seq, err := strconv.ParseUint(lastOf(m.Header, headerSequence), 10, 64); err == nil {
+		s := bus.Stored{Subject: lastOf(m.Header, headerSubject), Data: m.Data, Header: m.Header, Sequence: seq, StoredAt: moment(lastOf(m.Header, headerTime))}
+		*found = append(*found, s)
+		// A server that knows of no batches answers with one message, and no end.
+		return !batch || lastOf(m.Header, headerPending) == "", nil
+	}
+	switch status := m.Header.Get(headerStatus); status {
+	case "204", "404":
+		return true, nil
+	case "503":
+		return true, nats.ErrNoResponders
+	case "": // a message whose headers can't be read
+		*found = append(*found, bus.Stored{Data: m.Data})
+		return !batch, nil
+	default:
+		return true, fmt.Errorf("direct get: the server answers %s %s", status, m.Header.Get(headerDescription))
+	}
+}
+
+func lastOf(h nats.Header, name string) string {
+	if values := h[name]; len(values) > 0 {
+		return values[len(values)-1]
+	}
+	return ""
+}
+
+// eventsFault says in one line why the events can't be read, and what to do.
+func (b *Broker) eventsFault(ctx context.Context, err error) error {
+	what := "read " + conversation.EventsStream
+	var denied *denial
+	cause := causeRefused
+	switch c := code(err); {
+	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
+		return &purge.FaultError{Fault: purge.Stopping, Cause: causeStopping, Err: fmt.Errorf("%s: %w", what, err)}
+	case errors.As(err, &denied):
+		cause = causeDenied
+	case c == jetstream.JSErrCodeStreamNotFound:
+		cause, what = causeNoStream, "stream "+conversation.EventsStream+" is missing, and with it what it told"
+	case errors.Is(err, nats.ErrNoResponders):
+		cause, what = causeNoStream, "stream "+conversation.EventsStream+" is missing, has no leader, or allows no direct get: look at it, and run `worker setup`"
+	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
+		cause, what = causeTimeout, "stream "+conversation.EventsStream+" doesn't answer"
+	}
+	return &purge.FaultError{Fault: purge.Surroundings, Cause: cause, Err: fmt.Errorf("%s: %w", what, err)}
+}

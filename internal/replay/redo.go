@@ -1,0 +1,223 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// firstLimit is small enough for 50 ms on a slow disk; the pace finds the rest.
+	firstLimit = 2000
+	// maxTries is after how many failures in a row, without a batch between them,
+	// a deletion is left to the next replay.
+	maxTries = 5
+	// lockPatience is how long a deletion waits for a row that somebody else holds.
+	lockPatience = 30 * time.Second
+)
+
+// deletions does again those of a page that have something left.
+func (r *run) deletions(ctx context.Context, all []purge.Record) error {
+	var fit []purge.Record
+	for _, d := range all {
+		r.Events++
+		if d.HistoryKept {
+			r.HistoryKept++
+		}
+		if _, err := r.Store.Incompatible(purge.Deletion{Key: d.Key, User: d.User, KeepHistory: d.HistoryKept}); err != nil {
+			r.fail(d, err)
+			continue
+		}
+		fit = append(fit, d)
+	}
+	if len(fit) == 0 {
+		return nil
+	}
+	due, err := persist(ctx, r.Log, func() ([]bool, error) { return r.Store.Due(ctx, fit) })
+	if err != nil {
+		return err
+	}
+	worked := false
+	for i, d := range fit {
+		if !due[i] {
+			continue
+		}
+		if err := r.deletion(ctx, d); err != nil {
+			return err
+		}
+		worked = true
+	}
+	if !worked || r.DryRun {
+		return nil
+	}
+	_, err = persist(ctx, r.Log, func() (struct{}, error) { return struct{}{}, r.Store.Sync(ctx) })
+	return err
+}
+
+// deletion does one again, or counts it. The error ends the replay; one that is
+// the deletion's own is noted, and the next one gets its turn.
+func (r *run) deletion(ctx context.Context, d purge.Record) error {
+	var err error
+	was := r.Messages
+	if r.DryRun {
+		err = r.count(ctx, d)
+	} else {
+		err = r.redo(ctx, d)
+	}
+	fault, _ := purge.FaultOf(err)
+	switch {
+	case err == nil:
+		r.Replayed++
+		r.Log.Debug("deletion replayed", append(named(d), "messages", r.Messages-was, "dry_run", r.DryRun)...)
+	case fault == purge.Surroundings || fault == purge.Stopping || ctx.Err() != nil:
+		return err
+	default:
+		r.fail(d, err)
+	}
+	return nil
+}
+
+// fail notes a deletion that could not be done again.
+func (r *run) fail(d purge.Record, err error) {
+	r.Failed++
+	r.Log.Error("deletion not replayed", append(named(d), "error", err)...)
+}
+
+func named(d purge.Record) []any {
+	return []any{"app", d.App, "user", d.User, "command", d.Command, "conversation", d.Conversation, "through_seq", d.ThroughSeq}
+}
+
+// redo takes a deletion to its end. Where one batch does, it finishes with it;
+// after several, a look that locks nothing walks first over what they have left
+// in the indexes, so that the finishing transaction, which holds the conversation's
+// row, has a short way.
+func (r *run) redo(ctx context.Context, d purge.Record) error {
+	low, finish := int64(math.MinInt64), true // a foreign schema may have seqs below 1
+	for idle := 0; ; {
+		res, err := r.batch(ctx, d, low, finish)
+		if err != nil || res.Done {
+			return err
+		}
+		r.progress()
+		if res.Rows == 0 && res.Low == low || finish && !res.Full {
+			if idle++; idle > maxTries { // something stays, or comes back each time
+				return fmt.Errorf("not finished after %d tries that changed nothing", idle)
+			}
+			res.Low = math.MinInt64
+		}
+		low, finish = res.Low, false
+		if res.Full {
+			continue
+		}
+		if _, err := persist(ctx, r.Log, func() ([]bool, error) { return r.Store.Due(ctx, []purge.Record{d}) }); err != nil {
+			return err
+		}
+		finish = true
+	}
+}
+
+// batch deletes one batch when nothing holds it back, and waits for locks.
+func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool) (purge.Redone, error) {
+	blocked, tries := time.Time{}, 0
+	for limit := r.limit; ; {
+		if err := r.brakes.await(ctx, r); err != nil {
+			return purge.Redone{}, err
+		}
+		start := time.Now()
+		res, err := persist(ctx, r.Log, func() (purge.Redone, error) { return r.Store.Redo(ctx, d, low, limit, finish) })
+		switch fault, _ := purge.FaultOf(err); {
+		case err == nil && res.Held.Cause == "":
+			r.note(ctx, res, limit, time.Since(start)-res.Waited)
+			return res, nil
+		case err == nil:
+			if err := r.brakes.held(ctx, res.Held); err != nil {
+				return purge.Redone{}, err
+			}
+			continue
+		case fault == purge.Contention:
+			if blocked.IsZero() {
+				blocked = time.Now()
+				r.Log.Info("waiting for a row that somebody else holds", append(named(d), "error", err)...)
+			}
+			if time.Since(blocked) > lockPatience {
+				return purge.Redone{}, fmt.Errorf("somebody has held a row of it for %v: %w", lockPatience, err)
+			}
+		case fault == purge.Own:
+			if tries++; tries >= maxTries {
+				return purge.Redone{}, err
+			}
+			r.limit = r.Pace.Clamp(limit / 4)
+		default:
+			return purge.Redone{}, err
+		}
+		limit = r.Pace.Clamp(limit / 4) // stops short of what is in the way
+		if err := pause(ctx, time.Duration(1+tries)*50*time.Millisecond); err != nil {
+			return purge.Redone{}, err
+		}
+	}
+}
+
+// note counts what a batch has done, and measures it.
+func (r *run) note(ctx context.Context, res purge.Redone, limit int, took time.Duration) {
+	r.Messages += int64(res.Messages)
+	r.Rows += int64(res.Rows)
+	if res.RowRemoved {
+		r.Rows++
+		r.Conversations++
+	}
+	r.limit = r.Pace.Next(limit, took, res.Full)
+	rest := r.Pace.Rest(limit, took, r.before)
+	r.before = took
+	if rest <= 0 {
+		return
+	}
+	detail := fmt.Sprintf("a batch of %d rows of a replay took %v", limit, took.Round(time.Millisecond))
+	if err := r.Store.Rest(ctx, rest, detail); err != nil {
+		r.Log.Debug("a rest for all workers not noted", "error", err)
+	}
+}
+
+// count counts what a deletion would remove, in batches as well.
+func (r *run) count(ctx context.Context, d purge.Record) error {
+	for low, full := int64(math.MinInt64), !d.HistoryKept; full; {
+		start := time.Now()
+		res, err := persist(ctx, r.Log, func() (purge.Redone, error) { return r.Store.Count(ctx, d, low, r.limit) })
+		if err != nil {
+			return err
+		}
+		r.Messages += int64(res.Messages)
+		low, full = res.Low, res.Full
+		r.limit = r.Pace.Next(r.limit, time.Since(start), full)
+		r.progress()
+	}
+	return nil
+}
+
+// progress says how far the replay has come, now and then.
+func (r *run) progress() {
+	if time.Since(r.told) < progressEvery {
+		return
+	}
+	r.told = time.Now()
+	r.Log.Info("progress", "sequence", r.at, "last_sequence", r.Last, "events", r.Events, "replayed", r.Replayed,
+		"messages", r.Messages, "malformed", r.Malformed, "failed", r.Failed)
+}
+
+// errInterrupted is why a pause ended early.
+var errInterrupted = errors.New("interrupted")
+
+// pause waits, or returns the error of a stop.
+func pause(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return &purge.FaultError{Fault: purge.Stopping, Cause: "stopping", Err: errInterrupted}
+	}
+}

@@ -1,0 +1,185 @@
+package replay
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// stream is a stream of events in memory.
+type stream struct {
+	state bus.StreamState
+	all   []bus.Stored
+}
+
+func (s stream) EventsState(context.Context) (bus.StreamState, error) { return s.state, nil }
+
+func (s stream) EventsSince(context.Context, time.Time, int) ([]bus.Stored, error) { return s.all, nil }
+
+func (s stream) EventsFrom(context.Context, uint64, int) ([]bus.Stored, error) { return nil, nil }
+
+func (s stream) HasEvent(context.Context, uint64) (bool, error) { return true, nil }
+
+// told is a stream of one event for each conversation.
+func told(t *testing.T, conversations ...string) stream {
+	t.Helper()
+	s := stream{state: bus.StreamState{First: 1, Last: uint64(len(conversations))}}
+	for i, id := range conversations {
+		e := conversation.Deleted{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: id, ThroughSeq: 9, CompletedAt: time.Now()}
+		m, err := e.Msg(conversation.Trace{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.all = append(s.all, bus.Stored{Subject: m.Subject, Header: m.Header, Data: m.Data, Sequence: uint64(i + 1), StoredAt: time.Now()})
+	}
+	return s
+}
+
+// database is a store in which everything is due; redo does what a test wants.
+type database struct {
+	redo func(d purge.Record, low int64, finish bool) (purge.Redone, error)
+	bad  string // a conversation that doesn't fit
+}
+
+func (b database) Due(_ context.Context, ds []purge.Record) ([]bool, error) {
+	due := make([]bool, len(ds))
+	for i := range due {
+		due[i] = true
+	}
+	return due, nil
+}
+
+func (b database) Redo(_ context.Context, d purge.Record, low int64, _ int, finish bool) (purge.Redone, error) {
+	return b.redo(d, low, finish)
+}
+
+func (b database) Incompatible(d purge.Deletion) (bool, error) {
+	if d.Conversation == b.bad {
+		return false, errors.New("doesn't fit")
+	}
+	return false, nil
+}
+
+func (database) Count(context.Context, purge.Record, int64, int) (purge.Redone, error) {
+	return purge.Redone{}, errors.New("not a dry run")
+}
+func (database) Sync(context.Context) error { return nil }
+func (database) Watch(context.Context, purge.Limits, bool) (purge.Figures, error) {
+	return purge.Figures{}, nil
+}
+func (database) Rest(context.Context, time.Duration, string) error { return nil }
+
+func replayed(t *testing.T, s stream, b database) (Summary, error) {
+	t.Helper()
+	return Run(t.Context(), Config{Source: s, Store: b, Log: slog.New(slog.DiscardHandler)})
+}
+
+var done = purge.Redone{Messages: 9, Rows: 9, Low: 9, Done: true, RowRemoved: true}
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	surroundings := &purge.FaultError{Fault: purge.Surroundings, Cause: "connection", Err: errors.New("connection refused")}
+	t.Run("leaves out what can't be a key, and serves the next", func(t *testing.T) {
+		t.Parallel()
+		s, err := replayed(t, told(t, "a", "b", "c"), database{bad: "b", redo: func(purge.Record, int64, bool) (purge.Redone, error) { return done, nil }})
+		if err != nil || s.Events != 3 || s.Failed != 1 || s.Replayed != 2 || s.Messages != 18 || s.Rows != 20 || s.Conversations != 2 {
+			t.Errorf("Run = %+v, %v; want two of three replayed", s, err)
+		}
+	})
+	t.Run("goes from batch to batch, and finishes in a transaction of its own after several", func(t *testing.T) {
+		t.Parallel()
+		type call struct {
+			low    int64
+			finish bool
+		}
+		var calls []call
+		answers := []purge.Redone{{Low: 3, Rows: 3, Full: true}, {Low: 6, Rows: 3, Full: true}, {Low: 9, Rows: 3}, done}
+		_, err := replayed(t, told(t, "a"), database{redo: func(_ purge.Record, low int64, finish bool) (purge.Redone, error) {
+			calls = append(calls, call{low, finish})
+			return answers[len(calls)-1], nil
+		}})
+		if err != nil || len(calls) != 4 || calls[1] != (call{3, false}) || calls[2] != (call{6, false}) || calls[3] != (call{9, true}) || !calls[0].finish {
+			t.Errorf("calls %v, %v; want to finish at first, and at the end", calls, err)
+		}
+	})
+	t.Run("gives a deletion up that never finishes", func(t *testing.T) {
+		t.Parallel()
+		s, err := replayed(t, told(t, "a", "b"), database{redo: func(d purge.Record, _ int64, _ bool) (purge.Redone, error) {
+			if d.Conversation == "a" {
+				return purge.Redone{Low: 9}, nil
+			}
+			return done, nil
+		}})
+		if err != nil || s.Failed != 1 || s.Replayed != 1 {
+			t.Errorf("Run = %+v, %v; want one failed and one replayed", s, err)
+		}
+	})
+	t.Run("waits for surroundings that pass", func(t *testing.T) {
+		t.Parallel()
+		tries := 0
+		s, err := replayed(t, told(t, "a"), database{redo: func(purge.Record, int64, bool) (purge.Redone, error) {
+			if tries++; tries < 3 {
+				return purge.Redone{}, surroundings
+			}
+			return done, nil
+		}})
+		if err != nil || s.Replayed != 1 {
+			t.Errorf("Run = %+v, %v after %d tries; want it replayed", s, err, tries)
+		}
+	})
+	t.Run("ends at surroundings that need a hand", func(t *testing.T) {
+		t.Parallel()
+		denied := &purge.FaultError{Fault: purge.Surroundings, Cause: "permission", Err: errors.New("permission denied")}
+		s, err := replayed(t, told(t, "a", "b"), database{redo: func(purge.Record, int64, bool) (purge.Redone, error) { return purge.Redone{}, denied }})
+		if !errors.Is(err, denied) || s.Failed != 0 || s.Replayed != 0 {
+			t.Errorf("Run = %+v, %v; want the denial, and none counted as failed", s, err)
+		}
+	})
+	t.Run("stops between two batches, and counts none as failed", func(t *testing.T) {
+		t.Parallel()
+		ctx, cancel := context.WithCancel(t.Context())
+		b := database{redo: func(purge.Record, int64, bool) (purge.Redone, error) {
+			cancel()
+			return purge.Redone{}, errors.New("canceled")
+		}}
+		s, err := Run(ctx, Config{Source: told(t, "a", "b"), Store: b, Log: slog.New(slog.DiscardHandler)})
+		if err == nil || s.Failed != 0 {
+			t.Errorf("Run = %+v, %v; want an error", s, err)
+		}
+	})
+}
+
+// What doesn't say all that decides what goes, deletes nothing.
+func FuzzDeletionOf(f *testing.F) {
+	e := conversation.Deleted{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ThroughSeq: 9, CompletedAt: time.Now()}
+	m, err := e.Msg(conversation.Trace{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(m.Subject, m.Header.Get(conversation.HeaderEventID), m.Data)
+	f.Add(m.Subject, "x", []byte(`{}`))
+	f.Fuzz(func(t *testing.T, subject, id string, data []byte) {
+		h := map[string][]string{}
+		for name, values := range m.Header {
+			h[name] = values
+		}
+		h[conversation.HeaderEventID] = []string{id}
+		d, ok, err := deletionOf(bus.Stored{Subject: subject, Header: h, Data: data})
+		if ok == (err != nil) && ok {
+			t.Errorf("deletionOf = %+v, %t, %v", d, ok, err)
+		}
+		if ok && (d.CompletedAt.IsZero() || d.App == "" || d.User == "" || d.Command == "" || d.Conversation == "" || conversation.DeletedSubject(d.App, d.User) != subject) {
+			t.Errorf("deletionOf(%q, %q, %q) = %+v", subject, id, data, d)
+		}
+	})
+}
