@@ -37,6 +37,28 @@ func cpuOfTree(parent int) (float64, bool) {
 	return sum, true
 }
 
+// peakOf returns the greatest resident memory of a live process in MiB; false
+// where /proc can't tell. What the kernel tells at a process's end is no use: it
+// counts the moment before exec, when the process was a copy of its parent.
+func peakOf(pid int) (float64, bool) {
+	data, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "status"))
+	if err != nil {
+		return 0, false
+	}
+	return parsePeak(string(data))
+}
+
+// parsePeak reads VmHWM, in kB, of /proc/<pid>/status.
+func parsePeak(status string) (float64, bool) {
+	_, rest, ok := strings.Cut(status, "\nVmHWM:")
+	fields := strings.Fields(rest)
+	if !ok || len(fields) < 2 || fields[1] != "kB" {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(fields[0], 10, 64)
+	return float64(n) / (1 << 10), err == nil
+}
+
 // procStat is what we want of /proc/<pid>/stat.
 type procStat struct {
 	parent int

@@ -62,7 +62,7 @@ type process struct {
 // usage is what a process took in all.
 type usage struct {
 	cpu  float64 // seconds
-	peak float64 // greatest resident memory in MiB
+	peak float64 // greatest resident memory in MiB, up to the moment of its stop
 }
 
 // startProcess starts argv with env alone. Its log is a file in dir.
@@ -193,9 +193,13 @@ func (p *process) stop() (usage, error) {
 	if err := p.alive(); err != nil {
 		return usage{}, err
 	}
+	peak, ok := peakOf(p.pid)
 	_, err := io.WriteString(p.control, "TERM\n")
 	select {
 	case <-p.done:
+		if ok {
+			p.usage.peak = peak
+		}
 		if p.err != nil {
 			return p.usage, p.ended()
 		}
