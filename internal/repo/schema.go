@@ -73,6 +73,17 @@ func (t table) From() string {
 	return "only " + t.Name
 }
 
+// At is the condition that the row under the alias row is one of those that the
+// query found lists by part and id. It makes one scan of all places: a join makes
+// one for each, which begins by asking the kernel how large the table is.
+func (t table) At(row, found string) string {
+	at := row + ".ctid = any (array(select f.id from " + found + " f))"
+	if t.Parted {
+		at += " and (" + row + ".tableoid, " + row + ".ctid) in (select f.part, f.id from " + found + " f)"
+	}
+	return at
+}
+
 // Keys are the key columns of a row of t, under the alias row.
 func (t table) Keys(row string) string {
 	keys := make([]string, len(t.keys))

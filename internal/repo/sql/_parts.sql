@@ -73,8 +73,7 @@ found_{{$i}} as materialized (
   limit $10
 ),
 gone_{{$i}} as (
-  delete from {{$c.From}} x where x.ctid = any (array(select f.id from found_{{$i}} f))
-  {{- if $c.Parted}} and (x.tableoid, x.ctid) in (select f.part, f.id from found_{{$i}} f){{end}}
+  delete from {{$c.From}} x where {{$c.At "x" (printf "found_%d" $i)}}
   returning 1
 )
 {{- end}}{{end}}

@@ -9,7 +9,7 @@ found as materialized (
     select {{.Hooks "m"}} from {{.Messages.Name}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= q.batch_seq
     order by m.{{.Messages.Seq}} offset 0) m
-  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.Name}} x where {{.Child.HangsOn "x" "m" "q"}} limit $7) x
+  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.HangsOn "x" "m" "q"}} limit $7) x
   limit $7
 )
-delete from {{.Child.Name}} x using found f where x.tableoid = f.part and x.ctid = f.id
+delete from {{.Child.From}} x where {{.Child.At "x" "found"}}

@@ -7,7 +7,7 @@ found as materialized (
   select m.lethe_part as part, m.lethe_row as id
   from q
   cross join lateral (
-    select m.tableoid as lethe_part, m.ctid as lethe_row, {{.Hooks "m"}} from {{.Messages.Name}} m
+    select m.tableoid as lethe_part, m.ctid as lethe_row, {{.Hooks "m"}} from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= q.batch_seq
     order by m.{{.Messages.Seq}} offset 0) m
   where true
@@ -16,7 +16,7 @@ found as materialized (
   {{- end}}
 ),
 gone as (
-  delete from {{.Messages.Name}} m using found f where m.tableoid = f.part and m.ctid = f.id returning 1
+  delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}} returning 1
 )
 update lethe.deletions d set messages_deleted = d.messages_deleted + (select count(*) from gone)
 where {{template "entry"}} and exists (select from fence)

@@ -2,8 +2,8 @@
 -- The child's key forward.
 with {{template "fence" .}},
 found as materialized (
-  select x.tableoid as part, x.ctid as id from {{.Child.Name}} x
+  select x.tableoid as part, x.ctid as id from {{.Child.From}} x
   where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > $6 and x.{{.Child.Seq}} <= (select batch_seq from fence)
   order by x.{{.Child.Seq}} limit $7
 )
-delete from {{.Child.Name}} x using found f where x.tableoid = f.part and x.ctid = f.id
+delete from {{.Child.From}} x where {{.Child.At "x" "found"}}

@@ -40,8 +40,7 @@ found as materialized (
   limit $10
 ),
 gone as (
-  delete from {{.Messages.From}} m where m.ctid = any (array(select f.id from found f))
-  {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
+  delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}}
   returning {{.Messages.Keys "m"}}
 )
 {{- template "taken_children" .}},

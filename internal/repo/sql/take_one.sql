@@ -26,8 +26,7 @@ found as materialized (
     order by m.{{.Messages.Seq}} limit least($9::bigint, $10::bigint)) m
 ),
 gone as (
-  delete from {{.Messages.From}} m where m.ctid = any (array(select f.id from found f))
-  {{- if .Messages.Parted}} and (m.tableoid, m.ctid) in (select f.part, f.id from found f){{end}}
+  delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}}
   returning 1
 )
 {{- template "taken_children" .}}
