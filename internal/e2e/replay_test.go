@@ -280,7 +280,7 @@ func TestAReplayNeedsNoMoreThanTheOperatorsUserAndTheWorkersRole(t *testing.T) {
 	r.exec(t, `update chat.messages set seq = seq - 40; update chat.reactions set seq = seq - 40; update chat.attachments set seq = seq - 40`)
 
 	call := []string{"replay", "--since", since.UTC().Format(time.RFC3339Nano)}
-	refused(t, r.call(t, call...), "replay as the worker's user", "not allowed to publish on $JS.API.STREAM.INFO.CONVERSATION_EVENTS")
+	refused(t, r.call(t, call...), "replay as the worker's user", "not allowed to publish on $JS.API.DIRECT.GET.CONVERSATION_EVENTS")
 	if res := r.call(t, append(r.as(t, operatorUser, "lethe_operator"), call...)...); res.code != 1 || !strings.Contains(res.err, "run: grant") {
 		t.Errorf("replay as the operator's role: exit status %d, %q; want the grants that are missing", res.code, res.err)
 	}
