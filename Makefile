@@ -55,7 +55,6 @@ lint: ## check formatting, vet, and run golangci-lint
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	$(GOLANGCI) run
-	cd deploy/prometheus/check && $(GOLANGCI) run -c ../../../.golangci.yml
 
 # A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
 # the cache, which knows nothing of files outside of the module.
@@ -122,12 +121,12 @@ test-compose: ## run the local stack in Docker: scale, kill, down and up
 
 .PHONY: alerts
 alerts: ## test alerts, dashboard and runbook (the first time builds promtool: minutes)
-	cd deploy/prometheus/check && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...
+	cd deploy/prometheus/check && $(GOLANGCI) run -c ../../../.golangci.yml && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...
 	$(PROMTOOL) check rules deploy/prometheus/alerts.yml
 	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
 
 .PHONY: check
-check: lint manifests test alerts demo bench-smoke ## all that CI does
+check: lint manifests test alerts demo bench-smoke ## all that CI does, the manifests and the alerts
 
 .PHONY: clean
 clean: ## remove what was built
