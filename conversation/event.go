@@ -112,7 +112,8 @@ type Event struct {
 	// later. 0 where it isn't known: for progress, and for an event that Feed
 	// heard again but the stream did not store again.
 	Sequence uint64
-	// Trace is the trace context of the command.
+	// Trace is the trace context of the command, or names the span in its trace
+	// that published the event.
 	Trace Trace
 
 	Deleted  *Deleted

@@ -257,6 +257,34 @@ func TestTraceIsReadInAnyCaseAndWrittenInLower(t *testing.T) {
 	}
 }
 
+func TestATraceHasAnIDWhereItsParentIsValid(t *testing.T) {
+	t.Parallel()
+	const id = "0af7651916cd43dd8448eb211c80319c"
+	for parent, want := range map[string]string{
+		"00-" + id + "-b7ad6b7169203331-01":               id,
+		"00-" + id + "-b7ad6b7169203331-00":               id,
+		"cc-" + id + "-b7ad6b7169203331-01-what may come": id,
+		"":                                       "",
+		"p":                                      "",
+		"00-" + id + "-b7ad6b7169203331-0":       "",
+		"00-" + id + "-b7ad6b7169203331-011":     "",
+		"00-" + id + "-b7ad6b7169203331-01-more": "",
+		"cc-" + id + "-b7ad6b7169203331-011":     "",
+		"ff-" + id + "-b7ad6b7169203331-01":      "",
+		"0x-" + id + "-b7ad6b7169203331-01":      "",
+		"00-" + strings.ToUpper(id) + "-b7ad6b7169203331-01":     "",
+		"00-" + strings.Repeat("0", 32) + "-b7ad6b7169203331-01": "",
+		"00-" + id + "-0000000000000000-01":                      "",
+		"00-" + id + "_b7ad6b7169203331-01":                      "",
+		"00-" + id + "-b7ad6b7169203331-zz":                      "",
+		strings.Repeat("-", 55):                                  "",
+	} {
+		if got := (conversation.Trace{Parent: parent}).ID(); got != want {
+			t.Errorf("ID of %q = %q; want %q", parent, got, want)
+		}
+	}
+}
+
 func BenchmarkDeletedMsg(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {

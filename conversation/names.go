@@ -77,7 +77,8 @@ const (
 	HeaderEventSubject = "ce-subject"
 	// HeaderContentType is "application/json".
 	HeaderContentType = "content-type"
-	// HeaderTraceparent is the W3C trace context, carried from command to event.
+	// HeaderTraceparent is the W3C trace context, carried from command to event. An
+	// event of workers that record traces names their span in the command's trace.
 	HeaderTraceparent = "traceparent"
 	// HeaderTracestate accompanies HeaderTraceparent.
 	HeaderTracestate = "tracestate"

@@ -36,6 +36,38 @@ func TraceOf(h nats.Header) Trace {
 	return t
 }
 
+// traceParentLen is the length of a traceparent of version 00: version, trace id,
+// parent's id and flags, with a dash between.
+const traceParentLen = 2 + 1 + 32 + 1 + 16 + 1 + 2
+
+// ID returns the trace id of Parent, 32 hexadecimal digits, as logs name a trace;
+// "" where Parent isn't a traceparent as W3C defines it.
+func (t Trace) ID() string {
+	p := t.Parent
+	if len(p) < traceParentLen || p[2] != '-' || p[35] != '-' || p[52] != '-' {
+		return ""
+	}
+	version, id, parent, flags := p[:2], p[3:35], p[36:52], p[53:55]
+	later := p[traceParentLen:] // a version to come may say more
+	switch {
+	case !hexadecimal(version), !hexadecimal(id), !hexadecimal(parent), !hexadecimal(flags),
+		strings.Trim(id, "0") == "", strings.Trim(parent, "0") == "",
+		version == "ff", version == "00" && later != "", later != "" && later[0] != '-':
+		return ""
+	}
+	return id
+}
+
+// hexadecimal reports whether s has digits and lower-case letters up to f only.
+func hexadecimal(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
 // Set writes the trace context to h, names in lower case. It does nothing
 // for the zero value.
 func (t Trace) Set(h nats.Header) {
