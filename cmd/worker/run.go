@@ -9,12 +9,14 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v4"
+	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/telemetry"
+	"github.com/lethe-im/lethe/internal/tracing"
 )
 
 const (
@@ -36,6 +38,8 @@ that setup hasn't been run, stays alive, isn't ready, says why in /readyz and in
 doesn't fit the database, or a wrong setting, ends it with a line for each problem. On SIGTERM it stops within 10 s, and another
 worker goes on where it was; a second signal ends it at once.
 
+With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there, by OTLP over HTTP; OpenTelemetry's other variables count as well.
+
     DATABASE_URL=postgres://lethe@db/app NATS_URL=nats://nats:4222 worker run
     worker run --setup --plan plan.yaml --http-addr 127.0.0.1:8081 --log-format json
     curl -s localhost:8080/readyz`
@@ -44,11 +48,15 @@ worker goes on where it was; a second signal ends it at once.
 func (c *runCommand) check() problems { return c.config.check() }
 
 func (c *runCommand) run(ctx context.Context, t terminal) error {
+	if found := tracing.Check(t.getenv); len(found) > 0 {
+		return &usageError{found}
+	}
 	plan, err := c.load()
 	if err != nil {
 		return err
 	}
 	w := newWorker(c.config, plan, c.logger(t.err))
+	w.getenv = t.getenv
 	err = w.start(ctx)
 	if err == nil {
 		err = w.untilEnd(ctx)
@@ -66,6 +74,8 @@ type worker struct {
 	plan repo.Plan
 	log  *slog.Logger
 
+	getenv  func(string) string // for tracing, whose variables are not ours
+	tracer  trace.Tracer        // nil for no traces
 	gate    *handler.Gate
 	metrics *telemetry.Metrics
 	parts   closers
@@ -96,6 +106,12 @@ func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
 func (w *worker) start(ctx context.Context) error {
 	b := buildOf()
 	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
+	traces, err := tracing.Open(ctx, tracing.Config{Getenv: w.getenv, Version: b.Version, Spans: w.metrics.Spans, Log: w.log})
+	if err != nil {
+		return err
+	}
+	w.tracer = traces.Tracer()
+	w.parts.add("tracing", traces.Close) // as the last part, with the spans of all others
 	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held}, w.log)
 	if err != nil {
 		return err
@@ -198,7 +214,7 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 // them: their stops are.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
 	h := handler.New(handler.Config{ //nolint:contextcheck // its first look bounds itself, and ends with Stop
-		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log,
+		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch,

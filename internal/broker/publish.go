@@ -49,7 +49,7 @@ func (b *Broker) Publish(ctx context.Context, as []bus.Announcement) error {
 	for i := range as {
 		m, err := b.compose(&as[i])
 		if errors.Is(err, errNoAddress) && as[i].Failed != nil {
-			b.log.Warn("event left out", "sequence", as[i].Sequence, "error", err)
+			b.log.Warn("event left out", traced(as[i].Trace.ID(), "sequence", as[i].Sequence, "error", err)...)
 			continue
 		}
 		if err != nil {
@@ -85,8 +85,16 @@ func (b *Broker) Progress(d conversation.Deleting, trace conversation.Trace) {
 		err = b.nc.PublishMsg(msg)
 	}
 	if err != nil {
-		b.log.Debug("progress not told", "command", d.CommandID, "conversation", d.ConversationID, "error", err)
+		b.log.Debug("progress not told", traced(trace.ID(), "command", d.CommandID, "conversation", d.ConversationID, "error", err)...)
 	}
+}
+
+// traced adds the id of a command's trace, if it has one, to what a log line tells.
+func traced(id string, attrs ...any) []any {
+	if id == "" {
+		return attrs
+	}
+	return append(attrs, "trace_id", id)
 }
 
 // compose builds the message of an announcement.

@@ -47,8 +47,8 @@ func (p *place) Settle(o bus.Outcome) {
 	}
 	if err != nil {
 		p.b.metrics.SettleErrors.Inc()
-		p.b.log.Warn("command not settled; it will be redelivered",
-			"sequence", p.sequence, "subject", p.subject, "verdict", o.Verdict.String(), "error", err)
+		p.b.log.Warn("command not settled; it will be redelivered", traced(o.TraceID,
+			"sequence", p.sequence, "subject", p.subject, "verdict", o.Verdict.String(), "error", err)...)
 		return
 	}
 	p.logOutcome(o)
@@ -118,6 +118,9 @@ func (p *place) logOutcome(o bus.Outcome) {
 	case bus.Reject:
 		attrs = append(attrs, slog.String("reason", string(o.Reason)))
 	default:
+	}
+	if o.TraceID != "" {
+		attrs = append(attrs, slog.String("trace_id", o.TraceID))
 	}
 	p.b.log.LogAttrs(ctx, slog.LevelDebug, "command settled", attrs...)
 }

@@ -66,6 +66,8 @@ type Outcome struct {
 	Delay time.Duration
 	// Reason is Reject's machine-readable reason.
 	Reason conversation.Reason
+	// TraceID is that of the command's trace, for the log; "" for none.
+	TraceID string
 }
 
 // Announcement is one message to be stored: exactly one of Deleted, Failed and
@@ -76,7 +78,8 @@ type Announcement struct {
 	Letter  *Letter
 	// Sequence is that of the command which caused it; part of a failure's id.
 	Sequence uint64
-	Trace    conversation.Trace
+	// Trace is what the event's headers name; a letter has the command's own.
+	Trace conversation.Trace
 }
 
 // Letter is a dead letter: the command as it came, with the reason.

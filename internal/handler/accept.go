@@ -18,6 +18,7 @@ import (
 func (h *Handler) accept(d bus.Delivery, p bus.Place) entry {
 	crash.Point("after_pull")
 	j := &job{delivery: d, place: p, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
+	h.begin(j)
 	cmd, err := conversation.Decode(d.Data)
 	subjectApp, named := appOfSubject(d.Subject)
 	if err != nil {

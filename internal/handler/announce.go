@@ -52,13 +52,43 @@ func letter(j *job) bus.Announcement {
 	}}
 }
 
-// announce stores the announcements, however long that takes: while it fails
-// the gate is closed, and what is in hand waits here, with its heartbeats. The
-// repetition is the probe. It gives up only when the worker stops.
-func (h *Handler) announce(as []bus.Announcement) error {
-	if len(as) == 0 {
+// announcements are what is to be stored together.
+type announcements struct {
+	all    []bus.Announcement
+	traced []tracedAnnouncement
+}
+
+// tracedAnnouncement is one, by its index, whose command is recorded.
+type tracedAnnouncement struct {
+	index int
+	job   *job
+}
+
+// add adds one about j.
+func (as *announcements) add(j *job, a bus.Announcement) {
+	if j.span != nil {
+		as.traced = append(as.traced, tracedAnnouncement{len(as.all), j})
+	}
+	as.all = append(as.all, a)
+}
+
+// announce stores the announcements; see store for how long that takes.
+func (h *Handler) announce(as announcements) error {
+	if len(as.all) == 0 {
 		return nil
 	}
+	spans := h.beginPublish(as)
+	err := h.store(as.all)
+	for _, span := range spans {
+		end(span, err)
+	}
+	return err
+}
+
+// store stores the announcements, however long that takes: while it fails
+// the gate is closed, and what is in hand waits here, with its heartbeats. The
+// repetition is the probe. It gives up only when the worker stops.
+func (h *Handler) store(as []bus.Announcement) error {
 	closed := ""
 	open := func() {
 		if closed != "" {

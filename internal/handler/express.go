@@ -75,6 +75,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		batch.Reclaim = batch.Reclaim || redelivered || t.again || t.d.Retry > 0
 		batch.SkipLocked = batch.SkipLocked || redelivered || t.tries > 0
 	}
+	span := h.beginBatch(tasks)
 	err = h.persist(func() error {
 		start := time.Now()
 		var err error
@@ -89,6 +90,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		h.measure(batch, res, time.Since(start))
 		return nil
 	})
+	endBatch(span, res, err)
 	return res, err
 }
 
@@ -134,7 +136,7 @@ func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 			"command_id has been used for a command with other content: a new command needs a new command_id",
 		})
 		if a, ok := refusal(t.job); ok && first {
-			r.announced = append(r.announced, a)
+			r.announced.add(t.job, a)
 		}
 		r.closed = append(r.closed, t)
 	case rec.Final():

@@ -16,6 +16,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -72,6 +74,7 @@ type Config struct {
 	Gate      *Gate
 	Metrics   *telemetry.Metrics
 	Log       *slog.Logger
+	Tracer    trace.Tracer // nil for no traces
 
 	Target       time.Duration // of a transaction; 50 ms
 	MinRows      int           // the pace's least row limit; 50
@@ -159,7 +162,9 @@ func New(cfg Config) *Handler {
 // Handle takes a delivery and returns at once; its place is settled later, from
 // another goroutine. It must not be called after Stop.
 func (h *Handler) Handle(d bus.Delivery, p bus.Place) {
-	h.queue.push(h.accept(d, p))
+	e := h.accept(d, p)
+	e.describe()
+	h.queue.push(e)
 }
 
 // Stop ends the work: no statement is begun any more, what is in hand may take
@@ -181,7 +186,7 @@ func (h *Handler) Stop() {
 // handBack settles what nobody will work on.
 func (h *Handler) handBack(e entry) {
 	if len(e.tasks) == 0 {
-		e.job.place.Settle(bus.Outcome{Verdict: bus.Retry})
+		e.job.end(bus.Outcome{Verdict: bus.Retry})
 		return
 	}
 	for _, t := range e.tasks {

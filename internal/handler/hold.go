@@ -19,6 +19,9 @@ func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan str
 		if err != nil {
 			return err
 		}
+		if cause != l.waits {
+			l.noteWait(string(cause))
+		}
 		l.rec, l.waits = rec, cause
 		l.renew = time.Now().Add(rec.LeaseLeft / 3)
 		if !rec.Mine {

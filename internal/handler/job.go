@@ -5,6 +5,8 @@ import (
 	"sync"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -14,8 +16,10 @@ import (
 type job struct {
 	delivery bus.Delivery
 	place    bus.Place
-	trace    conversation.Trace
-	storedAt time.Time // the time of the boundary
+	trace    conversation.Trace // what its messages name
+	traceID  string             // for the log; "" for none
+	span     trace.Span         // nil if it isn't recorded
+	storedAt time.Time          // the time of the boundary
 	// who the command says it is from, as far as it can be read
 	app, user, command, device string
 
@@ -26,6 +30,7 @@ type job struct {
 	delay   time.Duration // the shortest that a parked task asked for
 	refused bool          // the whole command failed
 	failure *failure      // the first
+	cause   string        // of the last fault, for the span
 }
 
 // failure is why a command or one of its deletions failed.

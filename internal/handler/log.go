@@ -8,7 +8,16 @@ import (
 
 // attrs are what every log line about a task carries: ids, never a body.
 func (t *task) attrs() []any {
-	return []any{"app", t.d.App, "command", t.d.Command, "user", t.d.User, "conversation", t.d.Conversation, "lane", t.lane}
+	return t.job.traced("app", t.d.App, "command", t.d.Command, "user", t.d.User, "conversation", t.d.Conversation, "lane", t.lane)
+}
+
+// traced adds the id of the command's trace, if it has one, to what a log line
+// about it carries.
+func (j *job) traced(attrs ...any) []any {
+	if j.traceID == "" {
+		return attrs
+	}
+	return append(attrs, "trace_id", j.traceID)
 }
 
 // logFinal writes the one line of a deletion that became final and counts it;

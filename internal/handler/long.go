@@ -5,6 +5,8 @@ import (
 	"math"
 	"time"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/crash"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -101,40 +103,61 @@ type longRun struct {
 	waits  purge.Cause   // what the ledger says that it waits for
 	renew  time.Time     // when the lease is to be renewed while no batch does it
 	before time.Duration // of the last batch
+
+	span trace.Span // nil if the command isn't recorded
+	ran  int        // batches of this run
 }
 
 func (l *longRun) run() {
+	l.beginSpan()
+	err := l.claim()
+	if err == nil {
+		l.sweeper = startSweeper(l.h, l.t.d)
+		defer l.sweeper.stop()
+		err = l.work()
+	}
+	l.endSpan(err)
+	switch {
+	case err != nil:
+		l.end(err)
+	case l.rec.Final():
+		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
+	case l.rec.Mine: // a stop
+		l.h.release(l.t, l.low)
+		l.h.park(l.t, 0)
+	default:
+		l.h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
+		l.h.park(l.t, purge.ParkDelay(l.rec.LeaseLeft, spread()))
+	}
+}
+
+// claim takes the deletion's lease.
+func (l *longRun) claim() error {
+	start := time.Now()
 	err := l.h.persist(func() error {
 		var err error
 		l.rec, err = l.h.cfg.Store.Claim(l.h.working, l.t.d)
 		return err
 	})
+	l.note("claim", start, err)
 	if err != nil {
-		l.end(err)
-		return
+		return err
 	}
 	l.low, l.told = l.rec.CursorSeq, time.Now()
 	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
 	l.h.brakes.fresh()
-	l.sweeper = startSweeper(l.h, l.t.d)
-	defer l.sweeper.stop()
-	for l.rec.Mine && !l.rec.Final() {
-		if l.h.stopping.Err() != nil {
-			l.h.release(l.t, l.low)
-			l.h.park(l.t, 0)
-			return
-		}
+	return nil
+}
+
+// work removes batch after batch, until the deletion is final, the lease is lost
+// or the worker stops.
+func (l *longRun) work() error {
+	for l.rec.Mine && !l.rec.Final() && l.h.stopping.Err() == nil {
 		if err := l.next(); err != nil && !l.wait(err) {
-			l.end(err)
-			return
+			return err
 		}
 	}
-	if l.rec.Final() {
-		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
-		return
-	}
-	l.h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
-	l.h.park(l.t, purge.ParkDelay(l.rec.LeaseLeft, spread()))
+	return nil
 }
 
 // next removes one batch or finishes, unless something holds the long lane back.
@@ -173,6 +196,7 @@ func (l *longRun) advance() error {
 	l.sweeper.follow(step.Low)
 	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
 	l.t.spent++
+	l.noteBatch(start, limit, step.Rows)
 	l.h.long.took(limit, took, step.Full)
 	l.h.cfg.Metrics.BatchSeconds.WithLabelValues("long").Observe(took.Seconds())
 	l.h.cfg.Metrics.BatchRows.WithLabelValues("long").Observe(float64(step.Rows))
@@ -186,11 +210,19 @@ func (l *longRun) advance() error {
 	return nil
 }
 
-// finish finishes the deletion, or starts over for what has appeared below its
+// finish is prove, with a span of its own.
+func (l *longRun) finish() error {
+	start := time.Now()
+	err := l.prove()
+	l.note("finish", start, err)
+	return err
+}
+
+// prove finishes the deletion, or starts over for what has appeared below its
 // boundary meanwhile. Claiming first renews the lease and makes the batches
 // durable, so that the sweeper can mark all of them, and the finishing
 // transaction, which holds the conversation's row, has little left to write.
-func (l *longRun) finish() error {
+func (l *longRun) prove() error {
 	if rec, err := l.h.cfg.Store.Claim(l.h.working, l.t.d); err != nil || !rec.Mine {
 		l.rec.Mine = err != nil && l.rec.Mine
 		return err
@@ -219,6 +251,7 @@ func (l *longRun) wait(err error) bool {
 	l.h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 	now := time.Now()
 	if l.blocked.IsZero() {
+		l.noteWait("lock")
 		l.blocked = now
 	}
 	if now.Sub(l.blocked) > lockPatience {

@@ -11,7 +11,7 @@ import (
 // together and settled after that.
 type round struct {
 	h         *Handler
-	announced []bus.Announcement
+	announced announcements
 	closed    []*task // final, once announced is stored
 	refused   []*job  // whole commands
 	outage    error   // what the surroundings have failed with
@@ -55,7 +55,7 @@ func apart(tasks []*task) (known, fresh []*task) {
 // refuse gives a whole command up.
 func (r *round) refuse(j *job) {
 	if a, ok := refusal(j); ok {
-		r.announced = append(r.announced, a)
+		r.announced.add(j, a)
 	}
 	r.refused = append(r.refused, j)
 }
@@ -100,12 +100,13 @@ func (r *round) final(t *task, rec purge.Record, news bool) {
 	if rec.State == purge.Failed {
 		t.job.fail(failure{conversation.Reason(rec.Reason), rec.Message})
 	}
-	r.announced = append(r.announced, event(t.job, rec))
+	r.announced.add(t.job, event(t.job, rec))
 	r.closed = append(r.closed, t)
 }
 
 // failAttempt counts a real failure of a deletion.
 func (r *round) failAttempt(t *task, cause error) {
+	t.job.trouble(cause)
 	r.fail(t, r.h.attempt(cause))
 }
 
@@ -151,7 +152,7 @@ func (r *round) conclude() {
 			h.park(t, 0)
 		}
 		for _, j := range r.refused {
-			j.place.Settle(bus.Outcome{Verdict: bus.Retry})
+			j.end(bus.Outcome{Verdict: bus.Retry})
 		}
 		return
 	}

@@ -12,11 +12,11 @@ import (
 // settle ends jobs whose tasks are all closed.
 func (h *Handler) settle(jobs []*job) {
 	outcomes := make([]bus.Outcome, len(jobs))
-	var letters []bus.Announcement
+	var letters announcements
 	for i, j := range jobs {
 		outcomes[i] = j.outcome()
 		if outcomes[i].Verdict == bus.Reject {
-			letters = append(letters, letter(j))
+			letters.add(j, letter(j))
 		}
 	}
 	err := h.announce(letters)
@@ -28,9 +28,9 @@ func (h *Handler) settle(jobs []*job) {
 			o = bus.Outcome{Verdict: bus.Retry}
 		case o.Verdict == bus.Reject:
 			h.cfg.Metrics.DeadLetters.WithLabelValues(string(o.Reason)).Inc()
-			h.cfg.Log.Warn("command given up", "app", j.app, "command", j.command, "reason", o.Reason, "error", j.why().message)
+			h.cfg.Log.Warn("command given up", j.traced("app", j.app, "command", j.command, "reason", o.Reason, "error", j.why().message)...)
 		}
-		j.place.Settle(o)
+		j.end(o)
 	}
 }
 
@@ -65,6 +65,7 @@ func (h *Handler) setBackBlocked(t *task, rec purge.Record) {
 
 // setBack hands a task back after an error that isn't its own.
 func (h *Handler) setBack(t *task, err error) {
+	t.job.trouble(err)
 	fault, cause := purge.FaultOf(err)
 	switch fault {
 	case purge.Surroundings:

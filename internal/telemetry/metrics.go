@@ -31,6 +31,7 @@ type Metrics struct {
 	PublishSeconds prometheus.Histogram
 	SettleErrors   prometheus.Counter
 	LedgerExpired  prometheus.Counter
+	Spans          *prometheus.CounterVec // of traces, by state: ended, exported, failed
 	Paused         *prometheus.GaugeVec   // by cause: 1 while the worker does not pull because of it
 	Held           *prometheus.GaugeVec   // by cause: 1 while it holds the worker's lanes back
 	HeldSeconds    *prometheus.CounterVec // by cause: waited by deletions of the long lane
@@ -68,6 +69,7 @@ func New(oldest func() float64) *Metrics {
 		PublishSeconds: f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
 		SettleErrors:   f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
 		LedgerExpired:  f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),
+		Spans:          f.counter("lethe_spans_total", "Spans of traces by state: ended, and of these exported or failed; the rest waits or was dropped.", "state"),
 		Paused:         f.gauge("lethe_paused", "1 while the worker takes no new commands because of this cause.", "cause"),
 		Held:           f.gauge("lethe_held", "1 while this cause holds the long lane back, or all lanes if an operator has paused them.", "cause"),
 		HeldSeconds:    f.counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),

@@ -14,6 +14,7 @@ var (
 	lanes    = []string{"express", "long"}
 	outcomes = []string{"done", "retry", "reject"}
 	states   = []string{"done", "failed"}
+	spans    = []string{"ended", "exported", "failed"}
 	reasons  = []conversation.Reason{
 		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
 		conversation.ReasonIncompatibleID, conversation.ReasonAttemptsExhausted,
@@ -42,6 +43,9 @@ func (m *Metrics) begin() {
 		for _, state := range states {
 			m.Deletions.WithLabelValues(lane, state)
 		}
+	}
+	for _, state := range spans {
+		m.Spans.WithLabelValues(state)
 	}
 	for _, outcome := range outcomes {
 		m.Commands.WithLabelValues(outcome)

@@ -17,7 +17,7 @@ import (
 func sources(t *testing.T) map[string]*ast.File {
 	t.Helper()
 	files, set := map[string]*ast.File{}, token.NewFileSet()
-	for _, root := range []string{"../broker", "../handler", "../purge", "../repo", "../bus", "../../cmd/worker"} {
+	for _, root := range []string{"../broker", "../handler", "../purge", "../repo", "../bus", "../tracing", "../../cmd/worker"} {
 		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
@@ -54,7 +54,7 @@ func literals(t *testing.T) map[string]bool {
 func TestEveryKnownWordIsOneThatTheCodeHas(t *testing.T) {
 	t.Parallel()
 	have := literals(t)
-	for _, word := range slices.Concat(lanes, outcomes, states, refusals, pauses, retries) {
+	for _, word := range slices.Concat(lanes, outcomes, states, spans, refusals, pauses, retries) {
 		if !have[word] {
 			t.Errorf("%q is a label's value, and no code has it", word)
 		}
@@ -99,7 +99,7 @@ func counted(t *testing.T) map[string]string {
 // A word that isn't known has its first event hidden from every rate.
 func TestEveryCauseInTheCodeIsAKnownWord(t *testing.T) {
 	t.Parallel()
-	known := slices.Concat(lanes, outcomes, states, refusals, pauses, retries, []string{"stopping", "waiting", "in_hand", "stuck"})
+	known := slices.Concat(lanes, outcomes, states, spans, refusals, pauses, retries, []string{"stopping", "waiting", "in_hand", "stuck"})
 	found := counted(t)
 	for word, path := range found {
 		if !slices.Contains(known, word) {

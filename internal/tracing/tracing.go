@@ -1,0 +1,93 @@
+// Package tracing sends the worker's spans to an OTLP receiver. OpenTelemetry's
+// own variables say whether, where and which; without an endpoint nothing of it
+// runs. A receiver that is slow or gone costs spans, and nothing else.
+package tracing
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel"
+	"go.opentelemetry.io/otel/attribute"
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
+	"go.opentelemetry.io/otel/sdk/resource"
+	sdk "go.opentelemetry.io/otel/sdk/trace"
+	"go.opentelemetry.io/otel/trace"
+)
+
+// flushLimit is what a stop waits for the last spans to be sent.
+const flushLimit = 2 * time.Second
+
+// Config is what [Open] needs; all of it is required.
+type Config struct {
+	// Getenv decides whether there are traces. The SDK reads the process's own
+	// environment for the rest.
+	Getenv func(string) string
+	// Version is the worker's.
+	Version string
+	// Spans counts by state: ended, exported, failed.
+	Spans *prometheus.CounterVec
+	Log   *slog.Logger
+}
+
+// Tracing is what sends spans. A nil Tracing sends none. Safe for concurrent
+// use.
+type Tracing struct {
+	provider *sdk.TracerProvider
+	exporter *exporter
+	log      *slog.Logger
+}
+
+// Open starts to send spans; it returns nil where the environment asks for none.
+// It doesn't wait for the receiver. The SDK tells its own troubles through
+// variables of the whole process, which Open sets. The caller must call Close.
+func Open(ctx context.Context, cfg Config) (*Tracing, error) {
+	if !Wanted(cfg.Getenv) {
+		return nil, nil
+	}
+	otel.SetLogger(logr.FromSlogHandler(cfg.Log.Handler()))
+	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { cfg.Log.Warn("tracing", "error", err) }))
+	who, err := resource.New(ctx,
+		resource.WithTelemetrySDK(), resource.WithHost(),
+		resource.WithAttributes(attribute.String("service.name", "lethe-worker"), attribute.String("service.version", cfg.Version)),
+		resource.WithFromEnv()) // the last word
+	if err != nil {
+		cfg.Log.Warn("tracing: not all of what describes this process is known", "error", err)
+	}
+	otlp, err := otlptracehttp.New(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	e := &exporter{SpanExporter: otlp, spans: cfg.Spans, log: cfg.Log}
+	t := &Tracing{exporter: e, log: cfg.Log, provider: sdk.NewTracerProvider(
+		sdk.WithResource(who), sdk.WithSpanProcessor(counting{e}), sdk.WithBatcher(e))}
+	cfg.Log.Info("sending traces")
+	return t, nil
+}
+
+// Tracer returns what begins spans; nil for a nil Tracing.
+func (t *Tracing) Tracer() trace.Tracer {
+	if t == nil {
+		return nil
+	}
+	return t.provider.Tracer("github.com/lethe-im/lethe")
+}
+
+// Close sends what is left, for two seconds at most, and says how many spans have
+// been lost since Open. That some are is no error.
+func (t *Tracing) Close(ctx context.Context) error {
+	if t == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, flushLimit)
+	defer cancel()
+	err := t.provider.Shutdown(ctx)
+	if lost := t.exporter.ended.Load() - t.exporter.exported.Load(); lost > 0 {
+		t.log.Warn("spans were lost", "lost", lost, "exported", t.exporter.exported.Load(), "error", err)
+	}
+	return nil
+}
