@@ -143,6 +143,8 @@ func attrOf(all []*common.KeyValue, name string) string {
 			return v.StringValue
 		case *common.AnyValue_IntValue:
 			return fmt.Sprint(v.IntValue)
+		case *common.AnyValue_BoolValue:
+			return fmt.Sprint(v.BoolValue)
 		default:
 			return fmt.Sprintf("%T", v)
 		}

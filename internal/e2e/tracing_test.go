@@ -211,6 +211,30 @@ func TestALongDeletionHasASpanForItsRunAndForSomeBatches(t *testing.T) {
 	wantSpan(t, rc.await(t, deletedSpan, 1)[0], traceID, process.id())
 }
 
+func TestALongDeletionHasASpanForItsTimeInLine(t *testing.T) {
+	t.Parallel()
+	rc := newReceiver(t, http.StatusOK)
+	r := newRig(t, withEnv(rc.env()...))
+	r.start(t, "LETHE_EXPRESS_ROWS=10", "LETHE_MAX_ROWS=100", "LETHE_LONG_LANES=1")
+	first, second := chat{"demo", "alice", "one"}, chat{"demo", "alice", "two"}
+	r.fill(t, first, 1000)
+	r.fill(t, second, 1000)
+	cmd := first.ask(second.id)
+	r.publish(t, "conversation.delete.demo", encode(t, cmd), "traceparent", traceparent)
+	r.deleted(t, cmd.CommandID, first.id)
+	r.deleted(t, cmd.CommandID, second.id)
+
+	process := rc.await(t, processSpan, 1)[0]
+	line := rc.await(t, "long lane line", 1)[0] // several if the first deletion takes seconds
+	wantSpan(t, line, traceID, process.id(), "lethe.lane", "long")
+	if placed := line.attr("lethe.placed"); placed == "" {
+		t.Errorf("it isn't told whether the line led to a place:\n%s", line.text())
+	}
+	for _, run := range rc.await(t, "long lane", 2) {
+		wantSpan(t, run, traceID, process.id(), "lethe.messages_deleted", 1000, "lethe.state", "done")
+	}
+}
+
 // Whatever nobody records, the events carry what the producer sent.
 func TestATraceThatIsNotWantedChangesNothing(t *testing.T) {
 	t.Parallel()

@@ -53,7 +53,10 @@ func (h *Handler) runLong(t *task) {
 // finds the line full, is set back, so that another worker may have it: waiting
 // is no failure.
 func (h *Handler) waitLong(t *task, leased bool) {
-	if h.standInLine(t) {
+	start := time.Now()
+	placed := h.standInLine(t)
+	h.noteLine(t, start, placed)
+	if placed {
 		h.runLong(t)
 		return
 	}

@@ -17,7 +17,8 @@ import (
 // A command whose trace is recorded has the span "process conversation.delete",
 // from when it was taken until it is settled, below what its traceparent names.
 // Below that are a span for each event or dead letter, one for each deletion in
-// the long lane, and one for each express batch that served this command alone.
+// the long lane or in line for it, and one for each express batch that served
+// this command alone.
 //
 // No span names a user or a conversation, nor quotes an error: traces go further
 // than logs and nobody deletes from them. The log has all that, under trace_id.
@@ -85,8 +86,8 @@ func (j *job) trouble(err error) {
 	if j.span == nil {
 		return
 	}
-	fault, cause := purge.FaultOf(err)
-	j.span.AddEvent("set back", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("error.type", cause)))
+	fault, cause := faultOf(err)
+	j.span.AddEvent("set back", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
 	if fault == purge.Own || fault == purge.Surroundings {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -190,10 +191,15 @@ func below(parent trace.Span) context.Context {
 	return trace.ContextWithSpan(context.Background(), parent)
 }
 
-// end ends a span; an error makes it a failed one.
+// end ends a span; a fault makes it a failed one. A lock or a stop is none: then
+// the span tells the cause alone.
 func end(span trace.Span, err error) {
-	if err != nil {
-		fail(span, causeOf(err))
+	switch fault, cause := faultOf(err); {
+	case err == nil:
+	case fault == purge.Own || fault == purge.Surroundings:
+		fail(span, cause)
+	default:
+		span.SetAttributes(attribute.String("lethe.cause", cause))
 	}
 	span.End()
 }
@@ -204,12 +210,12 @@ func fail(span trace.Span, cause string) {
 	span.SetAttributes(attribute.String("error.type", cause))
 }
 
-func causeOf(err error) string {
+// faultOf is [purge.FaultOf], and knows how announcing ends at a stop.
+func faultOf(err error) (purge.Fault, string) {
 	if errors.Is(err, errStopping) {
-		return purge.Stopping.String()
+		return purge.Stopping, purge.Stopping.String()
 	}
-	_, cause := purge.FaultOf(err)
-	return cause
+	return purge.FaultOf(err)
 }
 
 // The names of W3C's trace context, in a command's headers and here.

@@ -7,6 +7,17 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
+// noteLine adds to a command's span how long one of its deletions has stood in
+// line for a place in the long lane, from start until now.
+func (h *Handler) noteLine(t *task, start time.Time, placed bool) {
+	if t.job.span == nil {
+		return
+	}
+	_, span := h.cfg.Tracer.Start(below(t.job.span), "long lane line", trace.WithTimestamp(start),
+		trace.WithAttributes(attribute.String("lethe.lane", "long"), attribute.Bool("lethe.placed", placed)))
+	span.End()
+}
+
 // beginSpan begins the span of a deletion's time in the long lane.
 func (l *longRun) beginSpan() {
 	if l.t.job.span != nil {
