@@ -58,6 +58,9 @@ func variablesOf(t *testing.T, args []string) []string {
 	for _, f := range trace.Selected().Flags {
 		all = append(all, f.Envs...)
 	}
+	if args[0] == "run" {
+		all = append(all, tracingVariables(t)...)
+	}
 	return all
 }
 

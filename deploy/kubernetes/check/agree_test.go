@@ -2,11 +2,15 @@ package check
 
 import (
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
 )
 
 // An API server takes each object alone: that they fit one another is for these tests to see.
@@ -115,6 +119,72 @@ func TestWhereAndHowManyAreSaidOnce(t *testing.T) {
 			}
 		}
 	}
+}
+
+// Lethe reaches what it needs; a collector of traces only where they are sent to it.
+func TestPoliciesOpenNoDoorThatNothingGoesThrough(t *testing.T) {
+	t.Parallel()
+	traced := 0
+	for variant, all := range byVariant(t) {
+		want := []string{"kube-system:53", "nats:4222", "postgres:5432"}
+		if to := collector(t, all); to != "" {
+			traced++
+			want = append(want, to)
+		}
+		slices.Sort(want)
+		if got := doors(t, all); !slices.Equal(got, want) {
+			t.Errorf("%s: it may reach %v; want %v", variant, got, want)
+		}
+	}
+	if traced == 0 || traced == len(variants) {
+		t.Errorf("%d of %d variants send traces; want some", traced, len(variants))
+	}
+}
+
+// doors are the namespaces and ports that all policies together let Lethe reach.
+func doors(t *testing.T, all []object) []string {
+	t.Helper()
+	var found []string
+	for _, o := range all {
+		if o.GetKind() != "NetworkPolicy" {
+			continue
+		}
+		var policy networkingv1.NetworkPolicy
+		if err := yaml.Unmarshal(o.text, &policy); err != nil {
+			t.Fatal(err)
+		}
+		for _, rule := range policy.Spec.Egress {
+			if len(rule.To) == 0 || len(rule.Ports) == 0 {
+				t.Errorf("%s opens every door: %v", o.name(), rule)
+			}
+			for _, to := range rule.To {
+				for _, p := range rule.Ports {
+					found = append(found, to.NamespaceSelector.MatchLabels["kubernetes.io/metadata.name"]+":"+p.Port.String())
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return slices.Compact(found)
+}
+
+// collector is the namespace and the port to which the workers send traces; "" for none.
+func collector(t *testing.T, all []object) string {
+	t.Helper()
+	for _, from := range podOf(t, *find(all, "Deployment", "lethe-worker")).Spec.Containers[0].EnvFrom {
+		settings := find(all, "ConfigMap", from.ConfigMapRef.Name)
+		address, sent, err := unstructured.NestedString(settings.Object, "data", "OTEL_EXPORTER_OTLP_ENDPOINT")
+		if err != nil || !sent {
+			continue
+		}
+		u, err := url.Parse(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, namespace, _ := strings.Cut(u.Hostname(), ".")
+		return strings.TrimSuffix(namespace, ".svc") + ":" + u.Port()
+	}
+	return ""
 }
 
 // bounds returns what is wrong with a scaler's numbers: two workers at least, and no fewer while it can't see.

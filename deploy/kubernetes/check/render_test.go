@@ -19,7 +19,7 @@ import (
 var update = flag.Bool("update", false, "write what is rendered to ../rendered")
 
 // every component, as README.md says that it is switched on.
-const every = "components: [../../components/keda, ../../components/pod-monitor, ../../components/plan]\n"
+const every = "components: [../../components/keda, ../../components/pod-monitor, ../../components/plan, ../../components/tracing]\n"
 
 // variants are what is rendered, with the line that takes the place of the overlay's own components.
 var variants = map[string]struct{ overlay, components string }{
@@ -31,7 +31,7 @@ var variants = map[string]struct{ overlay, components string }{
 
 var componentsOf = regexp.MustCompile(`(?m)^components:.*\n(  - .*\n)*`)
 
-// renderAll renders each variant, as `kubectl apply -k` does. Once: kustomize isn't safe for concurrent use.
+// renderAll renders each variant once, as `kubectl apply -k` does.
 var renderAll = sync.OnceValues(func() (map[string]string, error) {
 	all := map[string]string{}
 	for name, v := range variants {
@@ -47,6 +47,8 @@ var renderAll = sync.OnceValues(func() (map[string]string, error) {
 	}
 	return all, nil
 })
+
+var kustomize sync.Mutex // it isn't safe for concurrent use
 
 func render(files filesys.FileSystem, overlay, components string) (string, error) {
 	path := filepath.Join(overlay, "kustomization.yaml")
@@ -65,6 +67,8 @@ func render(files filesys.FileSystem, overlay, components string) (string, error
 	}
 	options := krusty.MakeDefaultOptions()
 	options.Reorder = krusty.ReorderOptionLegacy // as kubectl does: what others need comes first
+	kustomize.Lock()
+	defer kustomize.Unlock()
 	resources, err := krusty.MakeKustomizer(options).Run(files, overlay)
 	if err != nil {
 		return "", err
@@ -146,4 +150,45 @@ func TestWhatIsRenderedIsKept(t *testing.T) {
 			t.Errorf("rendered/%s.yaml is no longer what the overlay comes to: run `make render`, and look at the difference", variant)
 		}
 	}
+}
+
+// README.md tells what to add to an overlay, as a patch.
+func TestThePatchesOfTheReadmeFit(t *testing.T) {
+	t.Parallel()
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	patches := regexp.MustCompile("(?ms)^```yaml\n(patches:\n.*?)^```$").FindAllSubmatch(readme, -1)
+	if len(patches) < 2 {
+		t.Errorf("README.md has %d patches; want those of the database's address and of what is secret", len(patches))
+	}
+	unpatched := withPatch(t, nil)
+	for _, patch := range patches {
+		if withPatch(t, patch[1]) == unpatched {
+			t.Errorf("nothing changes by\n%s", patch[1])
+		}
+	}
+}
+
+// withPatch is what the overlay single comes to with a patch in it.
+func withPatch(t *testing.T, patch []byte) string {
+	t.Helper()
+	const path = "/overlays/single/kustomization.yaml"
+	files, err := tree("..", "base", "components", "overlays")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := files.ReadFile(path)
+	if err == nil {
+		err = files.WriteFile(path, append(text, patch...))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := render(files, filepath.Dir(path), "")
+	if err != nil {
+		t.Errorf("%v, by\n%s", err, patch)
+	}
+	return out
 }
