@@ -19,7 +19,7 @@ endif
 
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
 deps: ## check Go, Postgres and Chromium; offer to install what is missing
@@ -50,7 +50,7 @@ race: deps ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...
@@ -119,11 +119,20 @@ screenshot: deps ## take the picture of the page in docs/
 test-compose: ## run the local stack in Docker: scale, kill, down and up
 	@scripts/test-compose
 
+# What each of the two promtools does: $(call rules,PROGRAM).
+define rules
+	$(1) check rules deploy/prometheus/alerts.yml
+	$(1) test rules deploy/prometheus/alerts_test.yml
+endef
+
 .PHONY: alerts
 alerts: ## test alerts, dashboard and runbook (the first time builds promtool: minutes)
 	cd deploy/prometheus/check && $(GOLANGCI) run -c ../../../.golangci.yml && $(GO) vet ./... && $(GO) test $(TESTFLAGS) ./...
-	$(PROMTOOL) check rules deploy/prometheus/alerts.yml
-	$(PROMTOOL) test rules deploy/prometheus/alerts_test.yml
+	$(call rules,$(PROMTOOL))
+
+.PHONY: alerts-rules
+alerts-rules: ## the short form of alerts: the rules and their unit tests, by the promtool there is
+	$(call rules,PROMTOOL='$(PROMTOOL)' scripts/promtool)
 
 .PHONY: check
 check: lint manifests test alerts demo bench-smoke ## all that CI does, the manifests and the alerts
