@@ -59,12 +59,20 @@ lint: ## check formatting, vet, and run golangci-lint
 # A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
 # the cache, which knows nothing of files outside of the module.
 .PHONY: manifests
-manifests: ## hold the Kubernetes manifests against Kubernetes's own rules, offline
+manifests: ## hold the Kubernetes manifests against Kubernetes's own code, offline (the first time minutes)
 	cd deploy/kubernetes/check && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
+
+.PHONY: manifests-schema
+manifests-schema: ## the short form of manifests: render them, and hold them against their schemas
+	cd deploy/kubernetes/check && $(GO) test -count=1 $(TESTFLAGS) ./render ./schema
+
+.PHONY: schemas
+schemas: ## make those schemas anew, from the modules in deploy/kubernetes/check/go.mod
+	cd deploy/kubernetes/check && $(GO) test -count=1 -run='^TestTheSchemasAreThoseOfTheModules$$' ./generate -update
 
 .PHONY: render
 render: ## write anew what the overlays come to: deploy/kubernetes/rendered
-	cd deploy/kubernetes/check && $(GO) test -count=1 -run='^TestWhatIsRenderedIsKept$$' . -update
+	cd deploy/kubernetes/check && $(GO) test -count=1 -run='^TestWhatIsRenderedIsKept$$' ./render -update
 
 .PHONY: fmt
 fmt: ## format the code

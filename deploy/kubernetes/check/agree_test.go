@@ -124,8 +124,8 @@ func TestWhereAndHowManyAreSaidOnce(t *testing.T) {
 // Lethe reaches what it needs; a collector of traces only where they are sent to it.
 func TestPoliciesOpenNoDoorThatNothingGoesThrough(t *testing.T) {
 	t.Parallel()
-	traced := 0
-	for variant, all := range byVariant(t) {
+	traced, variants := 0, byVariant(t)
+	for variant, all := range variants {
 		want := []string{"kube-system:53", "nats:4222", "postgres:5432"}
 		if to := collector(t, all); to != "" {
 			traced++

@@ -3,13 +3,8 @@ package check
 import (
 	"errors"
 	"fmt"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"strings"
 	"testing"
 
-	_ "github.com/kedacore/keda/v2/version" // keeps the module in go.mod, whose definitions are read
 	monitoring "github.com/prometheus-operator/prometheus-operator/pkg/apis/monitoring/v1"
 	"k8s.io/apiextensions-apiserver/pkg/apis/apiextensions"
 	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
@@ -17,13 +12,13 @@ import (
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/schema/pruning"
 	"k8s.io/apiextensions-apiserver/pkg/apiserver/validation"
 	"sigs.k8s.io/yaml"
-)
 
-const keda = "github.com/kedacore/keda/v2"
+	"github.com/lethe-im/lethe/deploy/kubernetes/check/generate"
+)
 
 // definitions check the resources that aren't Kubernetes's own.
 var definitions = map[string]func(*testing.T, object) error{
-	"ScaledObject": byDefinition(keda, "config/crd/bases/keda.sh_scaledobjects.yaml"),
+	"ScaledObject": byDefinition(generate.KEDA, "config/crd/bases/keda.sh_scaledobjects.yaml"),
 	// The module with the operator's types has no definitions: names and types of the fields alone.
 	"PodMonitor": func(_ *testing.T, o object) error { return yaml.UnmarshalStrict(o.text, &monitoring.PodMonitor{}) },
 }
@@ -89,7 +84,7 @@ type parameter struct {
 
 func parametersOf(t *testing.T, trigger string) ([]parameter, error) {
 	t.Helper()
-	data, err := moduleFile(t, keda, "schema/generated/scalers-schema.yaml")
+	data, err := generate.File(t.Context(), generate.KEDA, "schema/generated/scalers-schema.yaml")
 	if err != nil {
 		return nil, err
 	}
@@ -153,7 +148,7 @@ func byDefinition(module, file string) func(*testing.T, object) error {
 // properties reads the schema of one version.
 func properties(t *testing.T, module, file, version string) (*apiextensions.JSONSchemaProps, error) {
 	t.Helper()
-	data, err := moduleFile(t, module, file)
+	data, err := generate.File(t.Context(), module, file)
 	if err != nil {
 		return nil, err
 	}
@@ -168,14 +163,4 @@ func properties(t *testing.T, module, file, version string) (*apiextensions.JSON
 		}
 	}
 	return nil, fmt.Errorf("%s: version %s isn't served", file, version)
-}
-
-// moduleFile reads a file of a module that go.mod pins.
-func moduleFile(t *testing.T, module, file string) ([]byte, error) {
-	t.Helper()
-	folder, err := exec.CommandContext(t.Context(), "go", "list", "-m", "-f", "{{.Dir}}", module).Output()
-	if err != nil {
-		return nil, fmt.Errorf("where is %s: %w", module, err)
-	}
-	return os.ReadFile(filepath.Join(strings.TrimSpace(string(folder)), file))
 }

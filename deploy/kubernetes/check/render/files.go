@@ -1,4 +1,4 @@
-package check
+package render
 
 import (
 	"io/fs"
