@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack"
 )
 
 // roundTrip is what the way from a worker to Postgres and back takes in S10.
@@ -63,13 +64,13 @@ func farCommands(size sizes) int {
 }
 
 func runReplicas(ctx context.Context, w *world, who contestant) (s sample, err error) {
-	d, err := openDistance(ctx, w.dir, w.database, roundTrip/2)
+	d, address, err := localstack.OpenPostgresProxy(ctx, w.database, roundTrip/2)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, d.close()) }()
+	defer func() { err = errors.Join(err, d.Close()) }()
 	s = sample{}
-	if s[figureTrip], err = measureTrip(ctx, d.url); err != nil {
+	if s[figureTrip], err = measureTrip(ctx, address); err != nil {
 		return nil, err
 	}
 	commands := smallCommandsOf(farCommands(w.opts.Sizes))
@@ -77,7 +78,7 @@ func runReplicas(ctx context.Context, w *world, who contestant) (s sample, err e
 	var curve series
 	for _, k := range replicaCounts {
 		next := done + k*w.opts.Sizes.PerReplica
-		if err := w.runReplicasOf(ctx, s, who, d.url, k, commands[done:next], next); err != nil {
+		if err := w.runReplicasOf(ctx, s, who, address, k, commands[done:next], next); err != nil {
 			return nil, fmt.Errorf("%d replicas: %w", k, err)
 		}
 		done = next
