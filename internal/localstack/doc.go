@@ -6,9 +6,10 @@
 //
 // Each server works in a temporary folder of its own. What guards it is a small
 // shell process that holds one end of a pipe; the other end belongs to this
-// process and, for Postgres, to every server process. When all of those have
-// gone, by Close or by kill -9, the pipe ends and the guard removes the folder.
-// A second pipe stops Postgres itself as soon as this process is gone.
+// process and, for Postgres and for a cluster of nats-servers, to every server
+// process. When all of those have gone, by Close or by kill -9, the pipe ends and
+// the guard removes the folder. A second pipe stops such a server itself as soon
+// as this process is gone.
 //
 // # Which Postgres
 //

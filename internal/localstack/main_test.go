@@ -14,6 +14,7 @@ import (
 const childVariable = "LETHE_LOCALSTACK_TEST_CHILD"
 
 func TestMain(m *testing.M) {
+	ServeNATSNode()
 	if os.Getenv(childVariable) != "" {
 		if err := startAndWait(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -87,9 +87,41 @@ func NATS(tb testing.TB, opts ...localstack.NATSOptions) *localstack.NATS {
 	return server
 }
 
+// Cluster is a cluster of three nats-servers for this test alone, closed after it.
+func Cluster(tb testing.TB) *localstack.NATSCluster {
+	tb.Helper()
+	cluster, err := localstack.StartNATSCluster(tb.Context(), 3)
+	if err != nil {
+		tb.Fatalf("cluster of nats-servers: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := cluster.Close(); err != nil {
+			tb.Errorf("close the cluster: %v", err)
+		}
+	})
+	return cluster
+}
+
+// Proxy stands before the server at a TCP address for this test alone.
+func Proxy(tb testing.TB, address string) *localstack.Proxy {
+	tb.Helper()
+	proxy, err := localstack.OpenProxy(tb.Context(), "tcp", address, 0)
+	if err != nil {
+		tb.Fatalf("proxy: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := proxy.Close(); err != nil {
+			tb.Errorf("close the proxy: %v", err)
+		}
+	})
+	return proxy
+}
+
 // Main runs the tests, closes the shared Postgres, fails if a goroutine is left
-// over, and exits. The options are goleak's.
+// over, and exits. The options are goleak's. In a process that [Cluster] has
+// started it serves instead.
 func Main(m *testing.M, options ...goleak.Option) {
+	localstack.ServeNATSNode()
 	goleak.VerifyTestMain(tests{m}, options...)
 }
 

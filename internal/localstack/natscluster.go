@@ -1,0 +1,133 @@
+package localstack
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+)
+
+// NATSCluster is nats-servers with JetStream that know each other, each in a
+// process of its own, so that one can be lost and come back. Clients aren't told
+// of nodes that they don't know.
+type NATSCluster struct {
+	nodes  []*NATSNode
+	folder *folder // stores
+}
+
+// StartNATSCluster starts a cluster of so many nodes, 3 for streams of three
+// copies, and waits until JetStream answers at each: some seconds. The program
+// must call [ServeNATSNode] first, since the nodes are copies of it. Close it; if
+// the process ends without, neither a process nor a file stays behind.
+func StartNATSCluster(ctx context.Context, size int) (*NATSCluster, error) {
+	f, err := newFolder(ctx, []string{os.TempDir(), "/tmp"}, "lethe-nats-cluster-")
+	if err != nil {
+		return nil, err
+	}
+	c := &NATSCluster{folder: f}
+	if err := c.start(ctx, size); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
+
+func (c *NATSCluster) start(ctx context.Context, size int) error {
+	ports, err := freePorts(2 * size)
+	if err != nil {
+		return err
+	}
+	for i := range size {
+		name := fmt.Sprintf("node-%d", i)
+		n := &NATSNode{folder: c.folder, settings: nodeSettings{
+			Name: name, Store: filepath.Join(c.folder.path, name), Port: ports[i], Route: ports[size+i], Routes: ports[size:],
+		}}
+		c.nodes = append(c.nodes, n)
+		if err := n.Start(ctx); err != nil {
+			return err
+		}
+	}
+	for _, n := range c.nodes {
+		if err := awaitNATS(ctx, func() error { return answers(ctx, n) }); err != nil {
+			return fmt.Errorf("JetStream at %s: %w", n.Name(), err)
+		}
+	}
+	return nil
+}
+
+// answers asks a node's JetStream, which has nothing to say before the cluster has
+// a leader.
+func answers(ctx context.Context, n *NATSNode) error {
+	nc, err := nats.Connect(n.URL())
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	js, err := jetstream.New(nc)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	_, err = js.AccountInfo(ctx)
+	return err
+}
+
+// freePorts are so many ports on 127.0.0.1, all different.
+func freePorts(n int) ([]int, error) {
+	var ports []int
+	for len(ports) < n {
+		port, err := freePort()
+		if err != nil {
+			return nil, err
+		}
+		if !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+	}
+	return ports, nil
+}
+
+// Nodes are the cluster's, those that don't run included.
+func (c *NATSCluster) Nodes() []*NATSNode { return slices.Clone(c.nodes) }
+
+// Node is the node of that name, or nil.
+func (c *NATSCluster) Node(name string) *NATSNode {
+	for _, n := range c.nodes {
+		if n.Name() == name {
+			return n
+		}
+	}
+	return nil
+}
+
+// URL is the addresses of all nodes, with commas between them.
+func (c *NATSCluster) URL() string {
+	urls := make([]string, len(c.nodes))
+	for i, n := range c.nodes {
+		urls[i] = n.URL()
+	}
+	return strings.Join(urls, ",")
+}
+
+// Close ends all nodes at once and removes their stores. Call it once.
+func (c *NATSCluster) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+	defer cancel()
+	var errs []error
+	for _, n := range c.nodes {
+		errs = append(errs, n.Kill(ctx))
+	}
+	// With a node that runs the folder would be waited for in vain; its guard removes
+	// it when this process ends.
+	if err := errors.Join(errs...); err != nil {
+		return err
+	}
+	return c.folder.remove()
+}
