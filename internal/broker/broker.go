@@ -25,6 +25,12 @@ const (
 	apiTimeout = 5 * time.Second
 	// dialTimeout bounds the try to reach one server.
 	dialTimeout = 2 * time.Second
+	// pingEvery and pingsUnanswered say when a connection that has fallen silent is
+	// given up for another server: 6 to 9 s after a network drops what is sent, and
+	// so before an AckWait of 30 s is over. The client's own 2 minutes would leave
+	// the worker on it for 4 to 6.
+	pingEvery       = 3 * time.Second
+	pingsUnanswered = 2
 	// flushTimeout bounds the last flush where the context has no deadline.
 	flushTimeout = 2 * time.Second
 	// maxUnacked is how many publishes may wait for the server over all calls of

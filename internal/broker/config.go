@@ -107,6 +107,8 @@ func (b *Broker) options() ([]nats.Option, error) {
 		nats.Name(b.cfg.Name),
 		nats.CustomInboxPrefix(b.cfg.InboxPrefix),
 		nats.Timeout(dialTimeout),
+		nats.PingInterval(pingEvery),
+		nats.MaxPingsOutstanding(pingsUnanswered),
 		nats.RetryOnFailedConnect(true),
 		nats.MaxReconnects(-1),
 		nats.IgnoreAuthErrorAbort(), // credentials may be put right while the worker runs

@@ -183,6 +183,20 @@ func TestConnectTriesAllAddresses(t *testing.T) {
 	gate.opened(t)
 }
 
+// As after a cut of the network: nobody says that the connection has ended.
+func TestAConnectionThatFallsSilentIsGivenUp(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	p := localtest.Proxy(t, strings.TrimPrefix(n.URL(), "nats://"))
+	gate := newGate()
+	connect(t, Config{URL: "nats://" + p.Addr(), Gate: gate})
+	gate.opened(t)
+	p.Freeze()
+	gate.closedFor(t, causeLink, "no connection to NATS")
+	p.Mend()
+	gate.opened(t)
+}
+
 func TestRedact(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{
