@@ -82,8 +82,8 @@ func (c *recorder) add(to *[]event, m message) {
 	c.changed = make(chan struct{})
 }
 
-// record begins to record. newRig does it.
-func (r *rig) record(t testing.TB) {
+// listen begins to record what is published.
+func (r *rig) listen(t testing.TB) {
 	t.Helper()
 	for _, subject := range []string{"conversation.deleted.>", "conversation.delete_failed.>", "conversation.deleting.>"} {
 		_, err := r.nc.Subscribe(subject, func(m *nats.Msg) {
@@ -96,6 +96,12 @@ func (r *rig) record(t testing.TB) {
 	if err := r.nc.Flush(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// record begins to record. newRig does it.
+func (r *rig) record(t testing.TB) {
+	t.Helper()
+	r.listen(t)
 	consumer, err := r.js.OrderedConsumer(t.Context(), conversation.EventsStream, jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)

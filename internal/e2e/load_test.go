@@ -71,18 +71,20 @@ func (r *rig) huge(t testing.TB, c chat, n int) {
 // messages each, all at once.
 func (r *rig) crowd(t testing.TB, app, prefix string, n, messages int) []chat {
 	t.Helper()
-	r.exec(t, `with u as (select $2 || i as id from generate_series(0, $3::int - 1) i),
-		m as (insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
-			select $1, u.id, 'g', s, now() - interval '1 hour' from u, generate_series(1, $4::bigint) s),
-		k as (insert into chat.counters (app_id, user_id, last_seq) select $1, u.id, $4 from u)
-		insert into chat.conversations (app_id, user_id, conversation_id, last_seq, unread_count)
-		select $1, u.id, 'g', $4, $4::int from u`, app, prefix, n, messages)
+	r.exec(t, crowdSQL, app, prefix, n, messages)
 	chats := make([]chat, n)
 	for i := range chats {
 		chats[i] = chat{app, prefix + strconv.Itoa(i), "g"}
 	}
 	return chats
 }
+
+const crowdSQL = `with u as (select $2 || i as id from generate_series(0, $3::int - 1) i),
+m as (insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+	select $1, u.id, 'g', s, now() - interval '1 hour' from u, generate_series(1, $4::bigint) s),
+k as (insert into chat.counters (app_id, user_id, last_seq) select $1, u.id, $4 from u)
+insert into chat.conversations (app_id, user_id, conversation_id, last_seq, unread_count)
+select $1, u.id, 'g', $4, $4::int from u`
 
 // flood publishes commands without waiting for each.
 func (r *rig) flood(t testing.TB, cmds []conversation.Command) {

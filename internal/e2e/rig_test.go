@@ -38,7 +38,8 @@ const ackWait = "2s"
 // rig is what one test has for itself: a nats-server, a database that a worker's
 // setup has prepared, and a record of all events from the beginning.
 type rig struct {
-	nats   *localstack.NATS
+	nats   *localstack.NATS // nil on a cluster
+	url    string           // of NATS
 	nc     *nats.Conn
 	js     jetstream.JetStream
 	client *conversation.Client
@@ -46,7 +47,8 @@ type rig struct {
 	dbURL string
 	db    *pgxpool.Pool
 
-	env []string // of all the worker's processes
+	program string   // the worker's; "" for the one that all tests share
+	env     []string // of all the worker's processes
 	*recorder
 }
 
@@ -54,8 +56,9 @@ type rig struct {
 type rigConfig struct {
 	nats    localstack.NATSOptions
 	server  *localstack.NATS // instead of one of its own
-	dbURL   string           // instead of a database on the shared Postgres
-	setup   []string         // more settings of `worker setup`
+	cluster *localstack.NATSCluster
+	dbURL   string   // instead of a database on the shared Postgres
+	setup   []string // more settings of `worker setup`
 	noSetup bool
 	schema  string // SQL, run before the setup
 	env     []string
@@ -70,6 +73,9 @@ func onNATS(o localstack.NATSOptions) rigOption { return func(c *rigConfig) { c.
 
 // onServer uses a nats-server that the test has started, and closes.
 func onServer(s *localstack.NATS) rigOption { return func(c *rigConfig) { c.server = s } }
+
+// onCluster uses a cluster of nats-servers.
+func onCluster(c *localstack.NATSCluster) rigOption { return func(r *rigConfig) { r.cluster = c } }
 
 // onDatabase uses a database of the test's own.
 func onDatabase(url string) rigOption { return func(c *rigConfig) { c.dbURL = url } }
@@ -104,14 +110,20 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 		opt(&c)
 	}
 	r := &rig{nats: c.server, dbURL: c.dbURL, recorder: newRecorder()}
-	if r.nats == nil {
+	switch {
+	case c.cluster != nil:
+		r.url = c.cluster.URL()
+	case r.nats == nil:
 		r.nats = localtest.NATS(t, c.nats)
+	}
+	if r.nats != nil {
+		r.url = r.nats.URL()
 	}
 	if r.dbURL == "" {
 		r.dbURL = localtest.Database(t)
 	}
 	r.env = append([]string{
-		"NATS_URL=" + r.nats.URL(), "DATABASE_URL=" + r.dbURL, "LETHE_ACK_WAIT=" + ackWait, "LOG_LEVEL=debug",
+		"NATS_URL=" + r.url, "DATABASE_URL=" + r.dbURL, "LETHE_ACK_WAIT=" + ackWait, "LOG_LEVEL=debug",
 		"LETHE_SLOW_BATCH=1m", // a busy machine is slow, and what waits for that is no test of anything here
 	}, c.env...)
 	r.connect(t, c.connect...)
@@ -125,12 +137,19 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	return r
 }
 
+// with is the same rig for another program of the worker.
+func (r *rig) with(program string) *rig {
+	other := *r
+	other.program = program
+	return &other
+}
+
 // connect opens the test's own connections.
 func (r *rig) connect(t *testing.T, opts ...nats.Option) {
 	t.Helper()
 	var err error
 	opts = append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(20*time.Millisecond), nats.ReconnectJitter(0, 0))
-	r.nc, err = r.nats.Connect(opts...)
+	r.nc, err = nats.Connect(r.url, opts...)
 	if err != nil {
 		t.Fatalf("connect to NATS: %v", err)
 	}

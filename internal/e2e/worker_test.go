@@ -122,8 +122,12 @@ func (r *rig) activity() string {
 // an argument but NAME=value go into its environment.
 func (r *rig) command(t testing.TB, words []string) *exec.Cmd {
 	t.Helper()
+	program := r.program
+	if program == "" {
+		program = workerBinary(t)
+	}
 	// The rig ends the process, so that tests may look at how it ends.
-	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), workerBinary(t))
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program)
 	cmd.Env = append(append([]string{}, r.env...), "PATH="+os.Getenv("PATH"), "TMPDIR="+os.TempDir(), "GOTRACEBACK=all")
 	for _, word := range words {
 		if isVariable(word) {
