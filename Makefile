@@ -8,6 +8,7 @@ FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
 PAGEFLAGS      ?=
+SCALETIME      ?= 3m
 
 # Go stamps programs with the commit, and refuses to build where git does: in a
 # checkout of another user, for one. Build without the stamp there.
@@ -108,6 +109,10 @@ bench-go: ## benchmark the hot functions, with their allocations
 .PHONY: bench-presence
 bench-presence: ## 2,000 devices on one instance of the example's presence service
 	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) test -count=1 -v -run '^TestPresenceUnderLoad$$' ./examples/chat
+
+.PHONY: scale
+scale: servers ## workers come and go under load, and a rolling update: SCALETIME (3m) each
+	LETHE_DRILL_TIME=$(SCALETIME) $(GO) test -count=1 -v -parallel 1 -timeout 1h $(TESTFLAGS) -run '^TestScale' ./internal/e2e
 
 .PHONY: demo
 demo: servers ## the whole job on real servers, in under a minute

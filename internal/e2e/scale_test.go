@@ -1,0 +1,87 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+)
+
+// A fleet grows under load, then its workers come and go under load: every second
+// one that goes is stopped as in a rollout, the others are killed as with their
+// node. `make scale` does it for some minutes and prints the table.
+func TestScaleWorkersComeAndGoUnderLoad(t *testing.T) {
+	t.Parallel()
+	total := drillTime(t, 16*time.Second)
+	d := newDrill(t)
+	d.must(t, "setup", "--sample-schema")
+	d.watch(t)
+	// So far away from Postgres, and one command at a time: one worker alone waits
+	// most of the time, and a machine of two cores has room for eight.
+	const roundTrip = 5 * time.Millisecond
+	far := d.away(t, roundTrip/2)
+
+	p := d.busyProducer(t, "scale", mix{messages: 10, ahead: 400})
+	var fleet []*worker
+	for _, n := range []int{1, 2, 4, 8} {
+		for len(fleet) < n {
+			fleet = append(fleet, d.start(t, far, "--batch-size=1", "--express-lanes=1"))
+		}
+		d.phase(t, fmt.Sprintf("Postgres %v away, one at a time", roundTrip), strconv.Itoa(n), func() { pause(t, total/8) })
+	}
+	if again := d.end(t, p, fleet...); again > sum(d.want)/100 {
+		t.Errorf("%d messages were deleted in vain, although nobody was stopped", again) // one in a hundred: waits of a busy machine
+	}
+
+	p = d.busyProducer(t, "churn", mix{messages: 20, long: 5000, ahead: 400})
+	fleet = nil
+	for range 3 {
+		fleet = append(fleet, d.start(t, far))
+	}
+	c := &churn{drill: d, rnd: random(t), fleet: fleet, settings: []string{far}}
+	steps := max(4, int((total/2)/time.Second))
+	d.phase(t, "one comes, one goes, …", "3 to 4", func() {
+		for i := range steps {
+			c.step(t, i)
+			pause(t, total/2/time.Duration(steps))
+		}
+	})
+	d.printf("  %d came, %d were stopped (SIGTERM), %d were killed (SIGKILL)", c.came, c.stopped, c.killed)
+	again := d.end(t, p, c.fleet...)
+	// What each of them had under way: two express batches and two long ones.
+	if most := c.killed * 2 * (256*20 + 5000); again > most {
+		t.Errorf("%d messages were deleted in vain; want %d at most for %d that were killed", again, most, c.killed)
+	}
+	d.verdict(t)
+}
+
+// churn is workers that come and go.
+type churn struct {
+	*drill
+	rnd                   *rand.Rand
+	fleet                 []*worker
+	settings              []string
+	came, stopped, killed int
+}
+
+// step lets one come, stops one, lets one come, kills one, and so on.
+func (c *churn) step(t *testing.T, i int) {
+	t.Helper()
+	if i%2 == 0 {
+		c.fleet = append(c.fleet, c.start(t, c.settings...))
+		c.came++
+		return
+	}
+	at := c.rnd.IntN(len(c.fleet))
+	w := c.fleet[at]
+	c.fleet = slices.Delete(c.fleet, at, at+1)
+	if i%4 == 1 {
+		w.term(t)
+		c.stopped++
+		return
+	}
+	w.kill()
+	c.killed++
+}
