@@ -33,13 +33,13 @@ func StartNATSCluster(ctx context.Context, size int) (*NATSCluster, error) {
 	}
 	c := &NATSCluster{folder: f}
 	if err := c.start(ctx, size); err != nil {
-		return nil, errors.Join(err, c.Close())
+		return nil, errors.Join(err, c.close(ctx))
 	}
 	return c, nil
 }
 
 func (c *NATSCluster) start(ctx context.Context, size int) error {
-	ports, err := freePorts(2 * size)
+	ports, err := freePorts(2 * size) //nolint:contextcheck // to listen on this machine takes no time
 	if err != nil {
 		return err
 	}
@@ -117,8 +117,11 @@ func (c *NATSCluster) URL() string {
 }
 
 // Close ends all nodes at once and removes their stores. Call it once.
-func (c *NATSCluster) Close() error {
-	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
+func (c *NATSCluster) Close() error { return c.close(context.Background()) }
+
+// close is Close, even if ctx has ended.
+func (c *NATSCluster) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), closeTimeout)
 	defer cancel()
 	var errs []error
 	for _, n := range c.nodes {
