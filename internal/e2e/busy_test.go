@@ -41,6 +41,7 @@ type busy struct {
 
 	mu       sync.Mutex // guards what follows
 	commands int
+	twice    int // deletions of commands that were published twice
 	want     map[deletionKey]int
 }
 
@@ -187,6 +188,9 @@ func (p *busy) sendAgain(ctx context.Context, cmd conversation.Command) error {
 	if err != nil {
 		return err
 	}
+	p.mu.Lock()
+	p.twice += len(cmd.Conversations)
+	p.mu.Unlock()
 	return untilStored(ctx, func(ctx context.Context) error {
 		_, err := p.r.js.Publish(ctx, conversation.CommandSubject(cmd.AppID), data)
 		return err

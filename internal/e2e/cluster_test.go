@@ -189,9 +189,7 @@ func TestACutBetweenWorkerAndLeaderLosesNothing(t *testing.T) {
 func (r *rig) finish(t *testing.T, p *busy, workers ...*worker) {
 	t.Helper()
 	commands, want := p.stop(t)
-	for _, w := range workers {
-		w.term(t)
-	}
+	termAll(t, workers)
 	r.audit(t, want)
 	t.Logf("%d commands, %d deletions, %d messages", commands, len(want), sum(want))
 }

@@ -132,9 +132,7 @@ func (d *drill) phase(t *testing.T, name, workers string, do func()) {
 func (d *drill) end(t *testing.T, p *busy, workers ...*worker) (again int) {
 	t.Helper()
 	commands, want := p.stop(t)
-	for _, w := range workers {
-		w.term(t)
-	}
+	termAll(t, workers)
 	d.commands += commands
 	maps.Copy(d.want, want)
 	before := d.gone
@@ -146,8 +144,8 @@ func (d *drill) end(t *testing.T, p *busy, workers ...*worker) (again int) {
 	eventually(t, patience, "all events were heard", func() bool { heard, _ = d.ear.since(); return heard >= stored })
 	repeated := heard - stored - d.repeated
 	d.repeated += repeated
-	d.printf("  %d commands, %d deletions; deleted in vain: %d of %d messages (%.2f %%); told again, under the same id: %d", commands, len(want),
-		again, sum(want), 100*float64(again)/float64(max(1, sum(want))), repeated)
+	d.printf("  %d commands, %d deletions; deleted in vain: %d of %d messages (%.2f %%); told again, under the same id: %d, where %d were asked for twice", commands, len(want),
+		again, sum(want), 100*float64(again)/float64(max(1, sum(want))), repeated, p.twice)
 	return again
 }
 

@@ -14,7 +14,7 @@ import (
 // node. `make scale` does it for some minutes and prints the table.
 func TestScaleWorkersComeAndGoUnderLoad(t *testing.T) {
 	t.Parallel()
-	total := drillTime(t, 16*time.Second)
+	total := drillTime(t, 12*time.Second)
 	d := newDrill(t)
 	d.must(t, "setup", "--sample-schema")
 	d.watch(t)

@@ -21,7 +21,7 @@ const updateFrom = "LETHE_UPDATE_FROM"
 // killed, and all of it back again.
 func TestScaleARollingUpdateLosesNothing(t *testing.T) {
 	t.Parallel()
-	total := drillTime(t, 10*time.Second)
+	total := drillTime(t, 8*time.Second)
 	d := newDrill(t)
 	program, what := previousWorker(t)
 	d.printf("%s", what)

@@ -162,7 +162,23 @@ func (w *worker) kill() {
 // term stops the worker with SIGTERM and expects a clean end in time.
 func (w *worker) term(t testing.TB) {
 	t.Helper()
-	w.signal(t, syscall.SIGTERM)
+	termAll(t, []*worker{w})
+}
+
+// termAll is term for some workers at the same time.
+func termAll(t testing.TB, workers []*worker) {
+	t.Helper()
+	for _, w := range workers {
+		w.signal(t, syscall.SIGTERM)
+	}
+	for _, w := range workers {
+		w.cleanEnd(t)
+	}
+}
+
+// cleanEnd waits for the end after SIGTERM.
+func (w *worker) cleanEnd(t testing.TB) {
+	t.Helper()
 	w.awaitEnd(t, stopLimit)
 	if w.err != nil {
 		t.Fatalf("after SIGTERM: %v; want exit status 0\n%s", w.err, w.log.last(20))
