@@ -112,7 +112,7 @@ bench-presence: ## 2,000 devices on one instance of the example's presence servi
 
 .PHONY: scale
 scale: servers ## workers come and go under load, and a rolling update: SCALETIME (3m) each
-	LETHE_DRILL_TIME=$(SCALETIME) $(GO) test -count=1 -v -parallel 1 -timeout 1h $(TESTFLAGS) -run '^TestScale' ./internal/e2e
+	LETHE_DRILL_TIME=$(SCALETIME) $(GO) test -count=1 -v -parallel 1 -timeout 1h $(TESTFLAGS) -run '^TestScale$$' ./internal/e2e
 
 .PHONY: demo
 demo: servers ## the whole job on real servers, in under a minute

@@ -15,6 +15,21 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
+// What a cluster of three nats-servers does to the work when nodes and ways are
+// lost. Not beside other tests: their figures would suffer.
+func TestCluster(t *testing.T) { //nolint:paralleltest // see above; these are parallel to each other
+	for name, test := range map[string]func(*testing.T){
+		"a_leader_killed_under_load_loses_nothing":      leaderKilled,
+		"nodes_restarted_one_by_one_lose_nothing":       nodesRestarted,
+		"a_cut_between_worker_and_leader_loses_nothing": leaderCutOff,
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			test(t)
+		})
+	}
+}
+
 // clusterMix is what is asked for on a cluster: small and long conversations, and
 // so much at once that a worker always has its hands full.
 var clusterMix = mix{messages: 10, long: 3000, ahead: 200}
@@ -100,8 +115,9 @@ func behind(info *jetstream.ClusterInfo) error {
 	return nil
 }
 
-func TestALeaderKilledUnderLoadLosesNothing(t *testing.T) {
-	t.Parallel()
+// leaderKilled kills the node that leads the commands, and starts it again.
+func leaderKilled(t *testing.T) {
+	t.Helper()
 	r, c := clusterRig(t)
 	workers := []*worker{r.start(t), r.start(t)}
 	p := r.busyProducer(t, "kill", clusterMix)
@@ -122,8 +138,9 @@ func TestALeaderKilledUnderLoadLosesNothing(t *testing.T) {
 	r.finish(t, p, workers...)
 }
 
-func TestNodesRestartedOneByOneLoseNothing(t *testing.T) {
-	t.Parallel()
+// nodesRestarted restarts each node in turn, as a rollout does.
+func nodesRestarted(t *testing.T) {
+	t.Helper()
 	r, c := clusterRig(t)
 	w := r.start(t)
 	p := r.busyProducer(t, "restart", clusterMix)
@@ -139,10 +156,10 @@ func TestNodesRestartedOneByOneLoseNothing(t *testing.T) {
 	r.finish(t, p, w)
 }
 
-// One worker that knows the leader and another node, each through a network of
-// its own, and one that knows all of them and comes when the first is cut off.
-func TestACutBetweenWorkerAndLeaderLosesNothing(t *testing.T) {
-	t.Parallel()
+// leaderCutOff has a worker that knows the leader and another node, each through a
+// network of its own, and one that knows all and comes when the first is cut off.
+func leaderCutOff(t *testing.T) {
+	t.Helper()
 	r, c := clusterRig(t)
 	leader := r.leader(t, c)
 	var other *localstack.NATSNode

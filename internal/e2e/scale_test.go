@@ -9,11 +9,25 @@ import (
 	"time"
 )
 
-// A fleet grows under load, then its workers come and go under load: every second
-// one that goes is stopped as in a rollout, the others are killed as with their
-// node. `make scale` does it for some minutes and prints the table.
-func TestScaleWorkersComeAndGoUnderLoad(t *testing.T) {
-	t.Parallel()
+// Fleets of workers under load. `make scale` runs it for some minutes, one after
+// the other, and prints the tables. Not beside other tests: their figures would
+// suffer.
+func TestScale(t *testing.T) { //nolint:paralleltest // see above; these are parallel to each other
+	t.Run("workers_come_and_go", func(t *testing.T) {
+		t.Parallel()
+		comeAndGo(t)
+	})
+	t.Run("a_rolling_update", func(t *testing.T) {
+		t.Parallel()
+		rollingUpdate(t)
+	})
+}
+
+// comeAndGo lets a fleet grow under load, and then its workers come and go: every
+// second one that goes is stopped as in a rollout, the others are killed as with
+// their node.
+func comeAndGo(t *testing.T) {
+	t.Helper()
 	total := drillTime(t, 12*time.Second)
 	d := newDrill(t)
 	d.must(t, "setup", "--sample-schema")

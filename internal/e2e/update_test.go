@@ -16,11 +16,11 @@ import (
 // path of a worker's program. Without it: the commit before this one.
 const updateFrom = "LETHE_UPDATE_FROM"
 
-// Workers of the commit before this one and of this one on one ledger and one
-// stream: the new setup while the old ones work, one by one replaced, one of them
-// killed, and all of it back again.
-func TestScaleARollingUpdateLosesNothing(t *testing.T) {
-	t.Parallel()
+// rollingUpdate has workers of the commit before this one and of this one on one
+// ledger and one stream: the new setup while the old ones work, one by one
+// replaced, one of them killed, and all of it back again.
+func rollingUpdate(t *testing.T) {
+	t.Helper()
 	total := drillTime(t, 8*time.Second)
 	d := newDrill(t)
 	program, what := previousWorker(t)

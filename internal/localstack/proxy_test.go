@@ -85,7 +85,7 @@ func listen(t *testing.T, conn net.Conn, limit time.Duration) (string, error) {
 
 func TestAProxyDelaysEachWayHoweverMuchIsSaid(t *testing.T) {
 	t.Parallel()
-	const oneWay = 20 * time.Millisecond
+	const oneWay = 100 * time.Millisecond
 	p, address, err := OpenPostgresProxy(t.Context(), startPostgres(t, PostgresOptions{}).URL(), oneWay)
 	if err != nil {
 		t.Fatal(err)
