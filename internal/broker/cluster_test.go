@@ -2,74 +2,41 @@ package broker
 
 import (
 	"fmt"
-	"net"
-	"net/url"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-// cluster starts three servers that know each other, each configured further.
-func cluster(t *testing.T, further ...func(*server.Options)) []*localstack.NATS {
-	t.Helper()
-	const size = 3
-	ports := make([]int, size)
-	routes := make([]*url.URL, size)
-	for i := range size {
-		ports[i] = unusedPort(t)
-		routes[i] = &url.URL{Scheme: "nats", Host: net.JoinHostPort("127.0.0.1", strconv.Itoa(ports[i]))}
-	}
-	servers := make([]*localstack.NATS, size)
-	for i := range size {
-		servers[i] = localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
-			o.ServerName = fmt.Sprintf("server-%d", i)
-			o.Cluster = server.ClusterOpts{Name: "cluster", Host: "127.0.0.1", Port: ports[i]}
-			o.Routes = routes
-			for _, f := range further {
-				f(o)
-			}
-		}})
-	}
-	return servers
-}
-
 func TestWorkGoesOnWhenAServerOfTheClusterIsLost(t *testing.T) {
 	t.Parallel()
-	servers := cluster(t)
-	var urls []string
-	for _, s := range servers {
-		urls = append(urls, s.URL())
-	}
+	c := localtest.Cluster(t)
 	gate := newGate()
-	b := connect(t, Config{URL: strings.Join(urls, ","), Gate: gate})
+	b := connect(t, Config{URL: c.URL(), Gate: gate})
 	setup(t, b, SetupOptions{Replicas: 3})
 	w := start(t, b)
 	info, err := b.consumerInfo(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	leader, other := servers[0], servers[0]
-	for i, s := range servers {
-		if fmt.Sprintf("server-%d", i) == info.Cluster.Leader {
-			leader = s
+	var leader, other *localstack.NATSNode
+	for _, node := range c.Nodes() {
+		if node.Name() == info.Cluster.Leader {
+			leader = node
 		} else {
-			other = s
+			other = node
 		}
 	}
-	js := admin(t, other)
+	js := administer(t, other.URL())
 	const before, after = 50, 50
 	send(t, js, before)
 	for _, d := range w.take(before) {
 		d.Settle(done())
 	}
-	if err := leader.Stop(); err != nil {
+	if err := leader.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	began := time.Now()

@@ -139,7 +139,13 @@ func setup(t *testing.T, b *Broker, o SetupOptions) SetupReport {
 // admin is a second connection, with all rights.
 func admin(t *testing.T, n *localstack.NATS, opts ...nats.Option) jetstream.JetStream {
 	t.Helper()
-	nc, err := n.Connect(append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
+	return administer(t, n.URL(), opts...)
+}
+
+// administer is admin at a server's address.
+func administer(t *testing.T, url string, opts ...nats.Option) jetstream.JetStream {
+	t.Helper()
+	nc, err := nats.Connect(url, append(opts, nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,15 +2,13 @@ package broker
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/nats-io/nats-server/v2/server"
-
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // backlog is what KEDA's scaler reads of a server's monitoring endpoint.
@@ -49,9 +47,9 @@ func (l backlog) workers() (lag int, leader string) {
 }
 
 // look asks a server's monitoring endpoint as KEDA does.
-func look(t *testing.T, port int, path string, into any) {
+func look(t *testing.T, monitor, path string, into any) {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d%s", port, path), nil)
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, monitor+path, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,14 +68,10 @@ func look(t *testing.T, port int, path string, into any) {
 // aside for later.
 func TestTheConsumersLeaderTellsScalersTheBacklog(t *testing.T) {
 	t.Parallel()
-	var ports []int
-	servers := cluster(t, func(o *server.Options) {
-		o.HTTPHost, o.HTTPPort = "127.0.0.1", unusedPort(t)
-		ports = append(ports, o.HTTPPort)
-	})
-	b := connect(t, Config{URL: servers[0].URL(), Places: 10})
+	nodes := localtest.Cluster(t).Nodes()
+	b := connect(t, Config{URL: nodes[0].URL(), Places: 10})
 	setup(t, b, SetupOptions{Replicas: 3})
-	send(t, admin(t, servers[0]), 30)
+	send(t, administer(t, nodes[0].URL()), 30)
 	w := start(t, b)
 	for i, d := range w.take(10) {
 		if i < 3 {
@@ -88,19 +82,19 @@ func TestTheConsumersLeaderTellsScalersTheBacklog(t *testing.T) {
 	}
 	w.take(6) // in the places of those
 	leaders := 0
-	for _, port := range ports {
+	for _, node := range nodes {
 		var self struct {
 			Name string `json:"server_name"`
 		}
-		look(t, port, "/varz", &self)
+		look(t, node.MonitorURL(), "/varz", &self)
 		ask := func() (lag int, leader string, size int) {
 			var l backlog
-			look(t, port, "/jsz?acc=$G&consumers=true&config=true", &l)
+			look(t, node.MonitorURL(), "/jsz?acc=$G&consumers=true&config=true", &l)
 			lag, leader = l.workers()
 			return lag, leader, l.MetaCluster.Size
 		}
 		_, leader, size := ask()
-		if size != len(servers) {
+		if size != len(nodes) {
 			t.Errorf("%s tells a cluster of %d; KEDA looks for a leader where there are more than one", self.Name, size)
 		}
 		if leader != self.Name {

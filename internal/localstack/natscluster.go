@@ -39,14 +39,14 @@ func StartNATSCluster(ctx context.Context, size int) (*NATSCluster, error) {
 }
 
 func (c *NATSCluster) start(ctx context.Context, size int) error {
-	ports, err := freePorts(2 * size) //nolint:contextcheck // to listen on this machine takes no time
+	ports, err := freePorts(3 * size) //nolint:contextcheck // to listen on this machine takes no time
 	if err != nil {
 		return err
 	}
 	for i := range size {
 		name := fmt.Sprintf("node-%d", i)
 		n := &NATSNode{folder: c.folder, settings: nodeSettings{
-			Name: name, Store: filepath.Join(c.folder.path, name), Port: ports[i], Route: ports[size+i], Routes: ports[size:],
+			Name: name, Store: filepath.Join(c.folder.path, name), Port: ports[i], Monitor: ports[size+i], Route: ports[2*size+i], Routes: ports[2*size:],
 		}}
 		c.nodes = append(c.nodes, n)
 		if err := n.Start(ctx); err != nil {

@@ -41,9 +41,10 @@ type NATSNode struct {
 // nodeSettings is what a node's process is told.
 type nodeSettings struct {
 	Name, Store string
-	// Port is the clients', Route the cluster's, Routes those of all nodes.
-	Port, Route int
-	Routes      []int
+	// Port is the clients', Monitor the monitoring's, Route the cluster's, Routes
+	// those of all nodes.
+	Port, Monitor, Route int
+	Routes               []int
 }
 
 // Name is the server's, by which JetStream names its leaders.
@@ -54,6 +55,10 @@ func (n *NATSNode) Addr() string { return local(n.settings.Port) }
 
 // URL is the node's address, the same after a restart.
 func (n *NATSNode) URL() string { return "nats://" + n.Addr() }
+
+// MonitorURL is the address of the node's monitoring endpoint, the same after a
+// restart.
+func (n *NATSNode) MonitorURL() string { return "http://" + local(n.settings.Monitor) }
 
 // Start starts the node again, with the same store, and waits until it takes
 // connections; its streams may be behind the others' for a while. It fails if the
@@ -184,6 +189,7 @@ func serveNode(text string) error {
 func (s nodeSettings) options() *server.Options {
 	o := &server.Options{
 		ServerName: s.Name, Host: "127.0.0.1", Port: s.Port, NoSigs: true,
+		HTTPHost: "127.0.0.1", HTTPPort: s.Monitor,
 		JetStream: true, StoreDir: s.Store, JetStreamMaxStore: defaultMaxStore,
 		// Who is to reach a node through a proxy must not hear where it really is.
 		Cluster: server.ClusterOpts{Name: "localstack", Host: "127.0.0.1", Port: s.Route, NoAdvertise: true},
