@@ -30,12 +30,17 @@ deps: ## check Go, Postgres and Chromium; offer to install what is missing
 servers:
 	@scripts/deps
 
+# Nothing fails without: it says what is not tested then, since go test keeps the log of what passes for itself.
+.PHONY: history
+history:
+	@git rev-parse -q --verify 'HEAD~1^{commit}' >/dev/null 2>&1 || test -n "$$LETHE_UPDATE_FROM" || echo "NOTE: no older commit here (a shallow clone?): TestScale's rolling update will be a mere restart. See LETHE_UPDATE_FROM in CONTRIBUTING.md."
+
 .PHONY: build
 build: ## build bin/worker
 	$(GO) build -o bin/worker ./cmd/worker
 
 .PHONY: test
-test: deps ## run all tests against real servers
+test: deps history ## run all tests against real servers
 # A package at a time: each has more servers and workers of its own than two cores carry.
 	-@$(GO) test $(TESTFLAGS) -run='^$$' ./... >/dev/null
 	$(GO) test $(TESTFLAGS) -p 1 ./...
@@ -45,7 +50,7 @@ test-unit: ## run the tests of the packages that need no server
 	$(GO) test $(TESTFLAGS) $$($(GO) list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -v internal/localstack | cut -d ' ' -f 1)
 
 .PHONY: race
-race: deps ## run all tests with the race detector (needs a C compiler)
+race: deps history ## run all tests with the race detector (needs a C compiler)
 	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) -p 1 ./...
 
 .PHONY: lint
@@ -111,7 +116,7 @@ bench-presence: ## 2,000 devices on one instance of the example's presence servi
 	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) test -count=1 -v -run '^TestPresenceUnderLoad$$' ./examples/chat
 
 .PHONY: scale
-scale: servers ## workers come and go under load, and a rolling update: SCALETIME (3m) each
+scale: servers history ## workers come and go under load, and a rolling update: SCALETIME (3m) each
 	LETHE_DRILL_TIME=$(SCALETIME) $(GO) test -count=1 -v -parallel 1 -timeout 1h $(TESTFLAGS) -run '^TestScale$$' ./internal/e2e
 
 .PHONY: demo

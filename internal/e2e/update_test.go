@@ -21,7 +21,7 @@ const updateFrom = "LETHE_UPDATE_FROM"
 // replaced, one of them killed, and all of it back again.
 func rollingUpdate(t *testing.T) {
 	t.Helper()
-	total := drillTime(t, 8*time.Second)
+	total := drillTime(t, 5*time.Second)
 	d := newDrill(t)
 	program, what := previousWorker(t)
 	d.printf("%s", what)
@@ -60,29 +60,44 @@ func rollingUpdate(t *testing.T) {
 }
 
 // previousWorker builds the worker of another commit, and says what the test is
-// then. A checkout without an older commit gets this build: then it is a restart,
-// and it says so, and how to have an update.
+// then. Where there is none, as in a shallow clone or without git, and nobody asked
+// for one by name, it is this build: then the update is a restart, and it says so,
+// and how to have an update.
 func previousWorker(t *testing.T) (program, what string) {
 	t.Helper()
 	asked := os.Getenv(updateFrom)
 	if info, err := os.Stat(asked); err == nil && filepath.IsAbs(asked) && info.Mode().IsRegular() {
 		return asked, "update from " + asked + " to this build"
 	}
-	commit, subject, err := commitOf(t, asked)
-	switch {
-	case err == nil:
-		return buildCommit(t, commit), fmt.Sprintf("update from %.12s (%s) to this build", commit, subject)
-	case asked != "":
-		t.Fatalf("%s=%s is neither the absolute path of a program nor a commit of this checkout: %v", updateFrom, asked, err)
+	program, what, err := checkout{"."}.worker(t, asked)
+	if err == nil {
+		return program, "update from " + what + " to this build"
 	}
-	return workerBinary(t), fmt.Sprintf("a restart of this build, and no update: %v. For an update, `git fetch --unshallow`, or say %s=COMMIT or the absolute path of an older worker's program.", err, updateFrom)
+	if asked != "" {
+		t.Fatalf("%s=%s is neither the absolute path of a program nor a commit of this checkout that can be built: %v", updateFrom, asked, err)
+	}
+	return workerBinary(t), fmt.Sprintf("ONLY A RESTART of this build, and no update: %v. For an update, `git fetch --unshallow`, or say %s=COMMIT or the absolute path of an older worker's program.", err, updateFrom)
 }
 
-// commitOf finds a commit of this project's own repository; "" is the one before
-// HEAD.
-func commitOf(t *testing.T, ref string) (commit, subject string, err error) {
+// checkout is this folder of a checkout of this project, or of a test's.
+type checkout struct{ dir string }
+
+// worker builds the worker of a commit, and says which commit that is.
+func (c checkout) worker(t *testing.T, ref string) (program, commit string, err error) {
 	t.Helper()
-	where, err := git(t, "rev-parse", "--show-prefix")
+	commit, subject, err := c.commit(t, ref)
+	if err != nil {
+		return "", "", err
+	}
+	program, err = c.build(t, commit)
+	return program, fmt.Sprintf("%.12s (%s)", commit, subject), err
+}
+
+// commit finds a commit of this project's own repository; "" is the one before
+// HEAD.
+func (c checkout) commit(t *testing.T, ref string) (commit, subject string, err error) {
+	t.Helper()
+	where, err := c.git(t, "rev-parse", "--show-prefix")
 	if err != nil {
 		return "", "", fmt.Errorf("no git history here: %w", err)
 	}
@@ -92,41 +107,43 @@ func commitOf(t *testing.T, ref string) (commit, subject string, err error) {
 	if ref == "" {
 		ref = "HEAD~1"
 	}
-	commit, err = git(t, "rev-parse", "--verify", "--end-of-options", ref+"^{commit}")
+	commit, err = c.git(t, "rev-parse", "--verify", "--end-of-options", ref+"^{commit}")
 	if err != nil {
 		return "", "", fmt.Errorf("no commit %s in git's history here: %w", ref, err)
 	}
-	subject, err = git(t, "log", "-1", "--format=%s", commit)
+	subject, err = c.git(t, "log", "-1", "--format=%s", commit)
 	return commit, subject, err
 }
 
-// buildCommit builds the worker as a commit has it.
-func buildCommit(t *testing.T, commit string) (program string) {
+// build builds the worker as a commit has it.
+func (c checkout) build(t *testing.T, commit string) (program string, err error) {
 	t.Helper()
 	dir := t.TempDir()
 	archive, tree, program := filepath.Join(dir, "tree.tar"), filepath.Join(dir, "tree"), filepath.Join(dir, "worker")
 	must(t, os.Mkdir(tree, 0o700))
 	// From the root: git would archive this folder alone.
-	if _, err := git(t, "-C", "../..", "archive", "--format=tar", "--output="+archive, commit); err != nil {
-		t.Fatal(err)
+	if _, err := c.git(t, "-C", "../..", "archive", "--format=tar", "--output="+archive, commit); err != nil {
+		return "", fmt.Errorf("the files of %s: %w", commit, err)
 	}
 	for _, argv := range [][]string{
 		{"tar", "-xf", archive, "-C", tree},
 		{"go", "build", "-C", tree, "-buildvcs=false", "-o", program, "./cmd/worker"},
 	} {
 		if out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("build the worker of %s: %v: %v\n%s", commit, argv, err, out)
+			return "", fmt.Errorf("build the worker of %s: %v: %w\n%s", commit, argv, err, out)
 		}
 	}
-	return program
+	return program, nil
 }
 
 // git runs git in this folder. The error has what git said.
-func git(t *testing.T, args ...string) (string, error) {
+func (c checkout) git(t *testing.T, args ...string) (string, error) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "git", args...).Output()
+	cmd := exec.CommandContext(ctx, "git", args...)
+	cmd.Dir = c.dir
+	out, err := cmd.Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) {
 		said, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
