@@ -16,13 +16,9 @@ import (
 // say the same, no message may be left, and no dead letter. All is to be settled.
 func (r *rig) audit(t testing.TB, want map[deletionKey]int) {
 	t.Helper()
-	a := &audit{want: want, told: map[deletionKey]telling{}, ids: map[string]deletionKey{}}
+	a := newAudit(want)
 	r.eachStored(t, a.look)
-	for key := range want {
-		if _, told := a.told[key]; !told {
-			a.fault("no event of %+v is stored", key)
-		}
-	}
+	a.lookForLost()
 	_, heard, _ := r.seen(func(e event) bool { return e.kind() != conversation.TypeDeleting })
 	for _, e := range heard {
 		a.look(e)
@@ -78,6 +74,19 @@ type audit struct {
 
 	faults int
 	text   string // the first few
+}
+
+func newAudit(want map[deletionKey]int) *audit {
+	return &audit{want: want, told: map[deletionKey]telling{}, ids: map[string]deletionKey{}}
+}
+
+// lookForLost finds what was expected and not told so far.
+func (a *audit) lookForLost() {
+	for key := range a.want {
+		if _, told := a.told[key]; !told {
+			a.fault("no event of %+v is stored", key)
+		}
+	}
 }
 
 func (a *audit) fault(format string, args ...any) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -138,20 +139,21 @@ func leaderKilled(t *testing.T) {
 	r.finish(t, p, workers...)
 }
 
-// nodesRestarted restarts each node in turn, as a rollout does.
+// nodesRestarted restarts nodes in turn, as a rollout does, the leader first.
 func nodesRestarted(t *testing.T) {
 	t.Helper()
 	r, c := clusterRig(t)
 	w := r.start(t)
 	p := r.busyProducer(t, "restart", clusterMix)
 	p.flows(t)
-	for range sized(1, 4) {
-		for _, node := range c.Nodes() {
-			must(t, node.Stop(t.Context()))
-			p.flows(t)
-			must(t, node.Start(t.Context()))
-			r.whole(t)
-		}
+	nodes := c.Nodes()
+	first := slices.Index(nodes, r.leader(t, c))
+	for i := range sized(2, 12) {
+		node := nodes[(first+i)%len(nodes)]
+		must(t, node.Stop(t.Context()))
+		p.flows(t)
+		must(t, node.Start(t.Context()))
+		r.whole(t)
 	}
 	r.finish(t, p, w)
 }

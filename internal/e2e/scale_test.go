@@ -28,7 +28,7 @@ func TestScale(t *testing.T) { //nolint:paralleltest // see above; these are par
 // their node.
 func comeAndGo(t *testing.T) {
 	t.Helper()
-	total := drillTime(t, 12*time.Second)
+	total := drillTime(t, 6*time.Second)
 	d := newDrill(t)
 	d.must(t, "setup", "--sample-schema")
 	d.watch(t)
