@@ -11,8 +11,8 @@ import (
 
 // Fleets of workers under load. `make scale` runs it for some minutes, one after
 // the other, and prints the tables. Not beside other tests: their figures would
-// suffer.
-func TestScale(t *testing.T) { //nolint:paralleltest // see above; these are parallel to each other
+// suffer. Its two parts are parallel to each other.
+func TestScale(t *testing.T) {
 	t.Run("workers_come_and_go", func(t *testing.T) {
 		t.Parallel()
 		comeAndGo(t)
