@@ -11,7 +11,7 @@ import (
 
 func TestKilledAtRandomMomentsADeletionGoesOnFromTheLastCommit(t *testing.T) {
 	t.Parallel()
-	messages, kills := sized(1_500_000, 10_000_000), sized(4, 30)
+	messages, kills := sized(1_000_000, 10_000_000), sized(4, 30)
 	const batch = 2000
 	rnd := random(t)
 	r := newRig(t)
@@ -107,7 +107,7 @@ func (w *cursorWatch) check(t testing.TB, messages int) {
 // Its lease of half a minute would show if another worker had to wait for it.
 func TestSIGTERMAtRandomMomentsHandsOverAtOnce(t *testing.T) {
 	t.Parallel()
-	rounds, messages, small := sized(4, 40), sized(600_000, 6_000_000), sized(400, 2000)
+	rounds, messages, small := sized(4, 40), sized(400_000, 6_000_000), sized(400, 2000)
 	rnd := random(t)
 	r := newRig(t, withEnv("LETHE_ACK_WAIT=30s"))
 	c := chat{"demo", "alice", "g"}
