@@ -1,11 +1,15 @@
 package main
 
 import (
+	"math"
 	"strings"
 	"time"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
+
+// mostYield leaves large deletions a hundredth of the time.
+const mostYield = 100
 
 // gentleConfig is when the long lane holds back for others.
 type gentleConfig struct {
@@ -14,6 +18,7 @@ type gentleConfig struct {
 	MaxLockWait      time.Duration `name:"max-lock-wait" group:"Gentle:" placeholder:"DURATION" default:"100ms" help:"Large deletions wait while others have waited for longer than this, and twice --target, for a worker's locks; 0 for off."`
 	MaxWALHeld       byteSize      `name:"max-wal-held" group:"Gentle:" placeholder:"SIZE" default:"4GiB" help:"Large deletions wait while a replication slot or a failing archiver holds more WAL back than this; 0 for off."`
 	SlowBatch        time.Duration `name:"slow-batch" group:"Gentle:" placeholder:"DURATION" help:"After batches that take longer than this, large deletions of all workers rest for as long as the batch took. Without it: twice --target."`
+	Yield            float64       `name:"yield" group:"Gentle:" placeholder:"TIMES" default:"4" help:"While others are at work in the database, large deletions of all workers rest up to this many times as long as each batch took; 0 for off."`
 	LongTransactions int           `name:"long-transactions" group:"Gentle:" placeholder:"N" default:"2" help:"Most batches of large deletions at a time, over all workers of the database; 0 for any number."`
 }
 
@@ -29,6 +34,9 @@ func (c *gentleConfig) check(p *problems, target time.Duration) {
 	}
 	if c.SlowBatch > 0 && c.SlowBatch < target {
 		p.add("slow-batch", "%v is less than --target, %v: expected more", c.SlowBatch, target)
+	}
+	if c.Yield < 0 || c.Yield > mostYield || math.IsNaN(c.Yield) {
+		p.add("yield", "%v is out of range: expected 0 to %d", c.Yield, mostYield)
 	}
 	if c.LongTransactions != 0 {
 		p.upTo("long-transactions", c.LongTransactions, 64)

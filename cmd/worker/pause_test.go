@@ -78,6 +78,8 @@ func TestTheBrakesSettings(t *testing.T) {
 		{"max-replica-lag", gentleConfig{MaxReplicaLag: -1}},
 		{"max-lock-wait", gentleConfig{MaxLockWait: time.Microsecond}},
 		{"slow-batch", gentleConfig{SlowBatch: 10 * time.Millisecond}},
+		{"yield", gentleConfig{Yield: -1}},
+		{"yield", gentleConfig{Yield: 101}},
 		{"long-transactions", gentleConfig{LongTransactions: 65}},
 	} {
 		var p problems

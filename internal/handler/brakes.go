@@ -17,6 +17,9 @@ const (
 	// slowMemory is how long the last slow batch is remembered: one that isn't
 	// slow, on another deletion, doesn't mean that the database is quick again.
 	slowMemory = 3 * time.Second
+	// fewSmall is how many batches a second of the express lane make large
+	// deletions yield in full. Somebody waits for each of them.
+	fewSmall = 10
 )
 
 // brakes know what holds this worker's lanes back. The operator's pauses are
@@ -24,8 +27,10 @@ const (
 // is long work. Safe for concurrent use.
 type brakes struct {
 	h       *Handler
-	looking sync.Mutex // one look at a time; guards trail and blind
+	looking sync.Mutex // one look at a time; guards trail, traffic, small and blind
 	trail   purge.Trail
+	traffic purge.Traffic        // others'
+	small   purge.Traffic        // the express lane's
 	blind   map[purge.Cause]bool // brakes whose figures were reported as unreadable
 
 	mu      sync.Mutex // guards what follows
@@ -33,6 +38,7 @@ type brakes struct {
 	pauses  []purge.Pause
 	looked  time.Time // the last look at all figures
 	failing int       // looks in a row
+	owed    float64   // how many times as long as each batch the long lane rests
 	slow    time.Time // the last slow batch
 	since   map[purge.Cause]time.Time
 	changed chan struct{} // closed and replaced when a brake comes or goes
@@ -43,7 +49,8 @@ func newBrakes(h *Handler) *brakes {
 		h.cfg.Metrics.Held.WithLabelValues(string(cause)).Set(0)
 		h.cfg.Metrics.HeldSeconds.WithLabelValues(string(cause)).Add(0)
 	}
-	return &brakes{h: h, blind: map[purge.Cause]bool{}, since: map[purge.Cause]time.Time{}, changed: make(chan struct{})}
+	noise := h.long.pace.Noise(h.cfg.LongTransactions)
+	return &brakes{h: h, traffic: purge.Traffic{Noise: noise}, small: purge.Traffic{Crowd: fewSmall}, blind: map[purge.Cause]bool{}, since: map[purge.Cause]time.Time{}, changed: make(chan struct{})}
 }
 
 // watch looks again and again until the worker stops.
@@ -93,6 +100,10 @@ func (b *brakes) look() {
 	}
 	b.reportUnread(f.Unread)
 	now := time.Now()
+	if _, unread := f.Unread[purge.Yield]; !unread {
+		b.traffic.Note(now, f.Transactions)
+	}
+	b.small.Note(now, b.h.rounds.Load())
 	if len(f.Standbys) > 0 {
 		b.trail.Note(now, f.Position)
 	}
@@ -111,7 +122,8 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	if b.failing > 0 {
 		b.h.cfg.Log.Info("the database can be watched again")
 	}
-	b.failing, b.pauses = 0, f.Pauses
+	b.failing, b.pauses, b.owed = 0, f.Pauses, b.h.cfg.Yield*max(b.traffic.Share(), b.small.Share())
+	b.h.cfg.Metrics.Yield.Set(b.owed)
 	b.forgetSlow()
 	if all {
 		b.looked = at
@@ -234,6 +246,14 @@ func (b *brakes) long() (purge.Cause, <-chan struct{}) {
 		return "", b.changed
 	}
 	return b.now[0].Cause, b.changed
+}
+
+// yield returns how many times as long as each batch the long lane shall rest, for
+// the sake of others who are at work.
+func (b *brakes) yield() float64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.owed
 }
 
 // awaitExpress waits while all lanes are paused. It reports false when the worker

@@ -73,8 +73,13 @@ func (r *rig) held(cause purge.Cause) float64 {
 // heldSeconds is how long deletions were held by a cause.
 func (r *rig) heldSeconds(cause purge.Cause) float64 {
 	r.Helper()
+	return r.counted(r.metrics.HeldSeconds.WithLabelValues(string(cause)))
+}
+
+// counted is what a counter says.
+func (r *rig) counted(c prometheus.Metric) float64 {
+	r.Helper()
 	var m dto.Metric
-	var c prometheus.Metric = r.metrics.HeldSeconds.WithLabelValues(string(cause))
 	if err := c.Write(&m); err != nil {
 		r.Fatal(err)
 	}
@@ -309,7 +314,7 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	p := r.send("1", "g")
 	r.isHeld(purge.SlowBatch)
 	r.until("another worker's batch is held", func() bool {
-		s, err := other.Step(t.Context(), purge.Deletion{}, 0, 1)
+		s, err := other.Step(t.Context(), purge.Deletion{}, 0, 1, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -317,6 +322,73 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	})
 	r.exec(`delete from public.slow`)
 	r.goesOn(purge.SlowBatch, p)
+}
+
+// People are at work in the database: large deletions leave them most of the time.
+// Nobody is: they don't.
+func TestLargeDeletionsYieldToOthers(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *handler.Config) {
+		c.Yield, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
+	})
+	r.fill("alone", 3000)
+	if o := r.send("1", "alone").wait(t); o.Verdict != bus.Done {
+		t.Fatalf("outcome = %+v; want done", o)
+	}
+	if rested := r.counted(r.metrics.Yielded); rested != 0 {
+		t.Errorf("rested for %v s while nobody was there", rested)
+	}
+	r.fill("amid", 3000)
+	ctx, leave := context.WithCancel(t.Context())
+	var people sync.WaitGroup
+	defer people.Wait()
+	defer leave()
+	people.Go(func() {
+		for ctx.Err() == nil {
+			if _, err := r.pool.Exec(ctx, `select 1`); err != nil && ctx.Err() == nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	const made = `select xact_commit::int from pg_stat_database where datname = current_database()`
+	start := r.count(made)
+	r.until("the server knows of them", func() bool { return r.count(made) > start+1000 })
+	began := time.Now()
+	if o := r.send("2", "amid").wait(t); o.Verdict != bus.Done {
+		t.Fatalf("outcome = %+v; want done", o)
+	}
+	took, rested := time.Since(began).Seconds(), r.counted(r.metrics.Yielded)
+	if rested < took/3 || rested > took {
+		t.Errorf("rested for %.3f s of %.3f; want most of it", rested, took)
+	}
+	if r.waiting() != "" || r.pub.waits(string(purge.Yield)) {
+		t.Error("a rest for the sake of others is told as something that holds the deletion")
+	}
+}
+
+// Small deletions come one after the other: somebody waits for each of them.
+func TestLargeDeletionsYieldToSmallOnes(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *handler.Config) {
+		c.Yield, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
+		c.LongTransactions = 64 // this test's own transactions are noise
+	})
+	r.fill("g", 20_000)
+	large := r.send("1", "g")
+	n := 1
+	r.until("it yields", func() bool {
+		n++
+		id := fmt.Sprint(n)
+		r.fill(id, 5)
+		if o := r.send(id, id).wait(t); o.Verdict != bus.Done {
+			t.Fatalf("outcome = %+v; want done", o)
+		}
+		return r.counted(r.metrics.Yielded) > 0
+	})
+	if o := large.wait(t); o.Verdict != bus.Done {
+		t.Errorf("outcome = %+v; want done", o)
+	}
 }
 
 // What an operator's pause finds in hand stays there, and goes back at a stop.

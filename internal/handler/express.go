@@ -26,6 +26,7 @@ func (h *Handler) expressLane() {
 			}
 			continue
 		}
+		h.rounds.Add(1)
 		r := &round{h: h}
 		r.run(entries)
 	}

@@ -34,7 +34,7 @@ type expressStore interface {
 // longStore is what the long lane needs of it.
 type longStore interface {
 	Claim(ctx context.Context, d purge.Deletion) (purge.Record, error)
-	Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error)
+	Step(ctx context.Context, d purge.Deletion, low int64, limit int, yield float64) (purge.Step, error)
 	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
 	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
 	Release(ctx context.Context, d purge.Deletion, low int64) error
@@ -86,9 +86,12 @@ type Config struct {
 	MaxAttempts  int           // real failures that end a deletion; 10
 	Grace        time.Duration // what a statement in hand may still take at a stop; 5 s
 
-	Limits     purge.Limits  // thresholds of the brakes; zero takes one off
-	SlowBatch  time.Duration // from when a batch of the long lane is slow; twice Target
-	WatchEvery time.Duration // the longest time between two looks at the database; 1 s
+	Limits purge.Limits // thresholds of the brakes; zero takes one off
+	// LongTransactions is the budget of all workers: [repo.Config]'s.
+	LongTransactions int
+	Yield            float64       // how many times as long as a batch the long lane rests while others are at work; 0 for not
+	SlowBatch        time.Duration // from when a batch of the long lane is slow; twice Target
+	WatchEvery       time.Duration // the longest time between two looks at the database; 1 s
 }
 
 func (c Config) withDefaults() Config {
@@ -126,6 +129,7 @@ type Handler struct {
 	queue   *queue
 	express *pacer
 	long    *pacer
+	modest  *pacer // of batches of the long lane that yield
 	brakes  *brakes
 	places  chan struct{} // taken by long deletions
 	line    chan struct{} // taken by those who wait for such a place
@@ -136,6 +140,7 @@ type Handler struct {
 	giveUp   context.CancelCauseFunc
 	lanes    sync.WaitGroup
 	troubles atomic.Int64 // outages since the last success
+	rounds   atomic.Int64 // batches of the express lane
 }
 
 // New starts the lanes. It looks first whether an operator has paused them, for
@@ -148,6 +153,8 @@ func New(cfg Config) *Handler {
 		express: newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("express")),
 		long:    newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long")),
 	}
+	pace.Target /= yieldPart
+	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.brakes = newBrakes(h)

@@ -57,6 +57,8 @@ func (l *longRun) kept(held purge.Held) error {
 			return nil
 		}
 		return l.hold("", time.Millisecond, never) // for the lease
+	case purge.Yield:
+		return l.yield(held.Left)
 	case purge.SlowBatch:
 		l.h.brakes.batch(true, held.Detail)
 		return l.hold(held.Cause, held.Left, never)
@@ -67,10 +69,18 @@ func (l *longRun) kept(held purge.Held) error {
 	}
 }
 
+// yield waits out a rest for the sake of others, after a batch of this worker or
+// of another one.
+func (l *longRun) yield(left time.Duration) error {
+	left = min(max(left, time.Millisecond), longestHold)
+	l.h.cfg.Metrics.Yielded.Add(left.Seconds())
+	return l.hold("", left, nil)
+}
+
 // rest lets the long lane of all workers rest after a slow batch; if it can't be
 // noted, this deletion does alone.
 func (l *longRun) rest(limit int, took time.Duration) {
-	rest := l.h.long.pace.Rest(limit, took, l.before)
+	rest := l.pacer.pace.Rest(limit, took, l.before)
 	l.before = took
 	detail := fmt.Sprintf("a batch of %d rows took %v; --target is %v", limit, took.Round(time.Millisecond), l.h.cfg.Target)
 	l.h.brakes.batch(rest > 0, detail)

@@ -98,6 +98,7 @@ type longRun struct {
 	rec     purge.Record
 	low     int64 // nothing is left at and below it
 	sweeper *sweeper
+	pacer   *pacer    // of the batch in hand
 	blocked time.Time // since when it has waited for a lock; zero if it doesn't
 	told    time.Time // the last progress
 	news    bool      // this run has finished the deletion
@@ -176,10 +177,12 @@ func (l *longRun) advance() error {
 	if l.t.d.KeepHistory {
 		return l.finish()
 	}
+	yield := l.h.brakes.yield()
+	l.pacer = l.h.pacerFor(yield)
 	limit, start := l.limit(), time.Now()
-	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, l.low, limit)
+	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, l.low, limit, yield)
 	if err != nil {
-		l.h.long.failed(limit, time.Since(start), err)
+		l.pacer.failed(limit, time.Since(start), err)
 		if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout && limit > l.h.cfg.MinRows {
 			l.cap = max(l.h.cfg.MinRows, limit/4) // fewer rows may do
 			return nil
@@ -200,7 +203,7 @@ func (l *longRun) advance() error {
 	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
 	l.t.spent++
 	l.noteBatch(start, limit, step.Rows)
-	l.h.long.took(limit, took, step.Full)
+	l.pacer.took(limit, took, step.Full)
 	l.h.cfg.Metrics.BatchSeconds.WithLabelValues("long").Observe(took.Seconds())
 	l.h.cfg.Metrics.BatchRows.WithLabelValues("long").Observe(float64(step.Rows))
 	l.h.cfg.Metrics.Messages.WithLabelValues("long").Add(float64(max(0, step.Record.MessagesDeleted-before)))
@@ -209,6 +212,9 @@ func (l *longRun) advance() error {
 	crash.Point("in_batch")
 	if step.Empty {
 		return l.finish()
+	}
+	if yield > 0 {
+		return l.yield(time.Duration(yield * float64(took)))
 	}
 	return nil
 }
@@ -268,7 +274,7 @@ func (l *longRun) wait(err error) bool {
 
 // limit is the lane's row limit, or less close to a row that somebody holds.
 func (l *longRun) limit() int {
-	rows := l.h.long.rows()
+	rows := l.pacer.rows()
 	if l.cap <= 0 || l.cap >= rows {
 		l.cap = 0
 		return rows

@@ -29,6 +29,18 @@ func newPacer(p purge.Pace, gauge prometheus.Gauge) *pacer {
 	return &pacer{pace: p, gauge: gauge, limit: limit, average: 1}
 }
 
+// yieldPart is what part of the target batches aim at that yield to others: what
+// these commit meanwhile waits for the log of no more than such a batch.
+const yieldPart = 5
+
+// pacerFor returns the long lane's pacer, for batches that yield or don't.
+func (h *Handler) pacerFor(yield float64) *pacer {
+	if yield > 0 {
+		return h.modest
+	}
+	return h.long
+}
+
 // rows returns the limit for the next statement.
 func (p *pacer) rows() int {
 	p.mu.Lock()

@@ -27,6 +27,10 @@ func Causes() []Cause { return []Cause{Paused, ReplicaLag, WALHeld, LockWaiters,
 // It is ordinary, and no cause to be told.
 const NoTurn Cause = "no_turn"
 
+// Yield says that the long lane of all workers rests for a moment, because others
+// are at work in the database. It is ordinary, and no cause to be told.
+const Yield Cause = "yield"
+
 // Limits are the thresholds of the brakes; 0 takes a brake off.
 type Limits struct {
 	// ReplicaLag is how far the slowest standby may be behind.
@@ -59,6 +63,9 @@ type Figures struct {
 	// WALHeld is how many bytes of WAL WALHolder keeps from being recycled.
 	WALHeld   int64
 	WALHolder string
+	// Transactions grows by one with each transaction that others make; see
+	// [Traffic]. What the long lane of this worker does itself is not in it.
+	Transactions int64
 	// Unread says for each brake whose figures can't be read why that is so.
 	Unread map[Cause]string
 }

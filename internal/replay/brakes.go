@@ -77,11 +77,14 @@ func (b *brakes) look(ctx context.Context, r *run) {
 }
 
 // held waits as long as the database itself has kept a batch from running: by a
-// pause, the rest after a slow batch, or for want of a place in the budget that
+// pause, a rest, or for want of a place in the budget that
 // the workers share.
 func (b *brakes) held(ctx context.Context, h purge.Held) error {
 	if h.Cause == purge.NoTurn {
 		return pause(ctx, 50*time.Millisecond)
+	}
+	if h.Cause == purge.Yield {
+		return pause(ctx, h.Left)
 	}
 	b.tell(strings.TrimSuffix(string(h.Cause)+" ("+h.Detail+")", " ()"))
 	left := h.Left

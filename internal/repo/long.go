@@ -33,10 +33,16 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 // unless it is held (see [purge.Held]): then it changes nothing.
 // The commit doesn't wait for the disk: a batch that is lost in a crash is done
 // again. If the lease was lost nothing is changed and the record is not Mine.
-func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int) (purge.Step, error) {
+// After it the long lane of all workers rests for yield times as long as it took,
+// a second at most; for 0 it doesn't.
+func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int, yield float64) (purge.Step, error) {
 	t := r.begin(false)
-	turn := r.takeTurn(t)
+	turn := r.takeTurn(t, yield > 0)
 	n := r.queueStep(t, d, low, limit)
+	if yield > 0 {
+		t.exec(nil, r.sql.yield, yield)
+	}
+	defer r.own()
 	rec, err := r.commitOne(ctx, t, d)
 	if held := turn.heldBy(err); held.Cause != "" {
 		return purge.Step{Record: rec, Low: low, Held: held, Waited: turn.waited}, nil
@@ -98,6 +104,7 @@ func (n *stepCounts) step(low int64, limit int) purge.Step {
 // messages, or added some, in the moment between its count and its delete. A
 // crash right before it leaves the count as the batch found it.
 func (r *Repo) correct(ctx context.Context, d purge.Deletion, by int) (purge.Record, error) {
+	defer r.own()
 	t := r.begin(false)
 	t.exec(nil, r.sql.longCorrect, d.App, d.Command, d.Conversation, d.Token, by)
 	return r.commitOne(ctx, t, d)
@@ -107,6 +114,7 @@ func (r *Repo) correct(ctx context.Context, d purge.Deletion, by int) (purge.Rec
 // [Repo.Finish] passes it quickly. It changes nothing that anybody can see and
 // takes no locks; what it finds is left to Finish. It may run beside [Repo.Step].
 func (r *Repo) Sweep(ctx context.Context, d purge.Deletion, low, high int64) error {
+	defer r.own()
 	t := r.begin(false)
 	t.exec(nil, r.sql.sweep, d.App, d.User, d.Conversation, low, high)
 	return r.commit(ctx, t)

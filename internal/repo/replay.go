@@ -127,7 +127,7 @@ func (p *Replayer) Count(ctx context.Context, d purge.Record, low int64, limit i
 // see [Replayer.Sync].
 func (p *Replayer) Redo(ctx context.Context, d purge.Record, low int64, limit int, finish bool) (purge.Redone, error) {
 	t := p.begin(false)
-	turn := p.takeTurn(t)
+	turn := p.takeTurn(t, false)
 	b := redoBatch{low: low, high: low, limit: limit, counts: make([]int, len(p.again.children))}
 	if !d.HistoryKept {
 		p.batch(t, d, &b)

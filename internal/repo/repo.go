@@ -9,6 +9,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -72,7 +73,8 @@ type Repo struct {
 	pool   *pgxpool.Pool
 	schema *schema
 	sql    statements
-	blind  sync.Map // of purge.Cause, to why: brakes whose figures the role may not read
+	made   atomic.Int64 // transactions of the long lane
+	blind  sync.Map     // of purge.Cause, to why: brakes whose figures the role may not read
 }
 
 // Open connects, checks the plan against the catalog and makes the statements.

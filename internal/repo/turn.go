@@ -29,17 +29,22 @@ type turn struct {
 
 // takeTurn adds to t, in front of a batch, the statements that take a place in
 // the budget and look whether anything holds the long lane; what comes after them
-// hangs on the fence, which changes nothing then.
-func (r *Repo) takeTurn(t *transaction) *turn {
-	u := &turn{had: r.cfg.LongTransactions <= 0}
-	if n := r.cfg.LongTransactions; n > 0 {
+// hangs on the fence, which changes nothing then. Batches that yield to others go one by
+// one, whatever the budget is, so that each finds the rest after the one before.
+func (r *Repo) takeTurn(t *transaction, yields bool) *turn {
+	n := r.cfg.LongTransactions
+	if yields {
+		n = 1
+	}
+	u := &turn{had: n <= 0}
+	if n > 0 {
 		place := 1 + rand.IntN(n) //nolint:gosec // no secret
 		t.query(func(pgx.Rows) error { u.had = true; return nil }, r.sql.turn, turnClass, n, place, millis(turnPatience))
 	}
 	t.query(func(rows pgx.Rows) error {
 		var left, waited float64
-		var lockTimeout string
-		err := rows.Scan(&u.held.Cause, &u.held.Detail, &left, &waited, &lockTimeout)
+		var set string
+		err := rows.Scan(&u.held.Cause, &u.held.Detail, &left, &waited, &set, &set)
 		u.held.Left, u.waited = seconds(left), seconds(waited)
 		return err
 	}, r.sql.held, millis(r.cfg.Target))

@@ -27,7 +27,7 @@ func TestAStepThatIsHeldChangesNothing(t *testing.T) {
 	defer ledger.Close()
 	step := func(want purge.Held, left int) {
 		t.Helper()
-		s, err := r.Step(t.Context(), d, 0, 10)
+		s, err := r.Step(t.Context(), d, 0, 10, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -67,6 +67,35 @@ func TestAStepThatIsHeldChangesNothing(t *testing.T) {
 	step(purge.Held{}, 9)
 }
 
+// After a batch that yields the next one, of whatever worker, finds the rest.
+func TestABatchThatYieldsLetsAllRest(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongTransactions: 2})
+	other := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	d, e := claimed(t, r, "1", "g", 40), claimed(t, r, "2", "h", 40)
+	s, err := r.Step(t.Context(), d, 0, 10, 1e6)
+	if err != nil || s.Held.Cause != "" || s.Rows != 10 {
+		t.Fatalf("Step = %+v, %v; want ten rows", s, err)
+	}
+	for what, yield := range map[string]float64{"yields": 1, "doesn't": 0} {
+		s, err := other.Step(t.Context(), e, 0, 10, yield)
+		if err != nil || s.Held.Cause != purge.Yield || s.Held.Left <= 0 || s.Held.Left > time.Second || s.Rows != 0 {
+			t.Errorf("Step that %s = %+v, %v; want a rest of up to a second", what, s, err)
+		}
+	}
+	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds where until >= since + interval '1 s'`); n != 1 {
+		t.Errorf("%d rests; want one, of a second", n)
+	}
+	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
+	if s, err := other.Step(t.Context(), e, 0, 10, 0); err != nil || s.Held.Cause != "" || s.Rows != 10 {
+		t.Errorf("Step = %+v, %v after the rest; want ten rows", s, err)
+	}
+	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds where until > clock_timestamp()`); n != 0 {
+		t.Errorf("%d rests after a batch that doesn't yield; want none", n)
+	}
+}
+
 func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)
@@ -101,7 +130,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(purge.WALHeld)
-	if _, err := r.Step(t.Context(), d, 0, 10); err != nil {
+	if _, err := r.Step(t.Context(), d, 0, 10, 0); err != nil {
 		t.Fatal(err)
 	}
 	wants("")
@@ -127,7 +156,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `select pg_advisory_xact_lock($1::int, p) from generate_series(1, 2) p`, turnClass); err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.Step(t.Context(), d, 0, 10)
+	s, err := r.Step(t.Context(), d, 0, 10, 0)
 	if err != nil || s.Held != (purge.Held{Cause: purge.NoTurn}) {
 		t.Errorf("Step = %+v, %v; want no turn", s, err)
 	}
@@ -136,7 +165,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 	}
 	done := make(chan purge.Step, 1)
 	go func() {
-		s, err := r.Step(t.Context(), d, 0, 10)
+		s, err := r.Step(t.Context(), d, 0, 10, 0)
 		if err != nil {
 			t.Error(err)
 		}
@@ -161,7 +190,7 @@ func BenchmarkStep(b *testing.B) {
 			d := claimed(b, r, "1", "g", 1)
 			b.ReportAllocs()
 			for b.Loop() { // batches of nothing: what each costs by itself
-				if _, err := r.Step(b.Context(), d, 1, 10); err != nil {
+				if _, err := r.Step(b.Context(), d, 1, 10, 0); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -15,6 +15,10 @@ const (
 	// pauses are the operator's. By holds_pkey.
 	pauses = `select h.lane, h.since from lethe.holds h where h.cause = 'paused' order by h.lane`
 
+	// transactions are all that this database has seen, as far as its sessions have
+	// reported them: each does so about once a second.
+	transactions = `select s.xact_commit + s.xact_rollback from pg_stat_database s where s.datname = current_database()`
+
 	// standbys are those that replay, and where they and we are. What only
 	// receives, such as pg_receivewal, says nothing of replaying. To a role that
 	// may not see them their rows are there, and empty.
@@ -93,6 +97,9 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 	return f, nil
 }
 
+// own counts a transaction of the long lane, which others need not be asked for.
+func (r *Repo) own() { r.made.Add(1) }
+
 // looks are what a watch has to look at; what they find goes into f.
 func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 	found := []look{{purge.Paused, pauses, nil, func(rows pgx.Rows) error {
@@ -101,6 +108,14 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 		f.Pauses = append(f.Pauses, p)
 		return err
 	}}}
+	if _, blind := r.blind.Load(purge.Yield); !blind {
+		own := r.made.Load()
+		found = append(found, look{purge.Yield, transactions, nil, func(rows pgx.Rows) error {
+			err := rows.Scan(&f.Transactions)
+			f.Transactions -= own
+			return err
+		}})
+	}
 	add := func(wanted bool, k look) {
 		if _, blind := r.blind.Load(k.cause); all && wanted && !blind {
 			found = append(found, k)

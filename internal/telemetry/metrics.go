@@ -34,6 +34,8 @@ type Metrics struct {
 	Spans          *prometheus.CounterVec // of traces, by state: ended, exported, failed
 	Paused         *prometheus.GaugeVec   // by cause: 1 while the worker does not pull because of it
 	Held           *prometheus.GaugeVec   // by cause: 1 while it holds the worker's lanes back
+	Yielded        prometheus.Counter     // seconds that deletions of the long lane rested for others
+	Yield          prometheus.Gauge       // how many times as long as a batch the long lane rests
 	HeldSeconds    *prometheus.CounterVec // by cause: waited by deletions of the long lane
 	Build          *prometheus.GaugeVec   // 1, by version and revision
 }
@@ -73,6 +75,8 @@ func New(oldest func() float64) *Metrics {
 		Paused:         f.gauge("lethe_paused", "1 while the worker takes no new commands because of this cause.", "cause"),
 		Held:           f.gauge("lethe_held", "1 while this cause holds the long lane back, or all lanes if an operator has paused them.", "cause"),
 		HeldSeconds:    f.counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),
+		Yield:          f.gauge("lethe_yield", "How many times as long as each batch the long lane rests now, because others are at work in the database; 0 if nobody is.").With(nil),
+		Yielded:        f.counter("lethe_yielded_seconds_total", "Time that deletions in the long lane rested between batches because others were at work in the database.").With(nil),
 		Build:          f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
 	m.begin()

@@ -1,6 +1,7 @@
 -- What holds the long lane back, for the fence: later than the turn, so that it
 -- is known what was noted while the batch waited for that. Tells the cause, how
--- long it lasts, and how long the batch has waited. holds_pkey
+-- long it lasts, and how long the batch has waited; notes when it begins.
+-- holds_pkey
 with h as materialized (
   select h.cause, h.detail, extract(epoch from h.until - clock_timestamp())::float8 as lasts
   from lethe.holds h
@@ -8,4 +9,5 @@ with h as materialized (
   order by h.lane, h.cause limit 1
 )
 select set_config('lethe.held', coalesce((select h.cause from h), ''), true), coalesce((select h.detail from h), ''),
-  coalesce((select h.lasts from h), 0), extract(epoch from clock_timestamp() - now())::float8, set_config('lock_timeout', $1::text, true)
+  coalesce((select h.lasts from h), 0), extract(epoch from clock_timestamp() - now())::float8, set_config('lock_timeout', $1::text, true),
+  set_config('lethe.began', clock_timestamp()::text, true)
