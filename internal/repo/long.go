@@ -34,13 +34,14 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 // The commit doesn't wait for the disk: a batch that is lost in a crash is done
 // again. If the lease was lost nothing is changed and the record is not Mine.
 // After it the long lane of all workers rests for yield times as long as it took,
-// a second at most; for 0 it doesn't.
+// a second at most; for 0 it doesn't. Where the role may not note that in
+// lethe.holds, only the caller can rest.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int, yield float64) (purge.Step, error) {
 	t := r.begin(false)
 	turn := r.takeTurn(t, yield > 0)
 	n := r.queueStep(t, d, low, limit)
-	if yield > 0 {
-		t.exec(nil, r.sql.yield, yield)
+	if yield > 0 && r.mayHold.Load() {
+		t.exec(nil, noteYield, yield)
 	}
 	defer r.own()
 	rec, err := r.commitOne(ctx, t, d)

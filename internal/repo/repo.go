@@ -69,12 +69,13 @@ func (c Config) withDefaults() Config {
 // Repo is the ledger and the purge of one database and plan. Safe for
 // concurrent use.
 type Repo struct {
-	cfg    Config
-	pool   *pgxpool.Pool
-	schema *schema
-	sql    statements
-	made   atomic.Int64 // transactions of the long lane
-	blind  sync.Map     // of purge.Cause, to why: brakes whose figures the role may not read
+	cfg     Config
+	pool    *pgxpool.Pool
+	schema  *schema
+	sql     statements
+	made    atomic.Int64 // transactions of the long lane
+	mayHold atomic.Bool  // the role may write lethe.holds, as the last look has found
+	blind   sync.Map     // of purge.Cause, to why: brakes whose figures the role may not read
 }
 
 // Open connects, checks the plan against the catalog and makes the statements.

@@ -22,7 +22,7 @@ type statements struct {
 	longClaim, longStart, longMessages, longCorrect, longProve         string
 	lockedLongMessages                                                 string
 	longChildren, lockedLongChildren                                   []string
-	turn, held, hold, yield                                            string
+	turn, held, hold                                                   string
 	sweep, claimCommands, failClaim, fail, failPinned, release, reopen string
 	adopt                                                              string
 }
@@ -62,7 +62,7 @@ func makeStatements(s *schema) statements {
 		lockConversations: plain("lock_conversations"),
 		finish:            plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
 		longClaim: plain("long_claim"), longStart: plain("long_start"), longCorrect: plain("long_correct"), longProve: plain("long_prove"),
-		turn: plain("turn"), held: plain("held"), hold: plain("hold"), yield: plain("yield"),
+		turn: plain("turn"), held: plain("held"), hold: plain("hold"),
 		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), reopen: plain("reopen"),
 		adopt: plain("adopt"),
 	}

@@ -74,9 +74,24 @@ func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongTransactions: 2})
 	other := openRepo(t, Config{URL: url, Plan: BundledPlan()})
 	d, e := claimed(t, r, "1", "g", 40), claimed(t, r, "2", "h", 40)
+	for _, may := range []bool{false, true} { // without the right only the caller can rest
+		as := r
+		if !may {
+			as = openRepo(t, Config{URL: url, Plan: BundledPlan()}) // has never looked
+		} else if _, err := r.Watch(t.Context(), purge.Limits{}, true); err != nil {
+			t.Fatal(err)
+		}
+		if s, err := as.Step(t.Context(), d, 0, 5, 1e6); err != nil || s.Held.Cause != "" || s.Rows != 5 {
+			t.Fatalf("Step = %+v, %v; want five rows", s, err)
+		}
+		if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds`); n == 1 != may {
+			t.Fatalf("%d rests; may note them: %t", n, may)
+		}
+	}
+	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
 	s, err := r.Step(t.Context(), d, 0, 10, 1e6)
-	if err != nil || s.Held.Cause != "" || s.Rows != 10 {
-		t.Fatalf("Step = %+v, %v; want ten rows", s, err)
+	if err != nil || s.Held.Cause != "" || s.Rows == 0 {
+		t.Fatalf("Step = %+v, %v; want some rows", s, err)
 	}
 	for what, yield := range map[string]float64{"yields": 1, "doesn't": 0} {
 		s, err := other.Step(t.Context(), e, 0, 10, yield)

@@ -16,8 +16,11 @@ const (
 	pauses = `select h.lane, h.since from lethe.holds h where h.cause = 'paused' order by h.lane`
 
 	// transactions are all that this database has seen, as far as its sessions have
-	// reported them: each does so about once a second.
-	transactions = `select s.xact_commit + s.xact_rollback from pg_stat_database s where s.datname = current_database()`
+	// reported them: each does so about once a second. And whether this role may let
+	// others rest.
+	transactions = `select s.xact_commit + s.xact_rollback,
+  has_table_privilege('lethe.holds', 'insert') and has_table_privilege('lethe.holds', 'update')
+from pg_stat_database s where s.datname = current_database()`
 
 	// standbys are those that replay, and where they and we are. What only
 	// receives, such as pg_receivewal, says nothing of replaying. To a role that
@@ -111,7 +114,9 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 	if _, blind := r.blind.Load(purge.Yield); !blind {
 		own := r.made.Load()
 		found = append(found, look{purge.Yield, transactions, nil, func(rows pgx.Rows) error {
-			err := rows.Scan(&f.Transactions)
+			var mayHold bool
+			err := rows.Scan(&f.Transactions, &mayHold)
+			r.mayHold.Store(mayHold)
 			f.Transactions -= own
 			return err
 		}})
