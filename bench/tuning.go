@@ -31,8 +31,8 @@ func experiments(size sizes) []experiment {
 			"--target=20ms", "--target=100ms", "--target=200ms", "--max-rows=5000", "--min-rows=5000 --target=20ms", "--flush-after=0", "--flush-after=2MB",
 			"pg.wal_compression=lz4", "pg.wal_compression=off", "table.fillfactor=70",
 		}},
-		{oneAmid(), []string{figureP50, figureP99}, 2, []string{"--target=20ms", "--target=100ms", "--express-lanes=1", "--long-lanes=1"}},
-		{whilePeopleChat(), []string{figureChatP99, figureChatP999, figureRemoved}, 1, []string{"--target=20ms", "--flush-after=0"}},
+		{oneAmid(), []string{figureP50, figureP99}, 2, []string{"--target=20ms", "--target=100ms", "--express-lanes=1", "--long-lanes=1", "--yield=0", "--yield=1"}},
+		{whilePeopleChat(), []string{figureChatP99, figureChatP999, figureRemoved}, 1, []string{"--target=20ms", "--flush-after=0", "--yield=0", "--yield=1"}},
 	}
 }
 
