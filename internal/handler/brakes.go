@@ -17,9 +17,9 @@ const (
 	// slowMemory is how long the last slow batch is remembered: one that isn't
 	// slow, on another deletion, doesn't mean that the database is quick again.
 	slowMemory = 3 * time.Second
-	// fewSmall is how many batches a second of the express lane make large
-	// deletions yield in full. Somebody waits for each of them.
-	fewSmall = 10
+	// smallMemory is how long large deletions yield in full after a small one:
+	// somebody waits for each of them, and another may follow.
+	smallMemory = time.Second
 )
 
 // brakes know what holds this worker's lanes back. The operator's pauses are
@@ -27,10 +27,9 @@ const (
 // is long work. Safe for concurrent use.
 type brakes struct {
 	h       *Handler
-	looking sync.Mutex // one look at a time; guards trail, traffic, small and blind
+	looking sync.Mutex // one look at a time; guards trail, traffic and blind
 	trail   purge.Trail
 	traffic purge.Traffic        // others'
-	small   purge.Traffic        // the express lane's
 	blind   map[purge.Cause]bool // brakes whose figures were reported as unreadable
 
 	mu      sync.Mutex // guards what follows
@@ -38,7 +37,8 @@ type brakes struct {
 	pauses  []purge.Pause
 	looked  time.Time // the last look at all figures
 	failing int       // looks in a row
-	owed    float64   // how many times as long as each batch the long lane rests
+	owed    float64   // purge.Traffic's share
+	small   time.Time // when the last small deletion was finished
 	slow    time.Time // the last slow batch
 	since   map[purge.Cause]time.Time
 	changed chan struct{} // closed and replaced when a brake comes or goes
@@ -50,7 +50,7 @@ func newBrakes(h *Handler) *brakes {
 		h.cfg.Metrics.HeldSeconds.WithLabelValues(string(cause)).Add(0)
 	}
 	noise := h.long.pace.Noise(h.cfg.LongTransactions)
-	return &brakes{h: h, traffic: purge.Traffic{Noise: noise}, small: purge.Traffic{Crowd: fewSmall}, blind: map[purge.Cause]bool{}, since: map[purge.Cause]time.Time{}, changed: make(chan struct{})}
+	return &brakes{h: h, traffic: purge.Traffic{Noise: noise}, blind: map[purge.Cause]bool{}, since: map[purge.Cause]time.Time{}, changed: make(chan struct{})}
 }
 
 // watch looks again and again until the worker stops.
@@ -103,7 +103,6 @@ func (b *brakes) look() {
 	if _, unread := f.Unread[purge.Yield]; !unread {
 		b.traffic.Note(now, f.Transactions)
 	}
-	b.small.Note(now, b.h.rounds.Load())
 	if len(f.Standbys) > 0 {
 		b.trail.Note(now, f.Position)
 	}
@@ -122,8 +121,8 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	if b.failing > 0 {
 		b.h.cfg.Log.Info("the database can be watched again")
 	}
-	b.failing, b.pauses, b.owed = 0, f.Pauses, b.h.cfg.Yield*max(b.traffic.Share(), b.small.Share())
-	b.h.cfg.Metrics.Yield.Set(b.owed)
+	b.failing, b.pauses, b.owed = 0, f.Pauses, b.traffic.Share()
+	b.h.cfg.Metrics.Yield.Set(b.yields(at))
 	b.forgetSlow()
 	if all {
 		b.looked = at
@@ -253,7 +252,22 @@ func (b *brakes) long() (purge.Cause, <-chan struct{}) {
 func (b *brakes) yield() float64 {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.owed
+	return b.yields(time.Now())
+}
+
+// yields is yield with mu held.
+func (b *brakes) yields(at time.Time) float64 {
+	if at.Sub(b.small) < smallMemory {
+		return b.h.cfg.Yield
+	}
+	return b.owed * b.h.cfg.Yield
+}
+
+// smallDone notes that a small deletion has been finished.
+func (b *brakes) smallDone() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.small = time.Now()
 }
 
 // awaitExpress waits while all lanes are paused. It reports false when the worker

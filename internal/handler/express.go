@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"slices"
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -26,7 +27,6 @@ func (h *Handler) expressLane() {
 			}
 			continue
 		}
-		h.rounds.Add(1)
 		r := &round{h: h}
 		r.run(entries)
 	}
@@ -42,6 +42,9 @@ func (r *round) purge(tasks []*task) bool {
 	switch {
 	case err == nil:
 		spent := res.BudgetSpent
+		if slices.Contains(res.Finished, true) {
+			r.h.brakes.smallDone()
+		}
 		for i, t := range tasks {
 			r.sort(t, res.Records[i], res.Finished[i], spent)
 		}

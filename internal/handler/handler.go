@@ -140,7 +140,6 @@ type Handler struct {
 	giveUp   context.CancelCauseFunc
 	lanes    sync.WaitGroup
 	troubles atomic.Int64 // outages since the last success
-	rounds   atomic.Int64 // batches of the express lane
 }
 
 // New starts the lanes. It looks first whether an operator has paused them, for

@@ -3,8 +3,7 @@ package purge
 import "time"
 
 const (
-	// crowd is how many transactions a second of others are worth all of a rest,
-	// where a Traffic says nothing else.
+	// crowd is how many transactions a second of others are worth all of a rest.
 	crowd = 100
 	// fewest is the part of a crowd below which nobody is there: monitors and
 	// pollers.
@@ -20,9 +19,6 @@ type Traffic struct {
 	// Noise is how many of the transactions in a second may be the long lanes of
 	// other workers, which are not to rest for each other; see [Pace.Noise].
 	Noise float64
-	// Crowd is how many transactions a second are worth all of a rest; zero means
-	// 100.
-	Crowd float64
 
 	at    time.Time
 	count int64
@@ -48,11 +44,7 @@ func (t *Traffic) Rate() float64 { return t.rate }
 // Share returns how much of a rest the long lane owes others, from 0 (nobody is
 // there) to 1.
 func (t *Traffic) Share() float64 {
-	all := t.Crowd
-	if all <= 0 {
-		all = crowd
-	}
-	share := min(1, (t.rate-t.Noise)/all)
+	share := min(1, (t.rate-t.Noise)/crowd)
 	if share < fewest {
 		return 0
 	}
