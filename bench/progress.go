@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -75,6 +76,11 @@ func (w *world) follow(ctx context.Context) (*follower, error) {
 		return nil, err
 	}
 	f := &follower{done: make(chan struct{})}
+	// One transaction for all of it, which sees what is committed and holds nothing:
+	// large deletions yield to whoever makes many.
+	if _, err := conn.Exec(ctx, "begin isolation level read committed read only"); err != nil {
+		return nil, errors.Join(err, conn.Close(ctx))
+	}
 	ctx, f.cancel = context.WithCancel(ctx)
 	go func() {
 		defer close(f.done)

@@ -207,7 +207,7 @@ type paceConfig struct {
 	LongLanes       int           `name:"long-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Long deletions at a time."`
 	Places          int           `name:"places" group:"Pace:" placeholder:"N" default:"512" help:"Most commands that wait for the express lane or are in it; long ones give their place up."`
 	MaxAttempts     int           `name:"max-attempts" group:"Pace:" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
-	MaxConns        int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database."`
+	MaxConns        int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database. --express-lanes of them are for small deletions alone, and opened at the start."`
 	LedgerRetention time.Duration `name:"ledger-retention" group:"Pace:" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
 }
 

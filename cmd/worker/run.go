@@ -179,7 +179,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		store, err = repo.Open(ctx, repo.Config{
 			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
 			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
-			MaxConns: int32(w.cfg.MaxConns), AllowUnindexed: w.cfg.AllowUnindexed, LongTransactions: w.cfg.LongTransactions,
+			MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.cfg.ExpressLanes), AllowUnindexed: w.cfg.AllowUnindexed, LongTransactions: w.cfg.LongTransactions,
 		})
 		return err
 	})

@@ -29,6 +29,7 @@ func (r *Repo) adoptReused(ctx context.Context, b purge.Batch, res *purge.Result
 	if err := r.commit(ctx, t); err != nil {
 		return err
 	}
+	again.Again = true
 	more, err := r.express(ctx, again) // which also takes up what the ledger doesn't know of the command
 	if err != nil {
 		return err

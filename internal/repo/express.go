@@ -27,11 +27,7 @@ func (r *Repo) Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 		sorted[i] = b.Deletions[o]
 	}
 	b.Deletions = sorted
-	run := r.express
-	if r.takes(b) {
-		run = r.take
-	}
-	res, err := run(ctx, b)
+	res, err := r.express(ctx, b)
 	if err == nil {
 		err = r.adoptReused(ctx, b, &res)
 	}
@@ -66,12 +62,31 @@ func compare(a, b purge.Deletion) int {
 }
 
 func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	res := emptyResult(len(b.Deletions))
+	t := r.begin(true)
+	t.pool = r.ready
+	children := r.queue(t, b, &res)
+	if err := r.commit(ctx, t); err != nil {
+		return purge.Result{}, err
+	}
+	sum(&res, *children, b.Budget)
+	return res, nil
+}
+
+// queue adds the statements of a batch to t, which fill res in, and returns where
+// the counts of the other tables' rows will stand.
+func (r *Repo) queue(t *transaction, b purge.Batch, res *purge.Result) *[]int {
+	if r.takes(b) {
+		return r.queueTake(t, b, res)
+	}
+	return r.queueKnown(t, b, res)
+}
+
+// queueKnown is the long way: it goes for deletions that the ledger may know, too.
+func (r *Repo) queueKnown(t *transaction, b purge.Batch, res *purge.Result) *[]int {
 	c := columnsOf(b.Deletions)
 	keys := []any{c.apps, c.commands, c.conversations, c.tokens}
 	with := func(more ...any) []any { return append(slices.Clone(keys), more...) }
-	res := emptyResult(len(b.Deletions))
-
-	t := r.begin(true)
 	t.exec(nil, r.sql.claim, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease)...)
 	if b.Reclaim {
 		t.exec(nil, r.sql.reclaim, with(c.digests, r.cfg.Lease, b.Budget.PerDeletion)...)
@@ -79,13 +94,9 @@ func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	if b.Again {
 		t.exec(nil, r.sql.lockLedger, keys...)
 	}
-	children := r.expressRows(t, b, with, &res)
-	r.finish(t, r.sql.finish, b.Deletions, c, &res)
-	if err := r.commit(ctx, t); err != nil {
-		return purge.Result{}, err
-	}
-	sum(&res, children, b.Budget)
-	return res, nil
+	children := r.queueRows(t, b, with, res)
+	r.finish(t, r.sql.finish, b.Deletions, c, res)
+	return children
 }
 
 // sum fills in how many rows went, and whether they have spent the budget.
@@ -100,9 +111,9 @@ func sum(res *purge.Result, children []int, budget purge.Budget) {
 	}
 }
 
-// expressRows adds the deletes, in the order that the schema asks for, and
+// queueRows adds the deletes, in the order that the schema asks for, and
 // returns where the children's counts will stand.
-func (r *Repo) expressRows(t *transaction, b purge.Batch, with func(...any) []any, res *purge.Result) []int {
+func (r *Repo) queueRows(t *transaction, b purge.Batch, with func(...any) []any, res *purge.Result) *[]int {
 	per, rows := b.Budget.PerDeletion, b.Budget.Rows
 	counts := make([]int, len(r.schema.Children))
 	messages := func(sql string) {
@@ -123,7 +134,7 @@ func (r *Repo) expressRows(t *transaction, b purge.Batch, with func(...any) []an
 			t.exec(&counts[i], sql, with(per, rows)...)
 		}
 		messages(r.sql.lockedExpressMessages)
-		return counts
+		return &counts
 	}
 	sql, children := r.sql.expressMessages, r.sql.expressChildren
 	if b.SkipLocked {
@@ -133,5 +144,5 @@ func (r *Repo) expressRows(t *transaction, b purge.Batch, with func(...any) []an
 	if children != "" {
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&counts) }, children, with(rows)...)
 	}
-	return counts
+	return &counts
 }

@@ -30,7 +30,9 @@ const probeCommandGone = `delete from lethe.commands where app_id = '' and comma
 // is one line, says what mends it where that is known, and is never the
 // deletion's own fault.
 func (r *Repo) Probe(ctx context.Context) error {
-	r.pool.Reset()
+	for _, p := range r.pools() {
+		p.Reset()
+	}
 	t := r.begin(true)
 	id := "probe-" + rand.Text()
 	t.exec(nil, probeCommand, id)

@@ -1,8 +1,6 @@
 package repo
 
 import (
-	"context"
-
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -26,24 +24,18 @@ func (r *Repo) takes(b purge.Batch) bool {
 	return true
 }
 
-// take is the short way of [Repo.Express]: the ledger's row is written once, with
+// queueTake is the short way of [Repo.Express]: the ledger's row is written once, with
 // the outcome, instead of being entered, counted and finished. What the ledger
 // knows already is told and not touched.
-func (r *Repo) take(ctx context.Context, b purge.Batch) (purge.Result, error) {
-	res := emptyResult(len(b.Deletions))
-	var children []int
-	t := r.begin(true)
+func (r *Repo) queueTake(t *transaction, b purge.Batch, res *purge.Result) *[]int {
+	children := new([]int)
 	start, finish, starts, finishes := r.sql.take, r.sql.takeFinish, r.takeMany, r.finishMany
 	if len(b.Deletions) == 1 {
 		start, finish, starts, finishes = r.sql.takeOne, r.sql.takeOneFinish, r.takeOne, r.finishOne
 	}
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&res.Deleted, &children, nil, nil, nil) }, start, starts(b)...)
-	t.query(readOutcomes(b.Deletions, &res), finish, finishes(b)...)
-	if err := r.commit(ctx, t); err != nil {
-		return purge.Result{}, err
-	}
-	sum(&res, children, b.Budget)
-	return res, nil
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&res.Deleted, children, nil, nil, nil) }, start, starts(b)...)
+	t.query(readOutcomes(b.Deletions, res), finish, finishes(b)...)
+	return children
 }
 
 func (r *Repo) takeMany(b purge.Batch) []any {

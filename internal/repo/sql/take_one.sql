@@ -1,8 +1,8 @@
 -- What take does, for a single deletion: with fewer steps, which a command that comes alone waits for. $9 and $10: how many messages
 -- at the most, $10: how many rows of each table that hangs on them. commands_pkey; the messages' key backward and
--- forward, the others' forward.
+-- forward, the others' forward. For the app '' it takes up nothing: so it is made ready.
 with entered as (
-  insert into lethe.commands (app_id, command_id, digest) values ($1::text, $2::text, $8::bytea)
+  insert into lethe.commands (app_id, command_id, digest) select $1::text, $2::text, $8::bytea where $1::text <> ''
   on conflict do nothing
   returning 1
 ),
