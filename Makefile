@@ -100,7 +100,7 @@ bench-full: servers ## measure everything at its full size: most of an hour
 	$(GO) run ./bench --full --results bench/results $(BENCHFLAGS)
 
 .PHONY: bench-tuning
-bench-tuning: servers ## measure what the settings do, 15 minutes, for docs/tuning.md
+bench-tuning: servers ## measure what the settings do, half an hour, for docs/tuning.md
 	@scripts/bench-tuning $(BENCHFLAGS)
 
 .PHONY: bench-smoke

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // filled is a database with a scenario's data, of which every trial has a copy:
@@ -59,6 +61,11 @@ func (w *world) openEmpty(ctx context.Context, v variant) (err error) {
 	}
 	for _, parameter := range assignments(v.Table) {
 		if err := w.exec(ctx, fmt.Sprintf("alter table chat.messages set (%s)", parameter)); err != nil {
+			return err
+		}
+	}
+	for _, column := range v.Indexes {
+		if err := w.exec(ctx, fmt.Sprintf("create index on chat.messages (%s)", pgx.Identifier{column}.Sanitize())); err != nil {
 			return err
 		}
 	}

@@ -27,7 +27,7 @@ func TestParseOptions(t *testing.T) {
 func TestVariantsTakePartWhereverLetheDoes(t *testing.T) {
 	t.Parallel()
 	o, err := parseOptions([]string{
-		"--scenario", "S6", "--pg", "commit_delay=10", "--variant", "quick: --target=20ms pg.wal_compression=lz4 table.fillfactor=70 nats.sync", "--variant", "wide: --express-lanes=4",
+		"--scenario", "S6", "--pg", "commit_delay=10", "--variant", "quick: --target=20ms pg.wal_compression=lz4 table.fillfactor=70 index.sent_at nats.max_ack_pending=9 nats.sync", "--variant", "wide: --express-lanes=4",
 	}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -38,6 +38,7 @@ func TestVariantsTakePartWhereverLetheDoes(t *testing.T) {
 	want := variant{
 		Name: "quick", Flags: []string{"--target=20ms"}, NATSSync: true,
 		Server: map[string]string{"wal_compression": "lz4"}, Table: map[string]string{"fillfactor": "70"},
+		Indexes: []string{"sent_at"}, AckPending: 9,
 	}
 	if got := o.variant("quick"); !reflect.DeepEqual(got, want) {
 		t.Errorf("variant = %+v; want %+v", got, want)
@@ -61,6 +62,8 @@ func TestParseOptionsRefusesWhatMakesNoSense(t *testing.T) {
 		{"--variant", "a:"},
 		{"--variant", "plain: --target=1s"},
 		{"--variant", "a: target=1s"},
+		{"--variant", "a: index."},
+		{"--variant", "a: nats.max_ack_pending=0"},
 		{"--variant", "a: nats.sync", "--variant", "a: --target=1s"},
 	} {
 		if _, err := parseOptions(args, io.Discard); err == nil {

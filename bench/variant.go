@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -17,12 +18,18 @@ type variant struct {
 	Server map[string]string `json:"server,omitempty"`
 	// Table are storage parameters of chat.messages, set before it is filled.
 	Table map[string]string `json:"table,omitempty"`
+	// Indexes are columns of chat.messages that have an index of their own.
+	Indexes []string `json:"indexes,omitempty"`
+	// AckPending is how many commands the consumer hands out that aren't settled;
+	// 0 for as many as worker setup says.
+	AckPending int `json:"ack_pending,omitempty"`
 	// NATSSync makes nats-server sync each write before it confirms it.
 	NATSSync bool `json:"nats_sync,omitempty"`
 }
 
 // parseVariant reads "name: word word …". A word is a flag of `worker run`,
-// pg.NAME=VALUE, table.NAME=VALUE or nats.sync.
+// pg.NAME=VALUE, table.NAME=VALUE, index.COLUMN, nats.max_ack_pending=N or
+// nats.sync.
 func parseVariant(text string) (variant, error) {
 	name, rest, ok := strings.Cut(text, ":")
 	v := variant{Name: contestant(strings.TrimSpace(name)), Server: map[string]string{}, Table: map[string]string{}}
@@ -49,12 +56,20 @@ func (v *variant) take(word string) error {
 		v.Flags = append(v.Flags, word)
 	case word == "nats.sync":
 		v.NATSSync = true
+	case key == "nats.max_ack_pending" && assigned:
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 {
+			return fmt.Errorf("--variant %s has %q; expected a number from 1", v.Name, word)
+		}
+		v.AckPending = n
+	case group == "index" && name != "" && !assigned:
+		v.Indexes = append(v.Indexes, name)
 	case group == "pg" && assigned:
 		v.Server[name] = value
 	case group == "table" && assigned:
 		v.Table[name] = value
 	default:
-		return fmt.Errorf("--variant %s has %q; expected --flag=value, pg.NAME=VALUE, table.NAME=VALUE or nats.sync", v.Name, word)
+		return fmt.Errorf("--variant %s has %q; expected --flag=value, pg.NAME=VALUE, table.NAME=VALUE, index.COLUMN, nats.max_ack_pending=N or nats.sync", v.Name, word)
 	}
 	return nil
 }
@@ -94,6 +109,12 @@ func (v variant) words() []string {
 	for _, setting := range assignments(v.Table) {
 		all = append(all, "table."+setting)
 	}
+	for _, column := range v.Indexes {
+		all = append(all, "index."+column)
+	}
+	if v.AckPending > 0 {
+		all = append(all, "nats.max_ack_pending="+strconv.Itoa(v.AckPending))
+	}
 	if v.NATSSync {
 		all = append(all, "nats.sync")
 	}
@@ -101,7 +122,9 @@ func (v variant) words() []string {
 }
 
 // tableKey tells apart the tables that variants ask for.
-func (v variant) tableKey() string { return strings.Join(assignments(v.Table), " ") }
+func (v variant) tableKey() string {
+	return strings.Join(slices.Concat(assignments(v.Table), v.Indexes), " ")
+}
 
 // assignments are name=value, in order.
 func assignments(settings map[string]string) []string {

@@ -70,7 +70,23 @@ func (w *world) openRest(ctx context.Context, v variant) (err error) {
 	if out, err := setup.CombinedOutput(); err != nil {
 		return fmt.Errorf("worker setup: %w\n%s", err, out)
 	}
-	return nil
+	return w.limitPending(ctx, v.AckPending)
+}
+
+// limitPending changes how many commands the consumer hands out that aren't
+// settled, unless n is 0.
+func (w *world) limitPending(ctx context.Context, n int) error {
+	if n == 0 {
+		return nil
+	}
+	consumer, err := w.js.Consumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
+	if err != nil {
+		return err
+	}
+	config := consumer.CachedInfo().Config
+	config.MaxAckPending = n
+	_, err = w.js.UpdateConsumer(ctx, conversation.CommandsStream, config)
+	return err
 }
 
 // exec runs one statement on the bench's own connection.
