@@ -37,14 +37,14 @@ func (c *config) check() problems {
 	c.gentleConfig.check(&p, c.Target)
 	c.serviceConfig.check(&p)
 	if c.MaxConns > 0 && c.MaxConns < c.leastConns() {
-		p.add("max-conns", "%d is too few: expected at least %d: --express-lanes, twice --long-lanes, and two more", c.MaxConns, c.leastConns())
+		p.add("max-conns", "%d is too few: expected at least %d: --express-lanes, --long-lanes, and two more", c.MaxConns, c.leastConns())
 	}
 	return p
 }
 
-// leastConns is how many connections the lanes may want at once: a long one has
-// a second for what it sweeps up behind it, and retention and brakes have one each.
-func (c *config) leastConns() int { return c.ExpressLanes + 2*c.LongLanes + 2 }
+// leastConns is how many connections the lanes may want at once, each of which
+// has one; so have retention and brakes.
+func (c *config) leastConns() int { return c.ExpressLanes + c.LongLanes + 2 }
 
 // natsConfig is how to reach NATS.
 type natsConfig struct {

@@ -314,7 +314,7 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	p := r.send("1", "g")
 	r.isHeld(purge.SlowBatch)
 	r.until("another worker's batch is held", func() bool {
-		s, err := other.Step(t.Context(), purge.Deletion{}, 0, 1, 0)
+		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -34,7 +34,7 @@ type expressStore interface {
 // longStore is what the long lane needs of it.
 type longStore interface {
 	Claim(ctx context.Context, d purge.Deletion) (purge.Record, error)
-	Step(ctx context.Context, d purge.Deletion, low int64, limit int, yield float64) (purge.Step, error)
+	Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error)
 	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
 	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
 	Release(ctx context.Context, d purge.Deletion, low int64) error

@@ -97,7 +97,7 @@ type longRun struct {
 	t       *task
 	rec     purge.Record
 	low     int64 // nothing is left at and below it
-	sweeper *sweeper
+	trail   trail
 	pacer   *pacer    // of the batch in hand
 	blocked time.Time // since when it has waited for a lock; zero if it doesn't
 	told    time.Time // the last progress
@@ -116,8 +116,6 @@ func (l *longRun) run() {
 	l.beginSpan()
 	err := l.claim()
 	if err == nil {
-		l.sweeper = startSweeper(l.h, l.t.d)
-		defer l.sweeper.stop()
 		err = l.work()
 	}
 	l.endSpan(err)
@@ -148,6 +146,7 @@ func (l *longRun) claim() error {
 		return err
 	}
 	l.low, l.told = l.rec.CursorSeq, time.Now()
+	l.trail.swept = l.low
 	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
 	l.h.brakes.fresh()
 	return nil
@@ -180,7 +179,9 @@ func (l *longRun) advance() error {
 	yield := l.h.brakes.yield()
 	l.pacer = l.h.pacerFor(yield)
 	limit, start := l.limit(), time.Now()
-	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, l.low, limit, yield)
+	part := purge.Part{Low: l.low, Limit: limit, Yield: yield}
+	part.SweepFrom, part.SweepTo = l.trail.next(distance)
+	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, part)
 	if err != nil {
 		l.pacer.failed(limit, time.Since(start), err)
 		if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout && limit > l.h.cfg.MinRows {
@@ -199,7 +200,8 @@ func (l *longRun) advance() error {
 	if !step.Record.Mine {
 		return nil
 	}
-	l.sweeper.follow(step.Low)
+	l.trail.done(part.SweepTo)
+	l.trail.add(step.Low)
 	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
 	l.t.spent++
 	l.noteBatch(start, limit, step.Rows)
@@ -229,14 +231,16 @@ func (l *longRun) finish() error {
 
 // prove finishes the deletion, or starts over for what has appeared below its
 // boundary meanwhile. Claiming first renews the lease and makes the batches
-// durable, so that the sweeper can mark all of them, and the finishing
+// durable, so that the rest of the trail can be marked, and the finishing
 // transaction, which holds the conversation's row, has little left to write.
 func (l *longRun) prove() error {
 	if rec, err := l.h.cfg.Store.Claim(l.h.working, l.t.d); err != nil || !rec.Mine {
 		l.rec.Mine = err != nil && l.rec.Mine
 		return err
 	}
-	l.sweeper.catchUp()
+	if err := l.sweep(); err != nil {
+		return err
+	}
 	rec, err := l.h.cfg.Store.Finish(l.h.working, l.t.d)
 	if err != nil {
 		return err
@@ -247,6 +251,21 @@ func (l *longRun) prove() error {
 		l.h.pauseFor(10 * time.Millisecond)
 	}
 	return nil
+}
+
+// sweep walks over what is left of the trail, a batch's piece at a time. All
+// batches must be on the disk.
+func (l *longRun) sweep() error {
+	for {
+		from, to := l.trail.next(0)
+		if from == to {
+			return nil
+		}
+		if err := l.h.cfg.Store.Sweep(l.h.working, l.t.d, from, to); err != nil {
+			return err
+		}
+		l.trail.done(to)
+	}
 }
 
 // wait reports whether a step that failed may simply be tried again, after a

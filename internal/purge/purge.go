@@ -106,6 +106,21 @@ type Budget struct {
 	Rows int
 }
 
+// Part is what one batch of the long lane shall do.
+type Part struct {
+	// Low: nothing is left at and below it; the batch begins above.
+	Low int64
+	// Limit is how many messages it removes at most.
+	Limit int
+	// Yield is how many times as long as the batch took the long lane of all workers
+	// rests after it, a second at most; 0 for not at all.
+	Yield float64
+	// SweepFrom and SweepTo bound what earlier batches have left in the index and this
+	// one walks over first, above the one and up to the other; nothing if they are
+	// equal.
+	SweepFrom, SweepTo int64
+}
+
 // Step is what one batch of the long lane did.
 type Step struct {
 	// Record is the ledger's row after the batch; Mine is false when the lease

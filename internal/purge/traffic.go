@@ -52,8 +52,8 @@ func (t *Traffic) Share() float64 {
 }
 
 // Noise returns how many transactions a second the long lanes of other workers
-// make at the most, where so many batches may run at a time over all workers: each
-// is one, and the walk behind it another. Without a bound (0) it is as for eight.
+// make at the most, where so many batches may run at a time over all workers, each
+// of which is one. Without a bound (0) it is as for eight.
 func (p Pace) Noise(longTransactions int) float64 {
 	target := p.Target
 	if target <= 0 {
@@ -62,5 +62,5 @@ func (p Pace) Noise(longTransactions int) float64 {
 	if longTransactions <= 0 {
 		longTransactions = 8
 	}
-	return 2 * float64(longTransactions-1) / (aim * target.Seconds())
+	return float64(longTransactions-1) / (aim * target.Seconds())
 }

@@ -41,8 +41,8 @@ func TestTraffic(t *testing.T) {
 			t.Errorf("%s: Share() = %v, want %v to %v (rate %v)", step.what, got, step.min, step.max, traffic.Rate())
 		}
 	}
-	traffic.Noise = purge.Pace{}.Noise(2) // another worker's batches, 57 a second
-	if got := run(12, 60); got != 0 {
+	traffic.Noise = purge.Pace{}.Noise(2) // another worker's batches, 29 a second
+	if got := run(12, 32); got != 0 {
 		t.Errorf("Share() = %v with no more than another worker makes; want 0", got)
 	}
 	if got := run(12, 300); got != 1 {

@@ -242,7 +242,7 @@ func TestLongLane(t *testing.T) {
 	}
 	low := rec.CursorSeq
 	for range 100 {
-		step, err := r.Step(t.Context(), d, low, 130, 0)
+		step, err := r.Step(t.Context(), d, purge.Part{Low: low, Limit: 130})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -250,7 +250,7 @@ func TestLongLane(t *testing.T) {
 			break
 		}
 	}
-	if step, err := r.Step(t.Context(), other, 0, 130, 0); err != nil || step.Record.Mine || step.Rows != 0 {
+	if step, err := r.Step(t.Context(), other, purge.Part{Limit: 130}); err != nil || step.Record.Mine || step.Rows != 0 {
 		t.Fatalf("a stale worker's step = %+v, %v; want nothing done", step, err)
 	}
 	rec, err = r.Finish(t.Context(), d)

@@ -146,7 +146,7 @@ func TestForeignSchemaWithALikeInFlight(t *testing.T) {
 			if err != nil || res.Records[0].State != purge.Running {
 				t.Fatalf("express = %+v, %v; want it running", res, err)
 			}
-			if _, err = r.Step(t.Context(), d, 0, 1000, 0); err == nil {
+			if _, err = r.Step(t.Context(), d, purge.Part{Limit: 1000}); err == nil {
 				t.Fatal("a batch went past a locked post")
 			}
 			if fault, _ := purge.FaultOf(err); fault != purge.Contention {

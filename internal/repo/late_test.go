@@ -15,7 +15,7 @@ func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 	fillChat(t, r, "c", 20)
 	d := deletion("1", "c")
 	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
-	step, err := r.Step(t.Context(), d, 0, 100, 0)
+	step, err := r.Step(t.Context(), d, purge.Part{Limit: 100})
 	if err != nil || !step.Record.Mine || step.Record.MessagesDeleted != 20 {
 		t.Fatalf("step = %+v, %v; want all gone", step, err)
 	}
@@ -35,7 +35,7 @@ func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 	if err != nil || rec.Final() || !rec.Mine {
 		t.Fatalf("finish = %+v, %v; want it unfinished and ours", rec, err)
 	}
-	if step, err = r.Step(t.Context(), d, 0, 100, 0); err != nil || step.Record.MessagesDeleted != 21 {
+	if step, err = r.Step(t.Context(), d, purge.Part{Limit: 100}); err != nil || step.Record.MessagesDeleted != 21 {
 		t.Fatalf("step = %+v, %v; want the late message gone", step, err)
 	}
 	rec, err = r.Finish(t.Context(), d)
@@ -61,7 +61,7 @@ func TestWhatOthersDeleteMeanwhileIsNotCounted(t *testing.T) {
 	if _, err := other.Exec(t.Context(), `delete from chat.messages where conversation_id = 'c' and seq between 50 and 52`); err != nil {
 		t.Fatal(err)
 	}
-	step, err := whileItWaits(t, r, func() (purge.Step, error) { return r.Step(t.Context(), d, 0, 1000, 0) }, func() error { return other.Commit(t.Context()) })
+	step, err := whileItWaits(t, r, func() (purge.Step, error) { return r.Step(t.Context(), d, purge.Part{Limit: 1000}) }, func() error { return other.Commit(t.Context()) })
 	if err != nil || step.Rows < 87 || step.Record.MessagesDeleted != 97 {
 		t.Fatalf("step = %+v, %v; want 87 of 90 messages gone, and 97 in all", step, err)
 	}

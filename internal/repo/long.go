@@ -36,17 +36,20 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 // After it the long lane of all workers rests for yield times as long as it took,
 // a second at most; for 0 it doesn't. Where the role may not note that in
 // lethe.holds, only the caller can rest.
-func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int, yield float64) (purge.Step, error) {
+func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
 	t := r.begin(false)
-	turn := r.takeTurn(t, yield > 0)
-	n := r.queueStep(t, d, low, limit)
-	if yield > 0 && r.mayHold.Load() {
-		t.exec(nil, noteYield, yield)
+	turn := r.takeTurn(t, p.Yield > 0)
+	if p.SweepTo > p.SweepFrom {
+		r.queueSweep(t, d, p.SweepFrom, p.SweepTo)
+	}
+	n := r.queueStep(t, d, p.Low, p.Limit)
+	if p.Yield > 0 && r.mayHold.Load() {
+		t.exec(nil, noteYield, p.Yield)
 	}
 	defer r.own()
 	rec, err := r.commitOne(ctx, t, d)
 	if held := turn.heldBy(err); held.Cause != "" {
-		return purge.Step{Record: rec, Low: low, Held: held, Waited: turn.waited}, nil
+		return purge.Step{Record: rec, Low: p.Low, Held: held, Waited: turn.waited}, nil
 	}
 	if err == nil && rec.Mine && n.gone != n.found && !r.schema.Locked {
 		rec, err = r.correct(ctx, d, n.gone-n.found)
@@ -54,10 +57,10 @@ func (r *Repo) Step(ctx context.Context, d purge.Deletion, low int64, limit int,
 	if err != nil {
 		return purge.Step{}, err
 	}
-	step := n.step(low, limit)
+	step := n.step(p.Low, p.Limit)
 	step.Record, step.Waited = rec, turn.waited
 	if r.schema.Locked && n.gone < n.found {
-		step.Low = low
+		step.Low = p.Low
 	}
 	return step, nil
 }
@@ -113,12 +116,17 @@ func (r *Repo) correct(ctx context.Context, d purge.Deletion, by int) (purge.Rec
 
 // Sweep walks over what batches have deleted above low and up to high, so that
 // [Repo.Finish] passes it quickly. It changes nothing that anybody can see and
-// takes no locks; what it finds is left to Finish. It may run beside [Repo.Step].
+// takes no locks; what it finds is left to Finish. [Repo.Step] does it for earlier
+// batches on its way.
 func (r *Repo) Sweep(ctx context.Context, d purge.Deletion, low, high int64) error {
 	defer r.own()
 	t := r.begin(false)
-	t.exec(nil, r.sql.sweep, d.App, d.User, d.Conversation, low, high)
+	r.queueSweep(t, d, low, high)
 	return r.commit(ctx, t)
+}
+
+func (r *Repo) queueSweep(t *transaction, d purge.Deletion, low, high int64) {
+	t.exec(nil, r.sql.sweep, d.App, d.User, d.Conversation, low, high)
 }
 
 // Finish finishes a deletion whose lease we hold, if nothing at or below its

@@ -331,7 +331,7 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
 		redo(t, p, told("c1", "c2c_bob", 40, lately()), 1000)
 		fillChat(t, p.Repo, "c2c_bob", 5)
-		step, err := p.Step(t.Context(), d, 0, 100, 0)
+		step, err := p.Step(t.Context(), d, purge.Part{Limit: 100})
 		if err != nil || step.Record.Mine || step.Record.State != purge.Done || step.Rows > 0 {
 			t.Errorf("a batch of before = %+v, %v; want that the lease is lost", step, err)
 		}

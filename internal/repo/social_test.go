@@ -148,7 +148,10 @@ func carryOut(tb testing.TB, r *Repo, d purge.Deletion, limit int) purge.Record 
 	for rec.State == purge.Running {
 		var step purge.Step
 		for low := rec.CursorSeq; !step.Empty; low = step.Low {
-			again(func() (err error) { step, err = r.Step(tb.Context(), d, low, limit, 0); return err })
+			again(func() (err error) {
+				step, err = r.Step(tb.Context(), d, purge.Part{Low: low, Limit: limit})
+				return err
+			})
 			if !step.Record.Mine {
 				tb.Fatal("the lease was lost")
 			}

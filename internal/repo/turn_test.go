@@ -27,7 +27,7 @@ func TestAStepThatIsHeldChangesNothing(t *testing.T) {
 	defer ledger.Close()
 	step := func(want purge.Held, left int) {
 		t.Helper()
-		s, err := r.Step(t.Context(), d, 0, 10, 0)
+		s, err := r.Step(t.Context(), d, purge.Part{Limit: 10})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -81,7 +81,7 @@ func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 		} else if _, err := r.Watch(t.Context(), purge.Limits{}, true); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := as.Step(t.Context(), d, 0, 5, 1e6); err != nil || s.Held.Cause != "" || s.Rows != 5 {
+		if s, err := as.Step(t.Context(), d, purge.Part{Limit: 5, Yield: 1e6}); err != nil || s.Held.Cause != "" || s.Rows != 5 {
 			t.Fatalf("Step = %+v, %v; want five rows", s, err)
 		}
 		if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds`); n == 1 != may {
@@ -89,12 +89,12 @@ func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 		}
 	}
 	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
-	s, err := r.Step(t.Context(), d, 0, 10, 1e6)
+	s, err := r.Step(t.Context(), d, purge.Part{Limit: 10, Yield: 1e6})
 	if err != nil || s.Held.Cause != "" || s.Rows == 0 {
 		t.Fatalf("Step = %+v, %v; want some rows", s, err)
 	}
 	for what, yield := range map[string]float64{"yields": 1, "doesn't": 0} {
-		s, err := other.Step(t.Context(), e, 0, 10, yield)
+		s, err := other.Step(t.Context(), e, purge.Part{Limit: 10, Yield: yield})
 		if err != nil || s.Held.Cause != purge.Yield || s.Held.Left <= 0 || s.Held.Left > time.Second || s.Rows != 0 {
 			t.Errorf("Step that %s = %+v, %v; want a rest of up to a second", what, s, err)
 		}
@@ -103,7 +103,7 @@ func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 		t.Errorf("%d rests; want one, of a second", n)
 	}
 	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
-	if s, err := other.Step(t.Context(), e, 0, 10, 0); err != nil || s.Held.Cause != "" || s.Rows != 10 {
+	if s, err := other.Step(t.Context(), e, purge.Part{Limit: 10}); err != nil || s.Held.Cause != "" || s.Rows != 10 {
 		t.Errorf("Step = %+v, %v after the rest; want ten rows", s, err)
 	}
 	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds where until > clock_timestamp()`); n != 0 {
@@ -145,7 +145,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	wants(purge.WALHeld)
-	if _, err := r.Step(t.Context(), d, 0, 10, 0); err != nil {
+	if _, err := r.Step(t.Context(), d, purge.Part{Limit: 10}); err != nil {
 		t.Fatal(err)
 	}
 	wants("")
@@ -171,7 +171,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `select pg_advisory_xact_lock($1::int, p) from generate_series(1, 2) p`, turnClass); err != nil {
 		t.Fatal(err)
 	}
-	s, err := r.Step(t.Context(), d, 0, 10, 0)
+	s, err := r.Step(t.Context(), d, purge.Part{Limit: 10})
 	if err != nil || s.Held != (purge.Held{Cause: purge.NoTurn}) {
 		t.Errorf("Step = %+v, %v; want no turn", s, err)
 	}
@@ -180,7 +180,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 	}
 	done := make(chan purge.Step, 1)
 	go func() {
-		s, err := r.Step(t.Context(), d, 0, 10, 0)
+		s, err := r.Step(t.Context(), d, purge.Part{Limit: 10})
 		if err != nil {
 			t.Error(err)
 		}
@@ -205,7 +205,7 @@ func BenchmarkStep(b *testing.B) {
 			d := claimed(b, r, "1", "g", 1)
 			b.ReportAllocs()
 			for b.Loop() { // batches of nothing: what each costs by itself
-				if _, err := r.Step(b.Context(), d, 1, 10, 0); err != nil {
+				if _, err := r.Step(b.Context(), d, purge.Part{Low: 1, Limit: 10}); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -1,11 +1,13 @@
 -- Walks over what batches have deleted above $4 and up to $5. A deleted row
 -- stays in the index, and the first walk over it has to look at the row itself
 -- (0.3 µs); it marks the entry, so that later ones pass quickly (0.015 µs).
--- Done alongside the batches, a piece at a time, it keeps the finishing
--- transaction's proof short. Each key forward.
+-- Done before each batch, a piece at a time, it keeps the finishing
+-- transaction's proof short. Not if the batch is held (held.sql). Each key
+-- forward.
 select
   exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $4 and m.{{.Messages.Seq}} <= $5)
   {{- range .RangeChildren}}
   or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > $4 and x.{{.Seq}} <= $5)
   {{- end}}
 from (values ($1::text, $2::text, $3::text)) q (app_id, user_id, conversation_id)
+where coalesce(current_setting('lethe.held', true), '') = ''
