@@ -182,6 +182,9 @@ func (l *longRun) advance() error {
 	part := purge.Part{Low: l.low, Limit: limit, Yield: yield}
 	part.SweepFrom, part.SweepTo = l.trail.next(distance)
 	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, part)
+	if step.Held.Cause == "" {
+		l.trail.done(part.SweepTo) // after an error too: what can't be walked over is left to the proof
+	}
 	if err != nil {
 		l.pacer.failed(limit, time.Since(start), err)
 		if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout && limit > l.h.cfg.MinRows {
@@ -200,7 +203,6 @@ func (l *longRun) advance() error {
 	if !step.Record.Mine {
 		return nil
 	}
-	l.trail.done(part.SweepTo)
 	l.trail.add(step.Low)
 	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
 	l.t.spent++
@@ -238,9 +240,7 @@ func (l *longRun) prove() error {
 		l.rec.Mine = err != nil && l.rec.Mine
 		return err
 	}
-	if err := l.sweep(); err != nil {
-		return err
-	}
+	l.sweep()
 	rec, err := l.h.cfg.Store.Finish(l.h.working, l.t.d)
 	if err != nil {
 		return err
@@ -254,15 +254,11 @@ func (l *longRun) prove() error {
 }
 
 // sweep walks over what is left of the trail, a batch's piece at a time. All
-// batches must be on the disk.
-func (l *longRun) sweep() error {
-	for {
-		from, to := l.trail.next(0)
-		if from == to {
-			return nil
-		}
+// batches must be on the disk. An error leaves the rest to the proof.
+func (l *longRun) sweep() {
+	for from, to := l.trail.next(0); from < to; from, to = l.trail.next(0) {
 		if err := l.h.cfg.Store.Sweep(l.h.working, l.t.d, from, to); err != nil {
-			return err
+			return
 		}
 		l.trail.done(to)
 	}
