@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -8,14 +9,15 @@ import (
 
 func TestConnectionsOfExpress(t *testing.T) {
 	t.Parallel()
-	schemas := map[string]func(testing.TB) *Repo{
-		"the_bundled_schema":              newRepo,
-		"numbers_as_ids_and_foreign_keys": func(tb testing.TB) *Repo { return newSocial(tb) },
-	}
-	for name, open := range schemas {
-		t.Run(name, func(t *testing.T) {
+	for _, social := range []bool{false, true} {
+		t.Run(fmt.Sprintf("are_planned_with_numbers_as_ids_and_foreign_keys_%t", social), func(t *testing.T) {
 			t.Parallel()
-			cfg := open(t).cfg
+			var cfg Config
+			if social {
+				cfg = newSocial(t).cfg
+			} else {
+				cfg = newRepo(t).cfg
+			}
 			cfg.MaxConns, cfg.ExpressConns = 5, 2
 			r := openRepo(t, cfg)
 			planned := r.sql.takeOneFinish
