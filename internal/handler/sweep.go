@@ -23,7 +23,7 @@ func (t *trail) add(low int64) {
 }
 
 // next returns the piece above from and up to to that is to be walked over now,
-// one batch's; none (to is from) as long as there are fewer than keep behind it.
+// one batch's; none (to is from) as long as no more than keep are behind it.
 func (t *trail) next(keep int) (from, to int64) {
 	if len(t.ends) <= keep {
 		return t.swept, t.swept

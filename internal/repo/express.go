@@ -61,6 +61,7 @@ func compare(a, b purge.Deletion) int {
 	return strings.Compare(a.Command, b.Command)
 }
 
+// express is Express for deletions in the order of their locks.
 func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)

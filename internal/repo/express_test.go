@@ -99,6 +99,19 @@ func TestExpress(t *testing.T) {
 		}
 	})
 
+	t.Run("counts what hangs on messages, also of what the ledger may know", func(t *testing.T) {
+		t.Parallel()
+		r := newRepo(t)
+		for _, again := range []bool{false, true} {
+			conv := fmt.Sprint(again)
+			fillChat(t, r, conv, 20)
+			b := purge.Batch{Deletions: []purge.Deletion{deletion(conv, conv)}, Budget: wide, Again: again}
+			if res := express(t, r, b); res.Rows != 23 || res.Deleted[0] != 20 {
+				t.Errorf("again %t: %d rows, %d of them messages; want 20 messages, 2 reactions and an attachment", again, res.Rows, res.Deleted[0])
+			}
+		}
+	})
+
 	t.Run("a command id with other content is told apart", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)

@@ -28,14 +28,14 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 	return recs[0], nil
 }
 
-// Step removes the next batch of at most limit messages above low, and what
-// hangs on them, and renews the lease, in one transaction of one round trip,
-// unless it is held (see [purge.Held]): then it changes nothing.
+// Step removes the batch that p says, and what hangs on its messages, and renews
+// the lease, in one transaction of one round trip, unless it is held (see
+// [purge.Held]): then it changes nothing. It first walks over what earlier batches
+// have left behind, as far as p says; see [Repo.Sweep].
 // The commit doesn't wait for the disk: a batch that is lost in a crash is done
 // again. If the lease was lost nothing is changed and the record is not Mine.
-// After it the long lane of all workers rests for yield times as long as it took,
-// a second at most; for 0 it doesn't. Where the role may not note that in
-// lethe.holds, only the caller can rest.
+// Where the role may not note in lethe.holds that all workers shall rest, only the
+// caller can.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
 	t := r.begin(false)
 	turn := r.takeTurn(t, p.Yield > 0)
