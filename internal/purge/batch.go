@@ -61,6 +61,14 @@ type Failure struct {
 	TakeBack  int
 }
 
+// Counts returns how many attempts the failure adds to those in the ledger.
+func (f Failure) Counts() int {
+	if f.Uncounted {
+		return -f.TakeBack
+	}
+	return 1
+}
+
 // Kept says that rows are still there although a delete of them, in the
 // transaction that had locked them, raised no error: a trigger or a rule keeps
 // them. The zero value says that there are none.

@@ -24,6 +24,12 @@ const (
 // value is the empty set.
 type Tables uint64
 
+// The tables that every plan has.
+const (
+	MessagesTable      Tables = 1 << 0
+	ConversationsTable Tables = 1 << 1
+)
+
 // AllTables is the set of every table.
 const AllTables = ^Tables(0)
 
@@ -107,7 +113,7 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	}
 	if e.Shared() && !was { // what was clear before it began need not be so any more
 		for _, s := range e.suspects {
-			s.own, s.others = false, 0
+			s.own, s.others, s.failures = false, 0, 0
 		}
 	}
 	return verdicts
@@ -121,7 +127,7 @@ func (s *suspect) verdict(shared bool) Verdict {
 		return Verdict{Fault: Own, Proven: true}
 	case shared:
 		v := Verdict{Fault: Surroundings, TakeBack: s.counted}
-		s.counted, s.failures = 0, 0
+		s.counted = 0
 		return v
 	}
 	s.counted++

@@ -100,7 +100,7 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 	s, err := resolve(ctx, pool, cfg.Plan, cfg.AllowUnindexed)
 	if err != nil {
 		pool.Close()
-		return nil, classify(ctx, err)
+		return nil, classifyShared(ctx, err)
 	}
 	r := &Repo{cfg: cfg, pool: pool, ready: pool, schema: s, sql: makeStatements(s)}
 	if cfg.ExpressConns > 0 {

@@ -62,5 +62,5 @@ func (l *Ledger) fault(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	return classify(ctx, oneLine(adviseLedger(err, l.pool.Config().ConnConfig.User)))
+	return classifyShared(ctx, oneLine(adviseLedger(err, l.pool.Config().ConnConfig.User)))
 }

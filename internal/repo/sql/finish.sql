@@ -39,6 +39,7 @@ entries as materialized (
 ),
 dropped as (
   delete from {{.Conversations.Name}} c using entries q where c.tableoid = q.part and c.ctid = q.id and not q.newer
+  returning q.spot
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -58,6 +59,7 @@ done as (
     cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
   from finished q
   where d.ctid = q.entry
+    and (q.stays or not q.there or q.spot in (select x.spot from dropped x)) -- a trigger may keep the row
   returning q.ord, d as entry
 )
 -- What the ledger now says of each deletion, finished here or not.
