@@ -22,6 +22,8 @@ const (
 	// foundFor and cleanFor are how long it holds that one has found something, or
 	// nothing: it costs some 100 ms.
 	examineTimeout, foundFor, cleanFor = 5 * time.Second, time.Second, 5 * time.Second
+	// againAfter is how long a deletion that failed first waits for others to be tried.
+	againAfter = 50 * time.Millisecond
 	// apartAtOnce is how many suspects are tried at a time, apart from the lanes.
 	apartAtOnce = 4
 )
@@ -59,6 +61,13 @@ func (j *jury) suspect(t *task) bool {
 	return j.evidence.Suspect(t.d.Key)
 }
 
+// watch makes a task a suspect that is yet to be tried alone.
+func (j *jury) watch(t *task, others purge.Tables) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.evidence.Watch(time.Now(), t.d.Key, others)
+}
+
 // succeeded notes that rows of tables went, and that these deletions are finished.
 func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 	j.mu.Lock()
@@ -71,13 +80,13 @@ func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 
 // failed says whose the failures are, in their order.
 func (j *jury) failed(ts []failedTask) []purge.Verdict {
-	tries := make([]purge.FailedTry, len(ts))
+	tries, company := make([]purge.FailedTry, len(ts)), !j.h.queue.empty()
 	for i, t := range ts {
 		needs, err := j.h.cfg.Store.Tables(j.h.working, t.d)
 		if err != nil {
 			needs = purge.MessagesTable // as almost every deletion
 		}
-		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others}
+		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others, Company: company}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -213,10 +222,12 @@ func (j *jury) drain() []entry {
 	return left
 }
 
-// tryApart tries a suspect apart from the lanes, where it may take its time.
-func (j *jury) tryApart(t *task) {
+// tryApart tries a suspect apart from the lanes, where it may take its time, after
+// a while.
+func (j *jury) tryApart(t *task, after time.Duration) {
 	e := entry{job: t.job, tasks: []*task{t}}
 	j.h.lanes.Go(func() {
+		j.h.pauseFor(after)
 		select {
 		case j.apart <- struct{}{}:
 		case <-j.h.stopping.Done():

@@ -48,11 +48,14 @@ type FailedTry struct {
 	// Others are the tables of which rows of other deletions went since the
 	// deletion failed together with them, before it was tried alone.
 	Others Tables
+	// Company says that other deletions are about to be tried.
+	Company bool
 }
 
 // Verdict says whose a failure is.
 type Verdict struct {
-	// Fault is Own or Surroundings.
+	// Fault is Own, Surroundings, or Ambiguous: try it once more, when others have
+	// been tried, before anything is counted.
 	Fault Fault
 	// Proven, for Own, says that the failure may end the deletion: others got
 	// through meanwhile, or it isn't the first one.
@@ -109,7 +112,7 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	e.count()
 	verdicts := make([]Verdict, len(tries))
 	for i, t := range tries {
-		verdicts[i] = e.suspect(t.Key).verdict(e.Shared())
+		verdicts[i] = e.suspect(t.Key).verdict(e.Shared(), t.Company)
 	}
 	if e.Shared() && !was { // what was clear before it began need not be so any more
 		for _, s := range e.suspects {
@@ -119,8 +122,16 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	return verdicts
 }
 
+// Watch makes a deletion a suspect that has not been tried alone yet: from now on
+// others that get through count as evidence. others is as in [FailedTry].
+func (e *Evidence) Watch(at time.Time, k Key, others Tables) {
+	e.forget(at)
+	s := e.suspect(k)
+	s.others, s.last = s.others|others, at
+}
+
 // verdict is that on the suspect's last failure.
-func (s *suspect) verdict(shared bool) Verdict {
+func (s *suspect) verdict(shared, company bool) Verdict {
 	switch {
 	case s.own:
 		s.counted = 0
@@ -129,6 +140,8 @@ func (s *suspect) verdict(shared bool) Verdict {
 		v := Verdict{Fault: Surroundings, TakeBack: s.counted}
 		s.counted = 0
 		return v
+	case company && s.failures == 1:
+		return Verdict{Fault: Ambiguous}
 	}
 	s.counted++
 	return Verdict{Fault: Own, Proven: s.failures > 1}
