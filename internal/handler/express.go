@@ -28,8 +28,10 @@ func (h *Handler) expressLane() {
 			}
 			continue
 		}
+		h.jury.busy.Add(1)
 		r := &round{h: h}
 		r.run(entries)
+		h.jury.busy.Add(-1)
 	}
 }
 
@@ -38,8 +40,8 @@ func (h *Handler) expressLane() {
 const fanOut = 16
 
 // hopeless is how many tries of a group may fail, with nothing getting through,
-// before the rest of it isn't tried: as many as show that it is the infrastructure.
-const hopeless = 3
+// before the rest of it isn't tried: enough to show that it is the infrastructure.
+const hopeless = 8
 
 // purge runs tasks in one statement. Where that fails, and it may be the fault of
 // one of them, the batch is divided until that one stands alone: one bad deletion

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -23,9 +24,9 @@ const (
 	// nothing: it costs some 100 ms.
 	examineTimeout, foundFor, cleanFor = 5 * time.Second, time.Second, 5 * time.Second
 	// againAfter is how long a deletion that failed first waits for others to be tried.
-	againAfter = 50 * time.Millisecond
+	againAfter = 100 * time.Millisecond
 	// apartAtOnce is how many suspects are tried at a time, apart from the lanes.
-	apartAtOnce = 4
+	apartAtOnce = 2
 )
 
 // jury says by evidence whose fault an ambiguous error is, and tries deletions one
@@ -33,6 +34,7 @@ const (
 type jury struct {
 	h     *Handler
 	apart chan struct{} // taken by suspects that are tried apart
+	busy  atomic.Int64  // rounds under way, and suspects that wait to be tried apart
 
 	mu       sync.Mutex // guards what follows
 	evidence purge.Evidence
@@ -78,9 +80,10 @@ func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 	}
 }
 
-// failed says whose the failures are, in their order.
-func (j *jury) failed(ts []failedTask) []purge.Verdict {
-	tries, company := make([]purge.FailedTry, len(ts)), !j.h.queue.empty()
+// failed says whose the failures are, in their order. self is how many of the busy
+// the caller is.
+func (j *jury) failed(ts []failedTask, self int64) []purge.Verdict {
+	tries, company := make([]purge.FailedTry, len(ts)), !j.h.queue.empty() || j.busy.Load() > self
 	for i, t := range ts {
 		needs, err := j.h.cfg.Store.Tables(j.h.working, t.d)
 		if err != nil {
@@ -179,8 +182,10 @@ func (j *jury) try(e entry, apart bool, over <-chan struct{}, pause time.Duratio
 		j.h.handBack(e)
 		return pause
 	}
+	j.busy.Add(1)
 	r := &round{h: j.h, apart: apart, trial: true}
 	r.run([]entry{e})
+	j.busy.Add(-1)
 	if !r.trouble && !apart { // what was tried before may fail later, in the long lane
 		return trialFirst
 	}
@@ -226,7 +231,9 @@ func (j *jury) drain() []entry {
 // a while.
 func (j *jury) tryApart(t *task, after time.Duration) {
 	e := entry{job: t.job, tasks: []*task{t}}
+	j.busy.Add(1)
 	j.h.lanes.Go(func() {
+		defer j.busy.Add(-1)
 		j.h.pauseFor(after)
 		select {
 		case j.apart <- struct{}{}:

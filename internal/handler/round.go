@@ -17,6 +17,7 @@ type round struct {
 	outage    error   // what the surroundings have failed with
 
 	apart   bool         // of one suspect, which may take its time
+	long    bool         // the end of a deletion's time in the long lane
 	trial   bool         // of one deletion, while the infrastructure is at fault
 	trouble bool         // something failed or was set back
 	failed  []failedTask // alone, to be judged when all have been tried
@@ -79,11 +80,19 @@ func (r *round) group(tasks []*task) {
 	}
 }
 
+// self is how many of the busy the round is: one in the long lane isn't among them.
+func (r *round) self() int64 {
+	if r.long {
+		return 0
+	}
+	return 1
+}
+
 // judge finds out whose the failures are, when everything has been tried, and
 // counts them or not.
 func (r *round) judge() {
 	if len(r.failed) > 0 {
-		verdicts := r.h.jury.failed(r.failed)
+		verdicts := r.h.jury.failed(r.failed, r.self())
 		for i, t := range r.failed {
 			t.job.trouble(t.err)
 			f := r.h.attempt(t.err)

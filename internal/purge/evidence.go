@@ -12,6 +12,9 @@ const (
 	// nobody else is at work. Of three it is unlikely, and a wrong guess costs little:
 	// the next deletion that gets through takes it back.
 	shared = 3
+	// patience is how long the failures of a deletion wait for what becomes of others
+	// that are about to be tried. That takes milliseconds on a database that is well.
+	patience = time.Second
 	// remembered is how long a failure counts as evidence. It is longer than the ten
 	// attempts of a deletion take (half a minute), so that a fault is noticed where a
 	// command comes every few minutes.
@@ -30,8 +33,14 @@ const (
 	ConversationsTable Tables = 1 << 1
 )
 
-// AllTables is the set of every table.
-const AllTables = ^Tables(0)
+// Removed returns the tables of which a row went with the end of a deletion: the
+// conversations', where it had messages. Without them there was no row, as a rule.
+func (r Record) Removed() Tables {
+	if r.ConversationRemoved && r.MessagesDeleted > 0 {
+		return ConversationsTable
+	}
+	return 0
+}
 
 // Table returns the set of the i-th table alone. Tables beyond the 63rd share a bit.
 func Table(i int) Tables { return 1 << min(i, 63) }
@@ -85,12 +94,13 @@ type Evidence struct {
 // suspect is a deletion that has failed.
 type suspect struct {
 	needs    Tables
-	others   Tables // of which rows of others went since it failed
-	last     time.Time
-	failures int
-	counted  int  // attempts that may have to be taken back
-	own      bool // others got through while it failed
-	doubt    bool // it has failed, and nothing has shown yet whose fault that is
+	others   Tables    // of which rows of others went since it failed
+	first    time.Time // failure since the infrastructure was last at fault
+	last     time.Time // failure
+	failures int       // since the first
+	counted  int       // attempts that may have to be taken back
+	own      bool      // others got through while it failed
+	doubt    bool      // it has failed, and nothing has shown yet whose fault that is
 }
 
 // cleared says that others have got through since the suspect failed.
@@ -105,9 +115,11 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	for _, t := range tries {
 		s := e.suspect(t.Key)
 		s.needs, s.others, s.last = t.Needs, s.others|t.Others, at
-		s.failures++
+		if s.failures++; s.failures == 1 {
+			s.first = at
+		}
 		s.own = s.own || s.cleared()
-		s.doubt = !s.own
+		s.doubt = !s.own && (s.failures > 1 || !t.Company)
 	}
 	e.count()
 	verdicts := make([]Verdict, len(tries))
@@ -140,7 +152,7 @@ func (s *suspect) verdict(shared, company bool) Verdict {
 		v := Verdict{Fault: Surroundings, TakeBack: s.counted}
 		s.counted = 0
 		return v
-	case company && s.failures == 1:
+	case company && s.last.Sub(s.first) < patience:
 		return Verdict{Fault: Ambiguous}
 	}
 	s.counted++
