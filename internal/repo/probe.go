@@ -65,7 +65,7 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
 		return err
 	}
-	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.AllowUnindexed); found != nil {
+	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.resolveOptions()); found != nil {
 		return found
 	}
 	if pg.Code == noPrivilege {

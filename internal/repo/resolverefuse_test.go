@@ -54,7 +54,7 @@ var refuseCases = map[string]planCheck{
 	},
 	"a_table_with_a_rule_for_delete": {
 		sql:  `create rule keep as on delete to social.mentions do instead nothing`,
-		want: []string{`"social"."mentions" has a rule for update or delete, which changes what the statements do; drop the rule`},
+		want: []string{`"social"."mentions" has a rule for update or delete ("keep"), which changes what the statements do; drop or disable it`},
 	},
 	"one_table_in_two_places": {
 		edit: func(p *Plan) { p.Children = append(p.Children, p.Children[1]) },
@@ -126,8 +126,12 @@ var refuseCases = map[string]planCheck{
 		want: []string{`table "social"."reports" refers to "social"."Post" by foreign key`},
 	},
 	"a_second_reference_that_the_plan_does_not_follow": {
+		sql:  `alter table social.mentions add origin bigint not null references social."Post"; create index on social.mentions (origin)`,
+		want: []string{`foreign key "mentions_origin_fkey" of "social"."mentions" to "social"."Post" (on delete no action): no entry of the plan goes this way; if each of its rows is a part of that message and may be deleted with it, add to children: {table: '"social"."mentions"', references: {column: "origin", to: "id"}}; if not, run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
+	},
+	"a_pointer_to_a_message_that_is_no_reason_to_delete_its_row": {
 		sql:  `alter table social.mentions add origin bigint references social."Post"; create index on social.mentions (origin)`,
-		want: []string{`foreign key "mentions_origin_fkey" of "social"."mentions" to "social"."Post" (on delete no action): no entry of the plan goes this way; add to children: {table: "social"."mentions", references: {column: "origin", to: "id"}}`},
+		want: []string{`no entry of the plan goes this way; no entry of the plan can delete just its rows, so that they have to stay, or be deleted by you; run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
 	},
 	"replies_that_go_with_what_they_answer": {
 		sql:  `alter table social."Post" add reply_to bigint references social."Post" on delete cascade; create index on social."Post" (reply_to)`,
