@@ -55,17 +55,26 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	w := newWorker(c.config, plan, c.logger(t.err))
-	w.getenv = t.getenv
-	err = w.start(ctx)
-	if err == nil {
-		err = w.untilEnd(ctx)
+	for {
+		w := newWorker(c.config, plan, c.logger(t.err))
+		w.getenv = t.getenv
+		err = w.start(ctx)
+		if err == nil {
+			err = w.untilEnd(ctx)
+		}
+		anew := errors.Is(err, errTablesChanged)
+		if ctx.Err() != nil {
+			w.log.Info("stopping", "cause", context.Cause(ctx))
+			anew, err = false, nil // what the stop has interrupted is no failure
+		}
+		if !anew {
+			return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
+		}
+		w.log.Info("tables have changed; starting anew to work with them as they are")
+		if err := w.stop(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
 	}
-	if ctx.Err() != nil {
-		w.log.Info("stopping", "cause", context.Cause(ctx))
-		err = nil // what the stop has interrupted is no failure
-	}
-	return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
 }
 
 // worker is the running service: its parts, and what ends them.
@@ -80,12 +89,13 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
+	changed chan struct{} // closed when the worker has to start anew
 	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
 
 func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
-	w := &worker{cfg: cfg, plan: plan, log: log}
+	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
 			return b.OldestInHand().Seconds()
@@ -137,9 +147,9 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
 	w.metrics.WatchPool(func() telemetry.Pool { return telemetry.Pool(store.Pool()) })
-	for _, warning := range store.Warnings() {
-		w.log.Warn("the plan fits, but", "warning", warning)
-	}
+	check := &recheck{store: store, gate: w.gate, log: w.log, changed: func() { close(w.changed) }}
+	check.warn(store.Warnings())
+	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
 	w.gate.Open("start")
 	w.log.Info("working", "places", w.cfg.Places, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
@@ -249,12 +259,14 @@ func (w *worker) stop(ctx context.Context) error {
 	return nil
 }
 
-// untilEnd waits for the stop. That the pulling ends before is an error, and
-// only a new process helps.
+// untilEnd waits for the stop, or until the worker has to start anew. That the
+// pulling ends before is an error, and only a new process helps.
 func (w *worker) untilEnd(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
+	case <-w.changed:
+		return errTablesChanged
 	case <-w.pulling.done:
 		return errors.Join(errors.New("no commands can be pulled any more: the connection to NATS was closed for good"), w.pulling.err)
 	}

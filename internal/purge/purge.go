@@ -85,6 +85,10 @@ type Record struct {
 	Message             string    // Failed only: for people
 	Attempts            int       // real failures so far
 	LastError           string    // of the last real failure
+	// Doubt is what the conversation's row said of messages, as column names and
+	// figures, where this very call has finished the deletion, removed the row and
+	// found not one message; "" else. It may be right, or rows were not found.
+	Doubt string
 	// WaitingFor is what holds an unfinished deletion back, "" for nothing. Only
 	// told where somebody asks for the status.
 	WaitingFor Cause

@@ -23,9 +23,10 @@ const probeCommand = `insert into lethe.commands (app_id, command_id, digest) va
 const probeCommandGone = `delete from lethe.commands where app_id = '' and command_id = $1`
 
 // Probe says whether the worker can work again after the surroundings failed
-// it: nil if the database can be reached and written to, and every statement of
-// the worker can be planned and is permitted. One round trip, one short
-// transaction, which changes nothing that anybody sees, over a new connection:
+// it: nil if the database can be reached and written to, every statement of the
+// worker can be planned and is permitted, and the tables are as the plan needs them
+// ([Repo.Recheck]). Two short transactions, which change nothing that anybody sees,
+// over a new connection:
 // an old one may be broken, or lead to a server that was the primary. The error
 // is one line, says what mends it where that is known, and is never the
 // deletion's own fault.
@@ -43,7 +44,10 @@ func (r *Repo) Probe(ctx context.Context) error {
 	}
 	err := r.commit(ctx, t)
 	if err == nil {
-		return nil
+		if _, err = r.Recheck(ctx); errors.Is(err, ErrChanged) {
+			return nil // the statements can be planned as they are, until the worker opens the tables anew
+		}
+		return err
 	}
 	fault, cause := purge.FaultOf(err)
 	if fault == purge.Own {
@@ -65,7 +69,7 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
 		return err
 	}
-	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.AllowUnindexed); found != nil {
+	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.resolveOptions()); found != nil {
 		return found
 	}
 	if pg.Code == noPrivilege {

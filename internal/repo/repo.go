@@ -97,7 +97,7 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := resolve(ctx, pool, cfg.Plan, cfg.AllowUnindexed)
+	s, err := resolve(ctx, pool, cfg.Plan, cfg.resolveOptions())
 	if err != nil {
 		pool.Close()
 		return nil, classify(ctx, err)

@@ -142,5 +142,6 @@ func (k *checker) checkLedger() {
 			return
 		}
 		k.wantGrants(rel, ledger[i].want)
+		k.checkPublished(rel, ledger[i].want.updates)
 	}
 }

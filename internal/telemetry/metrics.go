@@ -19,6 +19,7 @@ type Metrics struct {
 	WaitSeconds    prometheus.Histogram   // from then until a worker took it for the first time
 	Redeliveries   prometheus.Counter
 	Deletions      *prometheus.CounterVec   // by lane and state (done, failed)
+	Doubts         prometheus.Counter       // deletions that found no message where the conversation's row says that there were some
 	Messages       *prometheus.CounterVec   // purged, by lane
 	BatchSeconds   *prometheus.HistogramVec // by lane
 	BatchRows      *prometheus.HistogramVec // by lane
@@ -57,6 +58,7 @@ func New(oldest func() float64) *Metrics {
 		WaitSeconds:    f.histogram("lethe_command_wait_seconds", "Time that a command waited in the stream until a worker took it for the first time.", ages).With(nil).(prometheus.Histogram),
 		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands taken that had been delivered before, here or to another worker.").With(nil),
 		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
+		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had unread ones or a last_seq.").With(nil),
 		Messages:       f.counter("lethe_messages_purged_total", "Messages removed, by lane.", "lane"),
 		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a purging transaction, by lane.", seconds, "lane"),
 		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a purging transaction removed, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),

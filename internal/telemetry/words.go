@@ -25,7 +25,7 @@ var (
 		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "letters_full", "too_large", "store", "refused",
 	}
 	// pauses are the other causes for which no commands are taken.
-	pauses = []string{"start", "stop", "paused", "database", "nats", "commands", "acks"}
+	pauses = []string{"start", "stop", "paused", "database", "tables", "nats", "commands", "acks"}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
 		"failure", "lock", "blocked", "leased", "no_turn", "long_lane_full",
