@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // catalog is what Postgres's catalog says of the tables that were asked for.
@@ -57,7 +56,7 @@ func (r *relation) String() string { return quote(r.schema, r.name) }
 func (r *relation) columnNames() []string { return slices.Sorted(maps.Keys(r.columns)) }
 
 // readCatalog reads all that the checks need.
-func readCatalog(ctx context.Context, pool *pgxpool.Pool, names []tableName) (*catalog, error) {
+func readCatalog(ctx context.Context, pool querier, names []tableName) (*catalog, error) {
 	c := &catalog{relations: map[tableName]*relation{}}
 	err := pool.QueryRow(ctx, `select quote_ident(current_user), current_setting('search_path'), current_setting('server_version_num')::int`).
 		Scan(&c.role, &c.searchPath, &c.version)
@@ -99,7 +98,7 @@ where case when q.schema = '' then pg_catalog.pg_table_is_visible(c.oid) else n.
 order by q.ord`
 
 // readRelations fills relations. Two names of one table get one relation.
-func (c *catalog) readRelations(ctx context.Context, pool *pgxpool.Pool, names []tableName) error {
+func (c *catalog) readRelations(ctx context.Context, pool querier, names []tableName) error {
 	schemas, tables := make([]string, len(names)), make([]string, len(names))
 	for i, n := range names {
 		schemas[i], tables[i] = n.schema, n.name
@@ -150,7 +149,7 @@ cross join lateral (
 where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`
 
-func (c *catalog) readColumns(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
+func (c *catalog) readColumns(ctx context.Context, pool querier, byOID map[uint32]*relation) error {
 	rows, err := pool.Query(ctx, columnsSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
@@ -173,7 +172,7 @@ where a.attrelid = any ($1) and not a.attisdropped and has_column_privilege(a.at
 
 // readReadable finds the columns that our role may select, by a grant on the
 // table or on the column alone.
-func (c *catalog) readReadable(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
+func (c *catalog) readReadable(ctx context.Context, pool querier, byOID map[uint32]*relation) error {
 	rows, err := pool.Query(ctx, readableSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err

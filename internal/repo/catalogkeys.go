@@ -6,7 +6,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // index is a btree index that the statements could use: valid, and of all rows.
@@ -60,7 +59,7 @@ join pg_catalog.pg_am m on m.oid = c.relam
 where i.indrelid = any ($1) and m.amname = 'btree' and i.indisvalid and i.indisready and i.indislive and i.indpred is null
 order by i.indrelid, i.indexrelid`
 
-func (c *catalog) readIndexes(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
+func (c *catalog) readIndexes(ctx context.Context, pool querier, byOID map[uint32]*relation) error {
 	rows, err := pool.Query(ctx, indexesSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
@@ -115,7 +114,7 @@ join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 where not exists (select from keys p where p.oid = k.conparentid)
 order by n.nspname, c.relname, k.conname`
 
-func (c *catalog) readForeignKeys(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
+func (c *catalog) readForeignKeys(ctx context.Context, pool querier, byOID map[uint32]*relation) error {
 	rows, err := pool.Query(ctx, foreignKeysSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -23,7 +21,7 @@ func (r *Repo) Warnings() []string { return r.schema.warnings }
 // error is the surroundings' where nothing but a grant or the ledger is missing,
 // and else purge.Own: the plan and the tables don't fit. With allowUnindexed a
 // missing index is a warning.
-func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, allowUnindexed bool) (*schema, error) {
+func resolve(ctx context.Context, pool querier, plan Plan, allowUnindexed bool) (*schema, error) {
 	if err := plan.validate(); err != nil {
 		return nil, unfit(err)
 	}
