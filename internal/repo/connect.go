@@ -193,11 +193,14 @@ func setExecMode(c *pgx.ConnConfig, text string) (ours bool, err error) {
 }
 
 // directSession says which process serves the client. Where the client is connected
-// to that process itself it also keeps the session, which may be idle in a pool, from
-// being ended for that.
+// to that process itself, the session is ours alone, and defaults of the role or the
+// database are taken off it that count outside of transactions: while it is idle in a
+// pool, and when statements are prepared.
 const directSession = `select pg_catalog.pg_backend_pid(),
-case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int4 and pg_catalog.current_setting('idle_session_timeout', true) is not null
-  then pg_catalog.set_config('idle_session_timeout', '0', false) end`
+case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int4 then pg_catalog.concat(
+  pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('search_path', ` + searchPath + `, false),
+  case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end)
+end`
 
 // errPooler is returned by the connection that found a pooler. The next one is as a
 // pooler needs it.

@@ -36,6 +36,7 @@ var ownSettings = []setting{
 	{"idle_in_transaction_session_timeout", "0", 0},
 	{"transaction_timeout", "0", 17},
 	{"exit_on_error", "off", 0},
+	{"gin_fuzzy_search_limit", "0", 0}, // some of the rows instead of all, from such an index
 	{"plan_cache_mode", "force_generic_plan", 0},
 	{"jit", "off", 0},
 	{"enable_seqscan", "off", 0},
@@ -57,12 +58,15 @@ var superSettings = []struct{ name, bad, good string }{
 	{"ignore_checksum_failure", "on", "off"},
 }
 
+// searchPath is the search path of all that the worker does. Objects of the server
+// come first and temporary ones last; the role's own path stays in between, for the
+// triggers of the tables may rely on it.
+const searchPath = `pg_catalog.replace(pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path'), ', pg_temp'), ', , ', ', ')`
+
 // settingsSQL returns the statement that sets all settings for the transaction, on a
 // server of this major version. $1 and $2: lock_timeout, statement_timeout; $3:
-// backend_flush_after; $4: whether the commit waits for the disk. It comes before its
-// own search_path, so that it names the schema of all that it calls. Objects of the
-// server come first in the search path and temporary ones last; the role's own path
-// stays in between, for the triggers of the tables may rely on it.
+// backend_flush_after; $4: whether the commit waits for the disk. It runs with the
+// role's search path, and so names the schema of all that it calls.
 func settingsSQL(major int) string {
 	set := func(name, value string) string {
 		return "pg_catalog.set_config('" + name + "', " + value + ", true)"
@@ -70,7 +74,7 @@ func settingsSQL(major int) string {
 	parts := []string{
 		set("lock_timeout", "$1::text"), set("statement_timeout", "$2::text"), set("backend_flush_after", "$3::text"),
 		set("synchronous_commit", "case when not $4::boolean then 'off' else pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'on') end"),
-		set("search_path", "pg_catalog.replace(pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path'), ', pg_temp'), ', , ', ', ')"),
+		set("search_path", searchPath),
 	}
 	for _, s := range ownSettings {
 		if major >= s.since {
