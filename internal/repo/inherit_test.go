@@ -30,8 +30,8 @@ var hostile = map[string]string{
 		default_text_search_config=simple search_path='evil, pg_catalog'`,
 	"how long a session may take": `statement_timeout=40 lock_timeout=1 idle_in_transaction_session_timeout=1 idle_session_timeout=100 transaction_timeout=1 exit_on_error=on
 		client_connection_check_interval=1 tcp_keepalives_idle=1 tcp_keepalives_interval=1 tcp_keepalives_count=1 wal_sender_timeout=1 deadlock_timeout=1`,
-	"which plan": `enable_async_append=off enable_bitmapscan=off enable_distinct_reordering=off enable_gathermerge=off enable_group_by_reordering=off enable_hashagg=off
-		enable_hashjoin=off enable_incremental_sort=off enable_indexonlyscan=off enable_indexscan=off enable_material=off enable_memoize=off enable_mergejoin=on
+	"which plan": `enable_async_append=off enable_bitmapscan=on enable_distinct_reordering=off enable_gathermerge=off enable_group_by_reordering=off enable_hashagg=on
+		enable_hashjoin=on enable_incremental_sort=off enable_indexonlyscan=off enable_indexscan=off enable_material=off enable_memoize=off enable_mergejoin=on
 		enable_nestloop=off enable_parallel_append=off enable_parallel_hash=off enable_partition_pruning=off enable_partitionwise_aggregate=on
 		enable_partitionwise_join=on enable_presorted_aggregate=off enable_self_join_elimination=off enable_seqscan=on enable_sort=off enable_tidscan=off
 		geqo=on geqo_threshold=2 geqo_effort=1 geqo_generations=1 geqo_pool_size=2 geqo_seed=1 geqo_selection_bias=1.5 from_collapse_limit=1 join_collapse_limit=1
@@ -165,6 +165,7 @@ func TestWhatASessionInheritsDoesNotMatter(t *testing.T) {
 		t.Run(strings.ReplaceAll(group, " ", "_"), func(t *testing.T) {
 			t.Parallel()
 			r, admin := inheriting(t, scope, known(t, pairs(settings)))
+			everyStatementUsesIndexes(t, r)
 			workUnder(t, r, admin)
 		})
 	}
