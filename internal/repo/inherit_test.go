@@ -55,13 +55,13 @@ var hostile = map[string]string{
 
 // without says why a setting is in no group.
 var without = map[string]string{
-	"allow_in_place_tablespaces allow_system_table_mods createrole_self_grant default_tablespace temp_tablespaces scram_iterations":             "DDL alone",
+	"allow_in_place_tablespaces allow_system_table_mods createrole_self_grant default_tablespace temp_tablespaces scram_iterations": "DDL alone",
 	"vacuum_": "vacuum alone",
 	"debug_discard_caches debug_logical_replication_streaming wal_consistency_checking icu_validation_level jit_dump_bitcode file_copy_method": "for the server's own developers, or other work",
-	"dynamic_library_path extension_destdir extension_control_path local_preload_libraries session_preload_libraries":                                           "code of somebody else's",
+	"dynamic_library_path extension_destdir extension_control_path local_preload_libraries session_preload_libraries":                          "code of somebody else's",
 	"ignore_system_indexes jit_debugging_support jit_profiling_support log_connections log_disconnections post_auth_delay":                     "of the start of a session",
-	"transaction_deferrable transaction_isolation transaction_read_only":                                                                     "each transaction begins with the default",
-	"default_transaction_read_only": "refused: TestWhatASessionMustNotInherit",
+	"transaction_deferrable transaction_isolation transaction_read_only":                                                                       "each transaction begins with the default",
+	"default_transaction_read_only":                                       "refused: TestWhatASessionMustNotInherit",
 	"session_replication_role zero_damaged_pages ignore_checksum_failure": "refused: TestWhatASessionMustNotInherit",
 	"restrict_nonsystem_relation_kind":                                    "an error that says so",
 	"tcp_user_timeout":                                                    "of the network",

@@ -49,7 +49,13 @@ func Postgres(tb testing.TB) *localstack.Postgres {
 // test alone. It is dropped after the test, connected or not.
 func Database(tb testing.TB) string {
 	tb.Helper()
-	address, drop, err := Postgres(tb).CreateDatabase(tb.Context())
+	return DatabaseIn(tb, "UTF8")
+}
+
+// DatabaseIn is Database with another encoding, as Postgres calls it.
+func DatabaseIn(tb testing.TB, encoding string) string {
+	tb.Helper()
+	address, drop, err := Postgres(tb).CreateDatabaseIn(tb.Context(), encoding)
 	if err != nil {
 		tb.Fatalf("create database: %v", err)
 	}
