@@ -12,24 +12,32 @@ import (
 
 const (
 	// checkAfter is how long a transaction may take before it is checked whether the
-	// server still works on it, and how long until the next check. Few take as long.
+	// server still works on it, and how long until the next check. Few take as long. An
+	// answer that is on its way then gets a third of it to arrive.
 	checkAfter = 3 * time.Second
-	// answerTime is what an answer that is on its way still gets.
-	answerTime = time.Second
 	// checkTimeout bounds a check, checkConnect its attempt on each server.
 	checkTimeout, checkConnect = 4 * time.Second, 2 * time.Second
 )
 
+// patience is the source's checkAfter.
+func (s *source) patience() time.Duration {
+	if s.checkAfter > 0 {
+		return s.checkAfter
+	}
+	return checkAfter
+}
+
 // atWork says whether the server works on a transaction. Behind a pooler the server's
 // process is not known: one of our role and name that began no earlier than the call
-// counts, so that a second one hides the loss of the first until it ends. Where the
-// server keeps no track nothing is known. $1: the process, 0 behind a pooler; $2:
-// since when the call is outstanding, in seconds; $3: the application_name.
+// counts, unless it has only just begun; so a second one hides the loss of the first
+// until it ends. Where the server keeps no track nothing is known. $1: the process, 0
+// behind a pooler; $2: since when the call is outstanding; $3: the application_name;
+// $4: how old a transaction must be. Times are in seconds.
 const atWork = `
 select count(*) > 0 from pg_catalog.pg_stat_activity a
-where case when $1::int4 <> 0 then a.pid = $1::int4 and (a.xact_start is not null or a.state = 'disabled')
-  else a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
-    and (a.state = 'disabled' or clock_timestamp() - a.xact_start between interval '1 s' and ($2::float8 + 1) * interval '1 s') end`
+where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not null or a.state = 'disabled')
+  else a.datname = current_database() and a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
+    and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`
 
 // watch looks after the transaction that is about to be sent over conn. If it takes
 // long, a new connection asks whether the server still works on it; after a failover
@@ -38,20 +46,21 @@ where case when $1::int4 <> 0 then a.pid = $1::int4 and (a.xact_start is not nul
 // what it found.
 func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched context.Context, stop func() error) {
 	watched, cancel := context.WithCancelCause(ctx)
-	pid := conn.PgConn().PID()
+	pid, wire := conn.PgConn().PID(), conn.PgConn().Conn()
 	if t.source.pooler.Load() {
 		pid = 0
 	}
 	began, ended := time.Now(), make(chan struct{})
 	var lost error
-	timer := time.AfterFunc(checkAfter, func() {
+	timer := time.AfterFunc(t.source.patience(), func() {
 		defer close(ended)
 		for {
 			if lost = t.lost(watched, pid, began); lost != nil {
 				cancel(lost)
+				_ = wire.Close() // a farewell would wait for an answer, too
 				return
 			}
-			if !sleep(watched, checkAfter) {
+			if !sleep(watched, t.source.patience()) {
 				return
 			}
 		}
@@ -76,7 +85,7 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 			return nil
 		case err != nil:
 			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
-		case !sleep(ctx, answerTime):
+		case !sleep(ctx, t.source.patience()/3):
 			return nil
 		}
 	}
@@ -100,9 +109,10 @@ func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was only read from
 	args := [][]byte{
-		fmt.Appendf(nil, "%d", int32(pid)), //nolint:gosec // as the server reads it
+		fmt.Appendf(nil, "%d", pid),
 		fmt.Appendf(nil, "%.3f", time.Since(began).Seconds()),
 		[]byte(c.RuntimeParams["application_name"]),
+		fmt.Appendf(nil, "%.3f", (s.patience() / 3).Seconds()),
 	}
 	res := conn.ExecParams(ctx, atWork, args, nil, nil, nil).Read()
 	if res.Err != nil || len(res.Rows) != 1 {

@@ -40,8 +40,9 @@ const urlFile = "file:"
 // passwords and certificates may change while the worker runs. Safe for concurrent
 // use.
 type source struct {
-	url    string      // a connection string, or file: and the path of a file that holds it
-	pooler atomic.Bool // a pooler stands in between
+	url        string        // a connection string, or file: and the path of a file that holds it
+	pooler     atomic.Bool   // a pooler stands in between
+	checkAfter time.Duration // how long a transaction may take unchecked; 0 for the constant
 }
 
 // text returns the connection string.
@@ -197,7 +198,7 @@ func setExecMode(c *pgx.ConnConfig, text string) (ours bool, err error) {
 // database are taken off it that count outside of transactions: while it is idle in a
 // pool, and when statements are prepared.
 const directSession = `select pg_catalog.pg_backend_pid(),
-case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int4 then pg_catalog.concat(
+case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int8 then pg_catalog.concat(
   pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('search_path', ` + searchPath + `, false),
   case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end)
 end`
@@ -264,6 +265,7 @@ func answers(ctx context.Context, conn *pgx.Conn, broken func()) bool {
 	defer cancel()
 	err := conn.Ping(limited)
 	if err != nil && ctx.Err() == nil && limited.Err() != nil {
+		_ = conn.PgConn().Conn().Close() // a farewell would wait for an answer, too
 		broken()
 	}
 	return err == nil

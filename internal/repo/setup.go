@@ -112,6 +112,8 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	if err := waitForSetupLock(ctx, db); err != nil {
 		return SetupReport{}, err
 	}
+	// It ends with the connection; a pooler in between may keep that one.
+	defer db.ExecContext(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, int64(setupLock)) //nolint:errcheck // see above
 	var role, database string
 	if err := db.QueryRowContext(ctx, `select quote_ident(current_user), quote_ident(current_database())`).Scan(&role, &database); err != nil {
 		return SetupReport{}, err

@@ -123,6 +123,22 @@ func Proxy(tb testing.TB, address string) *localstack.Proxy {
 	return proxy
 }
 
+// PgBouncer stands in transaction mode before the server of the database at address,
+// for this test alone; see [localstack.StartPgBouncer].
+func PgBouncer(tb testing.TB, address string, settings map[string]string, users ...string) *localstack.PgBouncer {
+	tb.Helper()
+	b, err := localstack.StartPgBouncer(tb.Context(), address, settings, users...)
+	if err != nil {
+		tb.Fatalf("PgBouncer: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Errorf("close PgBouncer: %v", err)
+		}
+	})
+	return b
+}
+
 // Main runs the tests, closes the shared Postgres, fails if a goroutine is left
 // over, and exits. The options are goleak's. In a process that [Cluster] has
 // started it serves instead.
