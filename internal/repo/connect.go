@@ -27,7 +27,7 @@ const (
 	// as broken.
 	pingTimeout = 2 * time.Second
 	// idleTime is how long a connection stays open unused: others may be short of it.
-	idleTime = 30 * time.Second
+	idleTime = 10 * time.Second
 	// unacknowledged is how long the network may keep what was sent before the
 	// operating system, where it can, gives a connection up.
 	unacknowledged = 9 * time.Second
