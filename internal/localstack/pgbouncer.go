@@ -24,6 +24,7 @@ var ErrNoPgBouncer = errors.New(`no PgBouncer found: "make deps" installs it, or
 // concurrent use.
 type PgBouncer struct {
 	program string
+	env     []string
 	folder  *folder
 	who     account
 	port    int
@@ -40,7 +41,7 @@ type PgBouncer struct {
 // returns [ErrNoPgBouncer] where there is none. Close it; if the process ends without,
 // however it ends, neither a process nor a file stays behind.
 func StartPgBouncer(ctx context.Context, address string, settings map[string]string, users ...string) (*PgBouncer, error) {
-	program, err := findPgBouncer()
+	program, env, err := findPgBouncer()
 	if err != nil {
 		return nil, err
 	}
@@ -52,7 +53,7 @@ func StartPgBouncer(ctx context.Context, address string, settings map[string]str
 	if err != nil {
 		return nil, err
 	}
-	b := &PgBouncer{program: program, who: who}
+	b := &PgBouncer{program: program, env: env, who: who}
 	if b.port, err = freePort(); err != nil {
 		return nil, err
 	}
@@ -66,18 +67,26 @@ func StartPgBouncer(ctx context.Context, address string, settings map[string]str
 	return b, nil
 }
 
-// findPgBouncer is the search of scripts/deps.
-func findPgBouncer() (string, error) {
-	private := os.Getenv("XDG_CACHE_HOME")
-	if home, err := os.UserHomeDir(); private == "" && err == nil {
-		private = filepath.Join(home, ".cache")
+// findPgBouncer is the search of scripts/deps. It also returns the environment that the
+// program needs: a private copy brings libraries.
+func findPgBouncer() (program string, env []string, err error) {
+	cache := os.Getenv("XDG_CACHE_HOME")
+	if home, err := os.UserHomeDir(); cache == "" && err == nil {
+		cache = filepath.Join(home, ".cache")
 	}
-	for _, program := range []string{os.Getenv("LETHE_PGBOUNCER"), "pgbouncer", "/usr/sbin/pgbouncer", filepath.Join(private, "lethe/pgbouncer/usr/sbin/pgbouncer")} {
+	env = []string{"PATH=/usr/bin:/bin"}
+	for _, program := range []string{os.Getenv("LETHE_PGBOUNCER"), "pgbouncer", "/usr/sbin/pgbouncer"} {
 		if found, err := exec.LookPath(program); err == nil {
-			return found, nil
+			return found, env, nil
 		}
 	}
-	return "", ErrNoPgBouncer
+	private := filepath.Join(cache, "lethe", "pgbouncer")
+	libraries, _ := filepath.Glob(filepath.Join(private, "usr/lib/*-linux-gnu*")) // fails for a bad pattern alone
+	found, err := exec.LookPath(filepath.Join(private, "usr/sbin/pgbouncer"))
+	if err != nil {
+		return "", nil, ErrNoPgBouncer
+	}
+	return found, append(env, "LD_LIBRARY_PATH="+strings.Join(libraries, ":")), nil
 }
 
 // configure writes the settings' file and the list of users.
@@ -121,7 +130,7 @@ func (b *PgBouncer) Start(ctx context.Context) error {
 	if b.server != nil && !b.server.ended() {
 		return errors.New("PgBouncer runs already")
 	}
-	server, err := startProcess(ctx, processSpec{account: b.who, hold: b.folder.hold, env: []string{"PATH=/usr/bin:/bin"}, argv: []string{b.program, b.settings()}})
+	server, err := startProcess(ctx, processSpec{account: b.who, hold: b.folder.hold, env: b.env, argv: []string{b.program, b.settings()}})
 	if err != nil {
 		return err
 	}
@@ -147,6 +156,11 @@ func (b *PgBouncer) Start(ctx context.Context) error {
 func (b *PgBouncer) Stop(ctx context.Context) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	return b.stopLocked(ctx)
+}
+
+// stopLocked is Stop for who holds b.mu.
+func (b *PgBouncer) stopLocked(ctx context.Context) error {
 	if b.server == nil {
 		return nil
 	}
@@ -161,11 +175,13 @@ func (b *PgBouncer) Stop(ctx context.Context) error {
 func (b *PgBouncer) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), closeTimeout)
 	defer cancel()
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if b.closed {
 		return nil
 	}
 	b.closed = true
-	if err := b.Stop(ctx); err != nil {
+	if err := b.stopLocked(ctx); err != nil {
 		return err
 	}
 	return b.folder.remove()

@@ -118,11 +118,10 @@ func (p *pools) release(conn *pgxpool.Conn) {
 	}
 }
 
-// size is how many connections there are, those that are being opened not among them.
+// size is how many connections there are, those that are being opened among them.
 func (p *pools) size() (n int32) {
 	for _, one := range p.all {
-		s := one.Stat()
-		n += s.AcquiredConns() + s.IdleConns()
+		n += one.Stat().TotalConns()
 	}
 	return n
 }
