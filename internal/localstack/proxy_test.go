@@ -160,6 +160,12 @@ func TestACutProxyEndsConnectionsAndTakesNone(t *testing.T) {
 func TestProxySwallows(t *testing.T) {
 	t.Parallel()
 	p, conn := proxied(t)
+	if _, err := conn.Write([]byte("first\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "first\n" {
+		t.Fatalf("echo = %q, %v", line, err)
+	}
 	p.Swallow()
 	if _, err := conn.Write([]byte("lost\n")); err != nil {
 		t.Fatal(err)

@@ -387,3 +387,37 @@ func TestRowLevelSecurityIsNoticed(t *testing.T) {
 		})
 	}
 }
+
+// Setup works under all that its role and database can bring along, too, and a default
+// of read only is told for what it is.
+func TestSetupWithDefaults(t *testing.T) {
+	t.Parallel()
+	for i, group := range slices.Sorted(maps.Keys(hostile)) {
+		t.Run(strings.ReplaceAll(group, " ", "_"), func(t *testing.T) {
+			t.Parallel()
+			address := localtest.Database(t)
+			admin := openPool(t, address)
+			role, as := newRole(t, address)
+			database := queryOne[string](t, admin, `select current_database()::text`)
+			execSQL(t, admin, evil+"grant create on database "+database+" to "+role)
+			for _, d := range known(t, pairs(hostile[group])) {
+				execSQL(t, admin, fmt.Sprintf(scopes[i%len(scopes)], role, database)+" set "+d)
+			}
+			for range 2 {
+				if report, err := Setup(t.Context(), as, SetupOptions{SampleSchema: true}); err != nil || report.After == 0 {
+					t.Errorf("Setup = %+v, %v; want the schema", report, err)
+				}
+			}
+		})
+	}
+	t.Run("read_only", func(t *testing.T) {
+		t.Parallel()
+		address := localtest.Database(t)
+		execSQL(t, openPool(t, address), "alter database "+strings.TrimPrefix(queryOne[string](t, openPool(t, address), `select current_database()::text`), "/")+
+			" set default_transaction_read_only = on")
+		_, err := Setup(t.Context(), address, SetupOptions{})
+		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "read_only" || !strings.Contains(err.Error(), "default_transaction_read_only") {
+			t.Errorf("Setup = %v (%v, %s); want the surroundings' fault, read_only", err, fault, cause)
+		}
+	})
+}

@@ -98,11 +98,11 @@ func openOne(url string) (*sql.DB, error) {
 // setupSession takes off a session what its role and database may have as defaults
 // and a setup can't work with. A role's own time-out is meant for small statements. A
 // migration that waits for a table's lock makes everybody wait behind it: not for long.
-const setupSession = `select set_config('statement_timeout', '0', false), set_config('lock_timeout', '5s', false),
-  set_config('idle_in_transaction_session_timeout', '0', false),
-  case when current_setting('transaction_timeout', true) is not null then set_config('transaction_timeout', '0', false) end,
-  set_config('default_transaction_isolation', 'read committed', false), set_config('row_security', 'off', false),
-  set_config('search_path', ` + searchPath + `, false)`
+const setupSession = `select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '5s', false),
+  pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),
+  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end,
+  pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('row_security', 'off', false),
+  pg_catalog.set_config('search_path', ` + searchPath + `, false)`
 
 // setupLocked does the work of a setup under the lock.
 func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS) (SetupReport, error) {
