@@ -175,14 +175,9 @@ func (c *natsConfig) brokerConfig(name string) broker.Config {
 // the database is an error, but only once a setup has been run, which may be
 // what makes it fit.
 func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
-	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
-	if err != nil {
-		return nil, err
-	}
-	defer ledger.Close()
 	var store *repo.Repo
-	err = w.await(ctx, "database", func() error {
-		if _, err := ledger.Settings(ctx, ""); err != nil {
+	err := w.await(ctx, "database", func() error {
+		if err := askLedger(ctx, w.cfg.DatabaseURL); err != nil {
 			return err
 		}
 		var err error
@@ -194,6 +189,18 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		return err
 	})
 	return store, err
+}
+
+// askLedger is nil if the ledger is there. It keeps no connection, of which there may
+// be few.
+func askLedger(ctx context.Context, url string) error {
+	ledger, err := repo.OpenLedger(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	_, err = ledger.Settings(ctx, "")
+	return err
 }
 
 // await repeats op until it succeeds, as long as the surroundings are at fault;

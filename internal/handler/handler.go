@@ -29,6 +29,7 @@ type expressStore interface {
 	Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	Reopen(ctx context.Context, ds []purge.Deletion) error
 	Incompatible(d purge.Deletion) (whole bool, err error)
+	Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error)
 }
 
 // longStore is what the long lane needs of it.

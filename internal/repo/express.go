@@ -65,7 +65,7 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	t.pool = r.ready
+	t.own = r.ready
 	children := r.queue(t, b, &res)
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Result{}, err

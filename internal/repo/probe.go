@@ -31,9 +31,7 @@ const probeCommandGone = `delete from lethe.commands where app_id = '' and comma
 // is one line, says what mends it where that is known, and is never the
 // deletion's own fault.
 func (r *Repo) Probe(ctx context.Context) error {
-	for _, p := range r.pools() {
-		p.Reset()
-	}
+	r.conns.reset()
 	t := r.begin(true)
 	id := "probe-" + rand.Text()
 	t.exec(nil, probeCommand, id)
@@ -69,11 +67,11 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
 		return err
 	}
-	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.resolveOptions()); found != nil {
+	if _, found := r.resolve(ctx); found != nil {
 		return found
 	}
 	if pg.Code == noPrivilege {
-		return fmt.Errorf("%w; grant it to %s", err, quote(r.pool.Config().ConnConfig.User))
+		return fmt.Errorf("%w; grant it to %s", err, r.source.role())
 	}
 	return err
 }

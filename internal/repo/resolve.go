@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -23,12 +21,12 @@ func (r *Repo) Warnings() []string { return r.schema.warnings }
 // error is the surroundings' where nothing is missing but what an operator mends
 // without touching the plan (a grant, the ledger, a replica identity, a rebuilt
 // index), and else purge.Own: the plan and the tables don't fit.
-func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, opts resolveOptions) (*schema, error) {
+func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*schema, error) {
 	if err := plan.validate(); err != nil {
 		return nil, unfit(err)
 	}
 	names := append(plan.tableNames(), ledgerNames()...)
-	cat, err := readCatalog(ctx, pool, names)
+	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
 		return nil, err
 	}

@@ -42,19 +42,22 @@ order by d.app_id, d.conversation_id`
 // apps that have such a command. Nothing is Mine. What an operator has paused is
 // said to wait for that also while no worker runs.
 func (l *Ledger) Status(ctx context.Context, app, command string) ([]purge.Record, error) {
-	rows, err := l.pool.Query(ctx, statusOf, app, command)
-	if err != nil {
-		return nil, l.fault(ctx, err)
-	}
-	recs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (purge.Record, error) {
+	var recs []purge.Record
+	t := l.begin()
+	t.query(func(rows pgx.Rows) error {
 		var rec purge.Record
 		var found ledgerRow
 		var waitingFor *string
-		if err := row.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation, &waitingFor)...); err != nil {
-			return purge.Record{}, err
+		if err := rows.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation, &waitingFor)...); err != nil {
+			return err
 		}
 		rec.WaitingFor = purge.Cause(value(waitingFor))
-		return rec, found.fill(&rec)
-	})
-	return recs, l.fault(ctx, err)
+		err := found.fill(&rec)
+		recs = append(recs, rec)
+		return err
+	}, statusOf, app, command)
+	if err := t.commit(ctx); err != nil {
+		return nil, l.fault(ctx, err)
+	}
+	return recs, nil
 }

@@ -154,15 +154,15 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 
 // see takes looks, in one round trip.
 func (r *Repo) see(ctx context.Context, looks ...look) error {
-	t := &transaction{}
+	t := r.begin(false)
 	for _, k := range looks {
 		t.query(k.scan, k.sql, k.args...)
 	}
-	return r.pool.SendBatch(ctx, &t.batch).Close()
+	return r.commit(ctx, t)
 }
 
 // role is whom the pool connects as, quoted.
-func (r *Repo) role() string { return quote(r.pool.Config().ConnConfig.User) }
+func (r *Repo) role() string { return r.source.role() }
 
 // denied says that a view or function is not for this role, or not there.
 func denied(err error) bool {
