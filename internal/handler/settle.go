@@ -76,7 +76,11 @@ func (h *Handler) setBack(t *task, err error) {
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.release(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
-	case purge.Own: // not even its failure could be counted
+	case purge.Own, purge.Ambiguous: // not even its failure could be counted
+		if h.jury.failed([]failedTask{{task: t, err: err}})[0].Fault == purge.Surroundings {
+			h.jury.wait(t)
+			return
+		}
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.cfg.Log.Error("deletion set back", append(t.attrs(), "error", err)...)
 		h.park(t, purge.ParkDelay(0, spread()))

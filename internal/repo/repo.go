@@ -126,7 +126,7 @@ func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
 		s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.resolveOptions())
 		return err
 	})
-	return s, err
+	return s, classifyShared(ctx, err)
 }
 
 // Close waits for the connections that are in use and closes all of them.

@@ -46,6 +46,19 @@ func (s *schema) tables() []table {
 	return out
 }
 
+// emptied are the tables whose rows a deletion removes one after the other, in the
+// order in which they can be: what hangs on messages by foreign keys first.
+func (s *schema) emptied() []table {
+	all := []table{s.Messages.table}
+	for _, c := range s.Children {
+		all = append(all, c.table)
+	}
+	if s.Locked {
+		all = append(all[1:], all[0])
+	}
+	return all
+}
+
 // bind notes the bounds, so that a deletion is held against no others.
 func (s *schema) bind() {
 	for _, t := range s.tables() {
@@ -181,6 +194,15 @@ func (c child) HangsOn(row, message, q string) string {
 		return fmt.Sprintf("%s.%s = %s.%s", row, c.Reference, message, c.To)
 	}
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
+}
+
+// HangsOnArgs is [child.HangsOn] for a statement about one deletion; see
+// [table.MatchArgs].
+func (c child) HangsOnArgs(row, message string) string {
+	if c.Reference != "" {
+		return c.HangsOn(row, message, "")
+	}
+	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
 }
 
 // Hooks are the messages' columns, under the alias row, by which what hangs on a

@@ -78,5 +78,5 @@ func (l *Ledger) fault(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	return classify(ctx, oneLine(adviseLedger(err, l.source.role())))
+	return classifyShared(ctx, oneLine(adviseLedger(err, l.source.role())))
 }

@@ -62,7 +62,7 @@ type SetupReport struct {
 func Setup(ctx context.Context, url string, opts SetupOptions) (SetupReport, error) {
 	report, err := setup(ctx, url, opts, migrationFiles)
 	if err != nil {
-		return SetupReport{}, classify(ctx, oneLine(err))
+		return SetupReport{}, classifyShared(ctx, oneLine(err))
 	}
 	return report, nil
 }

@@ -80,7 +80,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 	looks := r.looks(&f, limits, all)
 	err := r.see(ctx, looks...)
 	if !denied(err) {
-		return f, classify(ctx, err)
+		return f, classifyShared(ctx, err)
 	}
 	f = purge.Figures{Unread: map[purge.Cause]string{}}
 	for _, k := range looks {
@@ -90,7 +90,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 			continue
 		}
 		if err != nil {
-			return f, classify(ctx, err)
+			return f, classifyShared(ctx, err)
 		}
 	}
 	r.blind.Range(func(cause, why any) bool {
