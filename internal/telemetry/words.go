@@ -25,7 +25,9 @@ var (
 		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "letters_full", "too_large", "store", "refused",
 	}
 	// pauses are the other causes for which no commands are taken.
-	pauses = []string{"start", "stop", "paused", "database", "nats", "commands", "acks"}
+	pauses = []string{"start", "stop", "paused", "database", "nats", "commands", "acks", "streams"}
+	// assets are the streams and the consumer.
+	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
 		"failure", "lock", "blocked", "leased", "no_turn", "long_lane_full",
@@ -43,6 +45,9 @@ func (m *Metrics) begin() {
 		for _, state := range states {
 			m.Deletions.WithLabelValues(lane, state)
 		}
+	}
+	for _, name := range assets {
+		m.Altered.WithLabelValues(name)
 	}
 	for _, state := range spans {
 		m.Spans.WithLabelValues(state)
