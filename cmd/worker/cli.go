@@ -128,8 +128,9 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 func nameVariables(node *kong.Node) error {
 	return kong.Visit(node, func(v kong.Visitable, next kong.Next) error {
 		if f, ok := v.(*kong.Flag); ok {
+			none := slices.Contains(f.Envs, "-")
 			f.Envs, f.Tag.Envs = nil, nil
-			if name := variableOf(f.Name); name != "" {
+			if name := variableOf(f.Name); name != "" && !none {
 				f.Envs = []string{name}
 			}
 		}
