@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -117,6 +118,17 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 		return fmt.Errorf("remove dead letter %d: %w", seq, explainLetters(err))
 	}
 	return nil
+}
+
+// LetterRoom returns how many bytes of letters about malformed commands there is
+// room for: half of their stream's limit, less what it holds. The other half is
+// for commands that can be retried. math.MaxInt64 where there is no limit.
+func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
+	s, err := b.stream(ctx, conversation.DeadLettersStream)
+	if err != nil || s.MaxBytes <= 0 {
+		return math.MaxInt64, err
+	}
+	return s.MaxBytes/2 - int64(s.Bytes), nil
 }
 
 // retryMsg is the command of a letter: without Nats-*, without what the letter

@@ -28,6 +28,7 @@ type Metrics struct {
 	OldestSeconds  prometheus.GaugeFunc
 	Retries        *prometheus.CounterVec // by cause
 	DeadLetters    *prometheus.CounterVec // by reason
+	LettersOmitted *prometheus.CounterVec // by reason
 	PublishSeconds prometheus.Histogram
 	SettleErrors   prometheus.Counter
 	LedgerExpired  prometheus.Counter
@@ -69,6 +70,7 @@ func New(oldest func() float64) *Metrics {
 		}, oldest),
 		Retries:        f.counter("lethe_retries_total", "Tries that are repeated, by cause.", "cause"),
 		DeadLetters:    f.counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
+		LettersOmitted: f.counter("lethe_dead_letters_omitted_total", "Malformed commands given up without a dead letter, because their stream was half full, by reason.", "reason"),
 		PublishSeconds: f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
 		SettleErrors:   f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
 		LedgerExpired:  f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),

@@ -19,6 +19,8 @@ var (
 		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
 		conversation.ReasonIncompatibleID, conversation.ReasonAttemptsExhausted,
 	}
+	// malformed are those of commands that can't be retried as they are.
+	malformed = []conversation.Reason{conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch}
 
 	// refusals are why events and dead letters can't be stored.
 	refusals = []string{
@@ -57,6 +59,9 @@ func (m *Metrics) begin() {
 	}
 	for _, reason := range reasons {
 		m.DeadLetters.WithLabelValues(string(reason))
+	}
+	for _, reason := range malformed {
+		m.LettersOmitted.WithLabelValues(string(reason))
 	}
 	for _, cause := range slices.Concat(pauses, refusals) {
 		m.Paused.WithLabelValues(cause)
