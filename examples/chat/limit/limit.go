@@ -3,6 +3,7 @@
 package limit
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -45,7 +46,7 @@ func (b *Bucket) wait(now time.Time, r Rate, n float64) time.Duration {
 	if n > r.Burst || seconds > forever.Seconds() {
 		return forever
 	}
-	return time.Duration(seconds*float64(time.Second)) + 1 // rounded down, it would be too soon
+	return time.Duration(math.Ceil(seconds * float64(time.Second)))
 }
 
 // maxKeys is how many keys a generation of a Limiter remembers: some 5 MB for both.
