@@ -91,6 +91,13 @@ func startChat(t *testing.T, args ...string) *rig {
 	return r
 }
 
+// startGatewayAlone starts a gateway whose database is away, and returns its address.
+func startGatewayAlone(t *testing.T) string {
+	t.Helper()
+	r := &rig{nats: localtest.NATS(t), db: "postgres://127.0.0.1:1/away", key: strings.Repeat("k", 32), log: &logText{}}
+	return r.launch(t, "gateway", "--demo")
+}
+
 // startWorker sets all up and runs a worker until the end of the test.
 func (r *rig) startWorker(t *testing.T) {
 	t.Helper()
@@ -103,11 +110,20 @@ func (r *rig) startWorker(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = cmd.Wait() }) // after its context has ended
-	awaitReady(t, "http://"+addr)
+	awaitAnswer(t, "http://"+addr+"/readyz")
 }
 
-// start runs the chat until the end of the test and returns its address.
+// start runs the chat until the end of the test, and returns its address once it
+// is ready.
 func (r *rig) start(t *testing.T, args ...string) string {
+	t.Helper()
+	url := r.launch(t, args...)
+	awaitAnswer(t, url+"/readyz")
+	return url
+}
+
+// launch is start for a chat that never gets ready.
+func (r *rig) launch(t *testing.T, args ...string) string {
 	t.Helper()
 	addr := freeAddress(t)
 	env := map[string]string{
@@ -124,12 +140,12 @@ func (r *rig) start(t *testing.T, args ...string) string {
 			t.Errorf("chat %v: exit code %d; want 0", args, code)
 		}
 	})
-	awaitReady(t, "http://"+addr)
+	awaitAnswer(t, "http://"+addr+"/livez")
 	return "http://" + addr
 }
 
-// awaitReady waits until /readyz says so.
-func awaitReady(t *testing.T, url string) {
+// awaitAnswer waits until a request is answered with 200.
+func awaitAnswer(t *testing.T, url string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -137,7 +153,7 @@ func awaitReady(t *testing.T, url string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +166,7 @@ func awaitReady(t *testing.T, url string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s isn't ready within %v", url, patience)
+			t.Fatalf("%s isn't answered with 200 within %v", url, patience)
 		}
 	}
 }
