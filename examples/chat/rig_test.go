@@ -72,6 +72,7 @@ func exitWithoutWorker(code int) {
 type rig struct {
 	nats *localstack.NATS
 	db   string
+	read string // a standby of db, "" for none
 	key  string
 	log  *logText
 	url  string // of the chat
@@ -80,7 +81,13 @@ type rig struct {
 // startChat starts a stack with a worker and the chat in role all, with --demo.
 func startChat(t *testing.T, args ...string) *rig {
 	t.Helper()
-	r := &rig{nats: localtest.NATS(t), db: localtest.Database(t), key: strings.Repeat("k", 32), log: &logText{}}
+	return startChatOn(t, &rig{nats: localtest.NATS(t), db: localtest.Database(t)}, args...)
+}
+
+// startChatOn is startChat on servers that are there.
+func startChatOn(t *testing.T, r *rig, args ...string) *rig {
+	t.Helper()
+	r.key, r.log = strings.Repeat("k", 32), &logText{}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", r.log)
@@ -127,7 +134,7 @@ func (r *rig) launch(t *testing.T, args ...string) string {
 	t.Helper()
 	addr := freeAddress(t)
 	env := map[string]string{
-		"HTTP_ADDR": addr, "NATS_URL": r.nats.URL(), "DATABASE_URL": r.db, "CHAT_TOKEN_KEY": r.key,
+		"HTTP_ADDR": addr, "NATS_URL": r.nats.URL(), "DATABASE_URL": r.db, "READ_DATABASE_URL": r.read, "CHAT_TOKEN_KEY": r.key,
 	}
 	done := make(chan int)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
