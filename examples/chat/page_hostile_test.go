@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -132,19 +134,33 @@ func (r *rig) send(t *testing.T, msg *nats.Msg) {
 	}
 }
 
-// A device that asks for more than it saw loses no message that comes afterwards.
+// A device that asks for more than it saw loses no message that comes afterwards,
+// also where the workers are late.
 func beyondTheNewest(t *testing.T, r *rig, p *tab) {
 	p.syncOn(t)
+	p.open(t, bobs, "c2c_alice")
+	r.worker(t, "pause")
 	r.as(t, "alice", phone).do(t, http.MethodPost, "/v1/conversations/c2c_bob:delete",
 		map[string]any{"through_seq": int64(1<<63 - 1)}, http.StatusAccepted, nil)
-	p.awaitNoRow(t, phone, "c2c_bob")
-	p.awaitNoRow(t, laptop, "c2c_bob")
-	p.open(t, bobs, "c2c_alice")
 	p.send(t, bobs, "new")
-	for _, device := range []string{phone, laptop} {
-		p.awaitRow(t, device, "c2c_bob")
+	p.awaitLast(t, bobs, "new")
+	r.worker(t, "resume")
+	for device, name := range map[string]string{phone: "Alice’s phone", laptop: "Alice’s laptop"} {
+		p.await(t, device+" was told", logged(name+" Bob: deleted"))
 		p.open(t, device, "c2c_bob")
 		p.awaitThread(t, device, "new")
+	}
+	p.send(t, bobs, "newer")
+	p.awaitThread(t, phone, "new", "newer")
+}
+
+// worker runs a command of the worker's program.
+func (r *rig) worker(t *testing.T, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), workerBinary(t), args...)
+	cmd.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db)
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("worker %v: %v\n%s", args, err, out)
 	}
 }
 
