@@ -5,8 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"os/exec"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -139,12 +139,12 @@ func (r *rig) send(t *testing.T, msg *nats.Msg) {
 func beyondTheNewest(t *testing.T, r *rig, p *tab) {
 	p.syncOn(t)
 	p.open(t, bobs, "c2c_alice")
-	r.worker(t, "pause")
+	r.signal(t, syscall.SIGSTOP)
 	r.as(t, "alice", phone).do(t, http.MethodPost, "/v1/conversations/c2c_bob:delete",
 		map[string]any{"through_seq": int64(1<<63 - 1)}, http.StatusAccepted, nil)
 	p.send(t, bobs, "new")
 	p.awaitLast(t, bobs, "new")
-	r.worker(t, "resume")
+	r.signal(t, syscall.SIGCONT)
 	for device, name := range map[string]string{phone: "Alice’s phone", laptop: "Alice’s laptop"} {
 		p.await(t, device+" was told", logged(name+" Bob: deleted"))
 		p.open(t, device, "c2c_bob")
@@ -154,13 +154,11 @@ func beyondTheNewest(t *testing.T, r *rig, p *tab) {
 	p.awaitThread(t, phone, "new", "newer")
 }
 
-// worker runs a command of the worker's program.
-func (r *rig) worker(t *testing.T, args ...string) {
+// signal sends the worker's process a signal.
+func (r *rig) signal(t *testing.T, s os.Signal) {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), workerBinary(t), args...)
-	cmd.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db)
-	if out, err := cmd.CombinedOutput(); err != nil {
-		t.Fatalf("worker %v: %v\n%s", args, err, out)
+	if err := r.worker.Signal(s); err != nil {
+		t.Fatal(err)
 	}
 }
 

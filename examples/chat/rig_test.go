@@ -76,6 +76,8 @@ type rig struct {
 	key  string
 	log  *logText
 	url  string // of the chat
+
+	worker *os.Process
 }
 
 // startChat starts a stack with a worker and the chat in role all, with --demo.
@@ -116,6 +118,7 @@ func (r *rig) startWorker(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	r.worker = cmd.Process
 	t.Cleanup(func() { _ = cmd.Wait() }) // after its context has ended
 	awaitAnswer(t, "http://"+addr+"/readyz")
 }
