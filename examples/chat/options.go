@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"strings"
 	"time"
@@ -38,7 +39,7 @@ func (o *options) serves(role string) bool { return o.Role == role || o.Role == 
 
 var (
 	presenceURL = regexp.MustCompile(`^wss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?(/[A-Za-z0-9/._-]*)?$`) // it becomes a part of the page's policy
-	hostName    = regexp.MustCompile(`^[a-z0-9.-]+$|^[0-9a-f:.]+$`)
+	hostName    = regexp.MustCompile(`^[a-z0-9._-]+$`)
 )
 
 // check returns what is wrong with the settings, all of it.
@@ -61,7 +62,7 @@ func (o *options) check() error {
 	}
 	for i, host := range o.Hosts {
 		o.Hosts[i] = strings.ToLower(strings.TrimSpace(host))
-		if !hostName.MatchString(o.Hosts[i]) {
+		if net.ParseIP(o.Hosts[i]) == nil && !hostName.MatchString(o.Hosts[i]) {
 			errs = append(errs, fmt.Errorf("--hosts (CHAT_HOSTS): %q is not a host name: want names such as chat.example, without scheme and port", host))
 		}
 	}

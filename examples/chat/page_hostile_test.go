@@ -140,6 +140,7 @@ func beyondTheNewest(t *testing.T, r *rig, p *tab) {
 	p.syncOn(t)
 	p.open(t, bobs, "c2c_alice")
 	r.signal(t, syscall.SIGSTOP)
+	t.Cleanup(func() { _ = r.worker.Signal(syscall.SIGCONT) }) // it couldn't stop otherwise
 	r.as(t, "alice", phone).do(t, http.MethodPost, "/v1/conversations/c2c_bob:delete",
 		map[string]any{"through_seq": int64(1<<63 - 1)}, http.StatusAccepted, nil)
 	p.send(t, bobs, "new")

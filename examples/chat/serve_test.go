@@ -177,3 +177,21 @@ func TestSoundAddressesAreTaken(t *testing.T) {
 		}
 	}
 }
+
+func TestHostsAreNamesAlone(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"Chat.example, other_1": "[chat.example other_1] <nil>", "192.0.2.1,2001:db8::1": "[192.0.2.1 2001:db8::1] <nil>",
+		"https://chat.example": "is not a host name", "chat.example:8080": "is not a host name", "a,,b": "is not a host name", "*": "is not a host name",
+	} {
+		env := map[string]string{"CHAT_HOSTS": text, "CHAT_TOKEN_KEY": strings.Repeat("k", 32)}
+		opts, err := parse([]string{"presence"}, func(name string) string { return env[name] }, io.Discard)
+		got := ""
+		if opts != nil {
+			got = fmt.Sprint(opts.Hosts)
+		}
+		if got = fmt.Sprint(got, " ", err); !strings.Contains(got, want) {
+			t.Errorf("CHAT_HOSTS=%s: %s; want %s", text, got, want)
+		}
+	}
+}
