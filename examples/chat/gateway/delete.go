@@ -3,7 +3,6 @@ package gateway
 import (
 	"context"
 	"fmt"
-	"math"
 	"net/http"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -80,14 +79,10 @@ func (g *Gateway) delete(r *request, d deletion) error {
 // allow bounds how many conversations a user, and all of the app's users, may
 // delete. In doubt the same request counts again: who repeats it is told when.
 func (g *Gateway) allow(r *request, conversations int) error {
-	wait := g.deletions.Take(g.clock(), r.who.User, float64(conversations))
-	if wait == 0 {
-		return nil
+	if wait := g.deletions.Take(g.clock(), r.who.User, float64(conversations)); wait > 0 {
+		return tooMany("deletions", wait)
 	}
-	return &problem{
-		http.StatusTooManyRequests, "rate_limited",
-		fmt.Sprintf("too many deletions: try again in %.0f s", math.Ceil(wait.Seconds())), wait,
-	}
+	return nil
 }
 
 // bound gives each conversation a boundary that is no further than the newest

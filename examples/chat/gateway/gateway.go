@@ -50,6 +50,7 @@ type Gateway struct {
 	reads     store // may lag behind
 	client    *conversation.Client
 	huge      *huge
+	requests  *limit.Limiter
 	deletions *limit.Limiter
 	clock     func() time.Time
 
@@ -60,6 +61,12 @@ type Gateway struct {
 
 // commandTimeout is how long a device waits for the stream to store its command.
 const commandTimeout = 5 * time.Second
+
+// Bounds of requests of any kind: a user's devices send a few each second.
+var (
+	appRequests  = limit.Rate{PerSecond: 5_000, Burst: 20_000}
+	userRequests = limit.Rate{PerSecond: 50, Burst: 500}
+)
 
 // Bounds of what is deleted, in conversations. Without them one user could fill the
 // commands' stream, and the workers' day, for everybody. A device that deletes its
@@ -85,6 +92,7 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	g := &Gateway{
 		Config: cfg, store: store{cfg.DB}, reads: store{cfg.Read}, client: client, huge: newHuge(),
+		requests:  limit.New(appRequests, userRequests),
 		deletions: limit.New(appDeletions, userDeletions, userDay), clock: time.Now,
 	}
 	g.life, g.end = context.WithCancel(context.Background())

@@ -298,6 +298,23 @@ func TestDeletionsAreLimited(t *testing.T) {
 	t.Error("more than ten thousand deletions in a day pass")
 }
 
+func TestRequestsAreLimited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	now := time.Now()
+	r.clock = func() time.Time { return now }
+	get := call{method: "GET", path: "/v1/settings", user: "alice"}
+	for range int(userRequests.Burst) {
+		r.want(t, 200, get)
+	}
+	a := r.fails(t, 429, "rate_limited", get)
+	if a.header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After: %s; want 1", a.header.Get("Retry-After"))
+	}
+	get.user = "bob"
+	r.want(t, 200, get)
+}
+
 func TestOtherPagesGetNothing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, true)
@@ -655,7 +672,9 @@ func TestTheDemoFillsAGroup(t *testing.T) {
 		t.Errorf("state %v; want none", got)
 	}
 	r.want(t, 202, call{method: "POST", path: "/v1/demo/huge", token: tok, body: `{"messages":25000}`})
-	for end := time.Now().Add(time.Minute); r.want(t, 200, huge).body["state"] == "running"; {
+	tick := time.NewTicker(20 * time.Millisecond) // within the bounds of requests
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); r.want(t, 200, huge).body["state"] == "running"; <-tick.C {
 		if time.Now().After(end) {
 			t.Fatal("still running after a minute")
 		}

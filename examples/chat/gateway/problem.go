@@ -3,6 +3,7 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"net/http"
 	"strconv"
@@ -45,6 +46,12 @@ func badRequest(message string) error {
 	return refuse(http.StatusBadRequest, "invalid_request", message)
 }
 
+// tooMany is for who asks for more of something than the bounds allow.
+func tooMany(what string, wait time.Duration) *problem {
+	message := fmt.Sprintf("too many %s: try again in %.0f s", what, math.Ceil(wait.Seconds()))
+	return &problem{http.StatusTooManyRequests, "rate_limited", message, wait}
+}
+
 // fail answers with an error. What is nobody's fault who called is logged, and
 // the client is told to come again.
 func (g *Gateway) fail(r *request, err error) {
@@ -56,7 +63,7 @@ func (g *Gateway) fail(r *request, err error) {
 	case p.status == http.StatusUnauthorized:
 		r.w.Header().Set("WWW-Authenticate", "Bearer")
 	case p.status >= http.StatusInternalServerError && !errors.Is(r.Context().Err(), context.Canceled):
-		g.Log.WarnContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "user", r.who.User, "error", err)
+		g.Log.WarnContext(r.Context(), "request failed", "method", r.Method, "route", r.Pattern, "user", r.who.User, "error", err)
 	}
 	body := map[string]any{"error": map[string]string{"code": p.code, "message": p.message}}
 	if err := r.answer(p.status, body); err != nil {

@@ -46,6 +46,9 @@ func (g *Gateway) authenticated(h func(*request) error) http.Handler {
 			return errOtherApp
 		}
 		r.who = who
+		if wait := g.requests.Take(g.clock(), who.User, 1); wait > 0 {
+			return tooMany("requests", wait)
+		}
 		return h(r)
 	})
 }
