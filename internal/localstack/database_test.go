@@ -2,7 +2,6 @@ package localstack
 
 import (
 	"errors"
-	"strings"
 	"net/url"
 	"strings"
 	"testing"
