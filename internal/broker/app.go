@@ -22,6 +22,9 @@ const (
 	// appMaxAckPending bounds the events between the two streams. A test of
 	// 20,000 took 0.2 s.
 	appMaxAckPending = 1000
+	// appPatience is how long setup waits until the app's stream follows: as a rule
+	// some milliseconds.
+	appPatience = 5 * time.Second
 	// appHeartbeat is what the server demands of a consumer that is sourced from.
 	appHeartbeat = time.Second
 )
@@ -64,7 +67,43 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 		return report, explainSetup("stream "+conversation.EventsStream+" of app "+o.App, err)
 	}
 	report.Parts = append(report.Parts, stream)
-	return report, nil
+	return report, awaitApp(ctx, lethe, app, token)
+}
+
+// awaitApp returns once the app's stream follows: it has reached its consumer, and
+// listens to what that delivers.
+func awaitApp(ctx context.Context, lethe, app *Broker, token string) error {
+	var reached, heard bool
+	until := time.NewTimer(appPatience)
+	defer until.Stop()
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		err := errors.Join(
+			app.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+				s, err := app.js.Stream(ctx, conversation.EventsStream)
+				if err == nil && len(s.CachedInfo().Sources) == 1 {
+					source := s.CachedInfo().Sources[0]
+					reached = source.Active >= 0 && source.Error == nil
+				}
+				return err
+			}),
+			lethe.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+				c, err := lethe.js.PushConsumer(ctx, conversation.EventsStream, token)
+				heard = err == nil && c.CachedInfo().PushBound
+				return err
+			}))
+		if err != nil || reached && heard {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-until.C:
+			return fmt.Errorf("the app's stream doesn't follow (it reaches its consumer: %v; it hears events: %v): expected the account to import "+
+				"%s%s, $JS.API.CONSUMER.RESET.%s.%[4]s as %[6]s.CONSUMER.RESET.%[5]s.%[4]s, and $JS.FC.%[5]s.%[4]s.*, as deploy/nats/app-demo.conf does",
+				reached, heard, appDeliver, token, conversation.EventsStream, appAPI)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 }
 
 // appConsumer is the consumer that the stream of an app's account sources by. It

@@ -168,7 +168,7 @@ type battle struct {
 // attack could take. No worker runs.
 func newBattle(t *testing.T, accounts string) *battle {
 	t.Helper()
-	b := &battle{rig: newLockedRigWith(t, accounts), heard: map[string]struct{}{}, there: map[string]struct{}{}}
+	b := &battle{rig: newLockedRigOn(t, lockedNATS(t, accounts)), heard: map[string]struct{}{}, there: map[string]struct{}{}}
 	for _, subject := range []string{"conversation.deleted.other.bob", "conversation.dead_letter.other"} {
 		_, err := b.js.Publish(t.Context(), subject, []byte("{}"))
 		must(t, err)
@@ -193,6 +193,9 @@ func (b *battle) listenEverywhere(t testing.TB) {
 	for user, to := range map[lockedUser]map[string]struct{}{observer: b.heard, observerOther: b.there} {
 		nc := user.connect(t, b.nats)
 		_, err := nc.Subscribe(">", func(m *nats.Msg) {
+			if m.Header.Get("Status") == "100" {
+				return // a heartbeat of the consumer of an app
+			}
 			b.mu.Lock()
 			defer b.mu.Unlock()
 			to[m.Subject] = struct{}{}

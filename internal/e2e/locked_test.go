@@ -35,8 +35,8 @@ var (
 
 // natsConf reads deploy/nats anew, with passwords like the users' names. It has
 // the app other too, added as permissions.conf says. accounts is the file that
-// nats.conf includes.
-func natsConf(t testing.TB, accounts string) *server.Options {
+// nats.conf includes; changeApp may alter app-demo.conf.
+func natsConf(t testing.TB, accounts string, changeApp func(string) string) *server.Options {
 	t.Helper()
 	natsPasswords()
 	folder := t.TempDir()
@@ -50,6 +50,7 @@ func natsConf(t testing.TB, accounts string) *server.Options {
 		case "permissions.conf":
 			text = replaceOnce(t, text, "include app-demo.conf", "include app-demo.conf\n  include app-other.conf")
 		case "app-demo.conf":
+			text = changeApp(text)
 			must(t, os.WriteFile(filepath.Join(folder, "app-other.conf"), []byte(strings.ReplaceAll(text, "demo", "other")), 0o600))
 		}
 		must(t, os.WriteFile(filepath.Join(folder, f.Name()), []byte(text), 0o600))
@@ -84,15 +85,21 @@ var natsPasswords = sync.OnceFunc(func() {
 func lockedNATS(t testing.TB, accounts string) *localstack.NATS {
 	t.Helper()
 	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
-		c := natsConf(t, accounts)
-		c.Host, c.Port, c.StoreDir, c.HTTPPort, c.NoSigs = o.Host, o.Port, o.StoreDir, 0, true
-		for _, a := range c.Accounts {
-			for _, u := range map[string][]lockedUser{"LETHE": {observer}, "demo": {ownerUser}, "other": {observerOther}}[a.Name] {
-				c.Users = append(c.Users, &server.User{Username: u.name, Password: u.password, Account: a})
-			}
-		}
-		*o = *c
+		lockedOptions(t, o, accounts, func(app string) string { return app })
 	}})
+}
+
+// lockedOptions are those of lockedNATS.
+func lockedOptions(t testing.TB, o *server.Options, accounts string, changeApp func(string) string) {
+	t.Helper()
+	c := natsConf(t, accounts, changeApp)
+	c.Host, c.Port, c.StoreDir, c.HTTPPort, c.NoSigs = o.Host, o.Port, o.StoreDir, 0, true
+	for _, a := range c.Accounts {
+		for _, u := range map[string][]lockedUser{"LETHE": {observer}, "demo": {ownerUser}, "other": {observerOther}}[a.Name] {
+			c.Users = append(c.Users, &server.User{Username: u.name, Password: u.password, Account: a})
+		}
+	}
+	*o = *c
 }
 
 // What nats.conf may include.
@@ -142,14 +149,14 @@ func (u lockedUser) connect(t testing.TB, n *localstack.NATS, opts ...nats.Optio
 // compose file does, with programs that are no more than the worker's user and role.
 func newLockedRig(t *testing.T) *rig {
 	t.Helper()
-	return newLockedRigWith(t, accountEach)
+	return newLockedRigOn(t, lockedNATS(t, accountEach))
 }
 
-// newLockedRigWith is newLockedRig with one of the files that nats.conf may include.
-func newLockedRigWith(t *testing.T, accounts string) *rig {
+// newLockedRigOn is newLockedRig with a server that has the users of deploy/nats.
+func newLockedRigOn(t *testing.T, n *localstack.NATS) *rig {
 	t.Helper()
 	_, address := ownPostgres(t) // roles belong to the whole server
-	r := newRig(t, onServer(lockedNATS(t, accounts)), onDatabase(address), withoutSetup(), connecting(nats.UserInfo(observer.name, observer.password)))
+	r := newRig(t, onServer(n), onDatabase(address), withoutSetup(), connecting(nats.UserInfo(observer.name, observer.password)))
 	for _, file := range []string{chatSchemaFile, rolesFile, rolesFile} { // the roles' may be run again
 		r.exec(t, readFile(t, file))
 	}
@@ -162,11 +169,17 @@ func newLockedRigWith(t *testing.T, accounts string) *rig {
 	return r
 }
 
-// setupApp gives an app its stream, as the compose file does.
-func (r *rig) setupApp(t testing.TB, app string) {
+// setupApp gives an app its stream, as the compose file does, and returns what
+// was printed.
+func (r *rig) setupApp(t testing.TB, app string, more ...string) string {
 	t.Helper()
+	return r.must(t, append(append(r.setupAppCall(app), "setup-app", "--app", app), more...)...)
+}
+
+// setupAppCall are the users of setup-app.
+func (r *rig) setupAppCall(app string) []string {
 	u := setupApp.of(app)
-	r.must(t, append(setupUser.env(r.nats), "LETHE_APP_NATS_URL="+u.url(r.nats), "LETHE_APP_NATS_INBOX_PREFIX=_INBOX_"+u.name, "setup-app", "--app", app)...)
+	return append(setupUser.env(r.nats), "LETHE_APP_NATS_URL="+u.url(r.nats), "LETHE_APP_NATS_INBOX_PREFIX=_INBOX_"+u.name)
 }
 
 // as are settings by which a call of the worker's program has another user and
