@@ -15,6 +15,7 @@ import (
 // own. The settings that they share are in config.go.
 type commands struct {
 	Setup       setupCommand       `cmd:"" help:"Create or upgrade the database schema, the streams and the consumer."`
+	SetupApp    setupAppCommand    `cmd:"" help:"Create or upgrade the stream of events in an app's own NATS account."`
 	Run         runCommand         `cmd:"" help:"Work until SIGTERM or SIGINT: take commands, purge histories, tell the events."`
 	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`

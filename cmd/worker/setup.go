@@ -54,10 +54,10 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	}
 	schema, err := c.setupSchema(ctx)
 	if err == nil {
-		err = c.printParts(t, schema)
+		err = printParts(t, c.JSON, schema)
 	}
 	streams, streamsErr := c.setupStreams(ctx)
-	return errors.Join(err, streamsErr, c.printParts(t, streams...))
+	return errors.Join(err, streamsErr, printParts(t, c.JSON, streams...))
 }
 
 // setupSchema waits for a database that isn't there yet, as in a stack that
@@ -134,9 +134,9 @@ func streamParts(r broker.SetupReport) []setupPart {
 	return parts
 }
 
-func (c *setupCommand) printParts(t terminal, parts ...setupPart) error {
+func printParts(t terminal, asJSON bool, parts ...setupPart) error {
 	for _, p := range parts {
-		if c.JSON {
+		if asJSON {
 			if err := t.printJSON(p); err != nil {
 				return err
 			}

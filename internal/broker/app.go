@@ -1,0 +1,231 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// How an app's stream follows LETHE's, as deploy/nats exports and imports it. An
+// account imports the subjects that end in its own app's token, and nobody else's.
+const (
+	// appDeliver begins the subject that the app's consumer delivers on.
+	appDeliver = "lethe.events."
+	// appAPI is where the app's account has imported that consumer's reset, the
+	// one request of a stream that sources by a consumer made for it.
+	appAPI = "lethe.api"
+	// appMaxAckPending bounds the events between the two streams. A test of
+	// 20,000 took 0.2 s.
+	appMaxAckPending = 1000
+	// appPatience is how long setup waits until the app's stream follows: as a rule
+	// some milliseconds.
+	appPatience = 5 * time.Second
+	// appHeartbeat is what the server demands of a consumer that is sourced from.
+	appHeartbeat = time.Second
+)
+
+// AppOptions says how the stream of an app's account is to be.
+type AppOptions struct {
+	// App is the app, as commands name it.
+	App string
+	// EventsMaxBytes bounds its events: the oldest go first. 0 leaves an existing
+	// stream as it is, and gives a new one all that its account may have on disk.
+	EventsMaxBytes int64
+}
+
+// SetupApp gives an app with an account of its own a stream there,
+// CONVERSATION_EVENTS as everywhere, that sources the app's events from lethe's:
+// a consumer in lethe's account and the stream in the account that app is
+// connected to, or it brings those that exist to what is wanted. How long and how
+// many events are kept, and the replicas, are those of lethe's stream. Safe to
+// repeat; a stream that was lost comes back with all events that lethe's has.
+func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupReport, error) {
+	var report SetupReport
+	if o.EventsMaxBytes < 0 {
+		return report, fmt.Errorf("setup of app %s: %d bytes; expected 0 or more", o.App, o.EventsMaxBytes)
+	}
+	if err := errors.Join(lethe.connected(ctx), app.connected(ctx)); err != nil {
+		return report, err
+	}
+	origin, err := lethe.streamConfig(ctx, conversation.EventsStream)
+	if err != nil {
+		return report, explainSetup("stream "+conversation.EventsStream+" of the workers", err)
+	}
+	token := conversation.EscapeToken(o.App)
+	consumer, err := patiently(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
+	if err != nil {
+		return report, explainSetup("consumer "+token+" of "+conversation.EventsStream, err)
+	}
+	report.Parts = append(report.Parts, consumer)
+	stream, err := patiently(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
+	if err != nil {
+		return report, explainSetup("stream "+conversation.EventsStream+" of app "+o.App, err)
+	}
+	report.Parts = append(report.Parts, stream)
+	return report, awaitApp(ctx, lethe, app, token)
+}
+
+// awaitApp returns once the app's stream follows: it has reached its consumer, and
+// listens to what that delivers.
+func awaitApp(ctx context.Context, lethe, app *Broker, token string) error {
+	var reached, heard bool
+	until := time.NewTimer(appPatience)
+	defer until.Stop()
+	for pause := 10 * time.Millisecond; ; pause *= 2 {
+		err := errors.Join(
+			app.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+				s, err := app.js.Stream(ctx, conversation.EventsStream)
+				if err == nil && len(s.CachedInfo().Sources) == 1 {
+					source := s.CachedInfo().Sources[0]
+					reached = source.Active >= 0 && source.Error == nil
+				}
+				return err
+			}),
+			lethe.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+				c, err := lethe.js.PushConsumer(ctx, conversation.EventsStream, token)
+				heard = err == nil && c.CachedInfo().PushBound
+				return err
+			}))
+		if err != nil || reached && heard {
+			return err
+		}
+		select {
+		case <-time.After(pause):
+		case <-until.C:
+			return fmt.Errorf("the app's stream doesn't follow (it reaches its consumer: %v; it hears events: %v): expected the account to import "+
+				"%s%s, $JS.API.CONSUMER.RESET.%s.%[4]s as %[6]s.CONSUMER.RESET.%[5]s.%[4]s, and $JS.FC.%[5]s.%[4]s.*, as deploy/nats/app-demo.conf does",
+				reached, heard, appDeliver, token, conversation.EventsStream, appAPI)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// appConsumer is the consumer that the stream of an app's account sources by. It
+// acknowledges by flow control, so that nothing is lost while that stream is away.
+func appConsumer(token string) jetstream.ConsumerConfig {
+	return jetstream.ConsumerConfig{
+		Durable:        token,
+		Description:    "Events of one app, for the stream of its account",
+		DeliverSubject: appDeliver + token,
+		DeliverPolicy:  jetstream.DeliverAllPolicy,
+		AckPolicy:      jetstream.AckFlowControlPolicy,
+		FilterSubject:  "conversation.*." + token + ".*",
+		MaxAckPending:  appMaxAckPending,
+		FlowControl:    true,
+		IdleHeartbeat:  appHeartbeat,
+	}
+}
+
+// setupAppConsumer leaves a consumer that is there as it is: the server refuses
+// one of this name that is unlike it.
+func (b *Broker) setupAppConsumer(ctx context.Context, token string) (SetupPart, error) {
+	part := SetupPart{Kind: "consumer", Name: token, Action: actionUnchanged}
+	err := b.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+		_, err := b.js.PushConsumer(ctx, conversation.EventsStream, token)
+		return err
+	})
+	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
+		return part, err
+	}
+	part.Action = actionCreated
+	return part, b.ask(ctx, "CONSUMER.CREATE."+conversation.EventsStream, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdatePushConsumer(ctx, conversation.EventsStream, appConsumer(token))
+		return err
+	})
+}
+
+// appStream is the stream of an app's account. It has no subjects: what is in it
+// is what Lethe published.
+func appStream(token string, origin jetstream.StreamConfig) jetstream.StreamConfig {
+	return jetstream.StreamConfig{
+		Name:              conversation.EventsStream,
+		Description:       "What became of deletions, for the devices of each user",
+		Retention:         jetstream.LimitsPolicy,
+		Storage:           jetstream.FileStorage,
+		Discard:           jetstream.DiscardOld, // a full stream must not hold up what follows
+		Replicas:          origin.Replicas,
+		MaxAge:            origin.MaxAge,
+		MaxMsgsPerSubject: origin.MaxMsgsPerSubject,
+		Duplicates:        origin.Duplicates,
+		AllowDirect:       true,
+		Sources: []*jetstream.StreamSource{{
+			Name:     conversation.EventsStream,
+			External: &jetstream.ExternalStream{APIPrefix: appAPI},
+			Consumer: &jetstream.StreamConsumerSource{Name: token, DeliverSubject: appDeliver + token},
+		}},
+	}
+}
+
+func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string, origin jetstream.StreamConfig, o AppOptions) (SetupPart, error) {
+	part := SetupPart{Kind: "stream", Name: conversation.EventsStream + " of app " + o.App}
+	want := appStream(token, origin)
+	have, err := b.streamConfig(ctx, want.Name)
+	if errors.Is(err, jetstream.ErrStreamNotFound) {
+		part.Action = actionCreated
+		if want.MaxBytes, err = b.appBytes(ctx, o, want.Replicas); err != nil {
+			return part, err
+		}
+		return part, b.createAppStream(ctx, lethe, token, want)
+	}
+	if err != nil {
+		return part, err
+	}
+	if len(have.Sources) != 1 || have.Sources[0].Consumer == nil || *have.Sources[0].Consumer != *want.Sources[0].Consumer {
+		return part, fmt.Errorf("stream %s has other sources than the events of this app: delete it and run `worker setup-app` again", have.Name)
+	}
+	c := changes{config: have}
+	set(&c, "discard", &c.config.Discard, want.Discard)
+	set(&c, "allow direct", &c.config.AllowDirect, true)
+	set(&c, "replicas", &c.config.Replicas, want.Replicas)
+	set(&c, "max age", &c.config.MaxAge, want.MaxAge)
+	set(&c, "max messages per subject", &c.config.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
+	set(&c, "duplicate window", &c.config.Duplicates, want.Duplicates)
+	option(&c, "max bytes", &c.config.MaxBytes, o.EventsMaxBytes)
+	part.Action, part.Changes = actionUnchanged, c.made
+	if len(c.made) == 0 {
+		return part, nil
+	}
+	part.Action = actionUpdated
+	return part, b.ask(ctx, "STREAM.UPDATE."+want.Name, func(ctx context.Context) error {
+		_, err := b.js.UpdateStream(ctx, c.config)
+		return err
+	})
+}
+
+// createAppStream first has the consumer begin anew: a stream that was lost had
+// acknowledged what it held.
+func (b *Broker) createAppStream(ctx context.Context, lethe *Broker, token string, want jetstream.StreamConfig) error {
+	err := lethe.ask(ctx, "CONSUMER.RESET."+conversation.EventsStream, func(ctx context.Context) error {
+		_, err := lethe.js.ResetConsumerToSequence(ctx, conversation.EventsStream, token, 1)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return b.ask(ctx, "STREAM.CREATE."+want.Name, func(ctx context.Context) error {
+		_, err := b.js.CreateStream(ctx, want)
+		return err
+	})
+}
+
+// appBytes is the size of a new stream, which its account counts for each replica.
+func (b *Broker) appBytes(ctx context.Context, o AppOptions, replicas int) (int64, error) {
+	if o.EventsMaxBytes > 0 {
+		return o.EventsMaxBytes, nil
+	}
+	bytes := int64(-1)
+	err := b.ask(ctx, "INFO", func(ctx context.Context) error {
+		info, err := b.js.AccountInfo(ctx)
+		if err == nil && info.Limits.MaxStore > 0 {
+			bytes = info.Limits.MaxStore / int64(replicas)
+		}
+		return err
+	})
+	return bytes, err
+}
