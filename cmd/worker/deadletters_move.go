@@ -7,6 +7,7 @@ import (
 	"slices"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // lettersChoice is which letters retry and drop are about.
@@ -57,7 +58,7 @@ func (c *lettersChoice) apply(ctx context.Context, t terminal, done string, do f
 	if err := errors.Join(errs...); err != nil || c.JSON {
 		return err
 	}
-	return t.printf("%s %s\n", done, count(n, "dead letter"))
+	return t.printf("%s %s\n", done, purge.Count(n, "dead letter"))
 }
 
 func eachOf(seqs iter.Seq[uint64], do func(uint64) error) error {

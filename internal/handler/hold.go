@@ -15,7 +15,7 @@ const longestHold = time.Second
 // holds the long lane changes, for left (0: not known) or for a second.
 func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan struct{}) error {
 	if cause != l.waits || time.Now().After(l.renew) {
-		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause)
+		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.brakes.detail(cause))
 		if err != nil {
 			return err
 		}
@@ -52,11 +52,11 @@ func (l *longRun) kept(held purge.Held) error {
 	switch held.Cause {
 	case purge.NoTurn:
 		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoTurn)).Inc()
-		if l.waits == "" && time.Now().Before(l.renew) {
+		if l.waits == l.h.brakes.noPermit() && time.Now().Before(l.renew) {
 			l.h.pauseFor(time.Duration(spread() * float64(100*time.Millisecond)))
 			return nil
 		}
-		return l.hold("", time.Millisecond, never) // for the lease
+		return l.hold(l.h.brakes.noPermit(), time.Millisecond, never) // for the lease, too
 	case purge.Yield:
 		return l.yield(held.Left)
 	case purge.SlowBatch:

@@ -275,14 +275,14 @@ func (l *longRun) wait(err error) bool {
 	l.h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 	now := time.Now()
 	if l.blocked.IsZero() {
-		l.noteWait("lock")
+		l.noteWait(string(purge.Lock))
 		l.blocked = now
 	}
 	if now.Sub(l.blocked) > lockPatience {
 		return false
 	}
 	l.cap = max(l.h.cfg.MinRows, l.limit()/4)
-	l.tell("lock")
+	l.tell(string(purge.Lock))
 	l.h.pauseFor(min(500*time.Millisecond, 20*time.Millisecond+now.Sub(l.blocked)/4))
 	return true
 }
@@ -304,7 +304,11 @@ func (l *longRun) end(err error) {
 		l.conclude(func(r *round) { r.failAttempt(l.t, err) })
 		return
 	}
-	l.h.release(l.t, l.low)
+	if fault == purge.Contention {
+		l.h.releaseBlocked(l.t, l.low)
+	} else {
+		l.h.release(l.t, l.low)
+	}
 	l.h.setBack(l.t, err)
 }
 
