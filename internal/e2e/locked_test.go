@@ -95,6 +95,12 @@ func (u lockedUser) connect(t testing.TB, n *localstack.NATS, opts ...nats.Optio
 func newLockedRig(t *testing.T) *rig {
 	t.Helper()
 	_, address := ownPostgres(t) // roles belong to the whole server
+	return lockedRigOn(t, address)
+}
+
+// lockedRigOn is newLockedRig on a database of a server that is the test's own.
+func lockedRigOn(t *testing.T, address string) *rig {
+	t.Helper()
 	r := newRig(t, onServer(lockedNATS(t)), onDatabase(address), withoutSetup(), connecting(nats.UserInfo(observer, observer)))
 	for _, file := range []string{chatSchemaFile, rolesFile, rolesFile} { // the roles' may be run again
 		r.exec(t, readFile(t, file))
