@@ -80,4 +80,3 @@ func TestAWorkerForgetsWithJustItsRole(t *testing.T) {
 		return one[int](t, r, `select count(*)::int from lethe.commands`)+one[int](t, r, `select count(*)::int from lethe.deletions`) == 0
 	})
 }
-

@@ -52,8 +52,8 @@ func adviseLedger(err error, role string) error {
 		return fmt.Errorf("the schema lethe is missing or older than this program; run: worker setup (%w)", err)
 	case noPrivilege:
 		role = quote(role)
-		return fmt.Errorf("%w; run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
-			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role)
+		return fmt.Errorf("%w; if %s is the operator's role, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
+			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role, role)
 	case readOnly:
 		return fmt.Errorf("%s: %w", readOnlyText, err)
 	}
