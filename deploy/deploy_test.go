@@ -210,3 +210,20 @@ func TestEachServiceIsAUserOfItsOwn(t *testing.T) {
 		t.Errorf("%d users and roles, %v; want 5 and 4", len(taken), taken)
 	}
 }
+
+// A summary is shown from an alert's first second on, and for any number: it says
+// neither how long something has lasted nor "1 commands".
+func TestSummariesOfAlertsAreTrueForAnyNumberAndFromTheFirstSecond(t *testing.T) {
+	t.Parallel()
+	summaries := found(`(?m)^\s*summary: '(.*)'$`, read(t, "prometheus/alerts.yml"))
+	if len(summaries) < 20 {
+		t.Fatalf("found %d summaries", len(summaries))
+	}
+	counted := regexp.MustCompile(`\{\{ \$value( \| (humanize|printf "[^"]*"))? \}\} [a-z]`)
+	lasting := regexp.MustCompile(`(has|have) [a-z ]*(waited|lasted|been) [a-z ]*for |for (an hour|days|hours|minutes)`)
+	for _, s := range summaries {
+		if counted.MatchString(s) || lasting.MatchString(s) {
+			t.Errorf("summary %q counts a noun or says how long", s)
+		}
+	}
+}

@@ -104,3 +104,33 @@ func TestStatusListsWhatIsUnderWayOfAUser(t *testing.T) {
 	s.command("status", "--user", "alice").mustFail(t, exitUsage, "--app")
 	s.command("status", "c1", "--page", "2").mustFail(t, exitUsage, "--page")
 }
+
+// Whoever holds the advisory locks that are the permits of the long lane stops large
+// deletions: the worker says so everywhere, and goes on when that ends. A small
+// deletion doesn't feel it.
+func TestWhoeverHoldsThePermitsIsNamed(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.addConversation(t, "group_1", 500)
+	other := s.connect(t)
+	if _, err := other.Exec(t.Context(), `set application_name = 'cron'; select pg_advisory_lock(1818588264, n) from generate_series(1, 64) n`); err != nil {
+		t.Fatal(err)
+	}
+	w := s.startWorking(t, "--express-rows", "5", "--max-rows", "50", "--min-rows", "50")
+	s.send("--conversation", "group_1", "--command-id", "large").mustSucceed(t)
+	s.awaitStatus(t, func(o map[string]any) bool {
+		return o["waiting_for"] == "permits_held" && strings.Contains(fmt.Sprint(o["waiting_detail"]), "application cron), connected since 20")
+	}, "status", "large", "--json")
+	if code, body := w.get(t, "/readyz"); code != 200 || !strings.Contains(body, "permits_held (pid ") {
+		t.Errorf("/readyz = %d %q; want it ready, and who holds the permits", code, body)
+	}
+	if log := w.log.String(); !strings.Contains(log, "permits_held") || !strings.Contains(log, "application cron") {
+		t.Errorf("the log doesn't name the holder:\n%s", log)
+	}
+	s.addConversation(t, "c2c_bob", 3)
+	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
+	if _, err := other.Exec(t.Context(), `select pg_advisory_unlock_all()`); err != nil {
+		t.Fatal(err)
+	}
+	s.awaitStatus(t, func(o map[string]any) bool { return o["state"] == "done" }, "status", "large", "--json")
+}

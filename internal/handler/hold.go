@@ -82,7 +82,7 @@ func (l *longRun) yield(left time.Duration) error {
 func (l *longRun) rest(limit int, took time.Duration) {
 	rest := l.pacer.pace.Rest(limit, took, l.before)
 	l.before = took
-	detail := fmt.Sprintf("a batch of %d rows took %v; --target is %v", limit, took.Round(time.Millisecond), l.h.cfg.Target)
+	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(limit, "row"), took.Round(time.Millisecond), l.h.cfg.Target)
 	l.h.brakes.batch(rest > 0, detail)
 	if rest <= 0 {
 		return
