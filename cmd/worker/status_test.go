@@ -11,14 +11,26 @@ import (
 // by command and by user, and so does the log; and who it is.
 func TestStatusSaysWhoseLockADeletionWaitsFor(t *testing.T) {
 	t.Parallel()
-	for name, settings := range map[string][]string{
-		"express": nil,
-		"long":    {"--express-rows", "5", "--max-rows", "10", "--min-rows", "10"},
+	const row = `select from chat.messages where seq = 20 for update`
+	for _, c := range []struct {
+		name, lock string
+		settings   []string
+	}{
+		{"express", row, nil},
+		{"long", row, []string{"--express-rows", "5", "--max-rows", "10", "--min-rows", "10"}},
+		{"the conversation's row", `select from chat.conversations for update`, nil},
+		{"the conversation's row of a long one", `select from chat.conversations for update`, []string{"--express-rows", "5", "--max-rows", "10", "--min-rows", "10"}},
+		{"a child's row", `select from chat.reactions for update`, nil},
 	} {
-		t.Run(name, func(t *testing.T) {
+		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			s := newReadyStack(t)
 			s.addConversation(t, "c2c_bob", 30)
+			if _, err := s.connect(t).Exec(t.Context(), `insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji) values ('demo', 'alice', 'c2c_bob', 7, 'bob', '+')`); err != nil {
+				t.Fatal(err)
+			}
+			w := s.startWorking(t, c.settings...)
+			s.send("--conversation", "nothing", "--wait").mustSucceed(t)
 			tx, err := s.connect(t).Begin(t.Context())
 			if err != nil {
 				t.Fatal(err)
@@ -26,10 +38,9 @@ func TestStatusSaysWhoseLockADeletionWaitsFor(t *testing.T) {
 			if _, err := tx.Exec(t.Context(), `set local application_name = 'report'`); err != nil {
 				t.Fatal(err)
 			}
-			if _, err := tx.Exec(t.Context(), `select from chat.messages where seq = 20 for update`); err != nil {
+			if _, err := tx.Exec(t.Context(), c.lock); err != nil {
 				t.Fatal(err)
 			}
-			w := s.startWorking(t, settings...)
 			s.send("--conversation", "c2c_bob", "--command-id", "c1").mustSucceed(t)
 			s.awaitStatus(t, func(o map[string]any) bool {
 				return o["waiting_for"] == "lock" && strings.Contains(fmt.Sprint(o["waiting_detail"]), "application report), in a transaction since 20")

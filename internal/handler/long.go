@@ -204,7 +204,10 @@ func (l *longRun) advance() error {
 		return nil
 	}
 	l.trail.add(step.Low)
-	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
+	l.low, l.cap = step.Low, 2*l.cap
+	if step.Rows > 0 { // where nothing is left, the finish may still wait for a lock
+		l.blocked = time.Time{}
+	}
 	l.t.spent++
 	l.noteBatch(start, limit, step.Rows)
 	l.pacer.took(limit, took, step.Full)

@@ -149,17 +149,17 @@ func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, erro
 // Release gives the lease back, so that another worker can go on at once from
 // low, at and below which nothing is left. No error if the lease was lost.
 func (r *Repo) Release(ctx context.Context, d purge.Deletion, low int64) error {
-	return r.release(ctx, d, low, "", "")
+	t := r.begin(true)
+	t.exec(nil, r.sql.release, d.App, d.Command, d.Conversation, d.Token, low)
+	return r.commit(ctx, t)
 }
 
 // Blocked is Release for a deletion that waits for somebody else's lock; detail
-// says whose, for people.
+// says whose, for people. A deletion that the ledger doesn't know, since the lock
+// kept it from being taken up, is entered.
 func (r *Repo) Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error {
-	return r.release(ctx, d, low, purge.Lock, detail)
-}
-
-func (r *Repo) release(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause, detail string) error {
 	t := r.begin(true)
-	t.exec(nil, r.sql.release, d.App, d.Command, d.Conversation, d.Token, low, string(waitingFor), detail)
+	r.enter(t, d)
+	t.exec(nil, r.sql.blocked, d.App, d.Command, d.Conversation, d.Token, low, detail)
 	return r.commit(ctx, t)
 }
