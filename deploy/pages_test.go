@@ -1,6 +1,9 @@
 package deploy_test
 
 import (
+	"encoding/json"
+	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
@@ -146,6 +149,44 @@ func TestTheRunbookCallsEachCommandWithTheRightsOfItsTable(t *testing.T) {
 	for _, m := range regexp.MustCompile(`docker compose (?:run --rm|exec|ps -q|logs) ([a-z-]+)`).FindAllStringSubmatch(text, -1) {
 		if _, ok := p.Services[m[1]]; !ok {
 			t.Errorf("%s calls the service %s, which there is not", runbook, m[1])
+		}
+	}
+}
+
+// The script for Kubernetes calls each command with the same rights, by the secret
+// that it names.
+func TestTheOperatorsScriptNamesTheSecretOfEachCommand(t *testing.T) {
+	t.Parallel()
+	bin := t.TempDir()
+	kubectl := "#!/bin/sh\nfor word; do case $word in get) echo lethe/worker:1; exit ;; --overrides=*) echo \"${word#--overrides=}\" ;; esac; done\n"
+	if err := os.WriteFile(bin+"/kubectl", []byte(kubectl), 0o700); err != nil { //nolint:gosec // it is run
+		t.Fatal(err)
+	}
+	for command, secret := range map[string]string{"replay": "lethe-worker", "dead-letters": "lethe-operator", "pause": "lethe-operator"} {
+		script := exec.CommandContext(t.Context(), "sh", "kubernetes/operator", command, "list")
+		script.Env = []string{"PATH=" + bin + ":/usr/bin:/bin"}
+		out, err := script.Output()
+		if err != nil {
+			t.Fatalf("operator %s: %v", command, err)
+		}
+		var pod struct {
+			Spec struct {
+				Containers []struct {
+					Env []struct {
+						Name      string
+						ValueFrom struct{ SecretKeyRef struct{ Name, Key string } }
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal(out, &pod); err != nil {
+			t.Fatalf("operator %s: %v: %s", command, err, out)
+		}
+		want := map[string]string{"DATABASE_URL": secret, "NATS_URL": "lethe-operator"}
+		for _, e := range pod.Spec.Containers[0].Env {
+			if got := e.ValueFrom.SecretKeyRef; got.Name != want[e.Name] || got.Name != "" && got.Key != e.Name {
+				t.Errorf("operator %s: %s comes from %s of the secret %q; want that of %q", command, e.Name, got.Key, got.Name, want[e.Name])
+			}
 		}
 	}
 }
