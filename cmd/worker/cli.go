@@ -166,7 +166,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call is to do, and not how: they
 // have no variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes"}
+var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

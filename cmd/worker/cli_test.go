@@ -48,7 +48,7 @@ func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
 		switch f.Name {
 		case "nats-url", "database-url", "http-addr", "log-level", "log-format":
 			want = []string{strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
-		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run":
+		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "page":
 			// what one call is about, not a setting
 		default:
 			want = []string{"LETHE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}

@@ -12,6 +12,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // deadLetterCommands is `worker dead-letters`.
@@ -220,7 +221,7 @@ func showLetter(t terminal, l broker.LetterInfo) error {
 		return err
 	}
 	if !utf8.Valid(l.Data) {
-		return t.printf("\n%d bytes that are not UTF-8 (--raw prints them); in base64:\n%s\n", len(l.Data), base64.StdEncoding.EncodeToString(l.Data))
+		return t.printf("\nnot UTF-8, %s (--raw prints them); in base64:\n%s\n", purge.Count(len(l.Data), "byte"), base64.StdEncoding.EncodeToString(l.Data))
 	}
 	if err := t.printf("\n"); err != nil {
 		return err

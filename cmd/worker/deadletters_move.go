@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // lettersChoice is which letters retry and drop are about.
@@ -67,7 +68,7 @@ func (c *lettersChoice) apply(ctx context.Context, t terminal, move letterMove) 
 	if err := errors.Join(err, b.Close()); err != nil || c.JSON {
 		return err
 	}
-	return t.printf("%s %s\n", move.done, count(n, "dead letter"))
+	return t.printf("%s %s\n", move.done, purge.Count(n, "dead letter"))
 }
 
 func (c *lettersChoice) moveAll(ctx context.Context, t terminal, b *broker.Broker, seqs []uint64, move letterMove) (n int64, err error) {
@@ -129,7 +130,7 @@ func (c *lettersDrop) run(ctx context.Context, t terminal) error {
 			if n == 0 {
 				return nil
 			}
-			return t.confirm(ctx, fmt.Sprintf("Remove %s for good?", count(int64(n), "dead letter")))
+			return t.confirm(ctx, fmt.Sprintf("Remove %s for good?", purge.Count(int64(n), "dead letter")))
 		}
 	}
 	return c.apply(ctx, t, move)

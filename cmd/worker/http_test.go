@@ -11,7 +11,7 @@ import (
 func TestHTTPBoundsItsClients(t *testing.T) {
 	t.Parallel()
 	nothing := func() string { return "" }
-	s, err := serveHTTP(t.Context(), "127.0.0.1:0", prometheus.NewRegistry(), readiness{nothing, nothing}, slog.New(slog.DiscardHandler))
+	s, err := serveHTTP(t.Context(), "127.0.0.1:0", prometheus.NewRegistry(), readiness{nothing, nothing, nothing}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // sendCommand is `worker send`.
@@ -138,7 +139,7 @@ func (c *sendCommand) wait(ctx context.Context, t terminal, events *follower) er
 			show.clear()
 			return c.unfinished(ctx, events, err)
 		case !more && len(events.failed) > 0:
-			return fmt.Errorf("%d of %s failed: see the events", len(events.failed), count(int64(len(events.cmd.Conversations)), "conversation"))
+			return fmt.Errorf("%d of %s failed: see the events", len(events.failed), purge.Count(int64(len(events.cmd.Conversations)), "conversation"))
 		case !more:
 			return nil
 		}

@@ -43,7 +43,9 @@ type asset[C any] struct {
 	exists error
 	// update changes it from have to config.
 	update func(ctx context.Context, have, config C) error
-	// rebuild is what to do about what no update can change.
+	// byHand is what to do about properties that an update can change, and setup
+	// doesn't; rebuild is what to do about the others that it refuses.
+	byHand  map[string]string
 	rebuild string
 }
 
@@ -145,15 +147,14 @@ func (d deviation[C]) stays(err error) error {
 	return fmt.Errorf("%s stays %s, expected %s (%s): %w", d.name, d.was, d.want, d.why, err)
 }
 
-// byHand is what to do about properties that an update can change, and setup
-// doesn't: somebody must have meant them.
-var byHand = map[string]string{
+// meant is byHand of the streams: somebody must have meant these.
+var meant = map[string]string{
 	"sources":           "let producers publish on the stream's own subjects, as through a subject mapping, and edit it so that it sources nothing; what it has sourced by then counts from its arrival",
 	"subject_transform": "edit the stream so that it transforms nothing",
 }
 
 func (a *asset[C]) refusal(d deviation[C]) error {
-	do, ok := byHand[d.name]
+	do, ok := a.byHand[d.name]
 	if !ok {
 		do = "no update can change it: " + a.rebuild
 	}
@@ -201,11 +202,18 @@ func (b *Broker) parts(g goal) []part {
 }
 
 func (b *Broker) streamPart(fresh streamConfig, g goal) part {
-	a := &asset[streamConfig]{kind: "stream", name: fresh.Name, table: streamProperties, goal: g, fresh: fresh, exists: jetstream.ErrStreamNameAlreadyInUse}
+	a := b.streamAsset(fresh, streamProperties, g)
+	a.byHand = meant
 	a.rebuild = "back it up if you need what it holds, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	if a.name == conversation.CommandsStream {
 		a.rebuild = "stop the producers, let the workers empty it, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	}
+	return a
+}
+
+// streamAsset is a stream of the account that b is connected to.
+func (b *Broker) streamAsset(fresh streamConfig, table []property[streamConfig], g goal) *asset[streamConfig] {
+	a := &asset[streamConfig]{kind: "stream", name: fresh.Name, table: table, goal: g, fresh: fresh, exists: jetstream.ErrStreamNameAlreadyInUse}
 	a.get = func(ctx context.Context, g *goal) (have streamConfig, err error) {
 		err = b.ask(ctx, "STREAM.INFO."+a.name, func(ctx context.Context) error {
 			s, err := b.js.Stream(ctx, a.name)

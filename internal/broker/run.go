@@ -10,6 +10,7 @@ import (
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // commandsConsumer names the consumer that the workers share, for errors.
@@ -50,7 +51,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 // Call it after Run has returned. The error is ctx's, or the flush's.
 func (b *Broker) Settled(ctx context.Context) error {
 	if err := b.hand.empty(ctx); err != nil {
-		return fmt.Errorf("%d commands still in hand: %w", b.hand.len(), err)
+		return fmt.Errorf("%s still in flight: %w", purge.Count(b.hand.len(), "command"), err)
 	}
 	if !b.nc.IsConnected() {
 		return nil // nothing can be sent; what wasn't acknowledged comes again

@@ -120,7 +120,13 @@ var slowly = []string{"--max-rows", "100", "--express-rows", "100"}
 // ownPostgres is a server that the test may stop, and a database on it.
 func ownPostgres(t *testing.T) (*localstack.Postgres, string) {
 	t.Helper()
-	pg, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
+	return ownPostgresOf(t, 0)
+}
+
+// ownPostgresOf is ownPostgres of a major version, 0 for any.
+func ownPostgresOf(t *testing.T, major int) (*localstack.Postgres, string) {
+	t.Helper()
+	pg, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{Major: major})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -71,9 +71,9 @@ func (h *Handler) park(t *task, delay time.Duration) {
 // is long.
 func (h *Handler) setBackBlocked(t *task, rec purge.Record) {
 	h.cfg.Metrics.Retries.WithLabelValues("lock").Inc()
-	h.tellProgress(t, rec, rec.CursorSeq, "lock")
+	h.tellProgress(t, rec, rec.CursorSeq, string(purge.Lock))
 	h.lanes.Go(func() {
-		h.release(t, 0)
+		h.releaseBlocked(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
 	})
 }
@@ -89,7 +89,7 @@ func (h *Handler) setBack(t *task, err error) {
 		h.park(t, purge.ParkDelay(2*time.Second, spread()))
 	case purge.Contention:
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
-		h.release(t, 0)
+		h.releaseBlocked(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
 	case purge.Own, purge.Ambiguous: // not even its failure could be counted
 		if h.jury.failed([]failedTask{{task: t, err: err}})[0].Fault == purge.Surroundings {

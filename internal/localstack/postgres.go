@@ -13,6 +13,8 @@ import (
 // PostgresOptions says how a temporary Postgres is to be. The zero value suits
 // tests.
 type PostgresOptions struct {
+	// Major is the version that it has to be, such as 17. Zero: the one that is found.
+	Major int
 	// Settings go into postgresql.conf, above the package's own. A value is
 	// written without quotes around it. With "listen_addresses" and "port" the
 	// server listens on TCP, too, for everybody on this machine and without a

@@ -77,8 +77,8 @@ func adviseLedger(err error, role string) error {
 		if inherited(pg) {
 			return err
 		}
-		return fmt.Errorf("%w; run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
-			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role)
+		return fmt.Errorf("%w; if %s is the operator's role, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
+			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role, role)
 	case readOnly:
 		return fmt.Errorf("%s: %w", readOnlyText, err)
 	}

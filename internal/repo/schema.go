@@ -267,7 +267,7 @@ func (k keyColumn) fits(id string) error {
 		}
 	case textKey:
 		if n := utf8.RuneCountInString(id); k.max > 0 && n > k.max {
-			return fmt.Errorf("%s has %d characters; column %s holds at most %d", k.id, n, k.column, k.max)
+			return fmt.Errorf("%s has %s; column %s holds at most %d", k.id, purge.Count(n, "character"), k.column, k.max)
 		}
 	}
 	return nil
