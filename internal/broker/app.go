@@ -52,7 +52,7 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	if err := errors.Join(lethe.connected(ctx), app.connected(ctx)); err != nil {
 		return report, err
 	}
-	origin, err := lethe.streamConfig(ctx, conversation.EventsStream)
+	origin, err := lethe.eventsConfig(ctx)
 	if err != nil {
 		return report, explainSetup("stream "+conversation.EventsStream+" of the workers", err)
 	}
@@ -165,7 +165,7 @@ func appStream(token string, origin jetstream.StreamConfig) jetstream.StreamConf
 func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string, origin jetstream.StreamConfig, o AppOptions) (SetupPart, error) {
 	part := SetupPart{Kind: "stream", Name: conversation.EventsStream + " of app " + o.App}
 	want := appStream(token, origin)
-	have, err := b.streamConfig(ctx, want.Name)
+	have, err := b.eventsConfig(ctx)
 	if errors.Is(err, jetstream.ErrStreamNotFound) {
 		part.Action = actionCreated
 		if want.MaxBytes, err = b.appBytes(ctx, o, want.Replicas); err != nil {
@@ -179,23 +179,56 @@ func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string
 	if len(have.Sources) != 1 || have.Sources[0].Consumer == nil || *have.Sources[0].Consumer != *want.Sources[0].Consumer {
 		return part, fmt.Errorf("stream %s has other sources than the events of this app: delete it and run `worker setup-app` again", have.Name)
 	}
-	c := changes{config: have}
-	set(&c, "discard", &c.config.Discard, want.Discard)
-	set(&c, "allow direct", &c.config.AllowDirect, true)
-	set(&c, "replicas", &c.config.Replicas, want.Replicas)
-	set(&c, "max age", &c.config.MaxAge, want.MaxAge)
-	set(&c, "max messages per subject", &c.config.MaxMsgsPerSubject, want.MaxMsgsPerSubject)
-	set(&c, "duplicate window", &c.config.Duplicates, want.Duplicates)
-	option(&c, "max bytes", &c.config.MaxBytes, o.EventsMaxBytes)
-	part.Action, part.Changes = actionUnchanged, c.made
-	if len(c.made) == 0 {
+	config := have
+	config.Discard, config.AllowDirect, config.Replicas = want.Discard, want.AllowDirect, want.Replicas
+	config.MaxAge, config.MaxMsgsPerSubject, config.Duplicates = want.MaxAge, want.MaxMsgsPerSubject, want.Duplicates
+	if o.EventsMaxBytes > 0 {
+		config.MaxBytes = o.EventsMaxBytes
+	}
+	part.Action = actionUnchanged
+	before, after := appProperties(have), appProperties(config)
+	for i, p := range after {
+		if p != before[i] {
+			part.Action, part.Changes = actionUpdated, append(part.Changes, fmt.Sprintf("%s: %v, was %v", p.name, p.value, before[i].value))
+		}
+	}
+	if part.Action == actionUnchanged {
 		return part, nil
 	}
-	part.Action = actionUpdated
 	return part, b.ask(ctx, "STREAM.UPDATE."+want.Name, func(ctx context.Context) error {
-		_, err := b.js.UpdateStream(ctx, c.config)
+		_, err := b.js.UpdateStream(ctx, config)
 		return err
 	})
+}
+
+// appProperty is one that setup keeps as it should be.
+type appProperty struct {
+	name  string
+	value any
+}
+
+func appProperties(c jetstream.StreamConfig) []appProperty {
+	return []appProperty{
+		{"discard", c.Discard},
+		{"allow direct", c.AllowDirect},
+		{"replicas", c.Replicas},
+		{"max age", c.MaxAge},
+		{"max messages per subject", c.MaxMsgsPerSubject},
+		{"duplicate window", c.Duplicates},
+		{"max bytes", c.MaxBytes},
+	}
+}
+
+// eventsConfig is the configuration of the stream of events in this account.
+func (b *Broker) eventsConfig(ctx context.Context) (config jetstream.StreamConfig, err error) {
+	err = b.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+		s, err := b.js.Stream(ctx, conversation.EventsStream)
+		if err == nil {
+			config = s.CachedInfo().Config
+		}
+		return err
+	})
+	return config, err
 }
 
 // createAppStream first has the consumer begin anew: a stream that was lost had
