@@ -40,6 +40,7 @@ type brakes struct {
 	owed    float64   // purge.Traffic's share
 	small   time.Time // when the last small deletion was finished
 	slow    time.Time // the last slow batch
+	permits string    // who holds permits without a batch, for people; "" for nobody
 	since   map[purge.Cause]time.Time
 	changed chan struct{} // closed and replaced when a brake comes or goes
 }
@@ -127,6 +128,7 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	if all {
 		b.looked = at
 	}
+	b.permitsHeld(f.PermitHolders)
 	b.change(b.h.cfg.Limits.Judge(b.now, f))
 }
 
@@ -228,6 +230,37 @@ func (b *brakes) batch(slow bool, detail string) {
 	b.begin(purge.Brake{Cause: purge.SlowBatch, Detail: detail})
 }
 
+// permitsHeld notes who holds permits of the long lane without a batch. What is left
+// of the permits still serves, so that it is no brake. It is called with mu held.
+func (b *brakes) permitsHeld(holders []string) {
+	if b.permits = strings.Join(holders, "; "); b.permits == "" {
+		b.end(purge.PermitsHeld)
+		return
+	}
+	b.begin(purge.Brake{Cause: purge.PermitsHeld, Detail: b.permits})
+}
+
+// noPermit returns why a batch has got no permit: "" if others' batches have them all.
+func (b *brakes) noPermit() purge.Cause {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.permits != "" {
+		return purge.PermitsHeld
+	}
+	return ""
+}
+
+// detail returns what is known of a cause, for people; "" for nothing.
+func (b *brakes) detail(cause purge.Cause) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cause == purge.PermitsHeld {
+		return b.permits
+	}
+	brake, _ := b.now.Of(cause)
+	return brake.Detail
+}
+
 // forgetSlow is called with mu held.
 func (b *brakes) forgetSlow() {
 	if time.Since(b.slow) > slowMemory {
@@ -299,6 +332,9 @@ func (h *Handler) Held() string {
 	}
 	if _, slow := h.brakes.since[purge.SlowBatch]; slow {
 		lines = append(lines, string(purge.SlowBatch))
+	}
+	if h.brakes.permits != "" {
+		lines = append(lines, string(purge.PermitsHeld)+" ("+h.brakes.permits+")")
 	}
 	return strings.Join(lines, ", ")
 }

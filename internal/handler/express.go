@@ -221,14 +221,10 @@ func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 	}
 	switch {
 	case rec.Reused:
-		first := t.job.refuse(failure{
+		r.refuseTask(t, failure{
 			conversation.ReasonCommandIDReused,
 			"command_id has been used for a command with other content: a new command needs a new command_id",
 		})
-		if a, ok := refusal(t.job); ok && first {
-			r.announced.add(t.job, a)
-		}
-		r.closed = append(r.closed, t)
 	case rec.Final():
 		r.final(t, rec, finished)
 	case rec.State == "" && t.tries < maxBlocked:

@@ -29,6 +29,7 @@ type expressStore interface {
 	Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	Reopen(ctx context.Context, ds []purge.Deletion) error
 	Incompatible(d purge.Deletion) (whole bool, err error)
+	Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error)
 	Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error)
 }
 
@@ -39,13 +40,15 @@ type longStore interface {
 	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
 	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
 	Release(ctx context.Context, d purge.Deletion, low int64) error
-	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause) (purge.Record, error)
+	Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error
+	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause, detail string) (purge.Record, error)
 }
 
 // watchStore is what the brakes need of the database.
 type watchStore interface {
 	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	Rest(ctx context.Context, rest time.Duration, detail string) error
+	Blocker(ctx context.Context) string
 }
 
 // juryStore is what tells whose fault an error is.
@@ -70,6 +73,9 @@ type Publisher interface {
 	// Publish returns nil only when every announcement is stored. A repetition
 	// stores nothing twice within the stream's window.
 	Publish(ctx context.Context, as []bus.Announcement) error
+	// LetterRoom returns for how many bytes of dead letters about malformed commands
+	// there is room; 0 or less for none.
+	LetterRoom(ctx context.Context) (int64, error)
 	// Progress is told and forgotten.
 	Progress(p conversation.Deleting, trace conversation.Trace)
 }
@@ -140,6 +146,7 @@ type Handler struct {
 	modest  *pacer // of batches of the long lane that yield
 	brakes  *brakes
 	jury    *jury
+	blocked blocked
 	places  chan struct{} // taken by long deletions
 	line    chan struct{} // taken by those who wait for such a place
 

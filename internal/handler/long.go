@@ -211,7 +211,10 @@ func (l *longRun) advance() error {
 		return nil
 	}
 	l.trail.add(step.Low)
-	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
+	l.low, l.cap = step.Low, 2*l.cap
+	if step.Rows > 0 { // where nothing is left, the finish may still wait for a lock
+		l.blocked = time.Time{}
+	}
 	l.t.spent++
 	l.noteBatch(start, limit, step.Rows)
 	l.pacer.took(limit, took, step.Full)
@@ -309,14 +312,14 @@ func (l *longRun) wait(err error) bool {
 	l.h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 	now := time.Now()
 	if l.blocked.IsZero() {
-		l.noteWait("lock")
+		l.noteWait(string(purge.Lock))
 		l.blocked = now
 	}
 	if now.Sub(l.blocked) > lockPatience {
 		return false
 	}
 	l.cap = max(l.h.cfg.MinRows, l.limit()/4)
-	l.tell("lock")
+	l.tell(string(purge.Lock))
 	l.h.pauseFor(min(500*time.Millisecond, 20*time.Millisecond+now.Sub(l.blocked)/4))
 	return true
 }
@@ -338,7 +341,8 @@ func (l *longRun) end(err error) {
 		l.conclude(func(r *round) { r.kept(l.t, kept) })
 		return
 	}
-	if fault, _ := purge.FaultOf(err); fault.MayBeOwn() {
+	fault, _ := purge.FaultOf(err)
+	if fault.MayBeOwn() {
 		found := l.h.jury.examine()
 		if found == nil {
 			l.conclude(func(r *round) {
@@ -349,7 +353,11 @@ func (l *longRun) end(err error) {
 		}
 		err = found
 	}
-	l.h.release(l.t, l.low)
+	if fault == purge.Contention {
+		l.h.releaseBlocked(l.t, l.low)
+	} else {
+		l.h.release(l.t, l.low)
+	}
 	l.h.setBack(l.t, err)
 }
 

@@ -1,6 +1,8 @@
 package handler
 
 import (
+	"time"
+
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/crash"
@@ -34,7 +36,7 @@ func (r *round) run(entries []entry) {
 		}
 		tasks = append(tasks, e.tasks...)
 	}
-	tasks = r.reopen(r.failUnfit(r.innocent(tasks)))
+	tasks = r.reopen(r.failUnfit(r.failUnencodable(r.innocent(tasks))))
 	known, fresh := apart(tasks)
 	for _, tasks := range [][]*task{known, fresh} {
 		switch {
@@ -125,6 +127,53 @@ func (r *round) refuse(j *job) {
 		r.announced.add(j, a)
 	}
 	r.refused = append(r.refused, j)
+}
+
+// failUnencodable gives up the deletions that have an id which the database can't
+// store, and so neither its ledger, and returns the others.
+func (r *round) failUnencodable(tasks []*task) []*task {
+	ds := make([]purge.Deletion, len(tasks))
+	for i, t := range tasks {
+		ds[i] = t.d
+	}
+	var found map[int]purge.Unencodable
+	err := r.h.persist(func() error {
+		var err error
+		found, err = r.h.cfg.Store.Unencodable(r.h.working, ds)
+		return err
+	})
+	if err != nil {
+		r.setBack(tasks, err)
+		return nil
+	}
+	if len(found) == 0 {
+		return tasks
+	}
+	fit := tasks[:0]
+	for i, t := range tasks {
+		u, bad := found[i]
+		switch {
+		case !bad:
+			fit = append(fit, t)
+		case u.Whole:
+			r.refuseTask(t, failure{conversation.ReasonIncompatibleID, u.Err.Error()})
+		default:
+			r.final(t, purge.Record{
+				Key: t.d.Key, User: t.d.User, Device: t.d.Device, State: purge.Failed, FailedAt: time.Now(),
+				Reason: string(conversation.ReasonIncompatibleID), Message: u.Err.Error(),
+			}, true)
+		}
+	}
+	return fit
+}
+
+// refuseTask gives a task's whole command up, and tells of it once.
+func (r *round) refuseTask(t *task, f failure) {
+	first := t.job.refuse(f)
+	if a, ok := refusal(t.job); ok && first {
+		r.announced.add(t.job, a)
+	}
+	r.closed = append(r.closed, t)
 }
 
 // failUnfit gives up the deletions whose ids can't be keys of the plan's

@@ -38,7 +38,7 @@ type cluster struct {
 
 // newCluster makes a cluster's files. It is not running yet.
 func newCluster(ctx context.Context, opts PostgresOptions) (*cluster, error) {
-	found, err := findPrograms(ctx, os.Environ())
+	found, err := findPrograms(ctx, os.Environ(), opts.Major)
 	if err != nil {
 		return nil, err
 	}

@@ -44,6 +44,14 @@ type Result struct {
 	Tables Tables
 }
 
+// Unencodable says that an id of a deletion can't be stored in the database's encoding.
+type Unencodable struct {
+	// Whole says that it is the command's fault, and not this one conversation's.
+	Whole bool
+	// Err says which id, for people.
+	Err error
+}
+
 // Failure is what the ledger keeps of a failed attempt.
 type Failure struct {
 	// Reason and Message are the deletion's when this attempt is its last:

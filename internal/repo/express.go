@@ -66,7 +66,7 @@ func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
 	if !b.Apart {
-		t.pool = r.ready
+		t.own = r.ready
 	}
 	if b.Patience > 0 && b.Patience < r.cfg.StatementTimeout {
 		t.exec(nil, "select set_config('statement_timeout', $1, true)", millis(b.Patience))

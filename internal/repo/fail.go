@@ -23,11 +23,17 @@ func (r *Repo) Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (pur
 
 func (r *Repo) fail(ctx context.Context, d purge.Deletion, f purge.Failure, sql string) (purge.Record, error) {
 	t := r.begin(true)
+	r.enter(t, d)
+	t.exec(nil, sql, d.App, d.Command, d.Conversation, d.Token, f.MaxAttempts, f.Reason, f.Message, f.Err, d.Digest[:], f.Counts(), !f.Unproven)
+	return r.commitOne(ctx, t, d)
+}
+
+// enter adds the statements that enter a deletion which the ledger doesn't know,
+// without its boundary.
+func (r *Repo) enter(t *transaction, d purge.Deletion) {
 	t.exec(nil, r.sql.claimCommands, []string{d.App}, []string{d.Command}, [][]byte{d.Digest[:]})
 	t.exec(nil, r.sql.failClaim, d.App, d.Command, d.Conversation, d.Token, d.User, d.Device, d.ThroughSeq, d.StoredAt,
 		d.KeepHistory, formatTime(d.RequestedAt), d.Digest[:])
-	t.exec(nil, sql, d.App, d.Command, d.Conversation, d.Token, f.MaxAttempts, f.Reason, f.Message, f.Err, d.Digest[:], f.Counts(), !f.Unproven)
-	return r.commitOne(ctx, t, d)
 }
 
 // Reopen makes a failed deletion pending again for the dead letter d.Retry,

@@ -159,3 +159,13 @@ func (r *Repo) Release(ctx context.Context, d purge.Deletion, low int64) error {
 	t.exec(nil, r.sql.release, d.App, d.Command, d.Conversation, d.Token, low)
 	return r.commit(ctx, t)
 }
+
+// Blocked is Release for a deletion that waits for somebody else's lock; detail
+// says whose, for people. A deletion that the ledger doesn't know, since the lock
+// kept it from being taken up, is entered.
+func (r *Repo) Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error {
+	t := r.begin(true)
+	r.enter(t, d)
+	t.exec(nil, r.sql.blocked, d.App, d.Command, d.Conversation, d.Token, low, detail)
+	return r.commit(ctx, t)
+}

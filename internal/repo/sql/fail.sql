@@ -6,7 +6,7 @@
 {{- end}}
 -- deletions_pkey, commands_pkey{{if .Pin}}; the messages' key backward{{end}}
 update lethe.deletions d
-set attempts = {{template "attempts"}}, last_error = $8, lease_token = null, lease_until = null,
+set attempts = {{template "attempts"}}, last_error = $8, lease_token = null, lease_until = null, waiting_for = null, waiting_detail = null,
   {{- if .Pin}}
   through_seq = coalesce(d.through_seq, {{.Boundary "d" "requested_through_seq"}}),
   {{- end}}
