@@ -28,7 +28,9 @@ var errTablesChanged = errors.New("the plan's tables have changed")
 // recheck notices what the start would have refused or warned of, and happens while
 // the worker runs.
 type recheck struct {
-	store    interface{ Recheck(context.Context) ([]string, error) }
+	store interface {
+		Recheck(context.Context) ([]string, error)
+	}
 	gate     *handler.Gate
 	log      *slog.Logger
 	warnings []string // logged already

@@ -89,7 +89,7 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
-	changed chan struct{} // closed when the worker has to start anew
+	changed chan struct{}                   // closed when the worker has to start anew
 	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }

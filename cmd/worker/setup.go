@@ -20,6 +20,7 @@ type setupCommand struct {
 	databaseConfig
 	setupConfig
 	jsonConfig
+	Plan    string        `name:"plan" placeholder:"FILE" help:"Also hold this plan against the tables, and print what a worker would warn of at its start."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
 
@@ -48,6 +49,9 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	schema, err := c.setupSchema(ctx)
 	if err == nil {
 		err = c.printParts(t, schema)
+	}
+	if err == nil && c.Plan != "" {
+		err = c.printParts(t, c.checkPlan(ctx))
 	}
 	streams, streamsErr := c.setupStreams(ctx)
 	return errors.Join(err, streamsErr, c.printParts(t, streams...))
@@ -81,6 +85,25 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	return schemaPart(report), nil
 }
 
+// checkPlan tells how the plan fits. That it doesn't fails no setup: the tables may
+// come later.
+func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
+	plan, err := (&planConfig{Plan: c.Plan}).load()
+	if err == nil {
+		part.Changes, err = repo.CheckPlan(ctx, c.DatabaseURL, plan)
+	}
+	switch {
+	case err != nil:
+		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")
+	case len(part.Changes) > 0:
+		part.Action = "accepted with warnings"
+	}
+	return part
+}
+
 func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -98,7 +121,7 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 type setupPart struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
-	Action  string   `json:"action"` // created, updated or unchanged
+	Action  string   `json:"action"` // created, updated or unchanged; of a plan accepted, accepted with warnings or refused
 	Changes []string `json:"changes,omitempty"`
 	// Version is the schema's.
 	Version int64 `json:"version,omitempty"`
@@ -134,6 +157,12 @@ func (c *setupCommand) printParts(t terminal, parts ...setupPart) error {
 		what := p.Kind + " " + p.Name
 		if p.Version > 0 {
 			what += fmt.Sprintf(" version %d", p.Version)
+		}
+		if p.Kind == "plan" { // each has statements of its own
+			if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "\n  ")); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "; ")); err != nil {
 			return err
