@@ -200,7 +200,8 @@ func setExecMode(c *pgx.ConnConfig, text string) (ours bool, err error) {
 const directSession = `select pg_catalog.pg_backend_pid(),
 case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int8 then pg_catalog.concat(
   pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('search_path', ` + searchPath + `, false),
-  case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end)
+  case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end,
+  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end)
 end`
 
 // errPooler is returned by the connection that found a pooler. The next one is as a

@@ -98,7 +98,7 @@ func passwordServer(t *testing.T) (admin *Repo, role string) {
 	}
 	admin = openRepo(t, Config{URL: server.URL(), Plan: BundledPlan()})
 	execSQL(t, admin.pool, `create role app login superuser password 'first'`)
-	hba := "local all postgres trust\nlocal all all scram-sha-256\n"
+	hba := "local all postgres trust\nlocal all all password\n"
 	if err := os.WriteFile(filepath.Join(server.DataDir(), "pg_hba.conf"), []byte(hba), 0o644); err != nil { //nolint:gosec // the server runs as somebody else
 		t.Fatal(err)
 	}
