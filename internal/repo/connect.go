@@ -91,10 +91,10 @@ func (s *source) connConfig() (*pgx.ConnConfig, error) {
 		Control:         limitUnacknowledged,
 	}).DialContext
 	switch {
-	case detect && s.pooler.Load():
-		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	case !s.pooler.Load():
+		c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return s.prepareSession(ctx, conn, detect) }
 	case detect:
-		c.AfterConnect = s.prepareSession
+		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	return c, nil
 }
@@ -208,10 +208,11 @@ end`
 // pooler needs it.
 var errPooler = errors.New("a pooler stands between the worker and the server")
 
-// prepareSession finds out, on a new connection whose statements are to be prepared,
-// whether a pooler stands in between. A pooler gives its clients process ids of its
-// own, and may run a statement on another connection than the one it was prepared on.
-func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn) error {
+// prepareSession finds out, on a new connection, whether a pooler stands in between. A
+// pooler gives its clients process ids of its own, and may run a statement on another
+// connection than the one it was prepared on. prepares says that this connection would
+// prepare them.
+func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn, prepares bool) error {
 	pid := fmt.Sprint(conn.PID())
 	res := conn.ExecParams(ctx, directSession, [][]byte{[]byte(pid)}, nil, nil, nil).Read()
 	if res.Err != nil {
@@ -219,7 +220,9 @@ func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn) error 
 	}
 	if len(res.Rows) == 1 && string(res.Rows[0][0]) != pid {
 		s.pooler.Store(true)
-		return errPooler
+		if prepares {
+			return errPooler
+		}
 	}
 	return nil
 }

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -206,6 +207,9 @@ func (t *transaction) on(ctx context.Context, work func(context.Context, *pgx.Co
 	if lost := stop(); lost != nil && err != nil {
 		t.pools.reset() // the others lead to the same server
 		err = fmt.Errorf("%w (%w)", lost, err)
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		_ = conn.Conn().PgConn().Conn().Close() // a farewell would wait for an answer, too
 	}
 	rollback(ctx, conn.Conn())
 	return classify(ctx, t.source.advise(err))
