@@ -132,10 +132,8 @@ func ambiguous(text string) string {
 		return ""
 	}
 	rest, query, _ := strings.Cut(rest, "?")
-	_, path, _ := strings.Cut(rest, "/")
-	userinfo := rest[:max(0, strings.LastIndexByte(rest, '@'))]
-	switch {
-	case strings.Contains(text, "#"), strings.Contains(path, "@"), strings.Contains(userinfo, "@"):
+	authority, path, _ := strings.Cut(rest, "/")
+	if strings.Contains(text, "#") || strings.Contains(path, "@") || strings.Count(authority, "@") > 1 {
 		return "can't tell where user and password end: " + encodeAdvice
 	}
 	for pair := range strings.SplitSeq(query, "&") {
