@@ -96,6 +96,9 @@ func (b *brakes) look() {
 	}
 	if err != nil {
 		b.failed(err)
+		if fault, cause := purge.FaultOf(err); fault == purge.Surroundings && cause == "permission" {
+			b.h.pause(err) // nobody may be kept from seeing an operator's pause
+		}
 		return
 	}
 	b.reportUnread(f.Unread)
