@@ -106,17 +106,14 @@ func grantAll(tb testing.TB, admin *pgxpool.Pool, as string) {
 }
 
 // pairs cuts "name=value name='a value'" into its settings.
-func pairs(text string) (out []string) {
+func pairs(text string) []string {
 	quoted := false
-	for _, field := range strings.FieldsFunc(text, func(r rune) bool {
+	return strings.FieldsFunc(text, func(r rune) bool {
 		if r == '\'' {
 			quoted = !quoted
 		}
 		return !quoted && strings.ContainsRune(" \t\n", r)
-	}) {
-		out = append(out, field)
-	}
-	return out
+	})
 }
 
 // known leaves out what the server doesn't know.
