@@ -19,7 +19,7 @@ func holdsAll(encoding string) bool { return encoding == "UTF8" || encoding == "
 // the encoding of the database can't hold: no row can have it, and the ledger can't
 // keep it. Nobody is asked where the encoding holds every id or the ids are ASCII.
 func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error) {
-	if holdsAll(r.encoding) {
+	if holdsAll(r.schema.encoding) {
 		return nil, nil
 	}
 	doubtful := map[string]bool{}
@@ -40,7 +40,7 @@ func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]pu
 			if bad[id.value] {
 				found[i] = purge.Unencodable{
 					Whole: id.name != "conversation_id",
-					Err:   fmt.Errorf("%s has a character that the database's encoding, %s, can't hold", id.name, r.encoding),
+					Err:   fmt.Errorf("%s has a character that the database's encoding, %s, can't hold", id.name, r.schema.encoding),
 				}
 				break
 			}

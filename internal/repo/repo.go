@@ -77,17 +77,16 @@ func (c Config) withDefaults() Config {
 // Repo is the ledger and the purge of one database and plan. Safe for
 // concurrent use.
 type Repo struct {
-	cfg      Config
-	source   *source
-	conns    *pools
-	pool     *pgxpool.Pool // one of conns
-	ready    *pgxpool.Pool // Express's own; pool if it has none
-	schema   *schema
-	encoding string // the database's
-	sql      statements
-	made     atomic.Int64 // transactions of the long lane
-	mayHold  atomic.Bool  // the role may write lethe.holds, as the last look has found
-	blind    sync.Map     // of purge.Cause, to why: brakes whose figures the role may not read
+	cfg     Config
+	source  *source
+	conns   *pools
+	pool    *pgxpool.Pool // one of conns
+	ready   *pgxpool.Pool // Express's own; pool if it has none
+	schema  *schema
+	sql     statements
+	made    atomic.Int64 // transactions of the long lane
+	mayHold atomic.Bool  // the role may write lethe.holds, as the last look has found
+	blind   sync.Map     // of purge.Cause, to why: brakes whose figures the role may not read
 }
 
 // Open connects, checks the plan against the catalog and makes the statements.
@@ -121,14 +120,14 @@ func (r *Repo) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// resolve holds the plan against the catalog. The first call comes before all others.
+// resolve holds the plan against the catalog.
 func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
 	err = r.begin(false).read(ctx, func(ctx context.Context, q querier) error {
-		err := q.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&r.encoding)
-		if err == nil {
-			s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.AllowUnindexed)
+		var err error
+		if s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.AllowUnindexed); err != nil {
+			return err
 		}
-		return err
+		return q.QueryRow(ctx, `select current_setting('server_encoding')`).Scan(&s.encoding)
 	})
 	return s, err
 }

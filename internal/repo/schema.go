@@ -22,6 +22,8 @@ type schema struct {
 	// and they go last.
 	Locked bool
 	tenant string
+	// encoding is the database's, as Postgres calls it.
+	encoding string
 	// bounds are the key columns that can't hold every id.
 	bounds []bound
 	// cascades is the foreign key by which the history would go together with the
