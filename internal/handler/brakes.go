@@ -133,7 +133,7 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	b.change(b.h.cfg.Limits.Judge(b.now, f))
 }
 
-// failed notes that a look failed. That stops no work in hand: the figures are left
+// failed notes that a look failed. That stops no work in flight: the figures are left
 // out, and of the pauses the last known ones hold. It reports whether the worker should
 // take no more: the database is away, also for a worker that has nothing to do, or it
 // hides an operator's pause.
