@@ -73,16 +73,19 @@ type resolveOptions struct {
 // would log them at its start, whatever the role at url may do with them. The error
 // is that of [Open]. It only reads.
 func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {
-	pool, err := newPool(ctx, url, 1)
+	l, err := OpenLedger(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	defer pool.Close()
-	s, err := resolve(ctx, pool, plan, resolveOptions{anyRole: true, allowUnindexed: true})
-	if err != nil {
-		return nil, classify(ctx, err)
-	}
-	return s.warnings, nil
+	defer l.Close()
+	err = l.begin().read(ctx, func(ctx context.Context, q querier) error {
+		s, err := resolve(ctx, q, plan, resolveOptions{anyRole: true, allowUnindexed: true})
+		if err == nil {
+			warnings = s.warnings
+		}
+		return err
+	})
+	return warnings, classifyShared(ctx, err)
 }
 
 func unfit(err error) error { return &purge.FaultError{Fault: purge.Own, Cause: "plan", Err: err} }
