@@ -154,9 +154,10 @@ type setupConfig struct {
 	SampleSchema        bool          `name:"sample-schema" group:"Setup:" help:"Setup also creates the schema chat, for trying out."`
 	StreamReplicas      int           `name:"stream-replicas" group:"Setup:" placeholder:"N" help:"Copies of each stream in the NATS cluster, 1 to 5; 3 in production. New streams: 1."`
 	CommandsMaxBytes    byteSize      `name:"commands-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of commands holds; then it refuses new ones. New streams: 1GiB."`
+	CommandsMaxPerApp   *int64        `name:"commands-max-per-app" group:"Setup:" placeholder:"N" help:"Most unfinished commands of one app; then the stream refuses its new ones, and no other app's. 0 for no limit. New streams: 50000."`
 	EventsMaxBytes      byteSize      `name:"events-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of events holds; then the workers wait. New streams: what the server has room for."`
 	EventsMaxAge        time.Duration `name:"events-max-age" group:"Setup:" placeholder:"DURATION" help:"How long an event stays, for devices that were offline. New streams: 720h."`
-	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of dead letters holds; then the workers wait. New streams: what the server has room for."`
+	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of dead letters holds, 8MiB or more. From half of it on, malformed commands get no letter; at the end, commands that need one wait. New streams: 1GiB."`
 	AckWait             time.Duration `name:"ack-wait" group:"Setup:" placeholder:"DURATION" help:"How long after a worker's crash another one goes on: redelivery, which setup writes into the consumer, and lease of a long deletion. New consumers, and leases: 30s."`
 }
 
@@ -173,6 +174,9 @@ func (c *setupConfig) check(p *problems) {
 			p.add(size.flag, "%d bytes is too small: expected 8MiB or more", size.v)
 		}
 	}
+	if n := c.CommandsMaxPerApp; n != nil && *n < 0 {
+		p.add("commands-max-per-app", "%d is negative: expected a number of commands, or 0 for no limit", *n)
+	}
 	if c.EventsMaxAge != 0 {
 		p.lasting("events-max-age", c.EventsMaxAge, time.Minute, 10*365*24*time.Hour)
 	}
@@ -184,7 +188,7 @@ func (c *setupConfig) check(p *problems) {
 // streams is what the broker's setup is asked for.
 func (c *setupConfig) streams() broker.SetupOptions {
 	return broker.SetupOptions{
-		Replicas: c.StreamReplicas, CommandsMaxBytes: int64(c.CommandsMaxBytes), EventsMaxBytes: int64(c.EventsMaxBytes),
+		Replicas: c.StreamReplicas, CommandsMaxBytes: int64(c.CommandsMaxBytes), CommandsMaxPerApp: c.CommandsMaxPerApp, EventsMaxBytes: int64(c.EventsMaxBytes),
 		DeadLettersMaxBytes: int64(c.DeadLettersMaxBytes), EventsMaxAge: c.EventsMaxAge,
 	}
 }

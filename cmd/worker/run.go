@@ -112,7 +112,7 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.tracer = traces.Tracer()
 	w.parts.add("tracing", traces.Close) // as the last part, with the spans of all others
-	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held}, w.log)
+	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held, w.altered}, w.log)
 	if err != nil {
 		return err
 	}
@@ -234,6 +234,14 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 func (w *worker) held() string {
 	if h := w.handler.Load(); h != nil {
 		return h.Held()
+	}
+	return ""
+}
+
+// altered is what about the streams and the consumer isn't as setup makes it.
+func (w *worker) altered() string {
+	if b := w.broker.Load(); b != nil {
+		return b.Notice()
 	}
 	return ""
 }

@@ -62,6 +62,9 @@ type Publisher interface {
 	// Publish returns nil only when every announcement is stored. A repetition
 	// stores nothing twice within the stream's window.
 	Publish(ctx context.Context, as []bus.Announcement) error
+	// LetterRoom returns for how many bytes of dead letters about malformed commands
+	// there is room; 0 or less for none.
+	LetterRoom(ctx context.Context) (int64, error)
 	// Progress is told and forgotten.
 	Progress(p conversation.Deleting, trace conversation.Trace)
 }

@@ -58,7 +58,6 @@ func (g *Gateway) reuse(r *request) error {
 	if err != nil {
 		return err
 	}
-	// Without Nats-Msg-Id: the stream would take it for a duplicate.
 	msg := &nats.Msg{Subject: conversation.CommandSubject(cmd.AppID), Data: data}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()

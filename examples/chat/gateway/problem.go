@@ -59,7 +59,7 @@ func explain(err error) *problem {
 		return &problem{http.StatusBadRequest, "invalid_request", invalid.Error()}
 	case errors.Is(err, conversation.ErrTooLarge):
 		return &problem{http.StatusRequestEntityTooLarge, "too_large", "name fewer conversations"}
-	case errors.Is(err, conversation.ErrStreamFull):
+	case errors.Is(err, conversation.ErrStreamFull), errors.Is(err, conversation.ErrAppFull):
 		return &problem{http.StatusServiceUnavailable, "busy", "too many deletions are waiting: try again"}
 	case errors.Is(err, conversation.ErrUnconfirmed), errors.Is(err, context.DeadlineExceeded):
 		return &problem{http.StatusServiceUnavailable, "unconfirmed", "nobody knows whether it was done: try again with the same Idempotency-Key"}
