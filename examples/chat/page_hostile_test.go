@@ -37,19 +37,21 @@ var malformed = []string{
 	`{"type":"cursor","cursor":"x"}`, `{"type":"hello","cursor":-1}`, `{"type":"hello","cursor":{},"epoch":5}`,
 }
 
-// beforeThePage keeps the page's sockets, and once leaves the state that a page
-// without checks stored when it was told of a message without a sender.
+// beforeThePage keeps the page's sockets. On demand it leaves the state that a page
+// without checks stored when it was told of a message without a sender, or a
+// token of a server that has another key by now.
 const beforeThePage = `
 	window.sockets = [];
 	window.WebSocket = class extends WebSocket {
 		constructor(...rest) { super(...rest); sockets.push(this); }
 	};
-	if (sessionStorage.broken) {
+	if (sessionStorage.wrong) {
 		const key = "lethe-device-alice-phone";
 		const state = JSON.parse(sessionStorage[key]);
-		state.copy.conversations.undefined = { messages: [{ seq: 5 }], unread: 0 };
+		if (sessionStorage.wrong === "token") state.token = "another.key";
+		else state.copy.conversations.undefined = { messages: [{ seq: 5 }], unread: 0 };
 		sessionStorage[key] = JSON.stringify(state);
-		delete sessionStorage.broken;
+		delete sessionStorage.wrong;
 	}`
 
 func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
@@ -72,8 +74,11 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 		t.Fatalf("%d frames were told; want %d", told, want)
 	}
 	reload()
-	value[bool](t, p, `sessionStorage.broken = true`)
-	reload()
+	p.expected = []string{"401 (Unauthorized)", "HTTP Authentication failed"} // of the token
+	for _, wrong := range []string{"state", "token"} {
+		value[string](t, p, fmt.Sprintf(`sessionStorage.wrong = %q`, wrong))
+		reload()
+	}
 
 	// Ids that JavaScript's objects have a meaning for are ids like others.
 	for _, id := range []string{"__proto__", "constructor", "toString"} {
