@@ -222,6 +222,7 @@ export class Device extends EventTarget {
         break;
       case "resync":
         copy.cursor = null; // the next hello has it
+        if (!frame.lost) break; // then it only adds what it has missed
         copy.stale = true;
         this.#tell({ kind: "resync" });
         break;

@@ -132,7 +132,9 @@ func TestACursorThatTheStreamDoesNotReachBackToReloads(t *testing.T) {
 			i.heard(t, last)
 			lose(t, r)
 			phone.reconnect(t, i)
-			phone.expect(t, "resync")
+			if !phone.expect(t, "resync").Lost {
+				t.Error("the device isn't told that events are lost")
+			}
 			phone.expect(t, "hello")
 			if phone.cursor != last {
 				t.Errorf("cursor %d; want %d", phone.cursor, last)
