@@ -68,7 +68,7 @@ export const isState = object({
     cursor: or(none, count),
     epoch: or(none, text(64)),
     stale: bool,
-    conversations: dictionary(object({ id, messages: list(message), unread: count })),
+    conversations: dictionary(object({ id, messages: list(message), unread: count, loaded: count })),
     removed: dictionary(count),
     hidden: dictionary(count),
     seen: list(id),
