@@ -122,7 +122,7 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.tracer = traces.Tracer()
 	w.parts.add("tracing", traces.Close) // as the last part, with the spans of all others
-	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held}, w.log)
+	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held, w.altered}, w.log)
 	if err != nil {
 		return err
 	}
@@ -175,14 +175,9 @@ func (c *natsConfig) brokerConfig(name string) broker.Config {
 // the database is an error, but only once a setup has been run, which may be
 // what makes it fit.
 func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
-	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
-	if err != nil {
-		return nil, err
-	}
-	defer ledger.Close()
 	var store *repo.Repo
-	err = w.await(ctx, "database", func() error {
-		if _, err := ledger.Settings(ctx, ""); err != nil {
+	err := w.await(ctx, "database", func() error {
+		if err := askLedger(ctx, w.cfg.DatabaseURL); err != nil {
 			return err
 		}
 		var err error
@@ -194,6 +189,18 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		return err
 	})
 	return store, err
+}
+
+// askLedger is nil if the ledger is there. It keeps no connection, of which there may
+// be few.
+func askLedger(ctx context.Context, url string) error {
+	ledger, err := repo.OpenLedger(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	_, err = ledger.Settings(ctx, "")
+	return err
 }
 
 // await repeats op until it succeeds, as long as the surroundings are at fault;
@@ -244,6 +251,14 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 func (w *worker) held() string {
 	if h := w.handler.Load(); h != nil {
 		return h.Held()
+	}
+	return ""
+}
+
+// altered is what about the streams and the consumer isn't as setup makes it.
+func (w *worker) altered() string {
+	if b := w.broker.Load(); b != nil {
+		return b.Notice()
 	}
 	return ""
 }

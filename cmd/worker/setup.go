@@ -20,6 +20,7 @@ type setupCommand struct {
 	databaseConfig
 	setupConfig
 	jsonConfig
+	Check   bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another. Exit status 1 if one is wrong. Needs no database."`
 	Plan    string        `name:"plan" placeholder:"FILE" help:"Also hold this plan against the tables, and print what a worker would warn of at its start."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
@@ -32,13 +33,16 @@ itself, not a transaction pooler in front of it.
 
     worker setup --database-url postgres://owner@db/app --nats-url nats://nats:4222
     worker setup --sample-schema
+    worker setup --check
     worker setup --stream-replicas 3 --events-max-bytes 50GB`
 }
 
 func (c *setupCommand) check() problems {
 	var p problems
 	c.natsConfig.check(&p)
-	c.databaseConfig.check(&p)
+	if !c.Check {
+		c.databaseConfig.check(&p)
+	}
 	c.setupConfig.check(&p)
 	p.lasting("timeout", c.Timeout, time.Second, time.Hour)
 	return p
@@ -46,15 +50,18 @@ func (c *setupCommand) check() problems {
 
 // run sets both up, each whether or not the other one can be.
 func (c *setupCommand) run(ctx context.Context, t terminal) error {
+	if c.Check {
+		return c.runCheck(ctx, t)
+	}
 	schema, err := c.setupSchema(ctx)
 	if err == nil {
-		err = c.printParts(t, schema)
+		err = printParts(t, c.JSON, schema)
 	}
 	if err == nil && c.Plan != "" {
-		err = c.printParts(t, c.checkPlan(ctx))
+		err = printParts(t, c.JSON, c.checkPlan(ctx))
 	}
 	streams, streamsErr := c.setupStreams(ctx)
-	return errors.Join(err, streamsErr, c.printParts(t, streams...))
+	return errors.Join(err, streamsErr, printParts(t, c.JSON, streams...))
 }
 
 // setupSchema waits for a database that isn't there yet, as in a stack that
@@ -107,9 +114,7 @@ func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	cfg := c.brokerConfig("lethe-setup")
-	cfg.AckWait = c.AckWait
-	b, err := broker.Connect(ctx, cfg)
+	b, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,11 +122,17 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	return streamParts(report), errors.Join(err, b.Close())
 }
 
+func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
+	cfg := c.brokerConfig("lethe-setup")
+	cfg.AckWait = c.AckWait
+	return broker.Connect(ctx, cfg)
+}
+
 // setupPart is one thing that a setup has looked at, for programs.
 type setupPart struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
-	Action  string   `json:"action"` // created, updated or unchanged; of a plan accepted, accepted with warnings or refused
+	Action  string   `json:"action"` // created, updated, unchanged or failed; of a plan accepted, accepted with warnings or refused
 	Changes []string `json:"changes,omitempty"`
 	// Version is the schema's.
 	Version int64 `json:"version,omitempty"`
@@ -146,9 +157,9 @@ func streamParts(r broker.SetupReport) []setupPart {
 	return parts
 }
 
-func (c *setupCommand) printParts(t terminal, parts ...setupPart) error {
+func printParts(t terminal, asJSON bool, parts ...setupPart) error {
 	for _, p := range parts {
-		if c.JSON {
+		if asJSON {
 			if err := t.printJSON(p); err != nil {
 				return err
 			}
@@ -187,18 +198,18 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		report, err := b.Setup(limited, w.cfg.streams())
-		if err != nil { // whatever it is, an operator can mend it while we wait
-			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
-		}
 		for _, p := range streamParts(report) {
 			w.logPart(p)
+		}
+		if err != nil { // whatever it is, an operator can mend it while we wait
+			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
 		}
 		return nil
 	})
 }
 
 func (w *worker) logPart(p setupPart) {
-	if p.Action != "unchanged" {
+	if p.Action == "created" || p.Action == "updated" {
 		w.log.Info("setup", "kind", p.Kind, "name", p.Name, "action", p.Action, "changes", p.Changes)
 	}
 }

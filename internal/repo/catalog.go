@@ -7,7 +7,6 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // catalog is what Postgres's catalog says of the tables that were asked for.
@@ -24,6 +23,7 @@ type server struct {
 	searchPath string
 	version    int // as server_version_num: 150004
 	database   string
+	encoding   string // the database's
 	// locks is how many locks fit into the server's table, of all sessions together,
 	// and locksEach how many of them max_locks_per_transaction counts for each.
 	locks, locksEach int
@@ -75,35 +75,28 @@ func (r *relation) String() string { return quote(r.schema, r.name) }
 // columnNames are the relation's columns for people, in alphabetical order.
 func (r *relation) columnNames() []string { return slices.Sorted(maps.Keys(r.columns)) }
 
-// readCatalog reads all that the checks need, as of one moment. It takes no lock
-// that anybody waits for.
-func readCatalog(ctx context.Context, pool *pgxpool.Pool, names []tableName) (*catalog, error) {
+// readCatalog reads all that the checks need. The transaction of q sees one moment and
+// takes no lock that anybody waits for.
+func readCatalog(ctx context.Context, q querier, names []tableName) (*catalog, error) {
 	c := &catalog{relations: map[tableName]*relation{}}
-	err := pgx.BeginTxFunc(ctx, pool, pgx.TxOptions{IsoLevel: pgx.RepeatableRead, AccessMode: pgx.ReadOnly}, func(tx pgx.Tx) error {
-		return c.read(ctx, tx, names)
-	})
-	if err != nil {
+	if err := c.read(ctx, q, names); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
 	return c, nil
 }
 
-func (c *catalog) read(ctx context.Context, tx pgx.Tx, names []tableName) error {
-	// Compiling one of these statements takes fifty times as long as running it.
-	if _, err := tx.Exec(ctx, `select set_config('jit', 'off', true)`); err != nil {
-		return err
-	}
-	err := tx.QueryRow(ctx, serverSQL).Scan(&c.role, &c.searchPath, &c.version, &c.database, &c.locks, &c.locksEach, &c.zone, &c.zones)
+func (c *catalog) read(ctx context.Context, q querier, names []tableName) error {
+	err := q.QueryRow(ctx, serverSQL).Scan(&c.role, &c.searchPath, &c.version, &c.database, &c.encoding, &c.locks, &c.locksEach, &c.zone, &c.zones)
 	if err != nil || c.version < oldestServer {
 		return err // the caller refuses an older one
 	}
-	if err := c.readRelations(ctx, tx, names); err != nil {
+	if err := c.readRelations(ctx, q, names); err != nil {
 		return fmt.Errorf("tables: %w", err)
 	}
 	byOID := c.byOID()
 	for _, read := range []struct {
 		what string
-		from func(context.Context, pgx.Tx, map[uint32]*relation) error
+		from func(context.Context, querier, map[uint32]*relation) error
 	}{
 		{"foreign keys", c.readForeignKeys},
 		{"partitions, triggers and publications", c.readParts}, // which adds tables to byOID
@@ -112,7 +105,7 @@ func (c *catalog) read(ctx context.Context, tx pgx.Tx, names []tableName) error 
 		{"indexes", c.readIndexes},
 		{"collations", c.readCollations},
 	} {
-		if err := read.from(ctx, tx, byOID); err != nil {
+		if err := read.from(ctx, q, byOID); err != nil {
 			return fmt.Errorf("%s: %w", read.what, err)
 		}
 	}
@@ -137,7 +130,7 @@ named as (
   where (timestamptz '2026-01-01 00:00Z' at time zone zone, timestamptz '2026-07-01 00:00Z' at time zone zone)
     <> (timestamp '2026-01-01 00:00', timestamp '2026-07-01 00:00')
 )
-select quote_ident(current_user), current_setting('search_path'), current_setting('server_version_num')::int, current_database()::text,
+select quote_ident(current_user), current_setting('search_path'), current_setting('server_version_num')::int, current_database()::text, current_setting('server_encoding'),
   current_setting('max_locks_per_transaction')::int * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int),
   current_setting('max_locks_per_transaction')::int,
   coalesce((select n.zone from named n where not n.own), ''), array(select distinct n.zone from named n where n.own order by n.zone)`
@@ -159,12 +152,12 @@ where case when q.schema = '' then pg_catalog.pg_table_is_visible(c.oid) else n.
 order by q.ord`
 
 // readRelations fills relations. Two names of one table get one relation.
-func (c *catalog) readRelations(ctx context.Context, tx pgx.Tx, names []tableName) error {
+func (c *catalog) readRelations(ctx context.Context, q querier, names []tableName) error {
 	schemas, tables := make([]string, len(names)), make([]string, len(names))
 	for i, n := range names {
 		schemas[i], tables[i] = n.schema, n.name
 	}
-	rows, err := tx.Query(ctx, relationsSQL, schemas, tables)
+	rows, err := q.Query(ctx, relationsSQL, schemas, tables)
 	if err != nil {
 		return err
 	}
@@ -221,8 +214,8 @@ cross join lateral (
 where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`
 
-func (c *catalog) readColumns(ctx context.Context, tx pgx.Tx, byOID map[uint32]*relation) error {
-	rows, err := tx.Query(ctx, columnsSQL, slices.Collect(maps.Keys(byOID)))
+func (c *catalog) readColumns(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+	rows, err := q.Query(ctx, columnsSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}
@@ -244,8 +237,8 @@ where a.attrelid = any ($1) and not a.attisdropped and has_column_privilege(a.at
 
 // readReadable finds the columns that our role may select, by a grant on the
 // table or on the column alone.
-func (c *catalog) readReadable(ctx context.Context, tx pgx.Tx, byOID map[uint32]*relation) error {
-	rows, err := tx.Query(ctx, readableSQL, slices.Collect(maps.Keys(byOID)))
+func (c *catalog) readReadable(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+	rows, err := q.Query(ctx, readableSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}

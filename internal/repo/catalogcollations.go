@@ -58,12 +58,12 @@ const (
 	defaultUnknownSQL = `null, case when d.datcollate !~* '^(C|POSIX)($|\.)' then 'unknown' end`
 )
 
-func (c *catalog) readCollations(ctx context.Context, tx pgx.Tx, byOID map[uint32]*relation) error {
+func (c *catalog) readCollations(ctx context.Context, q querier, byOID map[uint32]*relation) error {
 	known := defaultUnknownSQL
 	if c.version >= 150000 {
 		known = defaultVersionSQL
 	}
-	rows, err := tx.Query(ctx, strings.ReplaceAll(collationsSQL, "{{default}}", known), slices.Collect(maps.Keys(c.byOID())))
+	rows, err := q.Query(ctx, strings.ReplaceAll(collationsSQL, "{{default}}", known), slices.Collect(maps.Keys(c.byOID())))
 	if err != nil {
 		return err
 	}

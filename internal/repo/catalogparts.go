@@ -81,13 +81,13 @@ const publishedSchemasSQL = `union select u.oid, s.pnpubid from up u
 
 // readParts fills the relations' parts, and adds to byOID those that inherit from
 // a table which isn't partitioned.
-func (c *catalog) readParts(ctx context.Context, tx pgx.Tx, byOID map[uint32]*relation) error {
+func (c *catalog) readParts(ctx context.Context, q querier, byOID map[uint32]*relation) error {
 	schemas := ""
 	if c.version >= 150000 {
 		schemas = publishedSchemasSQL
 	}
 	sql := strings.ReplaceAll(partsSQL, "\n  {{schemas}}", "\n  "+schemas)
-	rows, err := tx.Query(ctx, sql, slices.Collect(maps.Keys(byOID)))
+	rows, err := q.Query(ctx, sql, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}

@@ -18,9 +18,8 @@ var ErrChanged = errors.New("the plan's tables have changed since they were chec
 // line, and says what mends it. It reads the catalog in one short transaction (some
 // milliseconds) and changes nothing.
 func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
-	s, err := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.resolveOptions())
+	s, err := r.resolve(ctx)
 	if err != nil {
-		err = classify(ctx, err)
 		fault, cause := purge.FaultOf(err)
 		if fault == purge.Own { // here it is an operator who has changed the tables
 			fault = purge.Surroundings

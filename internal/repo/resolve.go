@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -23,12 +21,12 @@ func (r *Repo) Warnings() []string { return r.schema.warnings }
 // error is the surroundings' where nothing is missing but what an operator mends
 // without touching the plan (a grant, the ledger, a replica identity, a rebuilt
 // index), and else purge.Own: the plan and the tables don't fit.
-func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, opts resolveOptions) (*schema, error) {
+func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*schema, error) {
 	if err := plan.validate(); err != nil {
 		return nil, unfit(err)
 	}
 	names := append(plan.tableNames(), ledgerNames()...)
-	cat, err := readCatalog(ctx, pool, names)
+	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
 		return nil, err
 	}
@@ -75,16 +73,19 @@ type resolveOptions struct {
 // would log them at its start, whatever the role at url may do with them. The error
 // is that of [Open]. It only reads.
 func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {
-	pool, err := newPool(ctx, url, 1)
+	l, err := OpenLedger(ctx, url)
 	if err != nil {
 		return nil, err
 	}
-	defer pool.Close()
-	s, err := resolve(ctx, pool, plan, resolveOptions{anyRole: true, allowUnindexed: true})
-	if err != nil {
-		return nil, classify(ctx, err)
-	}
-	return s.warnings, nil
+	defer l.Close()
+	err = l.begin().read(ctx, func(ctx context.Context, q querier) error {
+		s, err := resolve(ctx, q, plan, resolveOptions{anyRole: true, allowUnindexed: true})
+		if err == nil {
+			warnings = s.warnings
+		}
+		return err
+	})
+	return warnings, classifyShared(ctx, err)
 }
 
 func unfit(err error) error { return &purge.FaultError{Fault: purge.Own, Cause: "plan", Err: err} }

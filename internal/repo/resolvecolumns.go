@@ -11,7 +11,7 @@ import (
 // build makes the schema from the plan's names and the catalog's types. It is
 // whole only if nothing was found wrong.
 func (k *checker) build() *schema {
-	s := &schema{tenant: k.plan.Tenant}
+	s := &schema{tenant: k.plan.Tenant, encoding: k.cat.encoding}
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.table = k.table(&k.messages, p.Columns)

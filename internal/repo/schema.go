@@ -22,6 +22,8 @@ type schema struct {
 	// and they go last.
 	Locked bool
 	tenant string
+	// encoding is the database's, as Postgres calls it.
+	encoding string
 	// bounds are the key columns that can't hold every id.
 	bounds []bound
 	// cascades is the foreign key by which the history would go together with the
@@ -43,6 +45,19 @@ func (s *schema) tables() []table {
 		out = append(out, c.table)
 	}
 	return out
+}
+
+// emptied are the tables whose rows a deletion removes one after the other, in the
+// order in which they can be: what hangs on messages by foreign keys first.
+func (s *schema) emptied() []table {
+	all := []table{s.Messages.table}
+	for _, c := range s.Children {
+		all = append(all, c.table)
+	}
+	if s.Locked {
+		all = append(all[1:], all[0])
+	}
+	return all
 }
 
 // bind notes the bounds, so that a deletion is held against no others.
@@ -182,6 +197,15 @@ func (c child) HangsOn(row, message, q string) string {
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
 }
 
+// HangsOnArgs is [child.HangsOn] for a statement about one deletion; see
+// [table.MatchArgs].
+func (c child) HangsOnArgs(row, message string) string {
+	if c.Reference != "" {
+		return c.HangsOn(row, message, "")
+	}
+	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
+}
+
 // Hooks are the messages' columns, under the alias row, by which what hangs on a
 // message is found: no more, so that the worker needn't be allowed to read a body.
 func (s *schema) Hooks(row string) string {
@@ -244,7 +268,7 @@ func (k keyColumn) fits(id string) error {
 		}
 	case textKey:
 		if n := utf8.RuneCountInString(id); k.max > 0 && n > k.max {
-			return fmt.Errorf("%s has %d characters; column %s holds at most %d", k.id, n, k.column, k.max)
+			return fmt.Errorf("%s has %s; column %s holds at most %d", k.id, purge.Count(n, "character"), k.column, k.max)
 		}
 	}
 	return nil

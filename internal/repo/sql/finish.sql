@@ -41,6 +41,7 @@ entries as materialized (
 ),
 dropped as (
   delete from {{.Conversations.Name}} c using entries q where c.tableoid = q.part and c.ctid = q.id and not q.newer
+  returning c.tableoid as part, c.ctid as id
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -60,6 +61,8 @@ done as (
     cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
   from finished q
   where d.ctid = q.entry
+    and (q.stays or not q.there or q.spot not in ( -- a trigger may keep a row
+      select e.spot from entries e where not e.newer and (e.part, e.id) not in (select x.part, x.id from dropped x)))
   returning q.ord, d as entry,
     {{if .Conversations.Tells}}case when q.none_found and not q.stays then {{.Conversations.Doubt}} end{{else}}null{{end}} as doubt
 )

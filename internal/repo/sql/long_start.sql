@@ -11,6 +11,6 @@ batch as materialized (
 )
 update lethe.deletions d
 set {{if not .Locked}}messages_deleted = d.messages_deleted + (select n from batch), {{end}}cursor_seq = greatest(d.cursor_seq, $6::bigint),
-  batch_seq = coalesce((select seq from batch), d.through_seq), lease_until = clock_timestamp() + $8::interval, waiting_for = null
+  batch_seq = coalesce((select seq from batch), d.through_seq), lease_until = clock_timestamp() + $8::interval, waiting_for = null, waiting_detail = null
 where {{template "entry"}} and exists (select from fence)
 returning d.batch_seq, (select n from batch)

@@ -33,6 +33,7 @@ dropped as (
   delete from {{.Conversations.From}} c
   where c.ctid = any (array(select q.id from seen q where q.finished and q.there and not q.newer))
   {{- if .Conversations.Parted}} and (c.tableoid, c.ctid) in (select q.part, q.id from seen q where q.finished and q.there and not q.newer){{end}}
+  returning c.tableoid as part, c.ctid as id
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -45,11 +46,17 @@ recounted as (
   where c.tableoid = q.part and c.ctid = q.id and q.finished and q.newer and c.{{.Conversations.Unread}} > 0
 )
 {{- end}},
+settled as materialized ( -- a trigger may keep the row
+  select q.ord, q.app_id, q.command_id, q.conversation_id, q.token, q.user_id, q.device_id, q.requested_through_seq, q.stored_at, q.history_kept,
+    q.requested_at, q.through_seq, q.deleted, q.there, q.newer,
+    q.finished and (q.newer or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)) as finished
+  from seen q
+),
 told as materialized (
   select q.*, case when q.finished then clock_timestamp() end as completed_at, q.finished and not (q.there and q.newer) as removed,
     q.finished and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false) as sync,
     case when not q.finished then clock_timestamp() + $12::interval end as lease_until
-  from seen q
+  from settled q
 ),
 written as (
   insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
