@@ -106,3 +106,22 @@ func TestResolveLooksAtTheSurroundings(t *testing.T) {
 		}
 	})
 }
+
+// Each transaction locks all parts of the tables, and their indexes.
+func TestPartsTakeLocks(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	execSQL(t, openPool(t, url), partitionedTables)
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	for sessions, want := range map[int][]string{
+		16: nil,
+		// Four tables of eight parts, each with its index.
+		100_000: {`each transaction locks up to 72 tables and indexes ("chat"."messages" has 8 parts), 100000 connections 7200000; the server has room for `},
+	} {
+		s, err := resolve(t.Context(), r.pool, r.cfg.Plan, resolveOptions{sessions: sessions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareLines(t, "warnings", s.warnings, want)
+	}
+}
