@@ -3,6 +3,8 @@ package main
 import (
 	"log/slog"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -87,6 +89,46 @@ func execute1(t *testing.T, url, sql string) {
 	defer conn.Close(t.Context()) //nolint:errcheck // nothing is lost with it
 	if _, err := conn.Exec(t.Context(), sql); err != nil {
 		t.Fatalf("%s: %v", sql, err)
+	}
+}
+
+func TestSetupPrintsWhatAWorkerWouldWarnOf(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	plan := filepath.Join(t.TempDir(), "plan.yaml")
+	text := `
+messages: {table: chat.messages, app: app_id, user: user_id, conversation: conversation_id, seq: seq, sent_at: sent_at}
+conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
+`
+	if err := os.WriteFile(plan, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	print := func(want ...string) {
+		t.Helper()
+		o := s.command("setup", "--plan", plan).mustSucceed(t)
+		for _, w := range want {
+			if !strings.Contains(o.stdout, w) {
+				t.Errorf("setup printed %s; want %q", o.stdout, w)
+			}
+		}
+	}
+	print(plan, " accepted\n")
+	execute1(t, s.database, `alter table chat.messages alter sent_at type timestamptz(0)`)
+	print("accepted with warnings\n  messages.sent_at: column \"sent_at\" of \"chat\".\"messages\" keeps times to 1s only")
+	execute1(t, s.database, `alter table chat.messages alter sent_at drop not null`)
+	print("refused\n  plan: messages.sent_at: ")
+}
+
+// A row that speaks of messages which nobody finds is told of in the log.
+func TestADoubtfulDeletionIsLoggedAndCounted(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	w := s.startWorking(t)
+	execute1(t, s.database, `insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c2c_bob', 20)`)
+	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
+	w.log.await(t, `"msg":"deletion found no message`, `"row":"last_seq 20"`, `"conversation":"c2c_bob"`)
+	if _, metrics := w.get(t, "/metrics"); !strings.Contains(metrics, "lethe_deletions_doubtful_total 1") {
+		t.Error("it isn't counted")
 	}
 }
 

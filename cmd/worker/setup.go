@@ -21,6 +21,7 @@ type setupCommand struct {
 	setupConfig
 	jsonConfig
 	Check   bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another. Exit status 1 if one is wrong. Needs no database."`
+	Plan    string        `name:"plan" placeholder:"FILE" help:"Also hold this plan against the tables, and print what a worker would warn of at its start."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
 
@@ -56,6 +57,9 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	if err == nil {
 		err = printParts(t, c.JSON, schema)
 	}
+	if err == nil && c.Plan != "" {
+		err = printParts(t, c.JSON, c.checkPlan(ctx))
+	}
 	streams, streamsErr := c.setupStreams(ctx)
 	return errors.Join(err, streamsErr, printParts(t, c.JSON, streams...))
 }
@@ -88,6 +92,25 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	return schemaPart(report), nil
 }
 
+// checkPlan tells how the plan fits. That it doesn't fails no setup: the tables may
+// come later.
+func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
+	plan, err := (&planConfig{Plan: c.Plan}).load()
+	if err == nil {
+		part.Changes, err = repo.CheckPlan(ctx, c.DatabaseURL, plan)
+	}
+	switch {
+	case err != nil:
+		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")
+	case len(part.Changes) > 0:
+		part.Action = "accepted with warnings"
+	}
+	return part
+}
+
 func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -109,7 +132,7 @@ func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
 type setupPart struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
-	Action  string   `json:"action"` // created, updated, unchanged or failed
+	Action  string   `json:"action"` // created, updated, unchanged or failed; of a plan accepted, accepted with warnings or refused
 	Changes []string `json:"changes,omitempty"`
 	// Version is the schema's.
 	Version int64 `json:"version,omitempty"`
@@ -145,6 +168,12 @@ func printParts(t terminal, asJSON bool, parts ...setupPart) error {
 		what := p.Kind + " " + p.Name
 		if p.Version > 0 {
 			what += fmt.Sprintf(" version %d", p.Version)
+		}
+		if p.Kind == "plan" { // each has statements of its own
+			if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "\n  ")); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "; ")); err != nil {
 			return err

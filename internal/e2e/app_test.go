@@ -34,8 +34,7 @@ func TestAnAppsStreamComesBackWithAllItsEvents(t *testing.T) {
 		t.Helper()
 		eventually(t, patience, "the app's stream has the events", func() bool {
 			s, err := app.Stream(t.Context(), conversation.EventsStream)
-			must(t, err)
-			return s.CachedInfo().State.Msgs == want
+			return err == nil && s.CachedInfo().State.Msgs == want // while the server restarts there is no answer
 		})
 	}
 	has(3)

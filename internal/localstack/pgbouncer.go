@@ -54,7 +54,7 @@ func StartPgBouncer(ctx context.Context, address string, settings map[string]str
 		return nil, err
 	}
 	b := &PgBouncer{program: program, env: env, who: who}
-	if b.port, err = freePort(); err != nil {
+	if b.port, err = freePort(); err != nil { //nolint:contextcheck // it takes no time
 		return nil, err
 	}
 	b.through = throughProxy(address, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: b.port})
@@ -62,7 +62,7 @@ func StartPgBouncer(ctx context.Context, address string, settings map[string]str
 		return nil, err
 	}
 	if err := errors.Join(b.configure(server, settings, append(users, server.User)), b.Start(ctx)); err != nil {
-		return nil, errors.Join(err, b.Close())
+		return nil, errors.Join(err, b.Close()) //nolint:contextcheck // it bounds itself
 	}
 	return b, nil
 }

@@ -79,9 +79,8 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) error {
 	for range 2 {
 		working, err := t.source.working(ctx, pid, began)
-		var answer *pgconn.PgError
 		switch {
-		case ctx.Err() != nil || working || errors.As(err, &answer):
+		case ctx.Err() != nil || working:
 			return nil
 		case err != nil:
 			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
@@ -92,20 +91,21 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 	return fmt.Errorf("no answer for %v, and the server that new connections reach doesn't work on it", time.Since(began).Round(time.Millisecond))
 }
 
-// working asks over a new connection whether the server works on a transaction. An
-// error means that no server can be reached, or, if it is a [pgconn.PgError], that one
-// answers and doesn't let us ask.
+// working asks over a new connection whether the server works on a transaction. It may
+// where a server answers and doesn't let us ask: one that starts, or has no connection
+// to spare. An error means that no server can be reached.
 func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool, error) {
 	c, err := s.connConfig()
 	if err != nil {
-		return true, nil //nolint:nilerr // a file that is just being written says nothing of the server
+		return true, nil // a file that is just being written says nothing of the server
 	}
 	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
 	defer cancel()
 	c.AfterConnect, c.ConnectTimeout = nil, min(c.ConnectTimeout, checkConnect)
 	conn, err := pgconn.ConnectConfig(ctx, &c.Config)
+	var answer *pgconn.PgError
 	if err != nil {
-		return false, err
+		return errors.As(err, &answer), err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was only read from
 	args := [][]byte{
@@ -116,7 +116,7 @@ func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool
 	}
 	res := conn.ExecParams(ctx, atWork, args, nil, nil, nil).Read()
 	if res.Err != nil || len(res.Rows) != 1 {
-		return true, nil //nolint:nilerr // a server is there; a pooler may have no connection free to ask it
+		return true, nil
 	}
 	return string(res.Rows[0][0]) == "t", nil
 }

@@ -91,10 +91,10 @@ func (s *source) connConfig() (*pgx.ConnConfig, error) {
 		Control:         limitUnacknowledged,
 	}).DialContext
 	switch {
-	case detect && s.pooler.Load():
-		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	case !s.pooler.Load():
+		c.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error { return s.prepareSession(ctx, conn, detect) }
 	case detect:
-		c.AfterConnect = s.prepareSession
+		c.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
 	}
 	return c, nil
 }
@@ -132,10 +132,8 @@ func ambiguous(text string) string {
 		return ""
 	}
 	rest, query, _ := strings.Cut(rest, "?")
-	_, path, _ := strings.Cut(rest, "/")
-	userinfo := rest[:max(0, strings.LastIndexByte(rest, '@'))]
-	switch {
-	case strings.Contains(text, "#"), strings.Contains(path, "@"), strings.Contains(userinfo, "@"):
+	authority, path, _ := strings.Cut(rest, "/")
+	if strings.Contains(text, "#") || strings.Contains(path, "@") || strings.Count(authority, "@") > 1 {
 		return "can't tell where user and password end: " + encodeAdvice
 	}
 	for pair := range strings.SplitSeq(query, "&") {
@@ -200,17 +198,19 @@ func setExecMode(c *pgx.ConnConfig, text string) (ours bool, err error) {
 const directSession = `select pg_catalog.pg_backend_pid(),
 case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int8 then pg_catalog.concat(
   pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('search_path', ` + searchPath + `, false),
-  case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end)
+  case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end,
+  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end)
 end`
 
 // errPooler is returned by the connection that found a pooler. The next one is as a
 // pooler needs it.
 var errPooler = errors.New("a pooler stands between the worker and the server")
 
-// prepareSession finds out, on a new connection whose statements are to be prepared,
-// whether a pooler stands in between. A pooler gives its clients process ids of its
-// own, and may run a statement on another connection than the one it was prepared on.
-func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn) error {
+// prepareSession finds out, on a new connection, whether a pooler stands in between. A
+// pooler gives its clients process ids of its own, and may run a statement on another
+// connection than the one it was prepared on. prepares says that this connection would
+// prepare them.
+func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn, prepares bool) error {
 	pid := fmt.Sprint(conn.PID())
 	res := conn.ExecParams(ctx, directSession, [][]byte{[]byte(pid)}, nil, nil, nil).Read()
 	if res.Err != nil {
@@ -218,7 +218,9 @@ func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn) error 
 	}
 	if len(res.Rows) == 1 && string(res.Rows[0][0]) != pid {
 		s.pooler.Store(true)
-		return errPooler
+		if prepares {
+			return errPooler
+		}
 	}
 	return nil
 }

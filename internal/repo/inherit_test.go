@@ -106,17 +106,14 @@ func grantAll(tb testing.TB, admin *pgxpool.Pool, as string) {
 }
 
 // pairs cuts "name=value name='a value'" into its settings.
-func pairs(text string) (out []string) {
+func pairs(text string) []string {
 	quoted := false
-	for _, field := range strings.FieldsFunc(text, func(r rune) bool {
+	return strings.FieldsFunc(text, func(r rune) bool {
 		if r == '\'' {
 			quoted = !quoted
 		}
 		return !quoted && strings.ContainsRune(" \t\n", r)
-	}) {
-		out = append(out, field)
-	}
-	return out
+	})
 }
 
 // known leaves out what the server doesn't know.
@@ -182,7 +179,7 @@ func workUnder(t *testing.T, r *Repo, admin *pgxpool.Pool) {
 			t.Errorf("record = %+v; want %d messages and the conversation gone", rec, messages)
 		}
 		if left := rowsLeft(t, seen, rec.Conversation); left != nothing {
-			t.Errorf("%s: told deleted, and left are %s", rec.Conversation, left)
+			t.Errorf("%s: reported deleted, and left are %s", rec.Conversation, left)
 		}
 	}
 	fillChat(t, seen, "small", 20)
@@ -260,7 +257,7 @@ func TestWhatASessionMustNotInherit(t *testing.T) {
 			r.conns.reset()
 			_, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
 			if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != c.cause {
-				t.Errorf("Express = %v (%v, %s); want the surroundings' fault, %s", err, fault, cause, c.cause)
+				t.Errorf("Express = %v (%v, %s); want an infrastructure fault, %s", err, fault, cause, c.cause)
 			}
 			wantProbe(t, r, c.cause, c.want)
 			if left := rowsLeft(t, &Repo{pool: admin}, "c"); left != "20 messages, 2 reactions, 1 attachments, 1 rows" {
@@ -309,7 +306,8 @@ func TestIsolationIsOurOwn(t *testing.T) {
 				`insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji) values ('demo', 'alice', 'c', 7, 'carol', '+1')`)
 			b := purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide}
 			res, err := whileItWaits(t, r, func() (purge.Result, error) { return r.Express(t.Context(), b) }, func() error { return tx.Commit(t.Context()) })
-			for b.Again = true; err == nil && !res.Records[0].Final(); {
+			b.Again = true
+			for tries := 0; err == nil && !res.Records[0].Final() && tries < 10; tries++ {
 				res, err = r.Express(t.Context(), b)
 			}
 			if left := rowsLeft(t, r, "c"); err != nil || left != nothing {
@@ -355,7 +353,7 @@ func TestRowLevelSecurityIsNoticed(t *testing.T) {
 			refused := func(what string, err error) {
 				t.Helper()
 				if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "permission" || !strings.Contains(fmt.Sprint(err), "row-level security") {
-					t.Errorf("%s = %v (%v, %s); want the surroundings' fault, row-level security", what, err, fault, cause)
+					t.Errorf("%s = %v (%v, %s); want an infrastructure fault, row-level security", what, err, fault, cause)
 				}
 			}
 			_, err = r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("small", "small")}, Budget: wide})
@@ -389,7 +387,7 @@ func TestRowLevelSecurityIsNoticed(t *testing.T) {
 }
 
 // Setup works under all that its role and database can bring along, too, and a default
-// of read only is told for what it is.
+// of read only is reported as what it is.
 func TestSetupWithDefaults(t *testing.T) {
 	t.Parallel()
 	for i, group := range slices.Sorted(maps.Keys(hostile)) {
@@ -417,7 +415,7 @@ func TestSetupWithDefaults(t *testing.T) {
 			" set default_transaction_read_only = on")
 		_, err := Setup(t.Context(), address, SetupOptions{})
 		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "read_only" || !strings.Contains(err.Error(), "default_transaction_read_only") {
-			t.Errorf("Setup = %v (%v, %s); want the surroundings' fault, read_only", err, fault, cause)
+			t.Errorf("Setup = %v (%v, %s); want an infrastructure fault, read_only", err, fault, cause)
 		}
 	})
 }

@@ -29,7 +29,8 @@ func TestBehindAPooler(t *testing.T) {
 			for range 3 {
 				workUnder(t, r, openPool(t, direct))
 			}
-			if !r.source.pooler.Load() {
+			chosen := openRepo(t, Config{URL: through + "&default_query_exec_mode=describe_exec", Plan: BundledPlan()})
+			if !r.source.pooler.Load() || !chosen.source.pooler.Load() {
 				t.Error("the pooler was not detected")
 			}
 		})

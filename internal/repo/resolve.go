@@ -41,8 +41,10 @@ func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*s
 	k.checkIndexes()
 	k.checkForeignKeys(s)
 	k.checkCollations()
-	k.checkGrants(s.Locked)
-	k.checkLedger()
+	if !opts.anyRole {
+		k.checkGrants(s.Locked)
+	}
+	k.checkLedger(opts.anyRole)
 	if opts.allowUnindexed {
 		for _, err := range k.unindexed {
 			k.warnings = append(k.warnings, err.Error())
@@ -62,8 +64,28 @@ func (c Config) resolveOptions() resolveOptions {
 
 // resolveOptions are the worker's settings that the check knows.
 type resolveOptions struct {
+	anyRole        bool // what the role may do isn't asked: the worker's is another
 	allowUnindexed bool // a missing index is a warning
 	sessions       int  // connections that the worker may have; 0: how many locks they take isn't asked
+}
+
+// CheckPlan holds the plan against the tables and returns its warnings, as a worker
+// would log them at its start, whatever the role at url may do with them. The error
+// is that of [Open]. It only reads.
+func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {
+	l, err := OpenLedger(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	err = l.begin().read(ctx, func(ctx context.Context, q querier) error {
+		s, err := resolve(ctx, q, plan, resolveOptions{anyRole: true, allowUnindexed: true})
+		if err == nil {
+			warnings = s.warnings
+		}
+		return err
+	})
+	return warnings, classifyShared(ctx, err)
 }
 
 func unfit(err error) error { return &purge.FaultError{Fault: purge.Own, Cause: "plan", Err: err} }

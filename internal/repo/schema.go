@@ -20,9 +20,10 @@ type schema struct {
 	// Locked says that something refers to the messages by a foreign key or by
 	// a reference: then the messages are locked first, what hangs on them goes,
 	// and they go last.
-	Locked   bool
-	tenant   string
-	encoding string // the database's
+	Locked bool
+	tenant string
+	// encoding is the database's, as Postgres calls it.
+	encoding string
 	// bounds are the key columns that can't hold every id.
 	bounds []bound
 	// cascades is the foreign key by which the history would go together with the

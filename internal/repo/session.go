@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -208,9 +209,14 @@ func (t *transaction) on(ctx context.Context, work func(context.Context, *pgx.Co
 	defer t.pools.release(conn)
 	watched, stop := t.watch(limited, conn.Conn())
 	err = work(watched, conn.Conn())
-	if lost := stop(); lost != nil && err != nil {
-		t.pools.reset() // the others lead to the same server
-		err = fmt.Errorf("%w (%w)", lost, err)
+	if lost := stop(); lost != nil {
+		t.pools.reset() // this connection is closed, and the others lead to the same server
+		if err != nil {
+			err = fmt.Errorf("%w (%w)", lost, err)
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		_ = conn.Conn().PgConn().Conn().Close() // a farewell would wait for an answer, too
 	}
 	rollback(ctx, conn.Conn())
 	return classify(ctx, t.source.advise(err))

@@ -76,6 +76,10 @@ func TestAFailoverInSilenceTakesSeconds(t *testing.T) {
 	}
 	l.done(t)
 	w.awaitReady(t, patience)
+	proxy.Freeze() // and with nothing to do
+	w.awaitNotReady(t, "database: ")
+	proxy.Mend()
+	w.awaitReady(t, patience)
 	w.term(t)
 }
 
