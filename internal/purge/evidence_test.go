@@ -58,6 +58,11 @@ func TestEvidence(t *testing.T) {
 			{fail: "a", needs: messages, company: true, after: patience, want: "own"},
 			{fail: "c", needs: messages, company: true, want: "shared-0", shared: true},
 		},
+		"while it is the infrastructure's, nobody who fails again ends that": {
+			shared(fail("a b c", "shared-0 shared-0 shared-0")),
+			{fail: "a b c d", needs: messages, company: true, want: "shared-0 shared-0 shared-0 shared-0", shared: true},
+			{ok: "x", tables: reactions, shared: true},
+		},
 		"what is watched needs no failure of its own before others get through": {
 			{watch: "a"}, ok("x"), fail("a", "own"), {watch: "b"}, fail("b", "count"),
 		},
