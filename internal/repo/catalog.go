@@ -63,7 +63,6 @@ func readCatalog(ctx context.Context, pool querier, names []tableName) (*catalog
 	if err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
 	}
-	c.searchPath = inheritedPath(c.searchPath)
 	if err := c.readRelations(ctx, pool, names); err != nil {
 		return nil, fmt.Errorf("catalog: tables: %w", err)
 	}
