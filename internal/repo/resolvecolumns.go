@@ -50,7 +50,7 @@ func (k *checker) member(path, planned string) member {
 	rel := k.cat.relations[wanted]
 	switch {
 	case rel == nil && wanted.schema == "":
-		k.refuse("%s.table: there is no table %s on the search path (%s); write schema.table, in just the case that the table has", path, wanted, inheritedPath(k.cat.searchPath))
+		k.refuse("%s.table: there is no table %s on the search path (%s); write schema.table, in just the case that the table has", path, wanted, k.cat.searchPath)
 		return m
 	case rel == nil:
 		k.refuse("%s.table: there is no table %s; name one that exists, in just the case that it has", path, wanted)

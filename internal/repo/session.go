@@ -64,15 +64,6 @@ var superSettings = []struct{ name, bad, good string }{
 // triggers of the tables may rely on it.
 const searchPath = `pg_catalog.replace(pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path'), ', pg_temp'), ', , ', ', ')`
 
-// inheritedPath is the role's own part of a search path, for people. Session and
-// transaction have both put [searchPath] around it.
-func inheritedPath(path string) string {
-	for range 2 {
-		path = strings.TrimSuffix(strings.TrimPrefix(path, "pg_catalog, "), ", pg_temp")
-	}
-	return path
-}
-
 // settingsSQL returns the statement that sets all settings for the transaction, on a
 // server of this major version. $1 and $2: lock_timeout, statement_timeout; $3:
 // backend_flush_after; $4: whether the commit waits for the disk. It runs with the
