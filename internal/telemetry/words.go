@@ -32,7 +32,7 @@ var (
 	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
-		"failure", "letters_full", "lock", "blocked", "leased", "no_turn", "long_lane_full",
+		"failure", "shared", "letters_full", "lock", "blocked", "leased", "no_turn", "long_lane_full",
 		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "unknown",
 		"read_only", "server", "permission", "configuration", "resources",
 	}
