@@ -264,6 +264,7 @@ type altered struct {
 }
 
 func newAltered(t *testing.T, also []string) *altered {
+	t.Helper()
 	n := localtest.NATS(t)
 	gate := newGate()
 	b := connect(t, Config{URL: n.URL(), Gate: gate})
