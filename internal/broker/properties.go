@@ -29,7 +29,7 @@ const (
 )
 
 // notice is what a running worker does about a property that isn't right. It
-// looks every lookEvery.
+// inspects them every inspectEvery.
 type notice string
 
 const (
