@@ -47,12 +47,17 @@ func found(expression, text string) []string {
 func TestTheStackHasItsServices(t *testing.T) {
 	t.Parallel()
 	p := project(t)
-	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants nats postgres presence prometheus setup setup-app worker"; got != want {
+	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants nats operator postgres presence prometheus replay setup setup-app worker"; got != want {
 		t.Errorf("services: %s; want %s", got, want)
 	}
 	for _, name := range []string{"prometheus", "grafana"} {
 		if got := p.Services[name].Profiles; !slices.Equal(got, []string{"observability"}) {
 			t.Errorf("%s has the profiles %v; want observability alone", name, got)
+		}
+	}
+	for _, name := range []string{"operator", "replay"} {
+		if got := p.Services[name]; !slices.Equal(got.Profiles, []string{"operator"}) || len(got.DependsOn) > 0 {
+			t.Errorf("%s has the profiles %v and begins %v; want operator alone, and nothing, so that it serves in an outage", name, got.Profiles, got.DependsOn)
 		}
 	}
 	ports := map[string]string{"gateway": "127.0.0.1:8080", "presence": "127.0.0.1:8081", "prometheus": "127.0.0.1:9090", "grafana": "127.0.0.1:3000"}
@@ -76,7 +81,7 @@ func TestEveryServiceIsHeldShort(t *testing.T) {
 	p := project(t)
 	dockerfile := read(t, "Dockerfile")
 	for name, s := range p.Services {
-		once := name == "setup" || name == "setup-app" || name == "grants"
+		once := slices.Contains([]string{"setup", "setup-app", "grants", "operator", "replay"}, name)
 		switch {
 		case !s.ReadOnly:
 			t.Errorf("%s: its root is writable", name)
@@ -148,7 +153,7 @@ func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 		t.Fatalf("%d settings of the worker, %d of the chat; they are no longer found", len(settings), len(chat))
 	}
 	p := project(t)
-	for name, known := range map[string][]string{"setup": settings, "worker": settings, "gateway": chat, "presence": chat} {
+	for name, known := range map[string][]string{"setup": settings, "worker": settings, "operator": settings, "replay": settings, "gateway": chat, "presence": chat} {
 		for v := range p.Services[name].Environment {
 			if !slices.Contains(known, v) {
 				t.Errorf("%s: nothing reads %s", name, v)
@@ -182,7 +187,7 @@ func TestEachServiceIsAUserOfItsOwn(t *testing.T) {
 	p := project(t)
 	users, roles := found(`(?m)^\s*user: "?([\w-]+)`, natsAccounts(t)), read(t, "postgres/roles.sql")
 	taken := map[string]string{}
-	for _, name := range []string{"setup", "worker", "gateway", "presence"} {
+	for _, name := range []string{"setup", "worker", "operator", "gateway", "presence"} {
 		env := p.Services[name].Environment
 		user := found(`^nats://([^:]+):local-only-`, *env["NATS_URL"])
 		if len(user) != 1 || !slices.Contains(users, user[0]) || taken[user[0]] != "" {
@@ -207,7 +212,24 @@ func TestEachServiceIsAUserOfItsOwn(t *testing.T) {
 		}
 		taken[role[0]] = name
 	}
-	if len(taken) != 7 {
-		t.Errorf("%d users and roles, %v; want 4 and 3", len(taken), taken)
+	if len(taken) != 9 {
+		t.Errorf("%d users and roles, %v; want 5 and 4", len(taken), taken)
+	}
+}
+
+// A summary is shown from an alert's first second on, and for any number: it says
+// neither how long something has lasted nor "1 commands".
+func TestSummariesOfAlertsAreTrueForAnyNumberAndFromTheFirstSecond(t *testing.T) {
+	t.Parallel()
+	summaries := found(`(?m)^\s*summary: '(.*)'$`, read(t, "prometheus/alerts.yml"))
+	if len(summaries) < 20 {
+		t.Fatalf("found %d summaries", len(summaries))
+	}
+	counted := regexp.MustCompile(`\{\{ \$value( \| (humanize|printf "[^"]*"))? \}\} [a-z]`)
+	lasting := regexp.MustCompile(`(has|have) [a-z ]*(waited|lasted|been) [a-z ]*for |for (an hour|days|hours|minutes)`)
+	for _, s := range summaries {
+		if counted.MatchString(s) || lasting.MatchString(s) {
+			t.Errorf("summary %q counts a noun or says how long", s)
+		}
 	}
 }

@@ -129,8 +129,9 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 func nameVariables(node *kong.Node) error {
 	return kong.Visit(node, func(v kong.Visitable, next kong.Next) error {
 		if f, ok := v.(*kong.Flag); ok {
+			none := slices.Contains(f.Envs, "-")
 			f.Envs, f.Tag.Envs = nil, nil
-			if name := variableOf(f.Name); name != "" {
+			if name := variableOf(f.Name); name != "" && !none {
 				f.Envs = []string{name}
 			}
 		}
@@ -165,7 +166,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call is to do, and not how: they
 // have no variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run"}
+var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

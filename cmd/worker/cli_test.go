@@ -48,7 +48,7 @@ func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
 		switch f.Name {
 		case "nats-url", "database-url", "http-addr", "log-level", "log-format":
 			want = []string{strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
-		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run":
+		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "page":
 			// what one call is about, not a setting
 		default:
 			want = []string{"LETHE_" + strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
@@ -198,7 +198,10 @@ func TestWrongUsageEndsWithTwoAndOneLine(t *testing.T) {
 		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--through-seq", "x"}, `--through-seq: "x" is not a seq`},
 		{[]string{"send", "--app", "a", "--user", "u", "--through-seq", "4", "--conversation", "c"}, "4 belongs to no conversation"},
 		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--through-seq=1", "--through-seq=2"}, "2 is the second for"},
-		{[]string{"dead-letters", "drop"}, "no letters are named: expected SEQ…, --all or --reason"},
+		{[]string{"dead-letters", "list", "--app", strings.Repeat("a", 65)}, "app_id"},
+		{[]string{"setup", "--database-url", "postgres://h/d", "--commands-max-per-app=-1"}, "--commands-max-per-app (LETHE_COMMANDS_MAX_PER_APP): -1 is negative"},
+		{[]string{"setup", "--check", "--dead-letters-max-bytes", "4MiB"}, "too small: expected 8MiB or more"},
+		{[]string{"dead-letters", "drop"}, "no letters are named: expected SEQ…, --all, --reason or --app"},
 		{[]string{"dead-letters", "drop", "1", "--all"}, "both numbers and --all"},
 		{[]string{"dead-letters", "show", "x"}, "<seq>"},
 		{[]string{"dead-letters", "show", "1", "--raw", "--json"}, "--raw: goes not with --json"},

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // progress prints a command's events as they come: as JSON, or for people, on a
@@ -49,7 +50,7 @@ func (p *progress) event(e conversation.Event) error {
 }
 
 func deletedLine(id string, d *conversation.Deleted) string {
-	s := fmt.Sprintf("deleted %s: %s through seq %d", id, count(d.MessagesDeleted, "message"), d.ThroughSeq)
+	s := fmt.Sprintf("deleted %s: %s through seq %d", id, purge.Count(d.MessagesDeleted, "message"), d.ThroughSeq)
 	switch {
 	case d.ConversationRemoved && d.HistoryKept:
 		s += "; conversation removed, history kept"
@@ -69,13 +70,13 @@ func (p *progress) deleting(id string, d *conversation.Deleting) error {
 	if p.live {
 		id = shortened(id)
 	}
-	s := fmt.Sprintf("deleting %s: %s", id, count(d.MessagesDeleted, "message"))
+	s := fmt.Sprintf("deleting %s: %s", id, purge.Count(d.MessagesDeleted, "message"))
 	if d.ThroughSeq > 0 {
 		s += fmt.Sprintf(", %3d %%", percent(d.PurgedThroughSeq, d.ThroughSeq))
 	}
 	if was, ok := p.last[d.ConversationID]; ok {
 		if seconds := now.Sub(was.at).Seconds(); seconds > 0 {
-			s += fmt.Sprintf(", %s/s", count(int64(float64(d.MessagesDeleted-was.deleted)/seconds), "message"))
+			s += fmt.Sprintf(", %s/s", purge.Count(int64(float64(d.MessagesDeleted-was.deleted)/seconds), "message"))
 		}
 	}
 	p.last[d.ConversationID] = mark{now, d.MessagesDeleted}

@@ -325,6 +325,20 @@ func TestReplayIsHeldBack(t *testing.T) {
 			t.Errorf("%d messages left", n)
 		}
 	})
+	t.Run("by somebody who holds the permits, until they are free", func(t *testing.T) {
+		t.Parallel()
+		s, since := restored(t)
+		other := s.connect(t)
+		if _, err := other.Exec(t.Context(), "set application_name = 'cron'; select pg_advisory_lock(1818588264, n) from generate_series(1, 64) n"); err != nil {
+			t.Fatal(err)
+		}
+		b := s.replayBeside(t, since)
+		b.log.await(t, "held back", "permits_held", "application cron")
+		if _, err := other.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
+			t.Fatal(err)
+		}
+		b.want(t, exitOK)
+	})
 	t.Run("and a stop says that it goes on", func(t *testing.T) {
 		t.Parallel()
 		s, since := restored(t)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 
@@ -14,24 +16,39 @@ import (
 type statusCommand struct {
 	databaseConfig
 	jsonConfig
-	App       string `name:"app" placeholder:"APP" help:"The command's app. Without it: all apps that have used the id."`
-	CommandID string `arg:"" name:"command-id" help:"The command's id, as worker send prints it."`
+	App       string `name:"app" placeholder:"APP" help:"The command's app, or the user's. Without it: all apps that have used the command's id."`
+	User      string `name:"user" placeholder:"USER" help:"The user. Without a command id, the user's deletions under way are listed. Needs --app."`
+	Page      int    `name:"page" placeholder:"N" default:"1" help:"Which page of the list, of 100 deletions, from 1. With --json all of them are printed."`
+	CommandID string `arg:"" optional:"" name:"command-id" help:"The command's id, as worker send prints it."`
 }
+
+// statusPage is how many deletions a page has.
+const statusPage = 100
 
 // Help is the long form of the subcommand's help.
 func (c *statusCommand) Help() string {
 	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names
 are those of the events. Fails if the ledger knows nothing of the command: it waits in the stream, never came, was
-refused, or was forgotten after --ledger-retention. waiting_for says what holds back a deletion that is under way.
+refused, or was forgotten after --ledger-retention. waiting_for says what a deletion that is under way waits for, and
+waiting_detail more about it: figures, or who holds the lock. With --user and --app instead of a command: all deletions of the
+user that are pending or running, by command.
 
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --app demo
+    worker status --app demo --user alice
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --json | jq -r .state`
 }
 
 func (c *statusCommand) check() problems {
 	var p problems
 	c.databaseConfig.check(&p)
-	checkApp(&p, c.App, false)
+	checkApp(&p, c.App, c.User != "")
+	switch {
+	case c.CommandID == "" && c.User == "":
+		p = append(p, errors.New("neither a command id nor --user is given: expected one of them"))
+	case c.Page != 1 && (c.CommandID != "" || c.JSON):
+		p.add("page", "is for --user without a command id and without --json")
+	}
+	p.upTo("page", c.Page, 1_000_000)
 	return p
 }
 
@@ -41,11 +58,17 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer ledger.Close()
+	if c.CommandID == "" {
+		return c.list(ctx, t, ledger)
+	}
 	records, err := ledger.Status(ctx, c.App, c.CommandID)
 	if err != nil {
 		return err
 	}
+	records = slices.DeleteFunc(records, func(r purge.Record) bool { return c.User != "" && r.User != c.User })
 	switch {
+	case len(records) == 0 && c.User != "":
+		return fmt.Errorf("the ledger knows no command %s of user %s of app %s", c.CommandID, c.User, c.App)
 	case len(records) == 0 && c.App == "":
 		return fmt.Errorf("the ledger knows no command %s", c.CommandID)
 	case len(records) == 0:
@@ -61,6 +84,57 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 		return t.printFields(deletionOf(records[0]).fields())
 	}
 	return t.printTable(statusTable(records))
+}
+
+// list prints what is under way of a user. It holds one page at a time.
+func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledger) error {
+	var after purge.Key
+	for page := 1; ; page++ {
+		records, err := ledger.UnderWay(ctx, c.App, c.User, after, statusPage)
+		if err != nil {
+			return err
+		}
+		switch {
+		case c.JSON:
+			for _, r := range records {
+				if err := t.printJSON(deletionOf(r)); err != nil {
+					return err
+				}
+			}
+		case page == 1 && len(records) == 0:
+			return t.printf("nothing is under way for user %s of app %s\n", printable(c.User), printable(c.App))
+		case page == c.Page:
+			return c.printPage(t, records)
+		}
+		if len(records) < statusPage {
+			if !c.JSON {
+				return fmt.Errorf("there is no page %d: the last one is %d", c.Page, page)
+			}
+			return nil
+		}
+		after = records[len(records)-1].Key
+	}
+}
+
+// printPage prints a page for people, and says how to get the next one if there may be one.
+func (c *statusCommand) printPage(t terminal, records []purge.Record) error {
+	if err := t.printTable(userTable(records)); err != nil || len(records) < statusPage {
+		return err
+	}
+	return t.printf("more: --page %d\n", c.Page+1)
+}
+
+// userTable has a row for each deletion that is under way.
+func userTable(records []purge.Record) [][]string {
+	rows := [][]string{{"COMMAND_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "CURSOR_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "WAITING_FOR", "WAITING_DETAIL"}}
+	for _, r := range records {
+		d := deletionOf(r)
+		rows = append(rows, []string{
+			d.CommandID, d.ConversationID, d.State, optional(d.ThroughSeq), strconv.FormatInt(d.CursorSeq, 10), strconv.FormatInt(d.MessagesDeleted, 10),
+			strconv.Itoa(d.Attempts), d.WaitingFor, d.WaitingDetail,
+		})
+	}
+	return rows
 }
 
 // deletion is a row of the ledger for programs. What isn't decided yet is absent.
@@ -85,6 +159,7 @@ type deletion struct {
 	Attempts            int        `json:"attempts"`
 	LastError           string     `json:"last_error,omitempty"`
 	WaitingFor          string     `json:"waiting_for,omitempty"`
+	WaitingDetail       string     `json:"waiting_detail,omitempty"`
 }
 
 func deletionOf(r purge.Record) deletion {
@@ -92,6 +167,7 @@ func deletionOf(r purge.Record) deletion {
 		CommandID: r.Command, AppID: r.App, UserID: r.User, ConversationID: r.Conversation, State: string(r.State),
 		CursorSeq: r.CursorSeq, MessagesDeleted: r.MessagesDeleted, HistoryKept: r.HistoryKept, OriginDeviceID: r.Device,
 		RequestedAt: some(r.RequestedAt), Attempts: r.Attempts, LastError: r.LastError, WaitingFor: string(r.WaitingFor),
+		WaitingDetail: r.WaitingDetail,
 	}
 	if r.Pinned {
 		d.ThroughSeq = &r.ThroughSeq
@@ -121,6 +197,7 @@ func (d deletion) fields() []field {
 		{"conversation_id", d.ConversationID},
 		{"state", d.State},
 		{"waiting_for", d.WaitingFor},
+		{"waiting_detail", d.WaitingDetail},
 		{"through_seq", optional(d.ThroughSeq)},
 		{"cursor_seq", strconv.FormatInt(d.CursorSeq, 10)},
 		{"messages_deleted", strconv.FormatInt(d.MessagesDeleted, 10)},

@@ -1,7 +1,7 @@
--- The roles of Lethe, each with the least that it needs. Run it as the owner of the app's tables, or as a superuser,
--- before the first `worker setup`; safe to run again. It gives no passwords: see deploy/postgres/passwords.sh for the
--- local stack. The tables here are the bundled schema's; for your own, name those of your plan. A missing grant shows in
--- the worker's log and in /readyz, with the statement that gives it.
+-- The roles of Lethe, each with the least that it needs. Run it as a superuser, or as the owner of the app's tables, before the
+-- first `worker setup`; safe to run again, on each version of Postgres from 13 on. It gives no passwords: see
+-- deploy/postgres/passwords.sh for the local stack. The tables here are the bundled schema's; for your own, name those of your
+-- plan. A missing grant shows in the worker's log and in /readyz, with the statement that gives it.
 
 do $$
 declare
@@ -14,8 +14,59 @@ begin
     end loop;
 end $$;
 
+-- What everybody may do unless it is revoked: make temporary tables, large objects and, before Postgres 15, tables in public.
+-- Nobody of Lethe's needs it. Every other role that is there keeps it; to a role that comes later give what it needs, as here.
+do $$
+declare
+    may record;
+    other name;
+begin
+    for may in
+        select 'temporary on database ' || quote_ident(current_database()) as what
+        from pg_catalog.pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
+        where d.datname = current_database() and a.grantee = 0 and a.privilege_type = 'TEMPORARY'
+        union all
+        select 'create on schema public'
+        from pg_catalog.pg_namespace n, aclexplode(n.nspacl) a
+        where n.nspname = 'public' and a.grantee = 0 and a.privilege_type = 'CREATE'
+        union all
+        select 'execute on function pg_catalog.' || p.oid::regprocedure
+        from pg_catalog.pg_proc p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a
+        where p.pronamespace = 'pg_catalog'::regnamespace and p.proname in ('lo_creat', 'lo_create', 'lo_from_bytea') and a.grantee = 0
+    loop
+        begin
+            for other in
+                select rolname from pg_catalog.pg_roles
+                where rolname not in ('lethe_setup', 'lethe_worker', 'lethe_operator', 'chat_gateway') and rolname !~ '^pg_' and not rolsuper
+            loop
+                execute format('grant %s to %I', may.what, other);
+            end loop;
+            execute format('revoke %s from public', may.what);
+        exception when insufficient_privilege then
+            raise warning 'everybody may still use: %; run this file as a superuser to revoke it', may.what;
+        end;
+    end loop;
+end $$;
+
 -- lethe_setup owns schema lethe, the ledger, and may do nothing else: worker setup.
 create schema if not exists lethe authorization lethe_setup;
+
+-- How far standbys lag, and whose session holds a lock, is for pg_read_all_stats to see, together with what all sessions run.
+-- So lethe_setup is the member; it owns the functions lethe.standbys and lethe.sessions, which give the worker's role the figures
+-- alone. From Postgres 16 on a membership itself says whether it is inherited; before, the role does.
+alter role lethe_setup inherit;
+do $$
+begin
+    execute 'grant pg_read_all_stats to lethe_setup'
+        || case when current_setting('server_version_num')::int >= 160000 then ' with inherit true' else '' end;
+    if exists (select from pg_catalog.pg_auth_members
+               where roleid = 'pg_monitor'::regrole and member = 'lethe_worker'::regrole) then -- as this file once gave it
+        revoke pg_monitor from lethe_worker;
+    end if;
+exception when insufficient_privilege then
+    raise warning 'large deletions won''t throttle for lagging standbys: lethe_setup is no member of pg_read_all_stats; run this file as a superuser';
+end $$;
+alter role lethe_worker noinherit;
 
 -- lethe_worker: worker run.
 -- What the setup creates, now and in later versions, is the worker's to use; ledger.sql takes away what it doesn't need.
@@ -25,13 +76,9 @@ grant usage on schema lethe, chat to lethe_worker;
 -- people have written. To lock a row takes the privilege to update one of its columns.
 grant select (app_id, user_id, conversation_id, seq, sent_at, ctid, tableoid), update (seq), delete on chat.messages to lethe_worker;
 grant select (app_id, user_id, conversation_id, seq, ctid, tableoid), update (seq), delete on chat.reactions, chat.attachments to lethe_worker;
-grant select (app_id, user_id, conversation_id, unread_count, ctid, tableoid, xmin, xmax), update (unread_count), delete on chat.conversations to lethe_worker;
+grant select (app_id, user_id, conversation_id, unread_count, last_seq, ctid, tableoid, xmin, xmax), update (unread_count), delete on chat.conversations to lethe_worker;
 
--- What holds the long lane back (replication lag, waiting sessions) is for pg_monitor to see; inherited, as it needs to be.
-grant pg_monitor to lethe_worker;
-alter role lethe_worker inherit;
-
--- lethe_operator: worker status and worker settings. Its tables are in ledger.sql.
+-- lethe_operator: worker status, settings, pause and resume. Its tables are in ledger.sql.
 grant usage on schema lethe to lethe_operator;
 
 -- chat_gateway: the example's gateway writes messages and reads histories. It deletes nothing.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
@@ -52,7 +53,7 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	if err := errors.Join(lethe.connected(ctx), app.connected(ctx)); err != nil {
 		return report, err
 	}
-	origin, err := lethe.eventsConfig(ctx)
+	origin, err := lethe.streamAsset(streamConfig{Name: conversation.EventsStream}, nil, goal{}).get(ctx, &goal{})
 	if err != nil {
 		return report, explainSetup("stream "+conversation.EventsStream+" of the workers", err)
 	}
@@ -142,8 +143,8 @@ func (b *Broker) setupAppConsumer(ctx context.Context, token string) (SetupPart,
 
 // appStream is the stream of an app's account. It has no subjects: what is in it
 // is what Lethe published.
-func appStream(token string, origin jetstream.StreamConfig) jetstream.StreamConfig {
-	return jetstream.StreamConfig{
+func appStream(token string, origin streamConfig) streamConfig {
+	return streamConfig{
 		Name:              conversation.EventsStream,
 		Description:       "What became of deletions, for the devices of each user",
 		Retention:         jetstream.LimitsPolicy,
@@ -162,78 +163,52 @@ func appStream(token string, origin jetstream.StreamConfig) jetstream.StreamConf
 	}
 }
 
-func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string, origin jetstream.StreamConfig, o AppOptions) (SetupPart, error) {
-	part := SetupPart{Kind: "stream", Name: conversation.EventsStream + " of app " + o.App}
+// appProperties are what setup looks after in that stream.
+func appProperties(want streamConfig) []property[streamConfig] {
+	of := []string{want.Name}
+	return []property[streamConfig]{
+		{of, "sources", "the events of this app alone", refuses, ignores, "devices would see what the workers haven't published",
+			func(c *streamConfig, _ goal) {
+				if len(c.Sources) != 1 || !reflect.DeepEqual(c.Sources[0].Consumer, want.Sources[0].Consumer) {
+					c.Sources = want.Sources
+				}
+			}},
+		{of, "discard", "old", mends, ignores, "a full stream would hold up what follows",
+			func(c *streamConfig, _ goal) { c.Discard = want.Discard }},
+		{of, "allow_direct", "true", mends, ignores, "devices couldn't catch up",
+			func(c *streamConfig, _ goal) { c.AllowDirect = true }},
+		{of, "num_replicas", "those of the workers' stream", mends, ignores, "one replica is lost with its server",
+			func(c *streamConfig, _ goal) { c.Replicas = want.Replicas }},
+		{of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			func(c *streamConfig, _ goal) { c.MaxAge = want.MaxAge }},
+		{of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = want.MaxMsgsPerSubject }},
+		{of, "duplicate_window", "that of the workers' stream", mends, ignores, "an event could be stored twice",
+			func(c *streamConfig, _ goal) { c.Duplicates = want.Duplicates }},
+		{of, "max_bytes", "any; --events-max-bytes", sets, ignores, "the oldest events go first",
+			func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) }},
+	}
+}
+
+func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string, origin streamConfig, o AppOptions) (SetupPart, error) {
 	want := appStream(token, origin)
-	have, err := b.eventsConfig(ctx)
-	if errors.Is(err, jetstream.ErrStreamNotFound) {
-		part.Action = actionCreated
-		if want.MaxBytes, err = b.appBytes(ctx, o, want.Replicas); err != nil {
-			return part, err
+	a := b.streamAsset(want, appProperties(want), goal{SetupOptions: SetupOptions{EventsMaxBytes: o.EventsMaxBytes}})
+	a.rebuild = "delete it and run `worker setup-app` again"
+	a.create = func(ctx context.Context, config streamConfig) error {
+		var err error
+		if config.MaxBytes, err = b.appBytes(ctx, o, config.Replicas); err != nil {
+			return err
 		}
-		return part, b.createAppStream(ctx, lethe, token, want)
+		return b.createAppStream(ctx, lethe, token, config)
 	}
-	if err != nil {
-		return part, err
-	}
-	if len(have.Sources) != 1 || have.Sources[0].Consumer == nil || *have.Sources[0].Consumer != *want.Sources[0].Consumer {
-		return part, fmt.Errorf("stream %s has other sources than the events of this app: delete it and run `worker setup-app` again", have.Name)
-	}
-	config := have
-	config.Discard, config.AllowDirect, config.Replicas = want.Discard, want.AllowDirect, want.Replicas
-	config.MaxAge, config.MaxMsgsPerSubject, config.Duplicates = want.MaxAge, want.MaxMsgsPerSubject, want.Duplicates
-	if o.EventsMaxBytes > 0 {
-		config.MaxBytes = o.EventsMaxBytes
-	}
-	part.Action = actionUnchanged
-	before, after := appProperties(have), appProperties(config)
-	for i, p := range after {
-		if p != before[i] {
-			part.Action, part.Changes = actionUpdated, append(part.Changes, fmt.Sprintf("%s: %v, was %v", p.name, p.value, before[i].value))
-		}
-	}
-	if part.Action == actionUnchanged {
-		return part, nil
-	}
-	return part, b.ask(ctx, "STREAM.UPDATE."+want.Name, func(ctx context.Context) error {
-		_, err := b.js.UpdateStream(ctx, config)
-		return err
-	})
-}
-
-// appProperty is one that setup keeps as it should be.
-type appProperty struct {
-	name  string
-	value any
-}
-
-func appProperties(c jetstream.StreamConfig) []appProperty {
-	return []appProperty{
-		{"discard", c.Discard},
-		{"allow direct", c.AllowDirect},
-		{"replicas", c.Replicas},
-		{"max age", c.MaxAge},
-		{"max messages per subject", c.MaxMsgsPerSubject},
-		{"duplicate window", c.Duplicates},
-		{"max bytes", c.MaxBytes},
-	}
-}
-
-// eventsConfig is the configuration of the stream of events in this account.
-func (b *Broker) eventsConfig(ctx context.Context) (config jetstream.StreamConfig, err error) {
-	err = b.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
-		s, err := b.js.Stream(ctx, conversation.EventsStream)
-		if err == nil {
-			config = s.CachedInfo().Config
-		}
-		return err
-	})
-	return config, err
+	done, err := a.setup(ctx)
+	done.Name += " of app " + o.App
+	return done, err
 }
 
 // createAppStream first has the consumer begin anew: a stream that was lost had
 // acknowledged what it held.
-func (b *Broker) createAppStream(ctx context.Context, lethe *Broker, token string, want jetstream.StreamConfig) error {
+func (b *Broker) createAppStream(ctx context.Context, lethe *Broker, token string, want streamConfig) error {
 	err := lethe.ask(ctx, "CONSUMER.RESET."+conversation.EventsStream, func(ctx context.Context) error {
 		_, err := lethe.js.ResetConsumerToSequence(ctx, conversation.EventsStream, token, 1)
 		return err

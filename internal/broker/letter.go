@@ -160,7 +160,7 @@ func letterError(text string, omitted []string) string {
 	if len(omitted) == 0 {
 		return headerText(text, maxLetterError)
 	}
-	note := headerText(fmt.Sprintf("; %d headers left out: %q", len(omitted), omitted), maxLetterNote)
+	note := headerText(fmt.Sprintf("; %s left out: %q", purge.Count(len(omitted), "header"), omitted), maxLetterNote)
 	return headerText(text, maxLetterError-len(note)) + note
 }
 

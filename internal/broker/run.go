@@ -3,12 +3,14 @@ package broker
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // commandsConsumer names the consumer that the workers share, for errors.
@@ -25,6 +27,11 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 		return fmt.Errorf("pull from %s: already runs", commandsConsumer)
 	}
 	b.pulse.start(b.beatAll)
+	watched, unwatch := context.WithCancel(stop)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer unwatch()
+	watching.Go(func() { b.watch(watched) })
 	for stop.Err() == nil {
 		if b.nc.IsClosed() {
 			return fmt.Errorf("pull from %s: %w", commandsConsumer, nats.ErrConnectionClosed)
@@ -32,7 +39,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 		if b.connected(stop) != nil {
 			continue // stopped or closed
 		}
-		b.learnAckWait(stop)
+		b.look(stop)
 		if err := b.session(stop, handle); err != nil && stop.Err() == nil {
 			b.mend(stop, err)
 		}
@@ -44,7 +51,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 // Call it after Run has returned. The error is ctx's, or the flush's.
 func (b *Broker) Settled(ctx context.Context) error {
 	if err := b.hand.empty(ctx); err != nil {
-		return fmt.Errorf("%d commands still in hand: %w", b.hand.len(), err)
+		return fmt.Errorf("%s still in flight: %w", purge.Count(b.hand.len(), "command"), err)
 	}
 	if !b.nc.IsConnected() {
 		return nil // nothing can be sent; what wasn't acknowledged comes again
@@ -80,18 +87,6 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Pla
 		}
 	}
 	return errSilent
-}
-
-// learnAckWait asks for the consumer's AckWait, which an operator may have
-// changed, and whether it still is the same consumer. A fault shows at the first pull; here it is no matter.
-func (b *Broker) learnAckWait(ctx context.Context) {
-	info, err := b.consumerInfo(ctx)
-	if err != nil {
-		b.log.Debug("ack wait of the consumer not known; going by the configured one", "error", err)
-		return
-	}
-	b.lineage.found(info.Created)
-	b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
 }
 
 // effectiveAckWait is the shortest time after which the stream redelivers: a

@@ -156,6 +156,12 @@ func newLockedRig(t *testing.T) *rig {
 func newLockedRigOn(t *testing.T, n *localstack.NATS) *rig {
 	t.Helper()
 	_, address := ownPostgres(t) // roles belong to the whole server
+	return lockedRigOn(t, n, address)
+}
+
+// lockedRigOn is newLockedRigOn on a database of a server that is the test's own.
+func lockedRigOn(t *testing.T, n *localstack.NATS, address string) *rig {
+	t.Helper()
 	r := newRig(t, onServer(n), onDatabase(address), withoutSetup(), connecting(nats.UserInfo(observer.name, observer.password)))
 	for _, file := range []string{chatSchemaFile, rolesFile, rolesFile} { // the roles' may be run again
 		r.exec(t, readFile(t, file))

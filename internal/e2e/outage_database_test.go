@@ -120,7 +120,13 @@ var slowly = []string{"--max-rows", "100", "--express-rows", "100"}
 // ownPostgres is a server that the test may stop, and a database on it.
 func ownPostgres(t *testing.T) (*localstack.Postgres, string) {
 	t.Helper()
-	pg, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
+	return ownPostgresOf(t, 0)
+}
+
+// ownPostgresOf is ownPostgres of a major version, 0 for any.
+func ownPostgresOf(t *testing.T, major int) (*localstack.Postgres, string) {
+	t.Helper()
+	pg, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{Major: major})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -260,6 +266,10 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 		{`alter table lethe.deletions rename to elsewhere`, `alter table lethe.elsewhere rename to deletions`, "deletions"},
 		{`alter schema lethe rename to elsewhere`, `alter schema elsewhere rename to lethe`, "lethe"},
 		{`alter table chat.reactions rename column seq to position`, `alter table chat.reactions rename column position to seq`, "seq"},
+		{`alter table chat.messages enable row level security`, `alter table chat.messages disable row level security`, "row-level security"},
+		{`alter table lethe.deletions enable row level security`, `alter table lethe.deletions disable row level security`, "row-level security"},
+		{`alter table lethe.holds enable row level security`, `alter table lethe.holds disable row level security`, "row-level security"},
+		{`alter role worker set session_replication_role = replica`, `alter role worker reset session_replication_role`, "session_replication_role"},
 		{`alter role worker nologin`, `alter role worker login`, "log in"},
 		{`alter role worker connection limit 0`, `alter role worker connection limit -1`, "too many connections"},
 	} {
@@ -276,6 +286,29 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 	}
 	l.done(t)
 	w.term(t)
+}
+
+// What the database's owner has hung on the rows may fail for all of them, and
+// heal, under two workers.
+func TestATriggerThatFailsEveryDeletionCostsTimeAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.start(t, slowly...)
+	other := r.start(t, slowly...)
+	l := newLoad(t, r)
+	r.exec(t, `create table public.audit (at timestamptz) partition by range (at);
+		create function public.audited() returns trigger language plpgsql as $$ begin insert into public.audit values (now()); return null; end $$`)
+	l.rideOut(t, w, outage{
+		strike: func(t *testing.T) {
+			r.exec(t, `create trigger audited after delete on chat.messages for each row execute function public.audited()`)
+		},
+		mend:   func(t *testing.T) { r.exec(t, `create table public.audit_now partition of public.audit default`) },
+		reason: []string{"deletions: different deletions fail one after the other", "no partition of relation"},
+	})
+	other.awaitReady(t, patience)
+	l.done(t)
+	w.term(t)
+	other.term(t)
 }
 
 // asRole is the address for another user.

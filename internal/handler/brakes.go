@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -40,6 +41,7 @@ type brakes struct {
 	owed    float64   // purge.Traffic's share
 	small   time.Time // when the last small deletion was finished
 	slow    time.Time // the last slow batch
+	permits string    // who holds permits without a batch, for people; "" for nobody
 	since   map[purge.Cause]time.Time
 	changed chan struct{} // closed and replaced when a brake comes or goes
 }
@@ -95,7 +97,9 @@ func (b *brakes) look() {
 		return
 	}
 	if err != nil {
-		b.failed(err)
+		if b.failed(err) {
+			b.h.pause(err)
+		}
 		return
 	}
 	b.reportUnread(f.Unread)
@@ -127,18 +131,24 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	if all {
 		b.looked = at
 	}
+	b.permitsHeld(f.PermitHolders)
 	b.change(b.h.cfg.Limits.Judge(b.now, f))
 }
 
-// failed notes that a look failed. That stops no work: the figures are left out,
-// and of the pauses the last known ones hold.
-func (b *brakes) failed(err error) {
+// failed notes that a look failed. That stops no work in flight: the figures are left
+// out, and of the pauses the last known ones hold. It reports whether the worker should
+// take no more: the database is away, also for a worker that has nothing to do, or it
+// hides an operator's pause.
+func (b *brakes) failed(err error) (away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.failing++; b.failing == 1 {
 		b.h.cfg.Log.Warn("the database can't be watched; going on without the brakes' figures until it can", "error", err)
 	}
 	b.change(purge.Limits{}.Judge(nil, purge.Figures{Pauses: b.pauses}))
+	fault, cause := purge.FaultOf(err)
+	late := errors.Is(err, context.DeadlineExceeded)
+	return fault == purge.Surroundings && cause == "permission" || b.failing > 1 && (late || fault == purge.Surroundings)
 }
 
 // reportUnread tells once of each brake that has no figures.
@@ -228,6 +238,37 @@ func (b *brakes) batch(slow bool, detail string) {
 	b.begin(purge.Brake{Cause: purge.SlowBatch, Detail: detail})
 }
 
+// permitsHeld notes who holds permits of the long lane without a batch. What is left
+// of the permits still serves, so that it is no brake. It is called with mu held.
+func (b *brakes) permitsHeld(holders []string) {
+	if b.permits = strings.Join(holders, "; "); b.permits == "" {
+		b.end(purge.PermitsHeld)
+		return
+	}
+	b.begin(purge.Brake{Cause: purge.PermitsHeld, Detail: b.permits})
+}
+
+// noPermit returns why a batch has got no permit: "" if others' batches have them all.
+func (b *brakes) noPermit() purge.Cause {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.permits != "" {
+		return purge.PermitsHeld
+	}
+	return ""
+}
+
+// detail returns what is known of a cause, for people; "" for nothing.
+func (b *brakes) detail(cause purge.Cause) string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if cause == purge.PermitsHeld {
+		return b.permits
+	}
+	brake, _ := b.now.Of(cause)
+	return brake.Detail
+}
+
 // forgetSlow is called with mu held.
 func (b *brakes) forgetSlow() {
 	if time.Since(b.slow) > slowMemory {
@@ -299,6 +340,9 @@ func (h *Handler) Held() string {
 	}
 	if _, slow := h.brakes.since[purge.SlowBatch]; slow {
 		lines = append(lines, string(purge.SlowBatch))
+	}
+	if h.brakes.permits != "" {
+		lines = append(lines, string(purge.PermitsHeld)+" ("+h.brakes.permits+")")
 	}
 	return strings.Join(lines, ", ")
 }

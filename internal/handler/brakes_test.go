@@ -285,7 +285,7 @@ func TestSessionsThatWaitForOurLocksBrake(t *testing.T) {
 		}
 	})
 	r.until("the brake takes hold", func() bool { return r.held(purge.LockWaiters) == 1 })
-	r.until("the log says so", func() bool { return strings.Contains(r.log.String(), "1 sessions wait for our locks") })
+	r.until("the log says so", func() bool { return strings.Contains(r.log.String(), "1 session waits for our locks") })
 	cancel()
 	release()
 	waiting.Wait()

@@ -15,7 +15,7 @@ const longestHold = time.Second
 // holds the long lane changes, for left (0: not known) or for a second.
 func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan struct{}) error {
 	if cause != l.waits || time.Now().After(l.renew) {
-		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause)
+		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.brakes.detail(cause))
 		if err != nil {
 			return err
 		}
@@ -52,11 +52,11 @@ func (l *longRun) kept(held purge.Held) error {
 	switch held.Cause {
 	case purge.NoTurn:
 		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoTurn)).Inc()
-		if l.waits == "" && time.Now().Before(l.renew) {
+		if l.waits == l.h.brakes.noPermit() && time.Now().Before(l.renew) {
 			l.h.pauseFor(time.Duration(spread() * float64(100*time.Millisecond)))
 			return nil
 		}
-		return l.hold("", time.Millisecond, never) // for the lease
+		return l.hold(l.h.brakes.noPermit(), time.Millisecond, never) // for the lease, too
 	case purge.Yield:
 		return l.yield(held.Left)
 	case purge.SlowBatch:
@@ -82,7 +82,7 @@ func (l *longRun) yield(left time.Duration) error {
 func (l *longRun) rest(limit int, took time.Duration) {
 	rest := l.pacer.pace.Rest(limit, took, l.before)
 	l.before = took
-	detail := fmt.Sprintf("a batch of %d rows took %v; --target is %v", limit, took.Round(time.Millisecond), l.h.cfg.Target)
+	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(limit, "row"), took.Round(time.Millisecond), l.h.cfg.Target)
 	l.h.brakes.batch(rest > 0, detail)
 	if rest <= 0 {
 		return

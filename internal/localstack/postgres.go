@@ -6,11 +6,15 @@ import (
 	"io"
 	"net/url"
 	"os"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // PostgresOptions says how a temporary Postgres is to be. The zero value suits
 // tests.
 type PostgresOptions struct {
+	// Major is the version that it has to be, such as 17. Zero: the one that is found.
+	Major int
 	// Settings go into postgresql.conf, above the package's own. A value is
 	// written without quotes around it. With "listen_addresses" and "port" the
 	// server listens on TCP, too, for everybody on this machine and without a
@@ -59,9 +63,13 @@ func startCluster(ctx context.Context, c *cluster) (*Postgres, error) {
 }
 
 // OpenPostgres is the server that DATABASE_URL names, if it is set, and else
-// StartPostgres. It does not connect: CreateDatabase is the first to.
+// StartPostgres. It does not connect: CreateDatabase is the first to. An error
+// about DATABASE_URL quotes none of it, since it may hold a password.
 func OpenPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) {
 	if address := os.Getenv("DATABASE_URL"); address != "" {
+		if _, err := pgx.ParseConfig(address); err != nil {
+			return nil, errors.New("DATABASE_URL is not a connection string: want postgres://user@host:5432/db or key=value pairs")
+		}
 		return &Postgres{url: address}, nil
 	}
 	return StartPostgres(ctx, opts)

@@ -100,23 +100,29 @@ type programs struct {
 }
 
 // findPrograms searches this machine as the user that will run the programs, with
-// this environment. It returns ErrNoPostgres with what to install if there are
-// none.
-func findPrograms(ctx context.Context, environ []string) (programs, error) {
+// this environment; of that major version, if it isn't 0. It returns ErrNoPostgres
+// with what to install if there are none.
+func findPrograms(ctx context.Context, environ []string, major int) (programs, error) {
 	who, err := serverAccount()
 	if err != nil {
 		return programs{}, err
 	}
-	search := exec.CommandContext(ctx, "sh", "-c", findPostgres, "find-postgres")
+	args := []string{"-c", findPostgres, "find-postgres"}
+	if major > 0 {
+		args = append(args, strconv.Itoa(major))
+	}
+	search := exec.CommandContext(ctx, "sh", args...)
 	search.Dir = "/"
 	search.Env = environ
 	search.SysProcAttr = &syscall.SysProcAttr{Credential: who.credential}
 	out, err := search.Output()
 	var status *exec.ExitError
-	if errors.As(err, &status) && status.Exited() {
+	switch {
+	case errors.As(err, &status) && status.Exited() && major > 0:
+		return programs{}, fmt.Errorf("%w of version %d: run: scripts/deps --postgres %d", ErrNoPostgres, major, major)
+	case errors.As(err, &status) && status.Exited():
 		return programs{}, noPostgres(who, environ)
-	}
-	if err != nil {
+	case err != nil:
 		return programs{}, fmt.Errorf("search for Postgres: %w", err)
 	}
 	bin, libraries, _ := strings.Cut(string(bytes.TrimSuffix(out, []byte("\n"))), "\n")

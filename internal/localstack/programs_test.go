@@ -36,7 +36,7 @@ func TestFindPrograms(t *testing.T) {
 		t.Parallel()
 		bin := filepath.Join(openFolder(t), "bin")
 		writeServer(t, bin, "16.2 (Debian 16.2-1)")
-		found, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=" + bin})
+		found, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=" + bin}, 0)
 		if err != nil || found.bin != bin {
 			t.Errorf("findPrograms = %q, %v; want %q", found.bin, err, bin)
 		}
@@ -46,7 +46,7 @@ func TestFindPrograms(t *testing.T) {
 		bin := filepath.Join(openFolder(t), "bin")
 		writeServer(t, bin, "16.2")
 		writeProgram(t, filepath.Join(bin, "pg_config"), "not a folder")
-		found, err := findPrograms(t.Context(), []string{"PATH=" + bin + ":/usr/bin:/bin"})
+		found, err := findPrograms(t.Context(), []string{"PATH=" + bin + ":/usr/bin:/bin"}, 0)
 		if err != nil || found.bin != bin {
 			t.Errorf("findPrograms = %q, %v; want %q", found.bin, err, bin)
 		}
@@ -62,7 +62,7 @@ func TestFindPrograms(t *testing.T) {
 		if err := os.Mkdir(libraries, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		found, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=none", "XDG_CACHE_HOME=" + cache})
+		found, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=none", "XDG_CACHE_HOME=" + cache}, 0)
 		if want := filepath.Join(private, "postgresql", "18", "bin"); err != nil || found.bin != want {
 			t.Errorf("findPrograms = %q, %v; want %q", found.bin, err, want)
 		}
@@ -76,7 +76,7 @@ func TestFindPrograms(t *testing.T) {
 		writeServer(t, old, "12.9")
 		writeProgram(t, filepath.Join(half, "postgres"), "16.2")
 		for _, named := range []string{old, half, "/nonexistent", "none"} {
-			_, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=" + named})
+			_, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=" + named}, 0)
 			if !errors.Is(err, ErrNoPostgres) {
 				t.Fatalf("findPrograms with %s = %v; want ErrNoPostgres", named, err)
 			}

@@ -40,3 +40,32 @@ func TestAStandbyFollowsItsPrimary(t *testing.T) {
 		}
 	}
 }
+
+// What scripts/deps gets of another version has no pg_basebackup.
+func TestAStandbyOfAnotherVersionFollowsItsPrimary(t *testing.T) {
+	t.Parallel()
+	primary, err := StartPostgres(t.Context(), PostgresOptions{Major: 17})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = primary.Close() })
+	standby, err := primary.StartStandby(t.Context(), "follower", PostgresOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = standby.Close() })
+	if version, err := standby.version(t.Context()); err != nil || version/10000 != 17 {
+		t.Errorf("the standby's version is %d, %v; want 17", version, err)
+	}
+	conn, err := pgx.Connect(t.Context(), primary.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close(t.Context()) }()
+	for begun, name := time.Now(), ""; name != "follower"; {
+		_ = conn.QueryRow(t.Context(), "select application_name from pg_stat_replication").Scan(&name) // no row yet
+		if time.Since(begun) > 30*time.Second {
+			t.Fatal("the standby doesn't follow")
+		}
+	}
+}

@@ -18,10 +18,17 @@ const (
 	WALHeld     Cause = "wal_held"     // WAL piles up behind a slot or the archiver
 	LockWaiters Cause = "lock_waiters" // others wait for our locks
 	SlowBatch   Cause = "slow_batch"   // a batch took far longer than its target
+	PermitsHeld Cause = "permits_held" // a session that runs no batch holds permits of the long lane
 )
 
+// Lock says that a deletion waits for a row or a table that somebody else has
+// locked. It is the deletion's own, and throttles nothing.
+const Lock Cause = "lock"
+
 // Causes returns all causes in their order.
-func Causes() []Cause { return []Cause{Paused, ReplicaLag, WALHeld, LockWaiters, SlowBatch} }
+func Causes() []Cause {
+	return []Cause{Paused, ReplicaLag, WALHeld, LockWaiters, SlowBatch, PermitsHeld}
+}
 
 // NoTurn says that a batch got no place in the budget that all replicas share.
 // It is ordinary, and no cause to be told.
@@ -63,6 +70,9 @@ type Figures struct {
 	// WALHeld is how many bytes of WAL WALHolder keeps from being recycled.
 	WALHeld   int64
 	WALHolder string
+	// PermitHolders are sessions, for people, that have held permits of the long
+	// lane for longer than a batch takes.
+	PermitHolders []string
 	// Transactions grows by one with each transaction that others make; see
 	// [Traffic]. What the long lane of this worker does itself is not in it.
 	Transactions int64
@@ -123,7 +133,7 @@ func (l Limits) Judge(was Brakes, f Figures) Brakes {
 	now = now.measured(was, WALHeld, ratio(f.WALHeld, l.WALHeld),
 		fmt.Sprintf("%s holds %d MiB of WAL; --max-wal-held is %d MiB", f.WALHolder, f.WALHeld>>20, l.WALHeld>>20))
 	return now.measured(was, LockWaiters, ratio(f.LongestWait, l.LockWait),
-		fmt.Sprintf("%d sessions wait for our locks, one for %v; --max-lock-wait is %v", f.LockWaiters, f.LongestWait.Round(time.Millisecond), l.LockWait))
+		fmt.Sprintf("%s for our locks, one for %v; --max-lock-wait is %v", Count(f.LockWaiters, "session waits", "sessions wait"), f.LongestWait.Round(time.Millisecond), l.LockWait))
 }
 
 // Of returns the brake of a cause; false if that doesn't hold anything.

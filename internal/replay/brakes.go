@@ -23,8 +23,10 @@ type brakes struct {
 	trail  purge.Trail
 	now    purge.Brakes
 	looked time.Time
-	told   string // what was last said to hold it
-	blind  bool   // that looks fail, or figures are hidden, was told
+	// permits are who holds permits without a batch, for people.
+	permits []string
+	told    string // what was last said to hold it
+	blind   bool   // that looks fail, or figures are hidden, was told
 }
 
 // await looks about once a second, and waits while something holds.
@@ -34,7 +36,9 @@ func (b *brakes) await(ctx context.Context, r *run) error {
 			b.look(ctx, r)
 		}
 		if len(b.now) == 0 {
-			b.tell("")
+			if len(b.permits) == 0 {
+				b.tell("")
+			}
 			return nil
 		}
 		b.tell(reasons(b.now))
@@ -73,7 +77,7 @@ func (b *brakes) look(ctx context.Context, r *run) {
 			f.ReplicaLag, f.Standby = lag, s.Name
 		}
 	}
-	b.now = r.Limits.Judge(b.now, f)
+	b.now, b.permits = r.Limits.Judge(b.now, f), f.PermitHolders
 }
 
 // held waits as long as the database itself has kept a batch from running: by a
@@ -81,6 +85,9 @@ func (b *brakes) look(ctx context.Context, r *run) {
 // the workers share.
 func (b *brakes) held(ctx context.Context, h purge.Held) error {
 	if h.Cause == purge.NoTurn {
+		if len(b.permits) > 0 {
+			b.tell(string(purge.PermitsHeld) + " (" + strings.Join(b.permits, "; ") + ")")
+		}
 		return pause(ctx, 50*time.Millisecond)
 	}
 	if h.Cause == purge.Yield {

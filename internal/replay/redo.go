@@ -68,12 +68,13 @@ func (r *run) deletion(ctx context.Context, d purge.Record) error {
 	} else {
 		err = r.redo(ctx, d)
 	}
-	fault, _ := purge.FaultOf(err)
+	fault, cause := purge.FaultOf(err)
 	switch {
 	case err == nil:
 		r.Replayed++
 		r.Log.Debug("deletion replayed", append(named(d), "messages", r.Messages-was, "dry_run", r.DryRun)...)
-	case fault == purge.Surroundings || fault == purge.Stopping || ctx.Err() != nil:
+	case fault == purge.Surroundings || fault == purge.Stopping || ctx.Err() != nil,
+		fault == purge.Ambiguous && (cause == "permission" || cause == "configuration"): // about every one is likely
 		return err
 	default:
 		r.fail(d, err)
@@ -105,7 +106,7 @@ func (r *run) redo(ctx context.Context, d purge.Record) error {
 		r.progress()
 		if res.Rows == 0 && res.Low == low || finish && !res.Full {
 			if idle++; idle > maxTries { // something stays, or comes back each time
-				return fmt.Errorf("not finished after %d tries that changed nothing", idle)
+				return fmt.Errorf("not finished after %s that changed nothing", purge.Count(idle, "try", "tries"))
 			}
 			res.Low = math.MinInt64
 		}
@@ -146,7 +147,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 			if time.Since(blocked) > lockPatience {
 				return purge.Redone{}, fmt.Errorf("somebody has held a row of it for %v: %w", lockPatience, err)
 			}
-		case fault == purge.Own:
+		case fault.MayBeOwn():
 			if tries++; tries >= maxTries {
 				return purge.Redone{}, err
 			}
@@ -175,7 +176,7 @@ func (r *run) note(ctx context.Context, res purge.Redone, limit int, took time.D
 	if rest <= 0 {
 		return
 	}
-	detail := fmt.Sprintf("a batch of %d rows of a replay took %v", limit, took.Round(time.Millisecond))
+	detail := fmt.Sprintf("a batch of %s of a replay took %v", purge.Count(limit, "row"), took.Round(time.Millisecond))
 	if err := r.Store.Rest(ctx, rest, detail); err != nil {
 		r.Log.Debug("a rest for all workers not noted", "error", err)
 	}

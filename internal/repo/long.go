@@ -95,8 +95,14 @@ func (r *Repo) queueStep(t *transaction, d purge.Deletion, low int64, limit int)
 // step is what a batch of at most limit messages above low has done.
 func (n *stepCounts) step(low int64, limit int) purge.Step {
 	s := purge.Step{Low: n.high, Rows: n.gone, Full: n.found >= limit, Empty: n.found == 0}
-	for _, rows := range n.children {
+	if n.gone > 0 {
+		s.Tables = purge.MessagesTable
+	}
+	for i, rows := range n.children {
 		s.Rows += rows
+		if rows > 0 {
+			s.Tables |= childTable(i)
+		}
 		if rows >= limit { // more of it may hang on this range: go over it again
 			s.Low, s.Full, s.Empty = low, true, false
 		}
@@ -151,5 +157,15 @@ func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, erro
 func (r *Repo) Release(ctx context.Context, d purge.Deletion, low int64) error {
 	t := r.begin(true)
 	t.exec(nil, r.sql.release, d.App, d.Command, d.Conversation, d.Token, low)
+	return r.commit(ctx, t)
+}
+
+// Blocked is Release for a deletion that waits for somebody else's lock; detail
+// says whose, for people. A deletion that the ledger doesn't know, since the lock
+// kept it from being taken up, is entered.
+func (r *Repo) Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error {
+	t := r.begin(true)
+	r.enter(t, d)
+	t.exec(nil, r.sql.blocked, d.App, d.Command, d.Conversation, d.Token, low, detail)
 	return r.commit(ctx, t)
 }

@@ -114,6 +114,9 @@ func (k *checker) wantGrants(rel *relation, want grants) {
 	}
 }
 
+// newestColumn is one that the newest migration for the worker has added to lethe.deletions.
+const newestColumn = "waiting_detail"
+
 // ledger is what the worker needs of its own tables.
 var ledger = []struct {
 	table string
@@ -133,14 +136,21 @@ func ledgerNames() []tableName {
 	return names
 }
 
-// checkLedger asks that the worker's own tables are there.
-func (k *checker) checkLedger() {
+// checkLedger asks that the worker's own tables are there, and may be worked with by
+// this role, unless anyRole.
+func (k *checker) checkLedger(anyRole bool) {
 	for i, name := range ledgerNames() {
 		rel := k.cat.relations[name]
 		if rel == nil {
 			k.lack("configuration", "there is no table %s; run: worker setup", name)
 			return
 		}
-		k.wantGrants(rel, ledger[i].want)
+		if _, there := rel.columns[newestColumn]; !there && name.name == "deletions" {
+			k.lack("configuration", "table %s has no column %s: the schema is older than this program; run: worker setup", name, newestColumn)
+		}
+		if !anyRole {
+			k.wantGrants(rel, ledger[i].want)
+		}
+		k.checkPublished(rel, ledger[i].want.updates)
 	}
 }

@@ -20,7 +20,7 @@ import (
 )
 
 // newest is the version that the embedded migrations lead to.
-const newest = 2
+const newest = 4
 
 func TestSetup(t *testing.T) {
 	t.Parallel()

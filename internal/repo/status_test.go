@@ -104,4 +104,7 @@ func TestStatusScansNoTable(t *testing.T) {
 			t.Errorf("app %q:\n%s\nwant index scans alone", app, plan)
 		}
 	}
+	if plan := explain(t, pool, underWay, "app7", "alice", "", "", 100); !strings.Contains(plan, "deletions_under_way") {
+		t.Errorf("what is under way:\n%s\nwant its index", plan)
+	}
 }

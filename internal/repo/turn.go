@@ -66,11 +66,11 @@ func (u *turn) heldBy(err error) purge.Held {
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // Hold renews the lease of a deletion whose batches are held back, and notes what
-// it waits for, "" for nothing that need be told. Nothing is left at and below
+// it waits for, "" for nothing that need be told, with details for people. Nothing is left at and below
 // low. The record is not Mine if the lease was lost.
-func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause) (purge.Record, error) {
+func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause, detail string) (purge.Record, error) {
 	t := r.begin(false)
-	t.exec(nil, r.sql.hold, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease, low, string(waitingFor))
+	t.exec(nil, r.sql.hold, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease, low, string(waitingFor), detail)
 	return r.commitOne(ctx, t, d)
 }
 

@@ -128,13 +128,13 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 		}
 	}
 	wants("")
-	if rec, err := r.Hold(t.Context(), d, 0, purge.ReplicaLag); err != nil || !rec.Mine || rec.LeaseLeft < 25*time.Second {
+	if rec, err := r.Hold(t.Context(), d, 0, purge.ReplicaLag, "s1 is behind"); err != nil || !rec.Mine || rec.LeaseLeft < 25*time.Second {
 		t.Errorf("Hold = %+v, %v; want ours, with a new lease", rec, err)
 	}
 	wants(purge.ReplicaLag)
 	execSQL(t, r.pool, `update lethe.deletions set lease_until = clock_timestamp() - interval '1 s'`)
 	wants("") // its worker has gone
-	if _, err := r.Hold(t.Context(), d, 0, purge.WALHeld); err != nil {
+	if _, err := r.Hold(t.Context(), d, 0, purge.WALHeld, ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := ledger.Pause(t.Context(), purge.AllLanes); err != nil {
@@ -151,7 +151,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 	wants("")
 	stale := d
 	stale.Token = purge.Token{9}
-	if rec, err := r.Hold(t.Context(), stale, 0, purge.WALHeld); err != nil || rec.Mine {
+	if rec, err := r.Hold(t.Context(), stale, 0, purge.WALHeld, ""); err != nil || rec.Mine {
 		t.Errorf("Hold without the lease = %+v, %v; want it not ours", rec, err)
 	}
 	wants("")

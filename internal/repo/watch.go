@@ -23,11 +23,18 @@ const (
 from pg_stat_database s where s.datname = current_database()`
 
 	// standbys are those that replay, and where they and we are. What only
-	// receives, such as pg_receivewal, says nothing of replaying. To a role that
-	// may not see them their rows are there, and empty.
+	// receives, such as pg_receivewal, says nothing of replaying. The role may see
+	// them itself, as an older roles.sql had it, or the function's owner does. If neither
+	// may, the rows are there, and empty: then the grant that mends it. Postgres 16 and
+	// newer keep with a membership whether it is inherited.
 	standbys = `select coalesce(s.application_name, ''), pg_wal_lsn_diff(s.replay_lsn, '0/0')::bigint,
-  case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint else 0 end
-from pg_stat_replication s
+  case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint else 0 end,
+  'grant pg_read_all_stats to ' || (select p.proowner::regrole::text from pg_proc p where p.oid = 'lethe.standbys()'::regprocedure)
+    || case when current_setting('server_version_num')::int >= 160000 then ' with inherit true' else '' end
+from (
+  select s.application_name, s.state, s.replay_lsn from pg_stat_replication s where pg_has_role('pg_read_all_stats', 'usage')
+  union all
+  select s.application_name, s.state, s.replay_lsn from lethe.standbys() s where not pg_has_role('pg_read_all_stats', 'usage')) s
 where s.state is null or s.state in ('streaming', 'catchup') and s.replay_lsn is not null and s.application_name <> all ($1::text[])`
 
 	// walHeld is who keeps the most WAL from being recycled. What the archiver
@@ -62,10 +69,26 @@ where w.since < clock_timestamp() - $1::interval and exists (
   where b.pid = any (pg_blocking_pids(w.pid)) and b.datname = current_database() and b.application_name = current_setting('application_name'))`
 )
 
+// permitHolders are sessions that have held permits of the long lane for longer
+// than any batch takes. $1 is the class of the advisory locks, $2 the number of permits.
+const permitHolders = `select ` + sessionText + `
+from pg_locks l join lethe.sessions() s on s.pid = l.pid
+where l.locktype = 'advisory' and l.granted and l.classid = $1::bigint::oid and l.objsubid = 2 and l.objid::bigint between 1 and $2
+  and l.database = (select d.oid from pg_database d where d.datname = current_database())
+  and coalesce(s.xact_start, s.backend_start) < clock_timestamp() - interval '5 s'
+group by s.pid, s.usename, s.application_name, s.xact_start, s.backend_start
+order by coalesce(s.xact_start, s.backend_start) limit 3`
+
+// sessionText is a session s of lethe.sessions(), for people.
+const sessionText = `'pid ' || s.pid || ' (role ' || coalesce(s.usename::text, '-') || ', application ' || coalesce(nullif(s.application_name, ''), '-') || '), '
+  || case when s.xact_start is null then 'connected' else 'in a transaction' end || ' since '
+  || to_char(coalesce(s.xact_start, s.backend_start) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
+
 // look is one of the things that a watch looks at.
 type look struct {
 	cause purge.Cause
 	sql   string
+	needs string // the privilege that it takes, as grant names it
 	args  []any
 	scan  func(pgx.Rows) error
 }
@@ -80,17 +103,17 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 	looks := r.looks(&f, limits, all)
 	err := r.see(ctx, looks...)
 	if !denied(err) {
-		return f, classify(ctx, err)
+		return f, classifyShared(ctx, err)
 	}
 	f = purge.Figures{Unread: map[purge.Cause]string{}}
 	for _, k := range looks {
 		err := r.see(ctx, k)
 		if denied(err) && k.cause != purge.Paused {
-			r.blind.Store(k.cause, oneLine(err).Error()+"; run: grant pg_monitor to "+r.role())
+			r.blind.Store(k.cause, oneLine(err).Error()+"; run: "+r.mend(err, k))
 			continue
 		}
 		if err != nil {
-			return f, classify(ctx, err)
+			return f, classifyShared(ctx, err)
 		}
 	}
 	r.blind.Range(func(cause, why any) bool {
@@ -100,12 +123,21 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 	return f, nil
 }
 
+// mend is what makes a look work that the server has refused.
+func (r *Repo) mend(err error, k look) string {
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) && pg.Code != noPrivilege { // no such function
+		return "worker setup"
+	}
+	return "grant " + k.needs + " to " + r.role()
+}
+
 // own counts a transaction of the long lane, which others need not be asked for.
 func (r *Repo) own() { r.made.Add(1) }
 
 // looks are what a watch has to look at; what they find goes into f.
 func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
-	found := []look{{purge.Paused, pauses, nil, func(rows pgx.Rows) error {
+	found := []look{{purge.Paused, pauses, "", nil, func(rows pgx.Rows) error {
 		var p purge.Pause
 		err := rows.Scan(&p.Lane, &p.Since)
 		f.Pauses = append(f.Pauses, p)
@@ -113,7 +145,7 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 	}}}
 	if _, blind := r.blind.Load(purge.Yield); !blind {
 		own := r.made.Load()
-		found = append(found, look{purge.Yield, transactions, nil, func(rows pgx.Rows) error {
+		found = append(found, look{purge.Yield, transactions, "select on pg_catalog.pg_stat_database", nil, func(rows pgx.Rows) error {
 			var mayHold bool
 			err := rows.Scan(&f.Transactions, &mayHold)
 			r.mayHold.Store(mayHold)
@@ -126,43 +158,78 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 			found = append(found, k)
 		}
 	}
-	add(limits.ReplicaLag > 0, look{purge.ReplicaLag, standbys, []any{append([]string{}, limits.IgnoreStandbys...)}, func(rows pgx.Rows) error {
+	add(limits.ReplicaLag > 0, look{purge.ReplicaLag, standbys, "execute on function lethe.standbys()", []any{append([]string{}, limits.IgnoreStandbys...)}, func(rows pgx.Rows) error {
 		var s purge.Standby
 		var replayed *int64
-		if err := rows.Scan(&s.Name, &replayed, &f.Position); err != nil {
+		var mends string
+		if err := rows.Scan(&s.Name, &replayed, &f.Position, &mends); err != nil {
 			return err
 		}
 		if replayed == nil {
-			f.Unread[purge.ReplicaLag] = "pg_stat_replication hides how far standbys are; run: grant pg_monitor to " + r.role()
+			f.Unread[purge.ReplicaLag] = "the owner of lethe.standbys() may not see how far standbys are; run: " + mends
 			return nil
 		}
 		s.Replayed = *replayed
 		f.Standbys = append(f.Standbys, s)
 		return nil
 	}})
-	add(limits.WALHeld > 0, look{purge.WALHeld, walHeld, nil, func(rows pgx.Rows) error {
+	add(limits.WALHeld > 0, look{purge.WALHeld, walHeld, "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", nil, func(rows pgx.Rows) error {
 		return rows.Scan(&f.WALHolder, &f.WALHeld)
 	}})
-	add(limits.LockWait > 0, look{purge.LockWaiters, lockWaiters, []any{limits.LockWait}, func(rows pgx.Rows) error {
+	add(limits.LockWait > 0, look{purge.LockWaiters, lockWaiters, "select on pg_catalog.pg_locks, pg_catalog.pg_stat_activity", []any{limits.LockWait}, func(rows pgx.Rows) error {
 		var longest float64
 		err := rows.Scan(&f.LockWaiters, &longest)
 		f.LongestWait = seconds(longest)
 		return err
 	}})
+	add(r.cfg.LongTransactions > 0, look{purge.PermitsHeld, permitHolders, "execute on function lethe.sessions()", []any{turnClass, r.cfg.LongTransactions}, func(rows pgx.Rows) error {
+		var holder string
+		err := rows.Scan(&holder)
+		f.PermitHolders = append(f.PermitHolders, holder)
+		return err
+	}})
 	return found
+}
+
+// blockers is who most likely holds the rows that a deletion waits for: of others'
+// transactions that have locked rows of one of the tables $1, or a table, the
+// oldest. Who holds just this row is known only to those who wait for it, and
+// deletions don't.
+const blockers = `select coalesce(` + sessionText + `,
+  'prepared transaction "' || x.gid || '" (role ' || x.owner || '), since ' || to_char(x.prepared at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
+from pg_locks l
+left join lethe.sessions() s on s.pid = l.pid
+left join pg_prepared_xacts x on l.pid is null and l.virtualtransaction = '-1/' || x.transaction
+where l.locktype = 'relation' and l.granted and l.mode <> 'AccessShareLock' and l.relation = any ($1::text[]::regclass[])
+  and s.application_name is distinct from current_setting('application_name')
+  and coalesce(s.xact_start, x.prepared) < clock_timestamp() - interval '100 ms'
+order by coalesce(s.xact_start, x.prepared) limit 1`
+
+// Blocker returns who most likely holds what a deletion waits for, in one line for
+// people; "" if nobody is found or the role may not see it.
+func (r *Repo) Blocker(ctx context.Context) string {
+	tables := []string{r.schema.Messages.Name, r.schema.Conversations.Name}
+	for _, c := range r.schema.Children {
+		tables = append(tables, c.Name)
+	}
+	var holder string
+	if err := r.pool.QueryRow(ctx, blockers, tables).Scan(&holder); err != nil {
+		return ""
+	}
+	return holder
 }
 
 // see takes looks, in one round trip.
 func (r *Repo) see(ctx context.Context, looks ...look) error {
-	t := &transaction{}
+	t := r.begin(false)
 	for _, k := range looks {
 		t.query(k.scan, k.sql, k.args...)
 	}
-	return r.pool.SendBatch(ctx, &t.batch).Close()
+	return r.commit(ctx, t)
 }
 
 // role is whom the pool connects as, quoted.
-func (r *Repo) role() string { return quote(r.pool.Config().ConnConfig.User) }
+func (r *Repo) role() string { return r.source.role() }
 
 // denied says that a view or function is not for this role, or not there.
 func denied(err error) bool {

@@ -52,7 +52,8 @@ func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
 		}
 		ev, err := newEvent(e)
 		if err != nil {
-			return err
+			s.Log.DebugContext(ctx, "event skipped", "sequence", e.Sequence, "error", err) // warned of when it came
+			continue
 		}
 		if err := s.tellAll(ctx, d, []event{ev}); err != nil {
 			return err
@@ -83,7 +84,7 @@ func (s *Service) tellAll(ctx context.Context, d *device, events []event) error 
 func (s *Service) startOver(d *device) error {
 	now := s.hub.standing()
 	d.cursor = now.position
-	if err := d.send(resyncFrame); err != nil {
+	if err := d.send(lostFrame); err != nil {
 		return err
 	}
 	return d.send(helloFrame(now.position, now.epoch))

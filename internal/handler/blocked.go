@@ -1,0 +1,53 @@
+package handler
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// blockedTimeout bounds what is written and asked about a blocked deletion.
+	blockedTimeout = 2 * time.Second
+	// blockedEvery is the shortest time between two lines of the log about blocked
+	// deletions, and how long the answer to who is in the way serves: one lock may be in
+	// the way of thousands.
+	blockedEvery = time.Second
+)
+
+// blocked knows who was last found in the way of deletions. Safe for concurrent use.
+type blocked struct {
+	mu     sync.Mutex // guards what follows; held while the database is asked
+	asked  time.Time
+	holder string // for people; "" if it isn't known
+}
+
+// by returns who most likely is in the way, and whether it was asked for now.
+func (b *blocked) by(ctx context.Context, ask func(context.Context) string) (holder string, news bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if news = time.Since(b.asked) >= blockedEvery; news {
+		b.holder, b.asked = ask(ctx), time.Now()
+	}
+	return b.holder, news
+}
+
+// releaseBlocked is release for a deletion that somebody else's lock is in the way of:
+// the ledger and the log say so, and who that is where it is known.
+func (h *Handler) releaseBlocked(t *task, low int64) {
+	ctx, cancel := context.WithTimeout(h.working, blockedTimeout)
+	defer cancel()
+	holder, news := h.blocked.by(ctx, h.cfg.Store.Blocker)
+	detail := ""
+	if holder != "" {
+		detail = "oldest transaction with locks on these tables: " + holder
+	}
+	if news {
+		h.cfg.Log.Warn("deletion waits for a lock", append(t.attrs(), "waiting_for", purge.Lock, "waiting_detail", detail)...)
+	}
+	if err := h.cfg.Store.Blocked(ctx, t.d, low, detail); err != nil {
+		h.cfg.Log.Warn("lease not released; it expires by itself", append(t.attrs(), "error", err)...)
+	}
+}
