@@ -76,7 +76,9 @@ func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 	defer j.mu.Unlock()
 	if !j.evidence.Empty() {
 		j.evidence.Succeeded(tables, finished...)
-		j.endTrial("a deletion got through; pulling commands again")
+		if j.endTrial() {
+			j.h.cfg.Log.Info("a deletion got through; pulling commands again")
+		}
 	}
 }
 
@@ -107,17 +109,19 @@ func (j *jury) beginTrial(err error) {
 	if j.over != nil || j.h.stopping.Err() != nil {
 		return
 	}
-	j.over = make(chan struct{})
+	over := make(chan struct{})
+	j.over = over
 	j.h.queue.hold(true)
 	j.h.cfg.Log.Error("different deletions fail one after the other; not pulling commands, trying one deletion at a time", "error", err)
-	j.h.lanes.Go(func() { j.tryNew(j.over) })
-	j.h.lanes.Go(func() { j.tryAgain(j.over) })
+	j.h.lanes.Go(func() { j.tryNew(over) })
+	j.h.lanes.Go(func() { j.tryAgain(over) })
 }
 
-// endTrial ends the trial if the evidence says so. It is called with mu held.
-func (j *jury) endTrial(message string) {
+// endTrial ends the trial if the evidence says so, and reports whether it did. It is
+// called with mu held.
+func (j *jury) endTrial() bool {
 	if j.over == nil || j.evidence.Shared() {
-		return
+		return false
 	}
 	close(j.over)
 	j.over = nil
@@ -127,7 +131,7 @@ func (j *jury) endTrial(message string) {
 	j.waiting = nil
 	j.h.queue.hold(false)
 	j.h.cfg.Gate.Open(gateDeletions)
-	j.h.cfg.Log.Info(message)
+	return true
 }
 
 // wait keeps a task in hand that has failed with others, until it is tried again.
@@ -211,7 +215,9 @@ func (j *jury) acquit() {
 	defer j.mu.Unlock()
 	if !j.again && len(j.waiting) == 0 {
 		j.evidence.Acquit()
-		j.endTrial("no deletion is left that failed; pulling commands again")
+		if j.endTrial() {
+			j.h.cfg.Log.Info("no deletion is left that failed; pulling commands again")
+		}
 	}
 }
 

@@ -209,14 +209,14 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 		"a serialization failure":              {before("chat.messages", `raise exception 'legal hold' using errcode = '40001';`), "legal hold", 3},
 		"a trigger that sleeps":                {before("chat.messages", `perform pg_sleep(30); return old;`), "timeout", 3},
 		"an exception in a large one":          {before("chat.messages", `if old.seq = 1700 then raise exception 'legal hold'; end if; return old;`), "legal hold", 2000},
-		"rows kept":                            {before("chat.messages", `return null;`), `"messages" keeps 3 rows that were deleted, the first at seq 1`, 3},
+		"rows kept":                            {before("chat.messages", `return null;`), `"messages" keeps 3 rows in spite of a delete, the first at seq 1`, 3},
 		"rows kept by mistake":                 {before("chat.messages", `return new;`), `"messages" keeps 3 rows`, 3},
 		"rows kept, marked as deleted":         {before("chat.messages", `update chat.messages m set body = '{}' where m.conversation_id = old.conversation_id and m.seq = old.seq; return null;`), `"messages" keeps 3 rows`, 3},
-		"one row of a large one kept":          {before("chat.messages", `if old.seq = 1700 then return null; end if; return old;`), `"messages" keeps 1 rows that were deleted, the first at seq 1700`, 2000},
-		"child rows kept":                      {before("chat.reactions", `return null;`), `"reactions" keeps 1 rows`, 3},
-		"a child row of a large one kept":      {before("chat.reactions", `return null;`), `"reactions" keeps 1 rows`, 2000},
-		"the conversation's row kept":          {before("chat.conversations", `return null;`), `"conversations" keeps 1 rows`, 3},
-		"the row of a large conversation kept": {before("chat.conversations", `return null;`), `"conversations" keeps 1 rows`, 2000},
+		"one row of a large one kept":          {before("chat.messages", `if old.seq = 1700 then return null; end if; return old;`), `"messages" keeps 1 row in spite of a delete, the first at seq 1700`, 2000},
+		"child rows kept":                      {before("chat.reactions", `return null;`), `"reactions" keeps 1 row`, 3},
+		"a child row of a large one kept":      {before("chat.reactions", `return null;`), `"reactions" keeps 1 row`, 2000},
+		"the conversation's row kept":          {before("chat.conversations", `return null;`), `"conversations" keeps 1 row`, 3},
+		"the row of a large conversation kept": {before("chat.conversations", `return null;`), `"conversations" keeps 1 row`, 2000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -119,7 +119,7 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 			s.first = at
 		}
 		s.own = s.own || s.cleared()
-		s.doubt = !s.own && (s.failures > 1 || !t.Company)
+		s.doubt = !s.own && (s.doubt || was || s.failures > 1 || !t.Company)
 	}
 	e.count()
 	verdicts := make([]Verdict, len(tries))

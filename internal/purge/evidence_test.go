@@ -53,8 +53,15 @@ func TestEvidence(t *testing.T) {
 			{fail: "a", needs: messages, others: messages, want: "own"},
 		},
 		"where others are about to be tried, the first failure says nothing yet": {
-			{fail: "a b c", needs: messages, company: true, want: "again again again"}, {fail: "a b", needs: messages, company: true, want: "again again"},
-			{fail: "a", needs: messages, company: true, after: patience, want: "own"}, {fail: "c", needs: messages, company: true, want: "shared-0", shared: true},
+			{fail: "a b c", needs: messages, company: true, want: "again again again"},
+			{fail: "a b", needs: messages, company: true, want: "again again"},
+			{fail: "a", needs: messages, company: true, after: patience, want: "own"},
+			{fail: "c", needs: messages, company: true, want: "shared-0", shared: true},
+		},
+		"while it is the infrastructure's, nobody who fails again ends that": {
+			shared(fail("a b c", "shared-0 shared-0 shared-0")),
+			{fail: "a b c d", needs: messages, company: true, want: "shared-0 shared-0 shared-0 shared-0", shared: true},
+			{ok: "x", tables: reactions, shared: true},
 		},
 		"what is watched needs no failure of its own before others get through": {
 			{watch: "a"}, ok("x"), fail("a", "own"), {watch: "b"}, fail("b", "count"),
@@ -83,10 +90,13 @@ func TestEvidence(t *testing.T) {
 			{fail: "a", needs: messages, others: messages, want: "own"}, shared(fail("b c d", "shared-0 shared-0 shared-0")), shared(fail("a", "shared-0")),
 		},
 		"who has no rows in a table proves nothing about it": {
-			{fail: "a b", needs: messages | reactions, want: "count count"}, ok("x"), ok("y"),
+			{fail: "a b", needs: messages | reactions, want: "count count"},
+			ok("x"),
+			ok("y"),
 			{fail: "a", needs: messages | reactions, want: "own"},
 			{fail: "c", needs: messages | reactions, want: "shared-0", shared: true},
-			{ok: "z", tables: messages, shared: true}, {ok: "r", tables: reactions}, // by now all of it went
+			{ok: "z", tables: messages, shared: true},
+			{ok: "r", tables: reactions}, // by now all of it went
 			{fail: "b", needs: messages | reactions, want: "count"},
 		},
 		"an empty deletion proves nothing": {

@@ -68,8 +68,8 @@ func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	if !b.Apart {
 		t.own = r.ready
 	}
-	if b.Patience > 0 && b.Patience < r.cfg.StatementTimeout {
-		t.exec(nil, "select set_config('statement_timeout', $1, true)", millis(b.Patience))
+	if b.Patience > 0 {
+		t.limits.statement = min(t.limits.statement, b.Patience)
 	}
 	children := r.queue(t, b, &res)
 	if err := r.commit(ctx, t); err != nil {

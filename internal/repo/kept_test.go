@@ -9,8 +9,8 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// keeps makes a trigger keep the rows of a table.
-func keeps(table string) string {
+// keepRows makes a trigger keep the rows of a table.
+func keepRows(table string) string {
 	return `create or replace function public.keep() returns trigger language plpgsql as $$ begin return null; end $$;
 		create trigger keep before delete on ` + table + ` for each row execute function public.keep()`
 }
@@ -58,7 +58,7 @@ func TestKept(t *testing.T) {
 			}
 			var held pgx.Tx
 			if c.table != "" {
-				execSQL(t, r.pool, keeps(c.table))
+				execSQL(t, r.pool, keepRows(c.table))
 			} else { // rows that others hold aren't kept
 				var err error
 				if held, err = r.pool.Begin(t.Context()); err != nil {
@@ -101,7 +101,7 @@ func TestARowThatIsKeptIsNoEnd(t *testing.T) {
 	fillChat(t, r, "b1", 5)
 	fillChat(t, r, "b2", 5)
 	fillChat(t, r, "stays", 5)
-	execSQL(t, r.pool, keeps("chat.conversations"))
+	execSQL(t, r.pool, keepRows("chat.conversations"))
 	three := int64(3)
 	stays := deletion("4", "stays")
 	stays.ThroughSeq = &three // its row isn't to go

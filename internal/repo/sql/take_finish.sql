@@ -48,7 +48,8 @@ recounted as (
 {{- end}},
 settled as materialized ( -- a trigger may keep the row
   select q.ord, q.app_id, q.command_id, q.conversation_id, q.token, q.user_id, q.device_id, q.requested_through_seq, q.stored_at, q.history_kept,
-    q.requested_at, q.through_seq, q.deleted, q.there, q.newer,
+    q.requested_at, q.through_seq, q.deleted, q.there, q.newer
+    {{- range $i, $t := .Conversations.Tells}}, q.tells_{{$i}}{{end}},
     q.finished and (q.newer or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)) as finished
   from seen q
 ),
