@@ -178,7 +178,7 @@ func TestOneAppCantUseUpWhatOthersNeed(t *testing.T) {
 	b.start(t)
 	v := newVictim(t, b)
 	t.Logf("a deletion in peace: %v", v.delete(t))
-	for _, s := range sieges {
+	for _, s := range sieges { //nolint:paralleltest // each has the server for itself, beside the victim
 		t.Run(s.name, func(t *testing.T) {
 			line := &hangUp{}
 			a := &attack{t: t, b: b, who: s.attacker, nc: s.attacker.connect(t, b.nats, nats.NoReconnect(), nats.SetCustomDialer(line))}
