@@ -23,8 +23,8 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## check Go, Postgres (the system's, and a 17) and Chromium; offer to install what is missing
-	@scripts/deps --browser --postgres 17
+deps: ## check Go, Postgres (the system's, and a 17), PgBouncer and Chromium; offer to install what is missing
+	@scripts/deps --tests --postgres 17
 
 .PHONY: servers
 servers:

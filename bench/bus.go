@@ -23,9 +23,8 @@ const (
 	askEvery = 20 * time.Millisecond
 )
 
-// publish stores the commands, as fast as the stream takes them. With repeat
-// they go without Nats-Msg-Id, or the stream itself would drop duplicates.
-func (w *world) publish(ctx context.Context, commands []conversation.Command, repeat bool) error {
+// publish stores the commands, as fast as the stream takes them.
+func (w *world) publish(ctx context.Context, commands []conversation.Command) error {
 	acks := make([]jetstream.PubAckFuture, 0, len(commands))
 	for _, c := range commands {
 		body, err := json.Marshal(c)
@@ -34,9 +33,6 @@ func (w *world) publish(ctx context.Context, commands []conversation.Command, re
 		}
 		msg := nats.NewMsg(conversation.CommandSubject(c.AppID))
 		msg.Data = body
-		if !repeat {
-			msg.Header.Set(nats.MsgIdHdr, conversation.CommandMsgID(c.AppID, c.CommandID))
-		}
 		ack, err := w.js.PublishMsgAsync(msg, jetstream.WithStallWait(publishPatience))
 		if err != nil {
 			return fmt.Errorf("publish command %s: %w", c.CommandID, err)

@@ -48,7 +48,7 @@ func (w *world) runSmall(ctx context.Context, who contestant, st step) (sample, 
 	if err := w.start(ctx, who, w.database); err != nil {
 		return nil, err
 	}
-	if err := w.publish(ctx, commands, false); err != nil {
+	if err := w.publish(ctx, commands); err != nil {
 		return nil, err
 	}
 	s, err := w.metered(ctx, st.Commands*st.MessagesEach, func(s sample) error {

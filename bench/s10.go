@@ -111,7 +111,7 @@ func (w *world) runReplicasOf(ctx context.Context, s sample, who contestant, dat
 			return err
 		}
 	}
-	if err := w.publish(ctx, commands, false); err != nil {
+	if err := w.publish(ctx, commands); err != nil {
 		return err
 	}
 	if err := w.checkpoint(ctx); err != nil {

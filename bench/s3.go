@@ -91,7 +91,7 @@ func (w *world) commandLong(ctx context.Context, who contestant, database string
 		return nil, err
 	}
 	commands := []conversation.Command{longCommand()}
-	if err := w.publish(ctx, commands, false); err != nil {
+	if err := w.publish(ctx, commands); err != nil {
 		return nil, err
 	}
 	s, err := w.metered(ctx, n, measure)

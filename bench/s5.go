@@ -185,7 +185,7 @@ func (e *erased) eraseAtOnce(ctx context.Context, conn *pgx.Conn, t target) erro
 // eraseByWorker publishes a command, waits for its event, and publishes the next.
 func (w *world) eraseByWorker(ctx context.Context, targets []target) (e erased, err error) {
 	for i, t := range targets {
-		if err := w.publish(ctx, []conversation.Command{t.command()}, false); err != nil {
+		if err := w.publish(ctx, []conversation.Command{t.command()}); err != nil {
 			return e, err
 		}
 		if _, err := w.awaitEvents(ctx, i+1); err != nil {

@@ -27,7 +27,7 @@ func runDuplicates(ctx context.Context, w *world, who contestant) (sample, error
 	if err := w.start(ctx, who, w.database); err != nil {
 		return nil, err
 	}
-	if err := w.publish(ctx, commands, false); err != nil {
+	if err := w.publish(ctx, commands); err != nil {
 		return nil, err
 	}
 	if _, _, err := w.untilEvents(ctx, n); err != nil {
@@ -50,7 +50,7 @@ func (w *world) timeDuplicates(ctx context.Context, commands []conversation.Comm
 		return nil, err
 	}
 	for range repeats {
-		if err := w.publish(ctx, commands, true); err != nil {
+		if err := w.publish(ctx, commands); err != nil {
 			return nil, err
 		}
 	}

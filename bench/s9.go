@@ -43,7 +43,7 @@ func runHistories(ctx context.Context, w *world, who contestant) (sample, error)
 		if err := w.start(ctx, who, w.database); err != nil {
 			return nil, err
 		}
-		if err := w.publish(ctx, []conversation.Command{t.command()}, false); err != nil {
+		if err := w.publish(ctx, []conversation.Command{t.command()}); err != nil {
 			return nil, err
 		}
 		if _, _, err := w.untilEvents(ctx, i+1); err != nil {

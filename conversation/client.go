@@ -75,9 +75,6 @@ type Receipt struct {
 	CommandID string
 	// Sequence is the command's place in CommandsStream.
 	Sequence uint64
-	// Duplicate says that the stream had this command already and stored
-	// nothing; Sequence is then the first one's.
-	Duplicate bool
 }
 
 // DeleteOption changes one Delete.
@@ -92,7 +89,7 @@ func WithTrace(t Trace) DeleteOption {
 
 // Delete publishes cmd on its app's subject and waits until the stream has
 // stored it. An empty CommandID is filled with NewCommandID. The error is an
-// *InvalidError, or wraps ErrNoStream, ErrStreamFull, ErrTooLarge,
+// *InvalidError, or wraps ErrNoStream, ErrStreamFull, ErrAppFull, ErrTooLarge,
 // ErrNotPermitted or ErrUnconfirmed, or is the context's. After ErrUnconfirmed
 // or a context's end the command may be stored all the same; sending it again
 // with the receipt's CommandID is always safe.
@@ -116,11 +113,13 @@ func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) 
 	if err != nil {
 		return receipt, fmt.Errorf("command %s: %w", cmd.CommandID, err)
 	}
-	receipt.Sequence, receipt.Duplicate = ack.Sequence, ack.Duplicate
+	receipt.Sequence = ack.Sequence
 	return receipt, nil
 }
 
-// commandMsg builds the message of a valid command.
+// commandMsg builds the message of a valid command. It has no Nats-Msg-Id: the
+// stream's window is one for all apps, so that one could make the stream drop
+// another's command. The ledger alone tells a repetition.
 func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
 	cmd.RequestedAt = cmd.RequestedAt.UTC()
 	data, err := json.Marshal(cmd)
@@ -128,16 +127,9 @@ func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
 		return nil, err
 	}
 	msg := nats.NewMsg(CommandSubject(cmd.AppID))
-	msg.Header[nats.MsgIdHdr] = []string{CommandMsgID(cmd.AppID, cmd.CommandID)}
 	trace.Set(msg.Header)
 	msg.Data = data
 	return msg, nil
-}
-
-// CommandMsgID returns the Nats-Msg-Id of a command: app and id, escaped as
-// tokens, with a dot between them.
-func CommandMsgID(app, command string) string {
-	return EscapeToken(app) + "." + EscapeToken(command)
 }
 
 func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {

@@ -42,7 +42,7 @@ func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if msg.Subject != "conversation.delete.my%2Eapp" || msg.Header.Get("Nats-Msg-Id") != "my%2Eapp.1%202" ||
+	if msg.Subject != "conversation.delete.my%2Eapp" || msg.Header.Get("Nats-Msg-Id") != "" ||
 		msg.Header["traceparent"][0] != trace.Parent || msg.Header["tracestate"][0] != trace.State {
 		t.Errorf("stored on %s with %v", msg.Subject, msg.Header)
 	}
@@ -53,18 +53,54 @@ func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	}
 }
 
-func TestDeleteReportsADuplicate(t *testing.T) {
+// The ids of messages are one name space for all apps of a stream: one that knows
+// or guesses another's command id must not make the stream drop the command.
+func TestNoAppCanMakeTheStreamDropAnothersCommand(t *testing.T) {
 	t.Parallel()
-	_, _, client := setUp(t)
-	first, err := client.Delete(t.Context(), command("c"))
-	if err != nil || first.Duplicate || len(first.CommandID) != 26 {
-		t.Fatalf("Delete = %+v, %v; want a new id", first, err)
-	}
+	_, js, client := setUp(t)
 	cmd := command("c")
-	cmd.CommandID = first.CommandID
-	again, err := client.Delete(t.Context(), cmd)
-	if want := (conversation.Receipt{CommandID: first.CommandID, Sequence: 1, Duplicate: true}); err != nil || again != want {
-		t.Errorf("Delete again = %+v, %v; want %+v", again, err, want)
+	cmd.CommandID = "42"
+	attack := nats.NewMsg(conversation.CommandSubject("attacker"))
+	for _, id := range []string{cmd.AppID + ".42", "42", ""} {
+		attack.Header.Set("Nats-Msg-Id", id)
+		if _, err := js.PublishMsg(t.Context(), attack); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, sequence := range []uint64{4, 5} { // and the same again is stored again
+		receipt, err := client.Delete(t.Context(), cmd)
+		if want := (conversation.Receipt{CommandID: "42", Sequence: sequence}); err != nil || receipt != want {
+			t.Errorf("Delete = %+v, %v; want %+v", receipt, err, want)
+		}
+	}
+	if receipt, err := client.Delete(t.Context(), command("c")); err != nil || len(receipt.CommandID) != 26 {
+		t.Errorf("Delete without an id = %+v, %v; want a new one", receipt, err)
+	}
+}
+
+func TestAnAppsLimitIsNotTheStreams(t *testing.T) {
+	t.Parallel()
+	_, js, client := setUp(t)
+	stream, err := js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := stream.CachedInfo().Config
+	config.MaxMsgsPerSubject, config.DiscardNewPerSubject = 1, true
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Delete(t.Context(), command("c")); err != nil {
+		t.Fatal(err)
+	}
+	_, err = client.Delete(t.Context(), command("c"))
+	if !errors.Is(err, conversation.ErrAppFull) || errors.Is(err, conversation.ErrStreamFull) || !strings.Contains(err.Error(), "send again later") {
+		t.Errorf("Delete beyond the limit = %v; want ErrAppFull with what to do", err)
+	}
+	other := command("c")
+	other.AppID = "other"
+	if _, err := client.Delete(t.Context(), other); err != nil {
+		t.Errorf("Delete of another app = %v; want nil", err)
 	}
 }
 

@@ -15,6 +15,9 @@ var (
 	ErrNoStream = errors.New("the stream is missing")
 	// ErrStreamFull: the stream takes no more until something leaves it.
 	ErrStreamFull = errors.New("the stream is full")
+	// ErrAppFull: the stream takes no more of this app until workers have finished
+	// some of its commands. Other apps go on.
+	ErrAppFull = errors.New("the app has too many unfinished commands")
 	// ErrTooLarge: the command exceeds what the server or the stream takes.
 	ErrTooLarge = errors.New("the command is too large")
 	// ErrNotPermitted: the NATS user lacks a permission.
@@ -63,7 +66,11 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 // explainRefusal covers the answers of the server.
 func explainRefusal(subject string, api *jetstream.APIError) error {
 	switch api.ErrorCode {
-	case codeStoreRefused:
+	case codeStoreRefused: // for each limit, and for faults of the disk; the text alone tells
+		if strings.Contains(api.Description, "maximum messages per subject") {
+			return fmt.Errorf("%w on %s: let workers finish some and send again later, or raise --commands-max-per-app of `worker setup`: %w",
+				ErrAppFull, subject, api)
+		}
 		if !strings.Contains(api.Description, "maximum") { // else the disk, not a limit
 			break
 		}

@@ -81,11 +81,11 @@ func ExampleClient_Delete() {
 		if err != nil {
 			log.Fatal(err)
 		}
-		fmt.Printf("stored at %d, duplicate: %v\n", receipt.Sequence, receipt.Duplicate)
+		fmt.Printf("stored at %d\n", receipt.Sequence)
 	}
 	// Output:
-	// stored at 1, duplicate: false
-	// stored at 1, duplicate: true
+	// stored at 1
+	// stored at 2
 }
 
 // Whoever waits for the end follows first and deletes then.

@@ -56,23 +56,23 @@ func TestInboxDropsProgressThatTheEndMakesObsolete(t *testing.T) {
 	}
 }
 
-func TestOnlyALimitCountsAsAFullStream(t *testing.T) {
+func TestOnlyALimitCountsAsAFullStreamOrApp(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		code        jetstream.ErrorCode
 		description string
-		full        bool
+		full, app   bool
 	}{
-		{codeStoreRefused, "maximum messages exceeded", true},
-		{codeStoreRefused, "maximum bytes exceeded", true},
-		{codeStoreRefused, "maximum messages per subject exceeded", true},
-		{codeStoreRefused, "write: input/output error", false},
-		{codeNoStorage, "insufficient storage resources available", true},
-		{jetstream.JSErrCodeBadRequest, "bad request", false},
+		{codeStoreRefused, "maximum messages exceeded", true, false},
+		{codeStoreRefused, "maximum bytes exceeded", true, false},
+		{codeStoreRefused, "maximum messages per subject exceeded", false, true},
+		{codeStoreRefused, "write: input/output error", false, false},
+		{codeNoStorage, "insufficient storage resources available", true, false},
+		{jetstream.JSErrCodeBadRequest, "bad request", false, false},
 	} {
 		err := explainRefusal("s", &jetstream.APIError{ErrorCode: row.code, Description: row.description})
-		if errors.Is(err, ErrStreamFull) != row.full {
-			t.Errorf("%s: %v; want a full stream: %v", row.description, err, row.full)
+		if errors.Is(err, ErrStreamFull) != row.full || errors.Is(err, ErrAppFull) != row.app {
+			t.Errorf("%s: %v; want a full stream: %v, a full app: %v", row.description, err, row.full, row.app)
 		}
 	}
 }

@@ -41,7 +41,6 @@ func TestSubjectsAreNamedAsInTheContract(t *testing.T) {
 		conversation.DeletingSubject("a", ">"):     "conversation.deleting.a.%3E",
 		conversation.DeadLetterSubject("a b"):      "conversation.dead_letter.a%20b",
 		conversation.DeadLetterSubject(""):         "conversation.dead_letter._",
-		conversation.CommandMsgID("a.b", "1 2"):    "a%2Eb.1%202",
 	} {
 		if got != want {
 			t.Errorf("got %q; want %q", got, want)

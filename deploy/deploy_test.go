@@ -47,7 +47,7 @@ func found(expression, text string) []string {
 func TestTheStackHasItsServices(t *testing.T) {
 	t.Parallel()
 	p := project(t)
-	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants nats operator postgres presence prometheus replay setup worker"; got != want {
+	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants nats operator postgres presence prometheus replay setup setup-app worker"; got != want {
 		t.Errorf("services: %s; want %s", got, want)
 	}
 	for _, name := range []string{"prometheus", "grafana"} {
@@ -81,7 +81,7 @@ func TestEveryServiceIsHeldShort(t *testing.T) {
 	p := project(t)
 	dockerfile := read(t, "Dockerfile")
 	for name, s := range p.Services {
-		once := slices.Contains([]string{"setup", "grants", "operator", "replay"}, name)
+		once := slices.Contains([]string{"setup", "setup-app", "grants", "operator", "replay"}, name)
 		switch {
 		case !s.ReadOnly:
 			t.Errorf("%s: its root is writable", name)
@@ -164,9 +164,9 @@ func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 	for v := range p.Services["nats"].Environment {
 		set = append(set, v)
 	}
-	for _, v := range found(`password: \$(\w+)`, read(t, "nats/permissions.conf")) {
+	for _, v := range found(`password: \$(\w+)`, natsAccounts(t)) {
 		if !slices.Contains(set, v) {
-			t.Errorf("nats: %s is not set, and permissions.conf asks for it", v)
+			t.Errorf("nats: %s is not set, and permissions.conf or app-demo.conf asks for it", v)
 		}
 	}
 	for _, v := range found(`\$(\w+_PASSWORD)`, read(t, "postgres/passwords.sh")) {
@@ -176,10 +176,16 @@ func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 	}
 }
 
+// natsAccounts are the files that nats.conf includes.
+func natsAccounts(t *testing.T) string {
+	t.Helper()
+	return read(t, "nats/permissions.conf") + read(t, "nats/app-demo.conf")
+}
+
 func TestEachServiceIsAUserOfItsOwn(t *testing.T) {
 	t.Parallel()
 	p := project(t)
-	users, roles := found(`(?m)^\s*user: (\S+)`, read(t, "nats/permissions.conf")), read(t, "postgres/roles.sql")
+	users, roles := found(`(?m)^\s*user: "?([\w-]+)`, natsAccounts(t)), read(t, "postgres/roles.sql")
 	taken := map[string]string{}
 	for _, name := range []string{"setup", "worker", "operator", "gateway", "presence"} {
 		env := p.Services[name].Environment

@@ -15,6 +15,7 @@ import (
 // own. The settings that they share are in config.go.
 type commands struct {
 	Setup       setupCommand       `cmd:"" help:"Create or upgrade the database schema, the streams and the consumer."`
+	SetupApp    setupAppCommand    `cmd:"" help:"Create or upgrade the stream of events in an app's own NATS account."`
 	Run         runCommand         `cmd:"" help:"Work until SIGTERM or SIGINT: take commands, purge histories, tell the events."`
 	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`
@@ -128,8 +129,9 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 func nameVariables(node *kong.Node) error {
 	return kong.Visit(node, func(v kong.Visitable, next kong.Next) error {
 		if f, ok := v.(*kong.Flag); ok {
+			none := slices.Contains(f.Envs, "-")
 			f.Envs, f.Tag.Envs = nil, nil
-			if name := variableOf(f.Name); name != "" {
+			if name := variableOf(f.Name); name != "" && !none {
 				f.Envs = []string{name}
 			}
 		}
@@ -164,7 +166,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call is to do, and not how: they
 // have no variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "page"}
+var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

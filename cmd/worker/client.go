@@ -56,39 +56,31 @@ func (c *natsConfig) address() string {
 
 // follower hears the events of one command.
 type follower struct {
-	client    *conversation.Client
 	cmd       conversation.Command
 	feed      *conversation.Feed
 	open      []string // conversations without a final event, in the command's order
 	failed    map[string]bool
-	lookBack  bool // the stream had the command already: its events may be old
+	lookBack  bool // a command of this id may have finished before: its events may be old
 	followErr error
 }
 
-// follow begins to listen. Follow first, delete then: nothing is missed.
-func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command) (*follower, error) {
-	f := &follower{client: client, cmd: cmd, failed: map[string]bool{}}
+// follow begins to listen: to what comes from now on, or with lookBack also to all
+// that the stream still has. Follow first, delete then: nothing is missed.
+func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command, lookBack bool) (*follower, error) {
+	f := &follower{cmd: cmd, failed: map[string]bool{}, lookBack: lookBack}
 	for _, t := range cmd.Conversations {
 		f.open = append(f.open, t.ID)
 	}
+	var from []conversation.FollowOption
+	if lookBack {
+		from = append(from, conversation.WithAfter(0))
+	}
 	var err error
-	f.feed, err = client.Follow(ctx, cmd.AppID, cmd.UserID)
+	f.feed, err = client.Follow(ctx, cmd.AppID, cmd.UserID, from...)
 	return f, err
 }
 
 func (f *follower) close() { f.feed.Close() }
-
-// fromTheBeginning hears all events that the stream still has, and then those to
-// come: for a command that may have finished before we began to listen.
-func (f *follower) fromTheBeginning(ctx context.Context) error {
-	feed, err := f.client.Follow(ctx, f.cmd.AppID, f.cmd.UserID, conversation.WithAfter(0))
-	if err != nil {
-		return err
-	}
-	f.feed.Close()
-	f.feed, f.lookBack = feed, true
-	return nil
-}
 
 // secondThought is how long one waits after a failure that may be an old one: a
 // retry from the dead letters may have mended it, and its event comes at once.

@@ -83,27 +83,17 @@ func (c *natsConfig) check(p *problems) {
 
 // databaseConfig is how to reach Postgres.
 type databaseConfig struct {
-	DatabaseURL string `name:"database-url" group:"Postgres:" placeholder:"URL" help:"Address of the database, as a URL (postgres://user:password@host:5432/name?sslmode=require) or as words (host=… dbname=…). Required. A transaction pooler may stand in between, except for setup."`
+	DatabaseURL string `name:"database-url" group:"Postgres:" placeholder:"URL" help:"Address of the database, as a URL (postgres://user:password@host:5432/name?sslmode=require), as words (host=… dbname=…), or as file:PATH for a file that holds one of these, read again for each new connection. Required. A transaction pooler may stand in between, except for setup."`
 }
 
 func (c *databaseConfig) check(p *problems) {
-	const expected = "expected postgres://user@host:5432/name or host=… dbname=…"
-	switch v := c.DatabaseURL; {
-	case v == "":
-		p.add("database-url", "is missing: %s", expected)
-	case strings.Contains(v, "://"):
-		if reason := badURL(v, "postgres", "postgresql"); reason != "" {
-			p.add("database-url", "%s: %s", reason, expected)
-		}
-	case !strings.Contains(v, "="):
-		p.add("database-url", "is neither a URL nor words: %s", expected)
-	}
-	if p.about("database-url") {
+	if c.DatabaseURL == "" {
+		p.add("database-url", "is missing: expected postgres://user@host:5432/name or host=… dbname=…, or file:PATH for a file that holds it")
 		return
 	}
 	ledger, err := repo.OpenLedger(context.Background(), c.DatabaseURL) // which doesn't connect yet
 	if err != nil {
-		p.add("database-url", "%v: %s", err, expected)
+		p.add("database-url", "%s", strings.TrimPrefix(err.Error(), "database url: "))
 		return
 	}
 	ledger.Close()
@@ -154,9 +144,10 @@ type setupConfig struct {
 	SampleSchema        bool          `name:"sample-schema" group:"Setup:" help:"Setup also creates the schema chat, for trying out."`
 	StreamReplicas      int           `name:"stream-replicas" group:"Setup:" placeholder:"N" help:"Copies of each stream in the NATS cluster, 1 to 5; 3 in production. New streams: 1."`
 	CommandsMaxBytes    byteSize      `name:"commands-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of commands holds; then it refuses new ones. New streams: 1GiB."`
+	CommandsMaxPerApp   *int64        `name:"commands-max-per-app" group:"Setup:" placeholder:"N" help:"Most unfinished commands of one app; then the stream refuses its new ones, and no other app's. 0 for no limit. New streams: 50000."`
 	EventsMaxBytes      byteSize      `name:"events-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of events holds; then the workers wait. New streams: what the server has room for."`
 	EventsMaxAge        time.Duration `name:"events-max-age" group:"Setup:" placeholder:"DURATION" help:"How long an event stays, for devices that were offline. New streams: 720h."`
-	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of dead letters holds; then the workers wait. New streams: what the server has room for."`
+	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of dead letters holds, 8MiB or more. From half of it on, malformed commands get no letter; at the end, commands that need one wait. New streams: 1GiB."`
 	AckWait             time.Duration `name:"ack-wait" group:"Setup:" placeholder:"DURATION" help:"How long after a worker's crash another one goes on: redelivery, which setup writes into the consumer, and lease of a long deletion. New consumers, and leases: 30s."`
 }
 
@@ -173,6 +164,9 @@ func (c *setupConfig) check(p *problems) {
 			p.add(size.flag, "%d bytes is too small: expected 8MiB or more", size.v)
 		}
 	}
+	if n := c.CommandsMaxPerApp; n != nil && *n < 0 {
+		p.add("commands-max-per-app", "%d is negative: expected a number of commands, or 0 for no limit", *n)
+	}
 	if c.EventsMaxAge != 0 {
 		p.lasting("events-max-age", c.EventsMaxAge, time.Minute, 10*365*24*time.Hour)
 	}
@@ -184,7 +178,7 @@ func (c *setupConfig) check(p *problems) {
 // streams is what the broker's setup is asked for.
 func (c *setupConfig) streams() broker.SetupOptions {
 	return broker.SetupOptions{
-		Replicas: c.StreamReplicas, CommandsMaxBytes: int64(c.CommandsMaxBytes), EventsMaxBytes: int64(c.EventsMaxBytes),
+		Replicas: c.StreamReplicas, CommandsMaxBytes: int64(c.CommandsMaxBytes), CommandsMaxPerApp: c.CommandsMaxPerApp, EventsMaxBytes: int64(c.EventsMaxBytes),
 		DeadLettersMaxBytes: int64(c.DeadLettersMaxBytes), EventsMaxAge: c.EventsMaxAge,
 	}
 }

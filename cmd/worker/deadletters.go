@@ -28,10 +28,11 @@ func (c *deadLetterCommands) Help() string {
 	return `A dead letter is a command that was given up, byte for byte, with the reason in its headers. SEQ is its number in the
 stream CONVERSATION_DEAD_LETTERS, the first column of the list.
 
-    worker dead-letters list
+    worker dead-letters list --app demo
     worker dead-letters show 17
     worker dead-letters retry --reason attempts_exhausted
-    worker dead-letters drop 17 18`
+    worker dead-letters drop 17 18
+    worker dead-letters drop --all --app demo --yes`
 }
 
 // lettersConfig is what all four take.
@@ -53,14 +54,21 @@ func (c *lettersConfig) connect(ctx context.Context) (*broker.Broker, error) {
 	return broker.Connect(ctx, c.brokerConfig("lethe-dead-letters"))
 }
 
-// each calls do for the letters of reason, any for "". No answer may take longer
-// than the time-out.
-func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, reason string, do func(broker.LetterInfo) error) error {
+// lettersFilter chooses letters by what they say.
+type lettersFilter struct {
+	Reason string `name:"reason" placeholder:"REASON" help:"Only those of this reason, such as invalid_command or attempts_exhausted."`
+	// Without a variable: one that is left over would drop the wrong letters.
+	App string `name:"app" env:"-" placeholder:"APP" help:"Only those of this app."`
+}
+
+// each calls do for the letters that f chooses. No answer may take longer than the
+// time-out.
+func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, f lettersFilter, do func(broker.LetterInfo) error) error {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	patience := time.AfterFunc(c.Timeout, func() { cancel(fmt.Errorf("no answer within %v", c.Timeout)) })
 	defer patience.Stop()
-	for letter, err := range b.Letters(limited, broker.LetterFilter{Reason: reason}) {
+	for letter, err := range b.Letters(limited, broker.LetterFilter{Reason: f.Reason, App: f.App}) {
 		if err != nil {
 			return errors.Join(err, context.Cause(limited))
 		}
@@ -76,10 +84,14 @@ func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, reason strin
 // lettersList is `worker dead-letters list`.
 type lettersList struct {
 	lettersConfig
-	Reason string `name:"reason" placeholder:"REASON" help:"Only those of this reason, such as invalid_command or attempts_exhausted."`
+	lettersFilter
 }
 
-func (c *lettersList) check() problems { return c.checkLetters() }
+func (c *lettersList) check() problems {
+	p := c.checkLetters()
+	checkApp(&p, c.App, false)
+	return p
+}
 
 func (c *lettersList) run(ctx context.Context, t terminal) error {
 	b, err := c.connect(ctx)
@@ -88,13 +100,13 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 	}
 	defer func() { _ = b.Close() }() // nothing is on its way
 	rows := [][]string{{"SEQ", "FAILED_AT", "REASON", "APP_ID", "DELIVERIES", "BYTES", "ERROR"}}
-	err = c.each(ctx, b, c.Reason, func(l broker.LetterInfo) error {
+	err = c.each(ctx, b, c.lettersFilter, func(l broker.LetterInfo) error {
 		if c.JSON {
 			return t.printJSON(letterOf(l))
 		}
 		rows = append(rows, []string{
 			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App),
-			strconv.FormatUint(l.Deliveries, 10), strconv.Itoa(len(l.Data)), l.Error,
+			strconv.FormatUint(l.Deliveries, 10), strconv.Itoa(l.Size), l.Error,
 		})
 		return nil
 	})
@@ -131,7 +143,7 @@ type letter struct {
 func letterOf(l broker.LetterInfo) letter {
 	return letter{
 		Seq: l.Sequence, AppID: l.App, Reason: l.Reason, Error: l.Error, Subject: l.Subject, StreamSequence: l.CommandSequence,
-		StoredAt: some(l.StoredAt), FailedAt: some(l.FailedAt), Deliveries: l.Deliveries, Bytes: len(l.Data),
+		StoredAt: some(l.StoredAt), FailedAt: some(l.FailedAt), Deliveries: l.Deliveries, Bytes: l.Size,
 	}
 }
 
@@ -166,7 +178,7 @@ type lettersShow struct {
 func (c *lettersShow) check() problems {
 	p := c.checkLetters()
 	if c.Raw && c.JSON {
-		p.add("raw", "goes not with --json: expected one of the two")
+		p.add("raw", "--raw and --json are mutually exclusive")
 	}
 	return p
 }

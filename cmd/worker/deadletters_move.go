@@ -3,8 +3,7 @@ package main
 import (
 	"context"
 	"errors"
-	"iter"
-	"slices"
+	"fmt"
 
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -13,61 +12,85 @@ import (
 // lettersChoice is which letters retry and drop are about.
 type lettersChoice struct {
 	lettersConfig
-	Seqs   []uint64 `arg:"" optional:"" name:"seq" help:"The letters' numbers."`
-	All    bool     `name:"all" help:"All letters that there are now."`
-	Reason string   `name:"reason" placeholder:"REASON" help:"All letters of this reason."`
+	lettersFilter
+	Seqs []uint64 `arg:"" optional:"" name:"seq" help:"The letters' numbers."`
+	All  bool     `name:"all" help:"All letters that there are now, or all of --app and --reason."`
 }
 
 func (c *lettersChoice) check() problems {
 	p := c.checkLetters()
-	many := c.All || c.Reason != ""
+	checkApp(&p, c.App, false)
+	many := c.All || c.lettersFilter != lettersFilter{}
 	switch {
 	case len(c.Seqs) == 0 && !many:
-		p = append(p, errors.New("no letters are named: expected SEQ…, --all or --reason"))
+		p = append(p, errors.New("no letters are named: expected SEQ…, --all, --reason or --app"))
 	case len(c.Seqs) > 0 && many:
-		p = append(p, errors.New("both numbers and --all or --reason are given: expected one of them"))
+		p = append(p, errors.New("both numbers and --all, --reason or --app are given: expected one of them"))
 	}
 	return p
 }
 
-// apply calls do for the letters that are chosen, and prints what became of each.
+// chosen returns the numbers of the letters that are chosen.
+func (c *lettersChoice) chosen(ctx context.Context, b *broker.Broker) (seqs []uint64, err error) {
+	if len(c.Seqs) > 0 {
+		return c.Seqs, nil
+	}
+	err = c.each(ctx, b, c.lettersFilter, func(l broker.LetterInfo) error {
+		seqs = append(seqs, l.Sequence)
+		return nil
+	})
+	return seqs, err
+}
+
+// letterMove is what is done to letters.
+type letterMove struct {
+	done string // as it is printed
+	do   func(context.Context, *broker.Broker, uint64) error
+	// confirm is asked with the number of letters first; nil for nobody.
+	confirm func(context.Context, terminal, int) error
+}
+
+// apply does it to the letters that are chosen, and prints what became of each.
 // One that fails doesn't keep the others from it.
-func (c *lettersChoice) apply(ctx context.Context, t terminal, done string, do func(context.Context, *broker.Broker, uint64) error) error {
+func (c *lettersChoice) apply(ctx context.Context, t terminal, move letterMove) error {
 	b, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
-	var errs []error
-	n := int64(0)
-	one := func(seq uint64) error {
-		limited, cancel := context.WithTimeout(ctx, c.Timeout)
-		defer cancel()
-		if err := do(limited, b, seq); err != nil {
-			errs = append(errs, err)
-			return ctx.Err()
-		}
-		n++
-		return c.tell(t, seq, done)
+	seqs, err := c.chosen(ctx, b)
+	if err == nil && move.confirm != nil {
+		err = move.confirm(ctx, t, len(seqs))
 	}
-	if len(c.Seqs) > 0 {
-		err = eachOf(slices.Values(c.Seqs), one)
-	} else {
-		err = c.each(ctx, b, c.Reason, func(l broker.LetterInfo) error { return one(l.Sequence) })
+	if err != nil {
+		return errors.Join(err, b.Close())
 	}
-	errs = append(errs, err, b.Close())
-	if err := errors.Join(errs...); err != nil || c.JSON {
+	n, err := c.moveAll(ctx, t, b, seqs, move)
+	if err := errors.Join(err, b.Close()); err != nil || c.JSON {
 		return err
 	}
-	return t.printf("%s %s\n", done, purge.Count(n, "dead letter"))
+	return t.printf("%s %s\n", move.done, purge.Count(n, "dead letter"))
 }
 
-func eachOf(seqs iter.Seq[uint64], do func(uint64) error) error {
-	for seq := range seqs {
-		if err := do(seq); err != nil {
-			return err
+func (c *lettersChoice) moveAll(ctx context.Context, t terminal, b *broker.Broker, seqs []uint64, move letterMove) (n int64, err error) {
+	var errs []error
+	for _, seq := range seqs {
+		if ctx.Err() != nil {
+			errs = append(errs, ctx.Err())
+			break
+		}
+		limited, cancel := context.WithTimeout(ctx, c.Timeout)
+		err := move.do(limited, b, seq)
+		cancel()
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		n++
+		if err := c.tell(t, seq, move.done); err != nil {
+			return n, errors.Join(append(errs, err)...)
 		}
 	}
-	return nil
+	return n, errors.Join(errs...)
 }
 
 // tell prints what became of a letter.
@@ -87,18 +110,28 @@ type lettersRetry struct {
 }
 
 func (c *lettersRetry) run(ctx context.Context, t terminal) error {
-	return c.apply(ctx, t, "retried", func(ctx context.Context, b *broker.Broker, seq uint64) error {
+	return c.apply(ctx, t, letterMove{done: "retried", do: func(ctx context.Context, b *broker.Broker, seq uint64) error {
 		return b.RetryLetter(ctx, seq)
-	})
+	}})
 }
 
 // lettersDrop is `worker dead-letters drop`.
 type lettersDrop struct {
 	lettersChoice
+	Yes bool `name:"yes" help:"Don't ask before --all."`
 }
 
 func (c *lettersDrop) run(ctx context.Context, t terminal) error {
-	return c.apply(ctx, t, "dropped", func(ctx context.Context, b *broker.Broker, seq uint64) error {
+	move := letterMove{done: "dropped", do: func(ctx context.Context, b *broker.Broker, seq uint64) error {
 		return b.DropLetter(ctx, seq)
-	})
+	}}
+	if c.All && !c.Yes {
+		move.confirm = func(ctx context.Context, t terminal, n int) error {
+			if n == 0 {
+				return nil
+			}
+			return t.confirm(ctx, fmt.Sprintf("Remove %s for good?", purge.Count(int64(n), "dead letter")))
+		}
+	}
+	return c.apply(ctx, t, move)
 }

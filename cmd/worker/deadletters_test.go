@@ -81,7 +81,12 @@ func TestDeadLettersAreRetriedAndDroppedByReasonAndAltogether(t *testing.T) {
 	wantField(t, o[0], "result", "retried")
 	w = s.startWorking(t)
 	w.log.await(t, "command settled", `"sequence":6,`)
-	if out := s.command("dead-letters", "drop", "--all").mustSucceed(t).stdout; !strings.HasSuffix(out, "dropped 3 dead letters\n") || len(s.letters(t)) != 0 {
+	s.command("dead-letters", "drop", "--all").mustFail(t, exitError, "Remove 3 dead letters for good? [y/N]", "add --yes")
+	if left := s.letters(t, "--app", "demo"); len(left) != 3 || len(s.letters(t, "--app", "other")) != 0 {
+		t.Errorf("letters of demo are %v, of other %v; want all three, and none", left, s.letters(t, "--app", "other"))
+	}
+	s.command("dead-letters", "drop", "--all", "--app", "other").mustSucceed(t) // nothing to ask about
+	if out := s.command("dead-letters", "drop", "--all", "--yes").mustSucceed(t).stdout; !strings.HasSuffix(out, "dropped 3 dead letters\n") || len(s.letters(t)) != 0 {
 		t.Errorf("drop --all printed %q and left %v; want all three gone", out, s.letters(t))
 	}
 }

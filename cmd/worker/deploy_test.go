@@ -71,8 +71,8 @@ func variablesOf(t *testing.T, args []string) []string {
 func TestProbesAndScrapesFindWhatTheWorkerServes(t *testing.T) {
 	t.Parallel()
 	nothing := func() string { return "" }
-	ready := routes(prometheus.NewRegistry(), readiness{nothing, nothing})
-	waiting := routes(prometheus.NewRegistry(), readiness{func() string { return "no connection" }, nothing})
+	ready := routes(prometheus.NewRegistry(), readiness{nothing, nothing, nothing})
+	waiting := routes(prometheus.NewRegistry(), readiness{func() string { return "no connection" }, nothing, nothing})
 	// A restart doesn't bring a database back: an outage mustn't look like a process that hangs.
 	inOutage := map[string]int{"livenessProbe": http.StatusOK, "readinessProbe": http.StatusServiceUnavailable}
 	asked := 0

@@ -25,6 +25,7 @@ type httpServer struct {
 type readiness struct {
 	notReady func() string // what fault keeps the worker from taking commands; "" for none
 	held     func() string // what holds a worker back that is ready; "" for nothing
+	altered  func() string // what about the streams and the consumer isn't as setup makes it; "" for nothing
 }
 
 // serveHTTP begins to serve at addr.
@@ -40,6 +41,7 @@ func serveHTTP(ctx context.Context, addr string, metrics *prometheus.Registry, r
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
+		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	go func() {
@@ -64,11 +66,16 @@ func routes(metrics *prometheus.Registry, ready readiness) http.Handler {
 		// Who is held back is ready: else a pause would block a rollout.
 		if reason := ready.notReady(); reason != "" {
 			answer(w, http.StatusServiceUnavailable, "not ready: "+reason)
-		} else if held := ready.held(); held != "" {
-			answer(w, http.StatusOK, "ready; held back: "+held)
-		} else {
-			answer(w, http.StatusOK, "ready")
+			return
 		}
+		text := "ready"
+		if held := ready.held(); held != "" {
+			text += "; held back: " + held
+		}
+		if altered := ready.altered(); altered != "" {
+			text += "; altered: " + altered
+		}
+		answer(w, http.StatusOK, text)
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(metrics, promhttp.HandlerOpts{}))
 	return mux

@@ -46,7 +46,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	defer said.end()
 	cmd, err := parse(args, getenv, stdout)
 	if err == nil && cmd != nil {
-		err = adviseCredentials(args, cmd.run(ctx, terminal{out: stdout, err: said, getenv: getenv}))
+		err = adviseCredentials(args, cmd.run(ctx, terminal{in: os.Stdin, out: stdout, err: said, getenv: getenv}))
 	}
 	if err == nil {
 		return exitOK

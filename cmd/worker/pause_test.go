@@ -88,3 +88,13 @@ func TestTheBrakesSettings(t *testing.T) {
 		}
 	}
 }
+
+// about says that something is wrong with the flag.
+func (p *problems) about(flag string) bool {
+	for _, err := range *p {
+		if named, ok := err.(problem); ok && named.flag == flag { //nolint:errorlint // ours, never wrapped
+			return true
+		}
+	}
+	return false
+}

@@ -1,7 +1,10 @@
 package main
 
 import (
+	"bufio"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,10 +16,32 @@ import (
 	"unicode/utf8"
 )
 
-// terminal is where a command prints: results to out, logs to err.
+// terminal is where a command prints: results to out, logs and questions to err.
 type terminal struct {
+	in       io.Reader // where it reads the answer to a question
 	out, err io.Writer
 	getenv   func(string) string
+}
+
+// confirm asks, and returns an error unless the answer is yes.
+func (t terminal) confirm(ctx context.Context, question string) error {
+	if _, err := fmt.Fprintf(t.err, "%s [y/N] ", question); err != nil {
+		return err
+	}
+	answered := make(chan string, 1)
+	go func() { // ends with the program, if nobody answers
+		line, _ := bufio.NewReader(t.in).ReadString('\n') // its end is a no as well
+		answered <- strings.ToLower(strings.TrimSpace(line))
+	}()
+	select {
+	case answer := <-answered:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+		return errors.New("nothing was done, for the answer was not yes: answer y, or add --yes")
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
 }
 
 // live says that out is a terminal on which a line can be overwritten.

@@ -76,16 +76,6 @@ func (p problems) except(flags []string) problems {
 	return kept
 }
 
-// about says that something is wrong with the flag.
-func (p *problems) about(flag string) bool {
-	for _, err := range *p {
-		if named, ok := err.(problem); ok && named.flag == flag { //nolint:errorlint // ours, never wrapped
-			return true
-		}
-	}
-	return false
-}
-
 // badURL says what is wrong with a URL, without its password; "" for nothing.
 func badURL(s string, schemes ...string) string {
 	if s == "" {
@@ -102,7 +92,7 @@ func badURL(s string, schemes ...string) string {
 	switch {
 	case !known:
 		return "has no known scheme"
-	case u.Host == "" && schemes[0] == "nats":
+	case u.Host == "":
 		return "names no host"
 	}
 	return ""

@@ -82,7 +82,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	defer store.Close()
 	log := c.logger(t.err)
 	for _, warning := range store.Warnings() {
-		log.Warn("the plan fits, but", "warning", warning)
+		log.Warn("plan accepted with a warning", "warning", warning)
 	}
 	events, err := broker.Connect(ctx, c.brokerConfig("lethe-replay"))
 	if err != nil {

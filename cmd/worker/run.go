@@ -55,17 +55,26 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	w := newWorker(c.config, plan, c.logger(t.err))
-	w.getenv = t.getenv
-	err = w.start(ctx)
-	if err == nil {
-		err = w.untilEnd(ctx)
+	for {
+		w := newWorker(c.config, plan, c.logger(t.err))
+		w.getenv = t.getenv
+		err = w.start(ctx)
+		if err == nil {
+			err = w.untilEnd(ctx)
+		}
+		anew := errors.Is(err, errTablesChanged)
+		if ctx.Err() != nil {
+			w.log.Info("stopping", "cause", context.Cause(ctx))
+			anew, err = false, nil // what the stop has interrupted is no failure
+		}
+		if !anew {
+			return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
+		}
+		w.log.Info("tables have changed; starting anew to work with them as they are")
+		if err := w.stop(context.WithoutCancel(ctx)); err != nil {
+			return err
+		}
 	}
-	if ctx.Err() != nil {
-		w.log.Info("stopping", "cause", context.Cause(ctx))
-		err = nil // what the stop has interrupted is no failure
-	}
-	return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
 }
 
 // worker is the running service: its parts, and what ends them.
@@ -80,12 +89,13 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
+	changed chan struct{}                   // closed when the worker has to start anew
 	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
 
 func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
-	w := &worker{cfg: cfg, plan: plan, log: log}
+	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
 			return b.OldestInHand().Seconds()
@@ -112,7 +122,7 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.tracer = traces.Tracer()
 	w.parts.add("tracing", traces.Close) // as the last part, with the spans of all others
-	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held}, w.log)
+	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held, w.altered}, w.log)
 	if err != nil {
 		return err
 	}
@@ -137,9 +147,9 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
 	w.metrics.WatchPool(func() telemetry.Pool { return telemetry.Pool(store.Pool()) })
-	for _, warning := range store.Warnings() {
-		w.log.Warn("the plan fits, but", "warning", warning)
-	}
+	check := &recheck{store: store, gate: w.gate, log: w.log, changed: func() { close(w.changed) }}
+	check.warn(store.Warnings())
+	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
 	w.gate.Open("start")
 	w.log.Info("working", "places", w.cfg.Places, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
@@ -165,14 +175,9 @@ func (c *natsConfig) brokerConfig(name string) broker.Config {
 // the database is an error, but only once a setup has been run, which may be
 // what makes it fit.
 func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
-	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
-	if err != nil {
-		return nil, err
-	}
-	defer ledger.Close()
 	var store *repo.Repo
-	err = w.await(ctx, "database", func() error {
-		if _, err := ledger.Settings(ctx, ""); err != nil {
+	err := w.await(ctx, "database", func() error {
+		if err := askLedger(ctx, w.cfg.DatabaseURL); err != nil {
 			return err
 		}
 		var err error
@@ -184,6 +189,18 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		return err
 	})
 	return store, err
+}
+
+// askLedger is nil if the ledger is there. It keeps no connection, of which there may
+// be few.
+func askLedger(ctx context.Context, url string) error {
+	ledger, err := repo.OpenLedger(ctx, url)
+	if err != nil {
+		return err
+	}
+	defer ledger.Close()
+	_, err = ledger.Settings(ctx, "")
+	return err
 }
 
 // await repeats op until it succeeds, as long as the surroundings are at fault;
@@ -238,6 +255,14 @@ func (w *worker) held() string {
 	return ""
 }
 
+// altered is what about the streams and the consumer isn't as setup makes it.
+func (w *worker) altered() string {
+	if b := w.broker.Load(); b != nil {
+		return b.Notice()
+	}
+	return ""
+}
+
 // stop ends all parts, last first. It may be called after a start that failed.
 func (w *worker) stop(ctx context.Context) error {
 	w.gate.Close("stop", "stopping")
@@ -249,12 +274,14 @@ func (w *worker) stop(ctx context.Context) error {
 	return nil
 }
 
-// untilEnd waits for the stop. That the pulling ends before is an error, and
-// only a new process helps.
+// untilEnd waits for the stop, or until the worker has to start anew. That the
+// pulling ends before is an error, and only a new process helps.
 func (w *worker) untilEnd(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
+	case <-w.changed:
+		return errTablesChanged
 	case <-w.pulling.done:
 		return errors.Join(errors.New("no commands can be pulled any more: the connection to NATS was closed for good"), w.pulling.err)
 	}

@@ -34,9 +34,8 @@ type sendCommand struct {
 
 // Help is the long form of the subcommand's help.
 func (c *sendCommand) Help() string {
-	return `Prints the command's id, its sequence in the stream, and whether the stream had it already. With --wait it
-also prints each event, and fails if a deletion fails or isn't finished in time; the command goes on all the same, and
-worker status tells how.
+	return `Prints the command's id and its sequence in the stream. With --wait it also prints each event, and fails if a
+deletion fails or isn't finished in time; the command goes on nevertheless, and worker status shows how far it is.
 
     worker send --app demo --user alice --conversation c2c_bob --wait
     worker send --app demo --user alice --device phone --conversation c2c_bob --conversation group_42 --through-seq 1200
@@ -85,7 +84,6 @@ type receipt struct {
 	Type           string `json:"type"`
 	CommandID      string `json:"command_id"`
 	StreamSequence uint64 `json:"stream_sequence"`
-	Duplicate      bool   `json:"duplicate"`
 }
 
 func (c *sendCommand) run(ctx context.Context, t terminal) error {
@@ -107,7 +105,9 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	}
 	var events *follower
 	if c.Wait {
-		if events, err = follow(ctx, client, cmd); err != nil {
+		// A command of this id may have finished before: its event is stored, and the
+		// stream drops it where it is published again.
+		if events, err = follow(ctx, client, cmd, c.CommandID != ""); err != nil {
 			return err
 		}
 		defer events.close()
@@ -119,23 +119,14 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	if err := c.printReceipt(t, got); err != nil || !c.Wait {
 		return err
 	}
-	if got.Duplicate {
-		if err := events.fromTheBeginning(ctx); err != nil {
-			return err
-		}
-	}
 	return c.wait(ctx, t, events)
 }
 
 func (c *sendCommand) printReceipt(t terminal, r conversation.Receipt) error {
 	if c.JSON {
-		return t.printJSON(receipt{"conversation.delete", r.CommandID, r.Sequence, r.Duplicate})
+		return t.printJSON(receipt{"conversation.delete", r.CommandID, r.Sequence})
 	}
-	known := ""
-	if r.Duplicate {
-		known = ", duplicate: the stream had this command already"
-	}
-	return t.printf("command %s stored at %d%s\n", printable(r.CommandID), r.Sequence, known)
+	return t.printf("command %s stored at %d\n", printable(r.CommandID), r.Sequence)
 }
 
 // wait prints the events until all conversations are final.
@@ -166,7 +157,7 @@ func (c *sendCommand) unfinished(ctx context.Context, events *follower, err erro
 	}
 	hint := "the command is stored and goes on: `worker status " + events.cmd.CommandID + "` tells how far it is"
 	if events.lookBack {
-		hint = "the stream had this command id already: was it for other conversations?"
+		hint += "; if the id was used before, was it for other conversations?"
 	}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

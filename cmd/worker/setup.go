@@ -20,6 +20,8 @@ type setupCommand struct {
 	databaseConfig
 	setupConfig
 	jsonConfig
+	Check   bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another. Exit status 1 if one is wrong. Needs no database."`
+	Plan    string        `name:"plan" placeholder:"FILE" help:"Also hold this plan against the tables, and print what a worker would warn of at its start."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
 
@@ -31,13 +33,16 @@ itself, not a transaction pooler in front of it.
 
     worker setup --database-url postgres://owner@db/app --nats-url nats://nats:4222
     worker setup --sample-schema
+    worker setup --check
     worker setup --stream-replicas 3 --events-max-bytes 50GB`
 }
 
 func (c *setupCommand) check() problems {
 	var p problems
 	c.natsConfig.check(&p)
-	c.databaseConfig.check(&p)
+	if !c.Check {
+		c.databaseConfig.check(&p)
+	}
 	c.setupConfig.check(&p)
 	p.lasting("timeout", c.Timeout, time.Second, time.Hour)
 	return p
@@ -45,12 +50,18 @@ func (c *setupCommand) check() problems {
 
 // run sets both up, each whether or not the other one can be.
 func (c *setupCommand) run(ctx context.Context, t terminal) error {
+	if c.Check {
+		return c.runCheck(ctx, t)
+	}
 	schema, err := c.setupSchema(ctx)
 	if err == nil {
-		err = c.printParts(t, schema)
+		err = printParts(t, c.JSON, schema)
+	}
+	if err == nil && c.Plan != "" {
+		err = printParts(t, c.JSON, c.checkPlan(ctx))
 	}
 	streams, streamsErr := c.setupStreams(ctx)
-	return errors.Join(err, streamsErr, c.printParts(t, streams...))
+	return errors.Join(err, streamsErr, printParts(t, c.JSON, streams...))
 }
 
 // setupSchema waits for a database that isn't there yet, as in a stack that
@@ -81,12 +92,29 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	return schemaPart(report), nil
 }
 
+// checkPlan tells how the plan fits. That it doesn't fails no setup: the tables may
+// come later.
+func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
+	plan, err := (&planConfig{Plan: c.Plan}).load()
+	if err == nil {
+		part.Changes, err = repo.CheckPlan(ctx, c.DatabaseURL, plan)
+	}
+	switch {
+	case err != nil:
+		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")
+	case len(part.Changes) > 0:
+		part.Action = "accepted with warnings"
+	}
+	return part
+}
+
 func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	cfg := c.brokerConfig("lethe-setup")
-	cfg.AckWait = c.AckWait
-	b, err := broker.Connect(ctx, cfg)
+	b, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -94,11 +122,17 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	return streamParts(report), errors.Join(err, b.Close())
 }
 
+func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
+	cfg := c.brokerConfig("lethe-setup")
+	cfg.AckWait = c.AckWait
+	return broker.Connect(ctx, cfg)
+}
+
 // setupPart is one thing that a setup has looked at, for programs.
 type setupPart struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
-	Action  string   `json:"action"` // created, updated or unchanged
+	Action  string   `json:"action"` // created, updated, unchanged or failed; of a plan accepted, accepted with warnings or refused
 	Changes []string `json:"changes,omitempty"`
 	// Version is the schema's.
 	Version int64 `json:"version,omitempty"`
@@ -123,9 +157,9 @@ func streamParts(r broker.SetupReport) []setupPart {
 	return parts
 }
 
-func (c *setupCommand) printParts(t terminal, parts ...setupPart) error {
+func printParts(t terminal, asJSON bool, parts ...setupPart) error {
 	for _, p := range parts {
-		if c.JSON {
+		if asJSON {
 			if err := t.printJSON(p); err != nil {
 				return err
 			}
@@ -134,6 +168,12 @@ func (c *setupCommand) printParts(t terminal, parts ...setupPart) error {
 		what := p.Kind + " " + p.Name
 		if p.Version > 0 {
 			what += fmt.Sprintf(" version %d", p.Version)
+		}
+		if p.Kind == "plan" { // each has statements of its own
+			if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "\n  ")); err != nil {
+				return err
+			}
+			continue
 		}
 		if err := t.printf("%-42s %s\n", what, strings.Join(append([]string{p.Action}, p.Changes...), "; ")); err != nil {
 			return err
@@ -158,18 +198,18 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
 		report, err := b.Setup(limited, w.cfg.streams())
-		if err != nil { // whatever it is, an operator can mend it while we wait
-			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
-		}
 		for _, p := range streamParts(report) {
 			w.logPart(p)
+		}
+		if err != nil { // whatever it is, an operator can mend it while we wait
+			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
 		}
 		return nil
 	})
 }
 
 func (w *worker) logPart(p setupPart) {
-	if p.Action != "unchanged" {
+	if p.Action == "created" || p.Action == "updated" {
 		w.log.Info("setup", "kind", p.Kind, "name", p.Name, "action", p.Action, "changes", p.Changes)
 	}
 }

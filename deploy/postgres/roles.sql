@@ -76,7 +76,7 @@ grant usage on schema lethe, chat to lethe_worker;
 -- people have written. To lock a row takes the privilege to update one of its columns.
 grant select (app_id, user_id, conversation_id, seq, sent_at, ctid, tableoid), update (seq), delete on chat.messages to lethe_worker;
 grant select (app_id, user_id, conversation_id, seq, ctid, tableoid), update (seq), delete on chat.reactions, chat.attachments to lethe_worker;
-grant select (app_id, user_id, conversation_id, unread_count, ctid, tableoid, xmin, xmax), update (unread_count), delete on chat.conversations to lethe_worker;
+grant select (app_id, user_id, conversation_id, unread_count, last_seq, ctid, tableoid, xmin, xmax), update (unread_count), delete on chat.conversations to lethe_worker;
 
 -- lethe_operator: worker status, settings, pause and resume. Its tables are in ledger.sql.
 grant usage on schema lethe to lethe_operator;

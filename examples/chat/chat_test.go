@@ -25,8 +25,7 @@ type heard struct {
 
 func (c *caller) listen(t *testing.T, query string) *listener {
 	t.Helper()
-	address := "ws" + strings.TrimPrefix(c.url, "http") + "/v1/connect?token=" + c.token + query
-	conn, _, err := websocket.Dial(t.Context(), address, nil)
+	conn, _, err := websocket.Dial(t.Context(), c.url+"/v1/connect"+query, &websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + c.token}}})
 	if err != nil {
 		t.Fatal(err)
 	}

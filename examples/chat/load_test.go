@@ -4,7 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net/url"
+	"net/http"
 	"os"
 	"os/exec"
 	"slices"
@@ -138,7 +138,7 @@ func startPresence(t *testing.T, natsURL, key string) (addr string, pid int) {
 			t.Errorf("presence ended with %d:\n%s", code, log)
 		}
 	})
-	awaitReady(t, "http://"+addr)
+	awaitAnswer(t, "http://"+addr+"/readyz")
 	return addr, cmd.Process.Pid
 }
 
@@ -164,7 +164,8 @@ func loadUser(device int) string { return "user" + strconv.Itoa(device/2) }
 func connectDevice(t *testing.T, addr, key string, n int) *websocket.Conn {
 	t.Helper()
 	tok := token.Key(key).Sign(token.Claims{App: "demo", User: loadUser(n), Device: strconv.Itoa(n), Exp: time.Now().Add(time.Hour).Unix()})
-	conn, _, err := websocket.Dial(t.Context(), "ws://"+addr+"/v1/connect?token="+url.QueryEscape(tok), nil)
+	conn, _, err := websocket.Dial(t.Context(), "ws://"+addr+"/v1/connect",
+		&websocket.DialOptions{HTTPHeader: http.Header{"Authorization": {"Bearer " + tok}}})
 	if err != nil {
 		t.Fatalf("device %d: %v", n, err)
 	}

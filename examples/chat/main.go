@@ -69,7 +69,7 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (*option
 		return nil, nil
 	}
 	if err != nil {
-		return nil, err
+		return nil, hideArguments(err, args)
 	}
 	return &opts, opts.check()
 }

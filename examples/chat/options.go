@@ -3,6 +3,8 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -19,8 +21,11 @@ type options struct {
 	App         string `variable:"CHAT_APP" default:"demo" help:"The app, as the workers call it."`
 	TokenKey    string `variable:"CHAT_TOKEN_KEY" placeholder:"KEY" help:"Key that tokens are signed with, 32 bytes or more; the same for all roles. Better as a variable: command lines are seen by all."`
 	DatabaseURL string `variable:"DATABASE_URL" placeholder:"URL" help:"Address of the database, for the gateway alone."`
+	ReadURL     string `name:"read-database-url" variable:"READ_DATABASE_URL" placeholder:"URL" help:"Address of a standby, which may lag: lists and histories are read there. Without it: from the database."`
 	PresenceURL string `variable:"CHAT_PRESENCE_URL" placeholder:"URL" help:"Where the page finds presence, such as ws://host:8081/v1/connect. Without it: the page's own address."`
-	Demo        bool   `variable:"CHAT_DEMO" help:"Serve the page and issue tokens to anybody. Never where it matters."`
+	Demo        bool   `variable:"CHAT_DEMO" help:"Serve the page and issue tokens to anybody who opens it. Never where it matters."`
+
+	Hosts []string `variable:"CHAT_HOSTS" placeholder:"NAME" help:"Host names that the page is served under, with commas between them and without ports. This machine's own (localhost) need not be named."`
 
 	NATSURL     string `variable:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL" help:"Addresses of the NATS servers, with commas between them."`
 	NATSCreds   string `variable:"NATS_CREDS" placeholder:"FILE" help:"Credentials file (JWT and seed) of the NATS user."`
@@ -31,6 +36,11 @@ type options struct {
 }
 
 func (o *options) serves(role string) bool { return o.Role == role || o.Role == "all" }
+
+var (
+	presenceURL = regexp.MustCompile(`^wss?://(\[[0-9a-fA-F:]+\]|[A-Za-z0-9.-]+)(:[0-9]+)?(/[A-Za-z0-9/._-]*)?$`) // it becomes a part of the page's policy
+	hostName    = regexp.MustCompile(`^[a-z0-9._-]+$`)
+)
 
 // check returns what is wrong with the settings, all of it.
 func (o *options) check() error {
@@ -43,6 +53,18 @@ func (o *options) check() error {
 	}
 	if o.serves("gateway") && o.DatabaseURL == "" {
 		errs = append(errs, errors.New("--database-url (DATABASE_URL) is missing: the gateway needs it"))
+	}
+	if err := checkNATSURL(o.NATSURL); err != nil {
+		errs = append(errs, err)
+	}
+	if o.PresenceURL != "" && !presenceURL.MatchString(o.PresenceURL) {
+		errs = append(errs, errors.New("--presence-url (CHAT_PRESENCE_URL) is not a WebSocket address: want ws://host:8081/v1/connect"))
+	}
+	for i, host := range o.Hosts {
+		o.Hosts[i] = strings.ToLower(strings.TrimSpace(host))
+		if net.ParseIP(o.Hosts[i]) == nil && !hostName.MatchString(o.Hosts[i]) {
+			errs = append(errs, fmt.Errorf("--hosts (CHAT_HOSTS): %q is not a host name: want names such as chat.example, without scheme and port", host))
+		}
 	}
 	if (o.NATSTLSCert == "") != (o.NATSTLSKey == "") {
 		errs = append(errs, errors.New("--nats-tls-cert and --nats-tls-key belong together"))

@@ -32,6 +32,8 @@ func TestPage(t *testing.T) {
 		"a_deletion_under_way_shows_how_far_it_is":         underWay,
 		"a_failed_deletion_shows_its_reason":               failed,
 		"all_of_it_works_by_keyboard":                      byKeyboard,
+		"nothing_that_comes_in_breaks_it":                  nothingBreaksThePage,
+		"a_boundary_beyond_the_newest_hides_nothing_new":   beyondTheNewest,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -40,6 +42,13 @@ func TestPage(t *testing.T) {
 			story(t, r, chromium.open(t, r))
 		})
 	}
+	t.Run("a_standby_that_lags_brings_nothing_back", func(t *testing.T) {
+		t.Parallel()
+		r, freeze := startChatWithStandby(t)
+		r.samples(t)
+		freeze()
+		laggingStandby(t, r, chromium.open(t, r))
+	})
 }
 
 // samples sends the messages that the page has for a start.

@@ -72,15 +72,24 @@ func exitWithoutWorker(code int) {
 type rig struct {
 	nats *localstack.NATS
 	db   string
+	read string // a standby of db, "" for none
 	key  string
 	log  *logText
 	url  string // of the chat
+
+	worker *os.Process
 }
 
 // startChat starts a stack with a worker and the chat in role all, with --demo.
 func startChat(t *testing.T, args ...string) *rig {
 	t.Helper()
-	r := &rig{nats: localtest.NATS(t), db: localtest.Database(t), key: strings.Repeat("k", 32), log: &logText{}}
+	return startChatOn(t, &rig{nats: localtest.NATS(t), db: localtest.Database(t)}, args...)
+}
+
+// startChatOn is startChat on servers that are there.
+func startChatOn(t *testing.T, r *rig, args ...string) *rig {
+	t.Helper()
+	r.key, r.log = strings.Repeat("k", 32), &logText{}
 	t.Cleanup(func() {
 		if t.Failed() {
 			t.Logf("log:\n%s", r.log)
@@ -89,6 +98,13 @@ func startChat(t *testing.T, args ...string) *rig {
 	r.startWorker(t)
 	r.url = r.start(t, append([]string{"all", "--demo"}, args...)...)
 	return r
+}
+
+// startGatewayAlone starts a gateway whose database is away, and returns its address.
+func startGatewayAlone(t *testing.T) string {
+	t.Helper()
+	r := &rig{nats: localtest.NATS(t), db: "postgres://127.0.0.1:1/away", key: strings.Repeat("k", 32), log: &logText{}}
+	return r.launch(t, "gateway", "--demo")
 }
 
 // startWorker sets all up and runs a worker until the end of the test.
@@ -102,16 +118,26 @@ func (r *rig) startWorker(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	r.worker = cmd.Process
 	t.Cleanup(func() { _ = cmd.Wait() }) // after its context has ended
-	awaitReady(t, "http://"+addr)
+	awaitAnswer(t, "http://"+addr+"/readyz")
 }
 
-// start runs the chat until the end of the test and returns its address.
+// start runs the chat until the end of the test, and returns its address once it
+// is ready.
 func (r *rig) start(t *testing.T, args ...string) string {
+	t.Helper()
+	url := r.launch(t, args...)
+	awaitAnswer(t, url+"/readyz")
+	return url
+}
+
+// launch is start for a chat that never gets ready.
+func (r *rig) launch(t *testing.T, args ...string) string {
 	t.Helper()
 	addr := freeAddress(t)
 	env := map[string]string{
-		"HTTP_ADDR": addr, "NATS_URL": r.nats.URL(), "DATABASE_URL": r.db, "CHAT_TOKEN_KEY": r.key,
+		"HTTP_ADDR": addr, "NATS_URL": r.nats.URL(), "DATABASE_URL": r.db, "READ_DATABASE_URL": r.read, "CHAT_TOKEN_KEY": r.key,
 	}
 	done := make(chan int)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -124,12 +150,12 @@ func (r *rig) start(t *testing.T, args ...string) string {
 			t.Errorf("chat %v: exit code %d; want 0", args, code)
 		}
 	})
-	awaitReady(t, "http://"+addr)
+	awaitAnswer(t, "http://"+addr+"/livez")
 	return "http://" + addr
 }
 
-// awaitReady waits until /readyz says so.
-func awaitReady(t *testing.T, url string) {
+// awaitAnswer waits until a request is answered with 200.
+func awaitAnswer(t *testing.T, url string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
@@ -137,7 +163,7 @@ func awaitReady(t *testing.T, url string) {
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url+"/readyz", nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -150,7 +176,7 @@ func awaitReady(t *testing.T, url string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s isn't ready within %v", url, patience)
+			t.Fatalf("%s isn't answered with 200 within %v", url, patience)
 		}
 	}
 }

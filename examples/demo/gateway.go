@@ -2,13 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
-	"errors"
-	"fmt"
 	"sync"
 	"time"
-
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
 )
@@ -60,22 +55,4 @@ func publishAll(ctx context.Context, client *conversation.Client, commands []con
 	close(queue)
 	wg.Wait()
 	return context.Cause(ctx)
-}
-
-// publishWithoutID publishes a command as a gateway does that doesn't set
-// Nats-Msg-Id, or long after the stream has forgotten it: the stream stores it
-// once more. Client.Delete always sets it.
-func publishWithoutID(ctx context.Context, js jetstream.JetStream, cmd conversation.Command) error {
-	data, err := json.Marshal(cmd)
-	if err != nil {
-		return err
-	}
-	ack, err := js.Publish(ctx, conversation.CommandSubject(cmd.AppID), data)
-	switch {
-	case err != nil:
-		return fmt.Errorf("command %s: %w", cmd.CommandID, err)
-	case ack.Duplicate:
-		return errors.New("a command without Nats-Msg-Id was taken for a duplicate by the stream")
-	}
-	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"net/url"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"time"
@@ -113,7 +114,7 @@ func (p page) programs(out *printer, s *stack) error {
 	}
 	out.say(fmt.Sprintf("worker run, as process %d", s.worker.cmd.Process.Pid))
 	// No context ends it: kill and stop do.
-	cmd := exec.Command(chat, "all", "--demo", "--addr="+p.addr, "--app="+app) //nolint:noctx // see above
+	cmd := exec.Command(chat, "all", "--demo", "--addr="+p.addr, "--app="+app, "--hosts="+p.name()) //nolint:noctx // see above
 	cmd.Env = append(s.environment(), "CHAT_TOKEN_KEY="+rand.Text()+rand.Text())
 	started, err := s.startProgram("the chat", p.localAddr(), cmd)
 	if err != nil {
@@ -121,6 +122,19 @@ func (p page) programs(out *printer, s *stack) error {
 	}
 	out.say(fmt.Sprintf("chat all --demo, as process %d", started.cmd.Process.Pid))
 	return nil
+}
+
+// name is what other machines may call this one: the address's host, or the
+// machine's name where all addresses are served.
+func (p page) name() string {
+	host, _, _ := net.SplitHostPort(p.addr) // parsePage has checked it
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		return host
+	}
+	if name, err := os.Hostname(); err == nil {
+		return name
+	}
+	return "localhost"
 }
 
 // localAddr is an address at which the page is reached from this machine.

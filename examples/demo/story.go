@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -216,10 +215,7 @@ func (s *story) deleteAndWatch(cmd conversation.Command, devices int) error {
 func (s *story) ask(cmd conversation.Command) error {
 	s.presence.askedBy[cmd.CommandID] = cmd.DeviceID
 	s.deletions++
-	receipt, err := s.client.Delete(s.ctx, cmd)
-	if err == nil && receipt.Duplicate {
-		err = errors.New("a new command was taken for a duplicate")
-	}
+	_, err := s.client.Delete(s.ctx, cmd)
 	return err
 }
 

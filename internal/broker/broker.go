@@ -64,6 +64,7 @@ type Broker struct {
 	pulse   *pulse
 	acks    *ackWatch
 	lineage lineage
+	seen    watched
 
 	running atomic.Bool
 	closing atomic.Bool
@@ -108,7 +109,7 @@ func newBroker(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log}
+	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{states: map[string][]PropertyState{}}}
 	b.link = newLink(cfg)
 	b.denials = newDenials(cfg)
 	b.hand = newHand(cfg)

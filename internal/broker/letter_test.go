@@ -261,8 +261,8 @@ func TestLettersKeepHostileCommandsByteForByte(t *testing.T) {
 		if m == nil {
 			t.Fatalf("letter %d of command %d, which was never sent", l.Sequence, l.CommandSequence)
 		}
-		if l.Subject != m.Subject || !bytes.Equal(l.Data, m.Data) {
-			t.Errorf("letter %d: subject %.80q, %d bytes; want %.80q, %d bytes", l.Sequence, l.Subject, len(l.Data), m.Subject, len(m.Data))
+		if l.Subject != m.Subject || l.Size != len(m.Data) {
+			t.Errorf("letter %d: subject %.80q, %d bytes; want %.80q, %d bytes", l.Sequence, l.Subject, l.Size, m.Subject, len(m.Data))
 		}
 		if !slices.Equal(l.Header["X-Hostile"], m.Header["X-Hostile"]) || !slices.Equal(l.Header["Status"], m.Header["Status"]) {
 			t.Errorf("letter %d: headers %q; want %q", l.Sequence, l.Header, m.Header)
@@ -271,8 +271,8 @@ func TestLettersKeepHostileCommandsByteForByte(t *testing.T) {
 			t.Errorf("letter %d = %+v", l.Sequence, l)
 		}
 		again, err := b.Letter(t.Context(), l.Sequence)
-		if err != nil || !bytes.Equal(again.Data, l.Data) || again.Subject != l.Subject {
-			t.Errorf("Letter(%d) = %+v, %v; want the same", l.Sequence, again, err)
+		if err != nil || !bytes.Equal(again.Data, m.Data) || again.Size != l.Size || again.Subject != l.Subject {
+			t.Errorf("Letter(%d) = %.80q, %d bytes, %v; want the same", l.Sequence, again.Subject, again.Size, err)
 		}
 	}
 	if got != len(sent) {
@@ -290,7 +290,7 @@ func TestLettersKeepHostileCommandsByteForByte(t *testing.T) {
 			t.Fatalf("RetryLetter(%d) of %.80q = %v", l.Sequence, l.Subject, err)
 		}
 		d := w.next()
-		if d.Subject != l.Subject || !bytes.Equal(d.Data, l.Data) || d.Header["Lethe-Retry"][0] != fmt.Sprint(l.Sequence) {
+		if d.Subject != l.Subject || !bytes.Equal(d.Data, sent[l.CommandSequence].Data) || d.Header["Lethe-Retry"][0] != fmt.Sprint(l.Sequence) {
 			t.Errorf("retried %d: %.80q, %d bytes, %q", l.Sequence, d.Subject, len(d.Data), d.Header)
 		}
 		d.Settle(done())
@@ -473,6 +473,64 @@ func TestLettersAreChosenByReasonAndEndAtTheBeginning(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), "worker setup") {
 			t.Errorf("without the stream: %v; want it to say so", err)
 		}
+	}
+}
+
+// Letters may be a megabyte each, and hundreds of thousands: a list must not read
+// them, and must not mind that who prints it is slow.
+func TestTheListOfLettersReadsHeadersAlone(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	const small, large = 2 * letterPage, 20
+	as := make([]bus.Announcement, 0, small+large)
+	for i := range small + large {
+		l := letter(uint64(i + 1))
+		if i >= small {
+			l.Delivery.Data, l.App = make([]byte, 900_000), "other"
+		}
+		as = append(as, bus.Announcement{Letter: l})
+	}
+	if err := b.Publish(t.Context(), as); err != nil {
+		t.Fatal(err)
+	}
+	before := b.nc.Stats().InBytes
+	count := func(f LetterFilter, each func(LetterInfo)) (found int) {
+		for l, err := range b.Letters(t.Context(), f) {
+			if err != nil {
+				t.Fatal(err)
+			}
+			each(l)
+			found++
+		}
+		return found
+	}
+	if got := count(LetterFilter{App: "other"}, func(l LetterInfo) {
+		if l.App != "other" || l.Size != 900_000 || len(l.Header["Nats-Msg-Size"]) != 1 {
+			t.Errorf("letter = %+v; want one of other, of 900,000 bytes", l)
+		}
+	}); got != large {
+		t.Errorf("%d letters of other; want %d", got, large)
+	}
+	js, slow := admin(t, n), true
+	if got := count(LetterFilter{}, func(LetterInfo) {
+		if !slow {
+			return
+		}
+		slow = false
+		s, err := js.Stream(t.Context(), conversation.DeadLettersStream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name := range s.ConsumerNames(t.Context()).Name() { // as the server does when nobody reads on
+			if err := s.DeleteConsumer(t.Context(), name); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}); got != small+large {
+		t.Errorf("%d letters; want %d", got, small+large)
+	}
+	if got := b.nc.Stats().InBytes - before; got > 900_000 {
+		t.Errorf("the lists have read %d bytes; want far less than one large letter", got)
 	}
 }
 

@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -22,6 +22,8 @@ var ErrNoLetter = errors.New("no such dead letter")
 type LetterFilter struct {
 	// Reason chooses those of one reason; "" any.
 	Reason string
+	// App chooses those of one app; "" any.
+	App string
 }
 
 // LetterInfo is a dead letter as it is stored. What a header doesn't tell, or
@@ -45,7 +47,9 @@ type LetterInfo struct {
 	StoredAt, FailedAt time.Time
 	// Header are all headers of the letter.
 	Header map[string][]string
-	// Data is the command, byte for byte.
+	// Size is the command's, in bytes.
+	Size int
+	// Data is the command, byte for byte. [Broker.Letters] leaves it out.
 	Data []byte
 }
 
@@ -60,35 +64,6 @@ type rawLetter struct {
 		Data    []byte    `json:"data"`
 		Time    time.Time `json:"time"`
 	} `json:"message"`
-}
-
-// Letters yields the dead letters, oldest first, as far as there are any at the
-// beginning. It ends after the first error.
-func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[LetterInfo, error] {
-	return func(yield func(LetterInfo, error) bool) {
-		last, err := b.lastLetter(ctx)
-		if err != nil {
-			yield(LetterInfo{}, err)
-			return
-		}
-		for seq := uint64(1); seq <= last; seq++ {
-			l, err := b.getLetter(ctx, map[string]any{"seq": seq, "next_by_subj": ">"})
-			if errors.Is(err, ErrNoLetter) || err == nil && l.Sequence > last {
-				return
-			}
-			if err != nil {
-				yield(LetterInfo{}, err)
-				return
-			}
-			seq = l.Sequence
-			if filter.Reason != "" && l.Reason != filter.Reason {
-				continue
-			}
-			if !yield(l, nil) {
-				return
-			}
-		}
-	}
 }
 
 // Letter returns one dead letter, or ErrNoLetter.
@@ -145,6 +120,17 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 	return nil
 }
 
+// LetterRoom returns how many bytes of letters about malformed commands there is
+// room for: half of their stream's limit, less what it holds. The other half is
+// for commands that can be retried. math.MaxInt64 where there is no limit.
+func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
+	s, err := b.stream(ctx, conversation.DeadLettersStream)
+	if err != nil || s.MaxBytes <= 0 {
+		return math.MaxInt64, err
+	}
+	return s.MaxBytes/2 - int64(s.Bytes), nil
+}
+
 // retryMsg is the command of a letter: without Nats-*, without what the letter
 // added, and with the number of the letter and the time of the first try.
 func retryMsg(l LetterInfo) (*nats.Msg, error) {
@@ -174,28 +160,30 @@ func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterI
 	if err := b.api(ctx, "STREAM.MSG.GET."+conversation.DeadLettersStream, request, &raw); err != nil {
 		return LetterInfo{}, explainLetters(err)
 	}
-	return letterInfo(raw)
+	var h nats.Header
+	if len(raw.Message.Header) > 0 {
+		var err error
+		if h, err = nats.DecodeHeadersMsg(raw.Message.Header); err != nil {
+			return LetterInfo{}, fmt.Errorf("dead letter %d: headers: %w", raw.Message.Seq, err)
+		}
+	}
+	l := letterInfo(raw.Message.Subject, raw.Message.Seq, h)
+	l.Data, l.Size = raw.Message.Data, len(raw.Message.Data)
+	return l, nil
 }
 
-func letterInfo(raw rawLetter) (LetterInfo, error) {
-	l := LetterInfo{Sequence: raw.Message.Seq, Data: raw.Message.Data}
-	if len(raw.Message.Header) > 0 {
-		h, err := nats.DecodeHeadersMsg(raw.Message.Header)
-		if err != nil {
-			return l, fmt.Errorf("dead letter %d: headers: %w", l.Sequence, err)
-		}
-		l.Header = h
-	}
-	h := nats.Header(l.Header)
+// letterInfo reads what the headers and the subject of a letter tell.
+func letterInfo(subject string, seq uint64, h nats.Header) LetterInfo {
+	l := LetterInfo{Sequence: seq, Header: h}
 	l.Reason, l.Error, l.Subject = h.Get(conversation.HeaderReason), h.Get(conversation.HeaderError), h.Get(conversation.HeaderSubject)
 	l.CommandSequence = number(h.Get(conversation.HeaderStreamSequence))
 	l.Deliveries = number(h.Get(conversation.HeaderDeliveries))
 	l.StoredAt, l.FailedAt = moment(h.Get(conversation.HeaderStoredAt)), moment(h.Get(conversation.HeaderFailedAt))
-	token := strings.TrimPrefix(raw.Message.Subject, conversation.DeadLetterSubject("x")[:len(conversation.DeadLetterSubject("x"))-1])
+	token := strings.TrimPrefix(subject, conversation.DeadLetterSubject("x")[:len(conversation.DeadLetterSubject("x"))-1])
 	if app, err := conversation.UnescapeToken(token); err == nil && token != "_" {
 		l.App = app
 	}
-	return l, nil
+	return l
 }
 
 func number(s string) uint64 {

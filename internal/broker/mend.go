@@ -147,16 +147,12 @@ func (b *Broker) explainPull(ctx context.Context, fault error) string {
 	return "pull from " + commandsConsumer + ": " + fault.Error()
 }
 
-// consumerInfo asks for the workers' consumer.
+// consumerInfo asks for the workers' consumer, of whatever kind it is: the client
+// package tells nothing of one that pushes.
 func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
-	var info *jetstream.ConsumerInfo
-	err := b.ask(ctx, "CONSUMER.INFO."+conversation.CommandsStream, func(ctx context.Context) error {
-		c, err := b.js.Consumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
-		if err != nil {
-			return err
-		}
-		info = c.CachedInfo()
-		return nil
-	})
-	return info, err
+	var info jetstream.ConsumerInfo
+	if err := b.api(ctx, "CONSUMER.INFO."+conversation.CommandsStream+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {
+		return nil, err
+	}
+	return &info, nil
 }

@@ -162,13 +162,15 @@ func TestPublishSaysWhatAFullStreamNeeds(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{})
 	js := admin(t, n)
-	setup(t, b, SetupOptions{EventsMaxBytes: 1 << 10, DeadLettersMaxBytes: 1 << 10})
+	for _, stream := range notCommands {
+		update(t, js, stream, func(c *streamConfig) { c.MaxBytes = 1 << 10 })
+	}
 	err := b.Publish(t.Context(), deletedEvents(10))
 	wantFault(t, err, purge.Surroundings, "events_full", conversation.EventsStream, "raise its max_bytes")
 	err = b.Publish(t.Context(), letters(1, 2, 3))
 	wantFault(t, err, purge.Surroundings, "letters_full", conversation.DeadLettersStream, "worker dead-letters")
 
-	setup(t, b, SetupOptions{EventsMaxBytes: 1 << 20, DeadLettersMaxBytes: 1 << 20})
+	setup(t, b, SetupOptions{EventsMaxBytes: 1 << 20, DeadLettersMaxBytes: 8 << 20})
 	if err := errors.Join(b.Publish(t.Context(), deletedEvents(10)), b.Publish(t.Context(), letters(1, 2, 3))); err != nil {
 		t.Errorf("Publish once there is room = %v; want nil", err)
 	}

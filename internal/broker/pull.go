@@ -28,6 +28,12 @@ const (
 // nextSubject is where commands are asked for.
 const nextSubject = jetstreamAPI + "CONSUMER.MSG.NEXT." + conversation.CommandsStream + "." + conversation.WorkerConsumer
 
+// Headers of the server's in a delivery.
+const (
+	headerMsgSize = "Nats-Msg-Size"      // of the body that a consumer with headers_only leaves out
+	headerSource  = "Nats-Stream-Source" // where a sourced message is from
+)
+
 // puller is one session's pulling. The client package's Fetch isn't used: it
 // takes a command without a body whose headers name a status for a word of the
 // server, so that a producer could stop the worker with it. Here the two are told
@@ -112,7 +118,10 @@ func (p *puller) pull(stop context.Context, n, bytes int) (heard bool, err error
 		select {
 		case m := <-p.msgs:
 			heard = true
-			if !p.isStatus(m) {
+			if p.doubtful(stop, m) {
+				p.handBack(m)
+				n--
+			} else if !p.isStatus(m) {
 				p.take(stop, m)
 				n--
 				most -= m.Size()
@@ -140,6 +149,22 @@ func pullRequest(n, bytes int) []byte {
 
 // isStatus tells the server's words about a request from commands.
 func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, p.inbox) }
+
+// doubtful reports whether m must not be taken as it is, for what somebody has
+// altered since the last look: a command that came without its body, or from
+// another stream and so with the time of its arrival. Its headers alone don't
+// tell: a producer may have set them. So the streams are looked at again, and a
+// body that isn't there is believed at the second delivery at the earliest.
+func (p *puller) doubtful(stop context.Context, m *nats.Msg) bool {
+	bodiless := len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
+	if p.isStatus(m) || !bodiless && m.Header.Get(headerSource) == "" {
+		return false
+	}
+	if meta, err := m.Metadata(); bodiless && err == nil && meta.NumDelivered == 1 {
+		return true
+	}
+	return !p.b.lookAgain(stop)
+}
 
 // take hands one command over, or back if there is no place for it or the
 // worker is being stopped.

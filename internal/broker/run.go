@@ -3,6 +3,7 @@ package broker
 import (
 	"context"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,6 +27,11 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 		return fmt.Errorf("pull from %s: already runs", commandsConsumer)
 	}
 	b.pulse.start(b.beatAll)
+	watched, unwatch := context.WithCancel(stop)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer unwatch()
+	watching.Go(func() { b.watch(watched) })
 	for stop.Err() == nil {
 		if b.nc.IsClosed() {
 			return fmt.Errorf("pull from %s: %w", commandsConsumer, nats.ErrConnectionClosed)
@@ -33,7 +39,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 		if b.connected(stop) != nil {
 			continue // stopped or closed
 		}
-		b.learnAckWait(stop)
+		b.look(stop)
 		if err := b.session(stop, handle); err != nil && stop.Err() == nil {
 			b.mend(stop, err)
 		}
@@ -81,18 +87,6 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Pla
 		}
 	}
 	return errSilent
-}
-
-// learnAckWait asks for the consumer's AckWait, which an operator may have
-// changed, and whether it still is the same consumer. A fault shows at the first pull; here it is no matter.
-func (b *Broker) learnAckWait(ctx context.Context) {
-	info, err := b.consumerInfo(ctx)
-	if err != nil {
-		b.log.Debug("ack wait of the consumer not known; going by the configured one", "error", err)
-		return
-	}
-	b.lineage.found(info.Created)
-	b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
 }
 
 // effectiveAckWait is the shortest time after which the stream redelivers: a

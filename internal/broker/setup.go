@@ -10,8 +10,6 @@ import (
 	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/lethe-im/lethe/conversation"
 )
 
 const (
@@ -36,7 +34,7 @@ type SetupPart struct {
 	Kind string `json:"kind"`
 	// Name is the stream's or the consumer's.
 	Name string `json:"name"`
-	// Action is "created", "updated" or "unchanged".
+	// Action is "created", "updated", "unchanged" or "failed".
 	Action string `json:"action"`
 	// Changes are, for people, what was updated.
 	Changes []string `json:"changes,omitempty"`
@@ -47,46 +45,60 @@ const (
 	actionCreated   = "created"
 	actionUpdated   = "updated"
 	actionUnchanged = "unchanged"
+	actionFailed    = "failed"
 )
 
 // Setup creates the streams and the workers' consumer, or brings those that
-// exist to what the contract requires; what an operator has tuned beyond that
-// stays. To repeat it, or to run it from several workers at once, is safe. Where
-// all is as wanted it needs no right but to look. After an error, some may be done.
+// exist to what the table of properties requires; what an operator has tuned
+// beyond that stays. To repeat it, or to run it from several workers at once, is
+// safe. Where all is as wanted it needs no right but to look. It does all that it
+// can; the error has a line for each thing that it couldn't do.
 func (b *Broker) Setup(ctx context.Context, o SetupOptions) (SetupReport, error) {
+	g, err := b.goal(ctx, o)
+	if err != nil {
+		return SetupReport{}, err
+	}
 	var report SetupReport
+	var errs []error
+	for _, p := range b.parts(g) {
+		done, err := patiently(ctx, func() (SetupPart, error) { return p.setup(ctx) })
+		if len(errs) > 0 && errs[0] != nil && errors.Is(err, jetstream.ErrStreamNotFound) {
+			break // the consumer, of a stream that couldn't be made
+		}
+		report.Parts, errs = append(report.Parts, done), append(errs, err)
+		if silent(err) { // and so would be the rest
+			break
+		}
+	}
+	return report, errors.Join(errs...)
+}
+
+// goal is what the streams and the consumer have to be for the options.
+func (b *Broker) goal(ctx context.Context, o SetupOptions) (goal, error) {
 	if err := o.validate(); err != nil {
-		return report, err
+		return goal{}, err
 	}
 	if err := b.connected(ctx); err != nil {
-		return report, err
+		return goal{}, err
 	}
-	streams, err := plan(o, b.nc.MaxPayload())
-	if err != nil {
-		return report, err
-	}
-	for _, s := range streams {
-		part, err := patiently(ctx, func() (SetupPart, error) { return b.setupStream(ctx, s, o) })
-		if err != nil {
-			return report, explainSetup("stream "+s.config.Name, err)
-		}
-		report.Parts = append(report.Parts, part)
-	}
-	part, err := patiently(ctx, func() (SetupPart, error) { return b.setupConsumer(ctx) })
-	if err != nil {
-		return report, explainSetup("consumer "+commandsConsumer, err)
-	}
-	report.Parts = append(report.Parts, part)
-	return report, nil
+	largest, err := maxCommand(b.nc.MaxPayload())
+	return goal{SetupOptions: o, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
+}
+
+// silent reports whether nobody answers.
+func silent(err error) bool {
+	return errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, context.DeadlineExceeded) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, jetstream.ErrJetStreamNotEnabled) ||
+		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
 }
 
 // patiently repeats what failed because JetStream isn't ready, as just after the
 // start of a server or while a leader is elected.
-func patiently(ctx context.Context, do func() (SetupPart, error)) (SetupPart, error) {
+func patiently[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
 		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(setupPatience))
 	began := time.Now()
-	return backoff.RetryWithData(func() (SetupPart, error) {
+	return backoff.RetryWithData(func() (T, error) {
 		part, err := do()
 		if err != nil && (!notReady(err) || errors.Is(err, nats.ErrNoResponders) && time.Since(began) > answerPatience) {
 			return part, backoff.Permanent(err)
@@ -103,101 +115,6 @@ func notReady(err error) bool {
 	}
 	var d *denial
 	return !errors.As(err, &d) && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrDisconnected))
-}
-
-func (b *Broker) setupStream(ctx context.Context, p plannedStream, o SetupOptions) (SetupPart, error) {
-	part := SetupPart{Kind: "stream", Name: p.config.Name}
-	var err error
-	for range setupRounds {
-		var have jetstream.StreamConfig
-		have, err = b.streamConfig(ctx, p.config.Name)
-		if errors.Is(err, jetstream.ErrStreamNotFound) {
-			part.Action = actionCreated
-			err = b.ask(ctx, "STREAM.CREATE."+p.config.Name, func(ctx context.Context) error {
-				_, err := b.js.CreateStream(ctx, p.config)
-				return err
-			})
-			if errors.Is(err, jetstream.ErrStreamNameAlreadyInUse) {
-				continue // somebody else was first, with other options
-			}
-			return part, err
-		}
-		if err != nil {
-			return part, err
-		}
-		c, cerr := p.upgrade(have, o)
-		if cerr != nil {
-			return part, cerr
-		}
-		if len(c.made) == 0 {
-			part.Action = actionUnchanged
-			return part, nil
-		}
-		part.Action, part.Changes = actionUpdated, c.made
-		err = b.ask(ctx, "STREAM.UPDATE."+p.config.Name, func(ctx context.Context) error {
-			_, err := b.js.UpdateStream(ctx, c.config)
-			return err
-		})
-		if !errors.Is(err, jetstream.ErrStreamNotFound) {
-			return part, err
-		}
-	}
-	return part, err
-}
-
-func (b *Broker) streamConfig(ctx context.Context, name string) (jetstream.StreamConfig, error) {
-	var have jetstream.StreamConfig
-	err := b.ask(ctx, "STREAM.INFO."+name, func(ctx context.Context) error {
-		s, err := b.js.Stream(ctx, name)
-		if err == nil {
-			have = s.CachedInfo().Config
-		}
-		return err
-	})
-	return have, err
-}
-
-func (b *Broker) setupConsumer(ctx context.Context) (SetupPart, error) {
-	part := SetupPart{Kind: "consumer", Name: conversation.WorkerConsumer}
-	var err error
-	for range setupRounds {
-		info, ierr := b.consumerInfo(ctx)
-		if errors.Is(ierr, jetstream.ErrConsumerNotFound) {
-			part.Action = actionCreated
-			err = b.putConsumer(ctx, consumerPlan(b.cfg.AckWait), b.js.CreateConsumer)
-			if errors.Is(err, jetstream.ErrConsumerExists) {
-				continue
-			}
-			return part, err
-		}
-		if ierr != nil {
-			return part, ierr
-		}
-		config, made, cerr := upgradeConsumer(info.Config, b.cfg.AckWait)
-		if cerr != nil {
-			return part, cerr
-		}
-		if len(made) == 0 {
-			part.Action = actionUnchanged
-			return part, nil
-		}
-		part.Action, part.Changes = actionUpdated, made
-		err = b.putConsumer(ctx, config, b.js.UpdateConsumer)
-		if !errors.Is(err, jetstream.ErrConsumerDoesNotExist) {
-			return part, err
-		}
-	}
-	return part, err
-}
-
-// putConsumer creates or updates the workers' consumer.
-func (b *Broker) putConsumer(ctx context.Context, config jetstream.ConsumerConfig,
-	put func(context.Context, string, jetstream.ConsumerConfig) (jetstream.Consumer, error),
-) error {
-	return b.ask(ctx, "CONSUMER.", func(ctx context.Context) error {
-		_, err := put(ctx, conversation.CommandsStream, config)
-		return err
-	})
 }
 
 // explainSetup says what to do about an error of setup.

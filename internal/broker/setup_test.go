@@ -13,6 +13,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
@@ -54,20 +55,21 @@ func TestSetupCreatesWhatTheContractNames(t *testing.T) {
 
 	c := streamOf(t, js, "CONVERSATION_COMMANDS")
 	if c.Retention != jetstream.WorkQueuePolicy || c.Storage != jetstream.FileStorage || c.Discard != jetstream.DiscardNew ||
-		c.MaxBytes != 1<<30 || c.MaxMsgSize != 1<<20-64<<10 || c.Duplicates != 2*time.Minute || c.MaxAge != 0 ||
+		c.MaxBytes != 1<<30 || c.MaxMsgSize != 1<<20-64<<10 || c.Duplicates != 100*time.Millisecond || c.MaxAge != 0 ||
+		c.MaxMsgsPerSubject != 50_000 || !c.DiscardNewPerSubject ||
 		!slices.Equal(c.Subjects, []string{"conversation.delete", "conversation.delete.*"}) {
 		t.Errorf("commands = %+v", c)
 	}
 	e := streamOf(t, js, "CONVERSATION_EVENTS")
 	if e.Retention != jetstream.LimitsPolicy || e.Storage != jetstream.FileStorage || e.Discard != jetstream.DiscardNew ||
-		e.MaxAge != 30*24*time.Hour || e.MaxMsgsPerSubject != 1000 || e.DiscardNewPerSubject || e.Duplicates != time.Hour ||
+		e.MaxAge != 30*24*time.Hour || e.MaxMsgsPerSubject != 100_000 || e.DiscardNewPerSubject || e.Duplicates != time.Hour ||
 		!e.AllowDirect || e.MaxConsumers < 1000 ||
 		!slices.Equal(e.Subjects, []string{"conversation.deleted.*.*", "conversation.delete_failed.*.*"}) {
 		t.Errorf("events = %+v", e)
 	}
 	l := streamOf(t, js, "CONVERSATION_DEAD_LETTERS")
 	if l.Retention != jetstream.LimitsPolicy || l.Storage != jetstream.FileStorage || l.Discard != jetstream.DiscardNew ||
-		l.MaxAge != 0 || !l.AllowDirect || !slices.Equal(l.Subjects, []string{"conversation.dead_letter.*"}) {
+		l.MaxAge != 0 || l.MaxBytes != 1<<30 || !l.AllowDirect || !slices.Equal(l.Subjects, []string{"conversation.dead_letter.*"}) {
 		t.Errorf("dead letters = %+v", l)
 	}
 	w := consumerOf(t, js)
@@ -88,17 +90,17 @@ func TestSetupTakesOptions(t *testing.T) {
 	t.Parallel()
 	n := localtest.NATS(t)
 	b := connect(t, Config{URL: n.URL(), AckWait: 12 * time.Second})
-	o := SetupOptions{Replicas: 1, CommandsMaxBytes: 2 << 20, EventsMaxBytes: 3 << 20, DeadLettersMaxBytes: 4 << 20, EventsMaxAge: 10 * time.Minute}
+	o := SetupOptions{Replicas: 1, CommandsMaxBytes: 2 << 20, EventsMaxBytes: 3 << 20, DeadLettersMaxBytes: 8 << 20, EventsMaxAge: 10 * time.Minute, CommandsMaxPerApp: new(int64(7))}
 	setup(t, b, o)
 	js := admin(t, n)
 	e := streamOf(t, js, conversation.EventsStream)
-	if got := streamOf(t, js, conversation.CommandsStream).MaxBytes; got != 2<<20 {
-		t.Errorf("commands max bytes = %d", got)
+	if got := streamOf(t, js, conversation.CommandsStream); got.MaxBytes != 2<<20 || got.MaxMsgsPerSubject != 7 || !got.DiscardNewPerSubject {
+		t.Errorf("commands = %+v; want 2 MiB, and 7 an app", got)
 	}
 	if e.MaxBytes != 3<<20 || e.MaxAge != 10*time.Minute || e.Duplicates != 10*time.Minute {
 		t.Errorf("events = %+v; want the options, and a duplicate window that the server takes", e)
 	}
-	if got := streamOf(t, js, conversation.DeadLettersStream).MaxBytes; got != 4<<20 {
+	if got := streamOf(t, js, conversation.DeadLettersStream).MaxBytes; got != 8<<20 {
 		t.Errorf("dead letters max bytes = %d", got)
 	}
 	if got := consumerOf(t, js).AckWait; got != 12*time.Second {
@@ -111,9 +113,12 @@ func TestSetupTakesOptions(t *testing.T) {
 	if got := actions(setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{})); strings.Contains(got, "updated") {
 		t.Errorf("no options: %s; want all unchanged", got)
 	}
-	report := setup(t, connect(t, Config{URL: n.URL(), AckWait: 20 * time.Second}), SetupOptions{EventsMaxAge: 48 * time.Hour, CommandsMaxBytes: 5 << 20})
+	report := setup(t, connect(t, Config{URL: n.URL(), AckWait: 20 * time.Second}), SetupOptions{EventsMaxAge: 48 * time.Hour, CommandsMaxPerApp: new(int64(0))})
 	if got := actions(report); got != "updated updated unchanged updated" {
 		t.Errorf("other options: %s", got)
+	}
+	if c := streamOf(t, js, conversation.CommandsStream); c.MaxMsgsPerSubject != -1 || c.DiscardNewPerSubject || c.MaxBytes != 2<<20 {
+		t.Errorf("commands = %+v; want no limit per app, and the old size", c)
 	}
 	if e := streamOf(t, js, conversation.EventsStream); e.MaxAge != 48*time.Hour || e.Duplicates != time.Hour || e.MaxBytes != 3<<20 {
 		t.Errorf("events = %+v; want the new age, the full window and the old size", e)
@@ -131,10 +136,13 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 			Metadata: map[string]string{"team": "chat"}, Compression: jetstream.S2Compression,
 		},
 		{
-			Name: conversation.EventsStream, Subjects: []string{"conversation.deleted.>"}, MaxAge: 24 * time.Hour, MaxMsgsPerSubject: 5000,
+			Name: conversation.EventsStream, Subjects: []string{"conversation.deleted.>"}, MaxAge: 24 * time.Hour, MaxMsgsPerSubject: 500_000,
 			MaxBytes: 20 << 20, Duplicates: time.Minute, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true, MaxConsumers: 77, NoAck: true,
 		},
-		{Name: conversation.DeadLettersStream, Subjects: []string{"conversation.dead_letter.>"}, MaxAge: 99 * time.Hour, Discard: jetstream.DiscardNew, AllowDirect: true},
+		{
+			Name: conversation.DeadLettersStream, Subjects: []string{"conversation.dead_letter.>"}, MaxAge: 99 * time.Hour, Discard: jetstream.DiscardNew,
+			AllowDirect: true, MaxBytes: 9 << 20, Duplicates: 2 * time.Hour,
+		},
 	} {
 		if _, err := js.CreateStream(t.Context(), cfg); err != nil {
 			t.Fatal(err)
@@ -142,7 +150,7 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 	}
 	if _, err := js.CreateConsumer(t.Context(), conversation.CommandsStream, jetstream.ConsumerConfig{
 		Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5, BackOff: []time.Duration{time.Second, time.Minute},
-		FilterSubject: "conversation.delete.demo", MaxAckPending: 1234, MaxRequestBatch: 1, MaxRequestExpires: 2 * time.Millisecond,
+		FilterSubject: "conversation.delete.demo", MaxAckPending: 123_456, MaxRequestBatch: 1, MaxRequestExpires: 2 * time.Millisecond,
 		InactiveThreshold: time.Hour, HeadersOnly: true,
 	}); err != nil {
 		t.Fatal(err)
@@ -153,10 +161,10 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 	}
 	c := streamOf(t, js, conversation.CommandsStream)
 	if !slices.Equal(c.Subjects, []string{"own.subject", "conversation.delete", "conversation.delete.*"}) || c.MaxAge != 0 ||
-		c.MaxMsgsPerSubject != -1 || c.MaxMsgSize != 1<<20-64<<10 || c.Discard != jetstream.DiscardNew {
+		!c.DiscardNewPerSubject || c.MaxMsgSize != 1<<20-64<<10 || c.Discard != jetstream.DiscardNew || c.Duplicates != 100*time.Millisecond {
 		t.Errorf("commands = %+v; want what the contract requires", c)
 	}
-	if c.MaxBytes != 10<<20 || c.Duplicates != 10*time.Minute || c.Metadata["team"] != "chat" || c.Compression != jetstream.S2Compression {
+	if c.MaxBytes != 10<<20 || c.MaxMsgsPerSubject != 5 || c.Metadata["team"] != "chat" || c.Compression != jetstream.S2Compression {
 		t.Errorf("commands = %+v; want what was tuned", c)
 	}
 	e := streamOf(t, js, conversation.EventsStream)
@@ -164,15 +172,15 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 		e.Duplicates != time.Hour || e.NoAck {
 		t.Errorf("events = %+v; want what the contract requires", e)
 	}
-	if e.MaxAge != 24*time.Hour || e.MaxMsgsPerSubject != 5000 || e.MaxBytes != 20<<20 || e.MaxConsumers != 77 {
+	if e.MaxAge != 24*time.Hour || e.MaxMsgsPerSubject != 500_000 || e.MaxBytes != 20<<20 || e.MaxConsumers != 77 {
 		t.Errorf("events = %+v; want what was tuned", e)
 	}
-	if l := streamOf(t, js, conversation.DeadLettersStream); l.MaxAge != 99*time.Hour {
+	if l := streamOf(t, js, conversation.DeadLettersStream); l.MaxAge != 99*time.Hour || l.MaxBytes != 9<<20 {
 		t.Errorf("dead letters = %+v; want what was tuned", l)
 	}
 	w := consumerOf(t, js)
 	if w.MaxDeliver != -1 || len(w.BackOff) != 0 || w.FilterSubject != "" || w.MaxRequestBatch != 0 || w.MaxRequestExpires != 0 ||
-		w.InactiveThreshold != 0 || w.HeadersOnly || w.AckWait != 30*time.Second || w.MaxAckPending != 1234 {
+		w.InactiveThreshold != 0 || w.HeadersOnly || w.AckWait != 30*time.Second || w.MaxAckPending != 123_456 {
 		t.Errorf("consumer = %+v", w)
 	}
 	if again := setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{}); strings.Contains(actions(again), "updated") {
@@ -180,53 +188,90 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 	}
 }
 
-func TestSetupRefusesWhatCannotBeChanged(t *testing.T) {
+// What a server refuses, be it old or limited, keeps setup from nothing else.
+func TestSetupDoesWhatTheServerLets(t *testing.T) {
 	t.Parallel()
-	commands := jetstream.StreamConfig{Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*"}, Retention: jetstream.WorkQueuePolicy}
-	with := func(change func(*jetstream.StreamConfig)) jetstream.StreamConfig {
-		c := commands
-		change(&c)
-		return c
+	n := localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
+		o.JetStreamLimits = server.JSLimitOpts{Duplicates: time.Minute, MaxAckPending: 1000}
+	}})
+	js := admin(t, n)
+	for _, fresh := range newStreams(SetupOptions{}) {
+		fresh.Subjects, fresh.Duplicates, fresh.NoAck = subjectsOf(fresh.Name), time.Minute, true
+		if _, err := js.CreateStream(t.Context(), fresh); err != nil {
+			t.Fatal(err)
+		}
 	}
-	tests := map[string]struct {
-		stream   jetstream.StreamConfig
-		consumer *jetstream.ConsumerConfig
-		want     string
-	}{
-		"retention": {with(func(c *jetstream.StreamConfig) { c.Retention = jetstream.LimitsPolicy }), nil, "the retention Limits"},
-		"storage":   {with(func(c *jetstream.StreamConfig) { c.Storage = jetstream.MemoryStorage }), nil, "memory"},
-		"subjects taken": {
-			jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"conversation.>"}}, nil, "another stream has some of its subjects",
-		},
-		"push": {
-			commands, &jetstream.ConsumerConfig{Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, DeliverSubject: "push"}, "push consumer",
-		},
-		"replay": {
-			commands, &jetstream.ConsumerConfig{Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, ReplayPolicy: jetstream.ReplayOriginalPolicy}, "replay policy",
-		},
+	if _, err := js.CreateConsumer(t.Context(), conversation.CommandsStream, consumerConfig{
+		Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, MaxAckPending: 10, MaxDeliver: 3,
+	}); err != nil {
+		t.Fatal(err)
 	}
-	for name, tt := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			n := localtest.NATS(t)
-			js := admin(t, n)
-			if _, err := js.CreateStream(t.Context(), tt.stream); err != nil {
-				t.Fatal(err)
-			}
-			if c := tt.consumer; c != nil {
-				create := func() error { _, err := js.CreateConsumer(t.Context(), tt.stream.Name, *c); return err }
-				if c.DeliverSubject != "" {
-					create = func() error { _, err := js.CreatePushConsumer(t.Context(), tt.stream.Name, *c); return err }
-				}
-				if err := create(); err != nil {
-					t.Fatal(err)
-				}
-			}
-			_, err := connect(t, Config{URL: n.URL()}).Setup(t.Context(), SetupOptions{})
-			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("Setup = %v; want one line with %q", err, tt.want)
-			}
-		})
+	b := connect(t, Config{URL: n.URL()})
+	report, err := b.Setup(t.Context(), SetupOptions{})
+	if err == nil {
+		t.Fatal("Setup = nil; want an error for what the server refuses")
+	}
+	var left []string
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		of, what, _ := strings.Cut(line, ": ")
+		name, _, _ := strings.Cut(what, " stays ")
+		left = append(left, of+" "+name)
+	}
+	slices.Sort(left)
+	if want := []string{
+		"consumer deletion-worker max_ack_pending", "stream CONVERSATION_DEAD_LETTERS duplicate_window", "stream CONVERSATION_EVENTS duplicate_window",
+	}; !slices.Equal(left, want) {
+		t.Errorf("Setup = %v; want %v left", err, want)
+	}
+	if got := actions(report); got != "updated updated updated updated" {
+		t.Errorf("setup: %s; want the rest updated", got)
+	}
+	if e := streamOf(t, js, conversation.EventsStream); e.NoAck || e.MaxMsgsPerSubject != eventsPerSubject || consumerOf(t, js).MaxDeliver != -1 {
+		t.Errorf("events = %+v; want all mended that the server lets", e)
+	}
+	if stays := (deviation[streamConfig]{property: property[streamConfig]{name: "max_consumers"}}).stays(errors.New("no")); !strings.Contains(stays.Error(), "2.12.7") {
+		t.Errorf("max_consumers: %v; want the version that can", stays)
+	}
+}
+
+func TestSetupSaysWhoseSubjectsTheyAre(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	js := admin(t, n)
+	if _, err := js.CreateStream(t.Context(), streamConfig{Name: "OTHER", Subjects: []string{"conversation.delete.>"}}); err != nil {
+		t.Fatal(err)
+	}
+	report, err := connect(t, Config{URL: n.URL()}).Setup(t.Context(), SetupOptions{})
+	if err == nil || !strings.Contains(err.Error(), "another stream has some of its subjects") || strings.Contains(err.Error(), "\n") {
+		t.Errorf("Setup = %v; want one line", err)
+	}
+	if got := actions(report); got != "failed created created" {
+		t.Errorf("setup: %s; want the other streams made", got)
+	}
+}
+
+func TestSetupGivesUnlimitedDeadLettersALimit(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	js := admin(t, n)
+	update(t, js, conversation.DeadLettersStream, func(c *streamConfig) { c.MaxBytes = -1 })
+	l := letter(1)
+	l.Delivery.Data = make([]byte, 900_000)
+	if err := b.Publish(t.Context(), []bus.Announcement{{Letter: l}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		stored uint64
+		want   int64
+	}{{900_000, 1 << 30}, {3 << 30, 6 << 30}} {
+		mended, _ := holdAgainst(streamProperties, conversation.DeadLettersStream, streamOf(t, js, conversation.DeadLettersStream), goal{stored: tt.stored})
+		if mended.MaxBytes != tt.want {
+			t.Errorf("with %d bytes stored: max_bytes %d; want %d", tt.stored, mended.MaxBytes, tt.want)
+		}
+	}
+	setup(t, b, SetupOptions{})
+	if got := streamOf(t, js, conversation.DeadLettersStream).MaxBytes; got != 1<<30 || count(t, js, conversation.DeadLettersStream) != 1 {
+		t.Errorf("max_bytes = %d; want 1 GiB, and the letter kept", got)
 	}
 }
 
@@ -242,10 +287,11 @@ func TestSetupSaysWhatTheServerLacks(t *testing.T) {
 		"room":        {localstack.NATSOptions{MaxStore: 1 << 20}, SetupOptions{}, "ask for less max bytes"},
 		"replicas":    {localstack.NATSOptions{}, SetupOptions{Replicas: 3}, "use 1 replica"},
 		"sense":       {localstack.NATSOptions{}, SetupOptions{Replicas: -1}, "negative"},
+		"letters":     {localstack.NATSOptions{}, SetupOptions{DeadLettersMaxBytes: 4 << 20}, "too few for the dead letters"},
 		"right to create": {
 			denying("$JS.API.STREAM.CREATE.>"),
 			SetupOptions{},
-			"not allowed to publish on $JS.API.STREAM.CREATE." + conversation.CommandsStream,
+			"not allowed to publish on $JS.API.STREAM.CREATE.CONVERSATION_",
 		},
 		"right to create consumers": {denying("$JS.API.CONSUMER.CREATE.>"), SetupOptions{}, "not allowed to publish on $JS.API.CONSUMER.CREATE."},
 		"right to look":             {denying("$JS.API.STREAM.INFO.>"), SetupOptions{}, "not allowed to publish on $JS.API.STREAM.INFO."},
@@ -259,8 +305,13 @@ func TestSetupSaysWhatTheServerLacks(t *testing.T) {
 				url = as(n, "worker")
 			}
 			_, err := connect(t, Config{URL: url}).Setup(t.Context(), tt.o)
-			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") {
-				t.Errorf("Setup = %v; want one line with %q", err, tt.want)
+			if err == nil {
+				t.Fatal("Setup = nil; want an error")
+			}
+			for line := range strings.SplitSeq(err.Error(), "\n") {
+				if !strings.Contains(line, tt.want) {
+					t.Errorf("Setup = %v; want each line with %q", err, tt.want)
+				}
 			}
 		})
 	}
@@ -325,27 +376,29 @@ func TestSetupWaitsForAServerThatIsStarting(t *testing.T) {
 }
 
 // The events' stream refuses new events when it is full, but lets a user's
-// oldest go at the 1,001st: a busy user must not stop the worker.
+// oldest go when a subject has its most: a busy user must not stop the worker.
 func TestTheOldestEventOfASubjectGoes(t *testing.T) {
 	t.Parallel()
+	const most = 20
 	_, n := ready(t, Config{})
 	js := admin(t, n)
+	update(t, js, conversation.EventsStream, func(c *streamConfig) { c.MaxMsgsPerSubject = most })
 	subject := conversation.DeletedSubject("demo", "alice")
-	for range eventsPerSubject + 1 {
+	for range most + 1 {
 		if _, err := js.PublishAsync(subject, []byte("{}")); err != nil {
 			t.Fatal(err)
 		}
 	}
 	ack, err := js.Publish(t.Context(), subject, []byte("{}"))
 	if err != nil {
-		t.Fatalf("publish of event 1,002 = %v; want nil", err)
+		t.Fatalf("publish of one event more = %v; want nil", err)
 	}
 	s, err := js.Stream(t.Context(), conversation.EventsStream)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if state := s.CachedInfo().State; state.Msgs != eventsPerSubject || state.FirstSeq != 3 || ack.Sequence != eventsPerSubject+2 {
-		t.Errorf("%d events from %d; want the last %d", state.Msgs, state.FirstSeq, eventsPerSubject)
+	if state := s.CachedInfo().State; state.Msgs != most || state.FirstSeq != 3 || ack.Sequence != most+2 {
+		t.Errorf("%d events from %d; want the last %d", state.Msgs, state.FirstSeq, most)
 	}
 }
 
@@ -359,11 +412,11 @@ func TestCommandsAreRefusedByAFullStreamAndByTheirSize(t *testing.T) {
 		t.Errorf("publish of a command that is too large = %v; want it refused", err)
 	}
 	for range 2 {
-		if _, err := js.Publish(t.Context(), subject, make([]byte, leastCommand)); err != nil {
+		if _, err := js.Publish(t.Context(), subject, make([]byte, minCommand)); err != nil {
 			t.Fatalf("publish of 900 KB = %v; want nil", err)
 		}
 	}
-	if _, err := js.Publish(t.Context(), subject, make([]byte, leastCommand)); code(err) != codeStoreRefused {
+	if _, err := js.Publish(t.Context(), subject, make([]byte, minCommand)); code(err) != codeStoreRefused {
 		t.Errorf("publish to a full stream = %v; want it refused", err)
 	}
 }

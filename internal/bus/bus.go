@@ -43,7 +43,7 @@ const (
 	_      Verdict = iota
 	Done           // every event is stored: acknowledge
 	Retry          // hand it back, for redelivery after Outcome.Delay
-	Reject         // no redelivery can help, and its dead letter is stored: take it off the stream
+	Reject         // no redelivery can help, and its dead letter, if it has one, is stored: take it off the stream
 )
 
 // String returns the verdict's name as it stands in logs and metrics.

@@ -182,7 +182,7 @@ func (p *busy) send(ctx context.Context, cmd conversation.Command) error {
 	})
 }
 
-// sendAgain stores it past the stream's own dropping of duplicates.
+// sendAgain stores it once more.
 func (p *busy) sendAgain(ctx context.Context, cmd conversation.Command) error {
 	data, err := json.Marshal(cmd)
 	if err != nil {

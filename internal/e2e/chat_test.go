@@ -30,7 +30,7 @@ func (r *rig) fill(t testing.TB, c chat, n int) int64 {
 			select $1, $2, $3, s, 'somebody', now() - interval '1 hour' + (s - $4) * interval '1 hour' / ($5 - $4 + 2), '{"text": "hello"}'
 			from generate_series($4::bigint, $5::bigint) s`, c.app, c.user, c.id, first, last)
 		b.Queue(`insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji)
-			select $1, $2, $3, s, 'somebody', '👍' from generate_series($4::bigint, $5::bigint) s where s % 10 = 0`, c.app, c.user, c.id, first, last)
+			select $1, $2, $3, s, 'somebody', '+1' from generate_series($4::bigint, $5::bigint) s where s % 10 = 0`, c.app, c.user, c.id, first, last)
 		b.Queue(`insert into chat.attachments (app_id, user_id, conversation_id, seq, attachment_id)
 			select $1, $2, $3, s, gen_random_uuid() from generate_series($4::bigint, $5::bigint) s where s % 20 = 0`, c.app, c.user, c.id, first, last)
 		b.Queue(upsertRow, c.app, c.user, c.id, last, n)

@@ -88,7 +88,7 @@ func TestDeadLettersAreListedShownAndDropped(t *testing.T) {
 			t.Errorf("%v: exit status %d; want another and one line on standard error: %q", words, res.code, res.err)
 		}
 	}
-	r.must(t, "dead-letters", "drop", "--all")
+	r.must(t, "dead-letters", "drop", "--all", "--yes")
 	if got := r.letterSeqs(t); len(got) > 0 {
 		t.Errorf("after all were dropped: %v", got)
 	}

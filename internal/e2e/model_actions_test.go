@@ -61,21 +61,13 @@ func (m *model) delete(rt *rapid.T) {
 	}
 	a := &asked{contents: []*content{{cmd: cmd}}}
 	m.asked = append(m.asked, a)
-	m.publish(a.contents[0], true)
+	m.publish(a.contents[0])
 }
 
-// publish sends a command, with its Nats-Msg-Id or without.
-func (m *model) publish(c *content, plain bool) {
-	stored := true
-	if plain {
-		stored = !m.r.send(m.t, c.cmd).Duplicate
-	} else {
-		m.r.again(m.t, c.cmd)
-	}
-	m.logf("published (stored: %t): %s", stored, encode(m.t, c.cmd))
-	if !stored {
-		return
-	}
+// publish sends a command.
+func (m *model) publish(c *content) {
+	m.r.send(m.t, c.cmd)
+	m.logf("published: %s", encode(m.t, c.cmd))
 	c.copies++
 	c.last = map[string]int64{}
 	for _, target := range c.cmd.Conversations {
@@ -90,7 +82,7 @@ func (m *model) publish(c *content, plain bool) {
 func (m *model) duplicate(rt *rapid.T) {
 	if len(m.asked) > 0 {
 		a := rapid.SampledFrom(m.asked).Draw(rt, "which")
-		m.publish(a.contents[0], rapid.IntRange(0, 3).Draw(rt, "plain") == 0)
+		m.publish(a.contents[0])
 	}
 }
 
@@ -109,7 +101,7 @@ func (m *model) clash(rt *rapid.T) {
 		}
 		a.contents = append(a.contents, other)
 	}
-	m.publish(a.contents[1], false)
+	m.publish(a.contents[1])
 }
 
 // hold locks one message, or the conversation's row, until release.

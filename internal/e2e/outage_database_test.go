@@ -266,6 +266,10 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 		{`alter table lethe.deletions rename to elsewhere`, `alter table lethe.elsewhere rename to deletions`, "deletions"},
 		{`alter schema lethe rename to elsewhere`, `alter schema elsewhere rename to lethe`, "lethe"},
 		{`alter table chat.reactions rename column seq to position`, `alter table chat.reactions rename column position to seq`, "seq"},
+		{`alter table chat.messages enable row level security`, `alter table chat.messages disable row level security`, "row-level security"},
+		{`alter table lethe.deletions enable row level security`, `alter table lethe.deletions disable row level security`, "row-level security"},
+		{`alter table lethe.holds enable row level security`, `alter table lethe.holds disable row level security`, "row-level security"},
+		{`alter role worker set session_replication_role = replica`, `alter role worker reset session_replication_role`, "session_replication_role"},
 		{`alter role worker nologin`, `alter role worker login`, "log in"},
 		{`alter role worker connection limit 0`, `alter role worker connection limit -1`, "too many connections"},
 	} {

@@ -37,8 +37,7 @@ func (r *rig) send(t testing.TB, cmd conversation.Command) conversation.Receipt 
 	return receipt
 }
 
-// again publishes a command past the stream's own dropping of duplicates, and
-// returns its sequence.
+// again publishes a command by its bytes, and returns its sequence.
 func (r *rig) again(t testing.TB, cmd conversation.Command) uint64 {
 	t.Helper()
 	return r.publish(t, conversation.CommandSubject(cmd.AppID), encode(t, cmd))

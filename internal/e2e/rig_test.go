@@ -165,7 +165,7 @@ func (r *rig) connect(t *testing.T, opts ...nats.Option) {
 	if err != nil {
 		t.Fatalf("%s: %v", r.dbURL, err)
 	}
-	pc.ConnConfig.RuntimeParams["application_name"] = "e2e"
+	pc.ConnConfig.RuntimeParams["application_name"], pc.ConnConfig.RuntimeParams["client_encoding"] = "e2e", "UTF8"
 	pc.MaxConns = 40 // for what a test holds
 	if r.db, err = pgxpool.NewWithConfig(context.WithoutCancel(t.Context()), pc); err != nil {
 		t.Fatalf("connect to Postgres: %v", err)

@@ -81,7 +81,7 @@ func TestRolesMayDoNothingElse(t *testing.T) {
 			_, address := ownPostgresOf(t, major)
 			admin := &rig{dbURL: address}
 			admin.execAs(t, "postgres", olderRoles)
-			r := lockedRigOn(t, address)
+			r := lockedRigOn(t, lockedNATS(t, accountEach), address)
 			r.fill(t, chat{"demo", "alice", "c2c_bob"}, 1)
 			r.must(t, append(r.as(t, operatorUser, "lethe_operator"), "pause", "--lane", "long")...)
 			for role, statements := range forbidden {
@@ -137,7 +137,7 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 			standby, err := pg.StartStandby(t.Context(), "s1", localstack.PostgresOptions{})
 			must(t, err)
 			t.Cleanup(func() { _ = standby.Close() })
-			r := lockedRigOn(t, address)
+			r := lockedRigOn(t, lockedNATS(t, accountEach), address)
 			giant := chat{"demo", "giant", "g"}
 			r.huge(t, giant, 100_000)
 			replay := func(how string) { (&rig{dbURL: standby.URL()}).execAs(t, "postgres", "select pg_wal_replay_"+how+"()") }

@@ -87,7 +87,8 @@ func (h *Handler) announce(as announcements) error {
 
 // store stores the announcements, however long that takes: while it fails
 // the gate is closed, and what is in hand waits here, with its heartbeats. The
-// repetition is the probe. It gives up only when the worker stops.
+// repetition is the probe. It gives up when the worker stops, and when the stream
+// of dead letters is full, which need not hold up other commands.
 func (h *Handler) store(as []bus.Announcement) error {
 	closed := ""
 	open := func() {
@@ -103,6 +104,9 @@ func (h *Handler) store(as []bus.Announcement) error {
 		}
 		_, cause := purge.FaultOf(err)
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
+		if lettersFull(err) {
+			return backoff.Permanent(err)
+		}
 		if closed != cause {
 			open()
 			closed = cause
@@ -112,10 +116,10 @@ func (h *Handler) store(as []bus.Announcement) error {
 		}
 		return err
 	}, backoff.WithContext(patient(), h.stopping))
-	if err != nil {
+	if err != nil && !lettersFull(err) {
 		return context.Cause(h.stopping)
 	}
-	return nil
+	return err
 }
 
 // patient never gives up by itself.

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"time"
@@ -96,7 +97,9 @@ func (b *brakes) look() {
 		return
 	}
 	if err != nil {
-		b.failed(err)
+		if b.failed(err) {
+			b.h.pause(err)
+		}
 		return
 	}
 	b.reportUnread(f.Unread)
@@ -132,15 +135,20 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	b.change(b.h.cfg.Limits.Judge(b.now, f))
 }
 
-// failed notes that a look failed. That stops no work: the figures are left out,
-// and of the pauses the last known ones hold.
-func (b *brakes) failed(err error) {
+// failed notes that a look failed. That stops no work in flight: the figures are left
+// out, and of the pauses the last known ones hold. It reports whether the worker should
+// take no more: the database is away, also for a worker that has nothing to do, or it
+// hides an operator's pause.
+func (b *brakes) failed(err error) (away bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.failing++; b.failing == 1 {
 		b.h.cfg.Log.Warn("the database can't be watched; going on without the brakes' figures until it can", "error", err)
 	}
 	b.change(purge.Limits{}.Judge(nil, purge.Figures{Pauses: b.pauses}))
+	fault, cause := purge.FaultOf(err)
+	late := errors.Is(err, context.DeadlineExceeded)
+	return fault == purge.Surroundings && cause == "permission" || b.failing > 1 && (late || fault == purge.Surroundings)
 }
 
 // reportUnread tells once of each brake that has no figures.

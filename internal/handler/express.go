@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -32,29 +33,32 @@ func (h *Handler) expressLane() {
 	}
 }
 
-// purge runs tasks in one statement. Where that fails through the fault of one
-// of them, the batch is halved until that one stands alone: one bad deletion
-// must not fail its neighbours. It reports whether any of them got through.
+// fanOut is into how many parts a batch is divided that took too long: each part
+// with a bad deletion takes as long again, so that eight halvings would be too many.
+const fanOut = 16
+
+// hopeless is how many tries of a group may fail, with nothing getting through,
+// before the rest of it isn't tried: as many as show that it is the infrastructure.
+const hopeless = 3
+
+// purge runs tasks in one statement. Where that fails, and it may be the fault of
+// one of them, the batch is divided until that one stands alone: one bad deletion
+// must not fail its neighbours, nor make them wait. It reports whether any of them
+// got through.
 func (r *round) purge(tasks []*task) bool {
+	if r.others == 0 && (len(r.failed) >= hopeless || r.slow > hopeless) {
+		r.untried = append(r.untried, tasks...)
+		return false
+	}
 	res, err := r.express(tasks)
-	fault, _ := purge.FaultOf(err)
+	fault, cause := purge.FaultOf(err)
 	first, second := tasks[:len(tasks)/2], tasks[len(tasks)/2:]
 	switch {
 	case err == nil:
-		spent := res.BudgetSpent
-		if slices.Contains(res.Finished, true) {
-			r.h.brakes.smallDone()
-		}
-		for i, t := range tasks {
-			r.sort(t, res.Records[i], res.Finished[i], spent)
-		}
+		r.through(tasks, res)
 		return true
-	case fault == purge.Own && len(tasks) > 1:
-		ok := r.purge(first)
-		return r.purge(second) || ok
-	case fault == purge.Own:
-		r.failAttempt(tasks[0], err)
-		return true
+	case fault.MayBeOwn():
+		return r.divide(tasks, err, cause == purge.StatementTimeout)
 	case fault == purge.Contention && len(tasks) > 1:
 		if r.purge(first) {
 			r.purge(second)
@@ -65,6 +69,63 @@ func (r *round) purge(tasks []*task) bool {
 	}
 	r.setBack(tasks, err)
 	return false
+}
+
+// through notes that a batch was committed, and sorts its tasks.
+func (r *round) through(tasks []*task, res purge.Result) {
+	if slices.Contains(res.Finished, true) {
+		r.h.brakes.smallDone()
+	}
+	r.others |= res.Tables
+	r.h.jury.succeeded(res.Tables, finished(tasks, res)...)
+	for i, t := range tasks {
+		r.sort(t, res.Records[i], res.Finished[i], res.BudgetSpent)
+	}
+}
+
+// finished are the keys of the tasks that a batch has finished.
+func finished(tasks []*task, res purge.Result) []purge.Key {
+	var keys []purge.Key
+	for i, t := range tasks {
+		if res.Finished[i] {
+			keys = append(keys, t.d.Key)
+		}
+	}
+	return keys
+}
+
+// divide tries the parts of a batch that failed for a reason that may be one
+// deletion's own. One that failed alone is judged with all of its round; one that
+// took too long gets more time first, apart from the others.
+func (r *round) divide(tasks []*task, err error, slow bool) bool {
+	if found := r.h.jury.examine(); found != nil {
+		r.setBack(tasks, found)
+		return false
+	}
+	switch {
+	case slow:
+		r.slow++
+		if len(tasks) == 1 && !r.apart {
+			tasks[0].again = true
+			r.h.jury.tryApart(tasks[0])
+			return false
+		}
+	case len(tasks) > 1:
+		return r.parts(tasks, 2)
+	}
+	if len(tasks) > 1 {
+		return r.parts(tasks, fanOut)
+	}
+	r.failed = append(r.failed, failedTask{task: tasks[0], err: err})
+	return false
+}
+
+// parts purges tasks in n parts.
+func (r *round) parts(tasks []*task, n int) (ok bool) {
+	for part := range slices.Chunk(tasks, (len(tasks)+n-1)/n) {
+		ok = r.purge(part) || ok
+	}
+	return ok
 }
 
 // express is one call of the store. After a wait for a lock in vain it passes
@@ -79,6 +140,11 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		batch.Reclaim = batch.Reclaim || redelivered || t.again || t.d.Retry > 0
 		batch.SkipLocked = batch.SkipLocked || redelivered || t.tries > 0
 	}
+	if r.apart {
+		batch.Apart, batch.Budget.Rows = true, h.cfg.MinRows // few rows, that may take long
+	} else {
+		batch.Patience = h.patience()
+	}
 	span := h.beginBatch(tasks)
 	err = h.persist(func() error {
 		start := time.Now()
@@ -86,7 +152,9 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		res, err = h.cfg.Store.Express(h.working, batch)
 		if err != nil {
 			fault, _ := purge.FaultOf(err)
-			h.express.failed(batch.Budget.Rows, time.Since(start), err)
+			if !r.apart {
+				h.express.failed(batch.Budget.Rows, time.Since(start), err)
+			}
 			batch.SkipLocked = batch.SkipLocked || fault == purge.Contention
 			batch.Again = true // if the connection broke, it may have been committed
 			return err
@@ -98,9 +166,16 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	return res, err
 }
 
+// patience is how long a statement of the express lane may take: far longer than
+// its target, and so short that one bad deletion, whose batch is tried in parts,
+// costs its neighbours less than a second.
+func (h *Handler) patience() time.Duration { return max(4*h.cfg.Target, 200*time.Millisecond) }
+
 func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
-	h.express.took(b.Budget.Rows, took, res.BudgetSpent || full(res.Rows, b.Budget.Rows))
-	h.express.saw(worked(res), res.Rows)
+	if !b.Apart {
+		h.express.took(b.Budget.Rows, took, res.BudgetSpent || full(res.Rows, b.Budget.Rows))
+		h.express.saw(worked(res), res.Rows)
+	}
 	h.cfg.Metrics.BatchSeconds.WithLabelValues("express").Observe(took.Seconds())
 	h.cfg.Metrics.BatchRows.WithLabelValues("express").Observe(float64(res.Rows))
 	messages := 0
@@ -133,39 +208,73 @@ func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 	t.again = true
 	t.spent++
 	large := rec.MessagesDeleted >= int64(h.cfg.PerDeletion)
+	tries := maxBlocked
+	if rec.Attempts > 0 { // what has blocked it before was no sender
+		tries = 1
+	}
 	switch {
 	case rec.Reused:
-		first := t.job.refuse(failure{
+		r.refuseTask(t, failure{
 			conversation.ReasonCommandIDReused,
 			"command_id has been used for a command with other content: a new command needs a new command_id",
 		})
-		if a, ok := refusal(t.job); ok && first {
-			r.announced.add(t.job, a)
-		}
-		r.closed = append(r.closed, t)
 	case rec.Final():
 		r.final(t, rec, finished)
 	case rec.State == "" && t.tries < maxBlocked:
 		// The ledger knows the command and not this deletion of it: the batch
 		// was halved after an error. The long way enters it.
 		t.tries++
-		h.queue.push(entry{job: t.job, tasks: []*task{t}})
+		r.goOn(t)
+	case rec.State == "":
+		r.failed = append(r.failed, failedTask{task: t, err: errNotEntered})
 	case rec.Mine && !large && budgetSpent:
-		h.queue.push(entry{job: t.job, tasks: []*task{t}})
-	case rec.Mine && !large && t.tries < maxBlocked:
+		r.goOn(t)
+	case rec.Mine && !large && t.tries < tries:
 		t.tries++
 		h.cfg.Metrics.Retries.WithLabelValues("blocked").Inc()
 		wait := 2 * time.Millisecond << (2 * t.tries)
 		h.lanes.Go(func() {
 			h.pauseFor(wait)
-			h.queue.push(entry{job: t.job, tasks: []*task{t}})
+			r.goOn(t)
 		})
 	case rec.Mine && !large:
-		h.setBackBlocked(t, rec)
+		r.blocked(t, rec)
 	case !rec.Mine && rec.LeaseLeft > 0:
 		h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
 		h.park(t, purge.ParkDelay(rec.LeaseLeft, spread()))
 	default:
 		h.enterLong(t, rec.Mine)
+	}
+}
+
+// errNotEntered is what a deletion fails with that the ledger doesn't take up.
+var errNotEntered = errors.New("the ledger has not taken the deletion up: look at the triggers of lethe.deletions")
+
+// goOn has a deletion go on in another batch.
+func (r *round) goOn(t *task) {
+	switch {
+	case r.apart && r.trial:
+		r.h.jury.wait(t)
+	case r.apart:
+		r.h.jury.tryApart(t)
+	default:
+		r.h.queue.push(entry{job: t.job, tasks: []*task{t}})
+	}
+}
+
+// blocked finds out why nothing goes of a small deletion: a trigger or a rule keeps
+// its rows, which is an attempt, or somebody holds a lock.
+func (r *round) blocked(t *task, rec purge.Record) {
+	kept, err := r.h.cfg.Store.Kept(r.h.working, t.d)
+	fault, _ := purge.FaultOf(err)
+	switch {
+	case err == nil && kept.Rows > 0:
+		r.kept(t, kept)
+	case err == nil, fault == purge.Contention:
+		r.h.setBackBlocked(t, rec)
+	case fault.MayBeOwn():
+		r.failed = append(r.failed, failedTask{task: t, err: err})
+	default:
+		r.setBack([]*task{t}, err)
 	}
 }

@@ -21,6 +21,7 @@ type Gate struct {
 type reason struct {
 	text  string
 	meant bool // by an operator: the worker is ready, and told to wait
+	tries bool // the worker isn't ready, but takes commands to try
 }
 
 // NewGate returns an open gate. changed, if not nil, is told of each cause that
@@ -37,15 +38,48 @@ func (g *Gate) Close(cause, text string) bool { return g.close(cause, reason{tex
 
 // Hold is Close for a cause that is no fault, such as an operator's word: the
 // worker takes no commands, but is ready.
-func (g *Gate) Hold(cause, text string) bool { return g.close(cause, reason{text, true}) }
+func (g *Gate) Hold(cause, text string) bool { return g.close(cause, reason{text: text, meant: true}) }
+
+// Try lets the worker take commands although cause is noted, to find out whether
+// it still holds; the worker isn't ready. It does nothing if cause isn't noted.
+func (g *Gate) Try(cause string) { g.try(cause, true) }
+
+// Untry takes Try back.
+func (g *Gate) Untry(cause string) { g.try(cause, false) }
+
+func (g *Gate) try(cause string, tries bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if why, known := g.reasons[cause]; known && why.tries != tries {
+		why.tries = tries
+		g.reasons[cause] = why
+		g.update()
+	}
+}
+
+// update opens and closes the gate, as the reasons say. It is called with mu held.
+func (g *Gate) update() {
+	closed := false
+	for _, why := range g.reasons {
+		closed = closed || !why.tries
+	}
+	select {
+	case <-g.opened:
+		if closed {
+			g.opened = make(chan struct{})
+		}
+	default:
+		if !closed {
+			close(g.opened)
+		}
+	}
+}
 
 func (g *Gate) close(cause string, why reason) bool {
 	g.mu.Lock()
 	_, known := g.reasons[cause]
-	if len(g.reasons) == 0 {
-		g.opened = make(chan struct{})
-	}
 	g.reasons[cause] = why
+	g.update()
 	g.mu.Unlock()
 	if !known && g.changed != nil {
 		g.changed(cause, true)
@@ -58,9 +92,7 @@ func (g *Gate) Open(cause string) bool {
 	g.mu.Lock()
 	_, known := g.reasons[cause]
 	delete(g.reasons, cause)
-	if known && len(g.reasons) == 0 {
-		close(g.opened)
-	}
+	g.update()
 	g.mu.Unlock()
 	if known && g.changed != nil {
 		g.changed(cause, false)
@@ -72,10 +104,12 @@ func (g *Gate) Open(cause string) bool {
 func (g *Gate) Wait(ctx context.Context) error {
 	for {
 		g.mu.Lock()
-		opened, isOpen := g.opened, len(g.reasons) == 0
+		opened := g.opened
 		g.mu.Unlock()
-		if isOpen {
+		select {
+		case <-opened:
 			return nil
+		default:
 		}
 		select {
 		case <-opened:

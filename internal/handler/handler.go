@@ -29,6 +29,8 @@ type expressStore interface {
 	Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 	Reopen(ctx context.Context, ds []purge.Deletion) error
 	Incompatible(d purge.Deletion) (whole bool, err error)
+	Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error)
+	Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error)
 }
 
 // longStore is what the long lane needs of it.
@@ -49,6 +51,12 @@ type watchStore interface {
 	Blocker(ctx context.Context) string
 }
 
+// juryStore is what tells whose fault an error is.
+type juryStore interface {
+	Tables(ctx context.Context, d purge.Deletion) (purge.Tables, error)
+	Examine(ctx context.Context) error
+}
+
 // Store is the ledger and the purge; *repo.Repo satisfies it. See there for
 // what its methods promise.
 type Store interface {
@@ -57,6 +65,7 @@ type Store interface {
 	watchStore
 	Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error)
 	Probe(ctx context.Context) error
+	juryStore
 }
 
 // Publisher stores announcements; *broker.Broker satisfies it.
@@ -64,6 +73,9 @@ type Publisher interface {
 	// Publish returns nil only when every announcement is stored. A repetition
 	// stores nothing twice within the stream's window.
 	Publish(ctx context.Context, as []bus.Announcement) error
+	// LetterRoom returns for how many bytes of dead letters about malformed commands
+	// there is room; 0 or less for none.
+	LetterRoom(ctx context.Context) (int64, error)
 	// Progress is told and forgotten.
 	Progress(p conversation.Deleting, trace conversation.Trace)
 }
@@ -133,6 +145,7 @@ type Handler struct {
 	long    *pacer
 	modest  *pacer // of batches of the long lane that yield
 	brakes  *brakes
+	jury    *jury
 	blocked blocked
 	places  chan struct{} // taken by long deletions
 	line    chan struct{} // taken by those who wait for such a place
@@ -159,7 +172,7 @@ func New(cfg Config) *Handler {
 	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
-	h.brakes = newBrakes(h)
+	h.brakes, h.jury = newBrakes(h), newJury(h)
 	h.brakes.look()
 	h.lanes.Go(h.brakes.watch)
 	for range cfg.ExpressLanes {
@@ -186,7 +199,7 @@ func (h *Handler) Stop() {
 	patience := time.AfterFunc(h.cfg.Grace, func() { h.giveUp(errStopping) })
 	defer patience.Stop()
 	h.lanes.Wait()
-	for _, e := range h.queue.drain() {
+	for _, e := range append(h.queue.drain(), h.jury.drain()...) {
 		h.handBack(e)
 	}
 	h.giveUp(errStopping)

@@ -165,6 +165,48 @@ func TestHandler(t *testing.T) {
 		}
 	})
 
+	t.Run("a letter that has no room holds up its command alone", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil)
+		r.send("c", "a").wait(t)
+		r.pub.setLetters(-1, true)
+		before := len(r.pub.summary())
+		reused, malformed, good := r.send("c", "b"), r.deliver("conversation.delete.demo", []byte(`{"app_id":"demo","user_id":"alice"}`), nil), r.send("d", "a")
+		if o := reused.wait(t); o.Verdict != bus.Retry || o.Delay < 15*time.Second || o.Delay > 30*time.Second {
+			t.Errorf("a command that needs a letter: %+v; want it deferred for up to 30 s", o)
+		}
+		if o := malformed.wait(t); o.Verdict != bus.Reject {
+			t.Errorf("a malformed command: %+v; want it rejected without a letter", o)
+		}
+		if o := good.wait(t); o.Verdict != bus.Done {
+			t.Errorf("another command: %+v; want it done", o)
+		}
+		got := r.pub.summary()[before:]
+		slices.Sort(got)
+		if diff := cmp.Diff([]string{"deleted a 0", "failed  command_id_reused", "failed  invalid_command"}, got); diff != "" {
+			t.Error(diff)
+		}
+		if reason := r.gate.Reason(); reason != "" || !strings.Contains(r.log.String(), "without a dead letter") {
+			t.Errorf("gate closed for %q; want it open, and the letter that is left out logged", reason)
+		}
+		r.pub.setLetters(0, false)
+		if o := r.send("c", "b").wait(t); o.Verdict != bus.Reject {
+			t.Errorf("once there is room: %+v; want it rejected", o)
+		}
+	})
+
+	t.Run("malformed commands have letters as far as there is room for them", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil)
+		r.pub.setLetters(1, false)
+		if o := r.deliver("conversation.delete.demo", make([]byte, 100), nil).wait(t); o.Verdict != bus.Reject {
+			t.Errorf("outcome = %+v; want it rejected", o)
+		}
+		if got := r.pub.summary(); len(got) != 1 {
+			t.Errorf("announced %q; want the letter", got)
+		}
+	})
+
 	t.Run("refuses what is not a command, and tells whom it can", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, nil)

@@ -34,5 +34,10 @@ func (h *Handler) logFinal(t *task, rec purge.Record, news bool) {
 	default:
 		h.cfg.Log.Info("deletion finished", append(attrs, "conversation_removed", rec.ConversationRemoved)...)
 	}
+	if rec.Doubt != "" {
+		h.cfg.Metrics.Doubts.Inc()
+		h.cfg.Log.Warn("deletion found no message, but the conversation's row says that there were some; check that the worker can see and find its messages",
+			append(t.attrs(), "through_seq", rec.ThroughSeq, "row", rec.Doubt)...)
+	}
 	h.cfg.Metrics.Deletions.WithLabelValues(t.lane, string(rec.State)).Inc()
 }

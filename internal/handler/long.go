@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"math"
 	"time"
 
@@ -20,6 +21,8 @@ const (
 	// lane, and lineFor how long: many that are a little too large for the express
 	// lane pass in that time. Then others shall have the chance.
 	lineLength, lineFor = 64, 2 * time.Second
+	// mostIdle is how many tries in a row may remove nothing before somebody asks why.
+	mostIdle = 3
 	// progressEvery is the least time between two progress messages.
 	progressEvery = time.Second
 )
@@ -103,6 +106,7 @@ type longRun struct {
 	told    time.Time // the last progress
 	news    bool      // this run has finished the deletion
 	cap     int       // a smaller row limit after a lock; 0 for none
+	idle    int       // tries in a row that found rows and removed none
 
 	waits  purge.Cause   // what the ledger says that it waits for
 	renew  time.Time     // when the lease is to be renewed while no batch does it
@@ -123,6 +127,9 @@ func (l *longRun) run() {
 	case err != nil:
 		l.end(err)
 	case l.rec.Final():
+		if l.news {
+			l.h.jury.succeeded(removed(l.rec), l.t.d.Key)
+		}
 		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
 	case l.rec.Mine: // a stop
 		l.h.release(l.t, l.low)
@@ -217,6 +224,15 @@ func (l *longRun) advance() error {
 	l.tell("")
 	l.rest(limit, took)
 	crash.Point("in_batch")
+	switch {
+	case step.Rows > 0:
+		l.idle = 0
+		l.h.jury.succeeded(step.Tables)
+	case !step.Empty:
+		if err := l.stuck(); err != nil {
+			return err
+		}
+	}
 	if step.Empty {
 		return l.finish()
 	}
@@ -251,9 +267,35 @@ func (l *longRun) prove() error {
 	l.rec, l.news = rec, rec.State == purge.Done
 	if rec.Mine && !rec.Final() {
 		l.low = math.MinInt64 // a foreign schema may have seqs below 1
-		l.h.pauseFor(10 * time.Millisecond)
+		return l.stuck()
 	}
 	return nil
+}
+
+// stuck notes a try that found something left and removed nothing. A few are a
+// sender's; then it finds out whether a trigger or a rule keeps rows, which is an
+// attempt. Otherwise it waits a little longer each time.
+func (l *longRun) stuck() error {
+	if l.idle++; l.idle >= mostIdle {
+		kept, err := l.h.cfg.Store.Kept(l.h.working, l.t.d)
+		if err != nil {
+			return err
+		}
+		if kept.Rows > 0 {
+			return kept
+		}
+		l.tell("lock")
+	}
+	l.h.pauseFor(min(time.Second, 5*time.Millisecond<<min(l.idle, 10)))
+	return nil
+}
+
+// removed is the set of tables of which rows went with the end of a deletion.
+func removed(rec purge.Record) purge.Tables {
+	if rec.ConversationRemoved {
+		return purge.ConversationsTable
+	}
+	return 0
 }
 
 // sweep walks over what is left of the trail, a batch's piece at a time. All
@@ -302,10 +344,22 @@ func (l *longRun) limit() int {
 
 // end gives the place up after an error.
 func (l *longRun) end(err error) {
-	fault, _ := purge.FaultOf(err)
-	if fault == purge.Own {
-		l.conclude(func(r *round) { r.failAttempt(l.t, err) })
+	var kept purge.Kept
+	if errors.As(err, &kept) {
+		l.conclude(func(r *round) { r.kept(l.t, kept) })
 		return
+	}
+	fault, _ := purge.FaultOf(err)
+	if fault.MayBeOwn() {
+		found := l.h.jury.examine()
+		if found == nil {
+			l.conclude(func(r *round) {
+				r.failed = []failedTask{{task: l.t, err: err}}
+				r.judge()
+			})
+			return
+		}
+		err = found
 	}
 	if fault == purge.Contention {
 		l.h.releaseBlocked(l.t, l.low)

@@ -51,6 +51,27 @@ func (h *Handler) pauseFor(d time.Duration) {
 	}
 }
 
+// pauseUnless is pauseFor, and ends early when over is closed.
+func (h *Handler) pauseUnless(over <-chan struct{}, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-over:
+	case <-h.stopping.Done():
+	}
+}
+
+// unless reports whether neither over is closed nor the worker stops.
+func (h *Handler) unless(over <-chan struct{}) bool {
+	select {
+	case <-over:
+		return false
+	case <-h.stopping.Done():
+		return false
+	default:
+		return true
+	}
+}
+
 // pause keeps the worker from taking new commands until a probe says that the
 // database serves it again. Each outage since the last success doubles the wait
 // before the first probe, for a fault that a probe can't see.
@@ -59,7 +80,7 @@ func (h *Handler) pause(err error) {
 	if !h.cfg.Gate.Close(cause, err.Error()) {
 		return
 	}
-	h.cfg.Log.Error("the database doesn't serve; taking no new commands until it does", "error", err)
+	h.cfg.Log.Error("database unavailable; not pulling commands", "error", err)
 	first := min(5*time.Second, 100*time.Millisecond<<min(h.troubles.Add(1), 10))
 	h.lanes.Go(func() {
 		b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(first),
@@ -77,7 +98,7 @@ func (h *Handler) pause(err error) {
 			err := h.cfg.Store.Probe(ctx)
 			cancel()
 			if err == nil {
-				h.cfg.Log.Info("the database serves again")
+				h.cfg.Log.Info("database available; pulling commands again")
 				h.cfg.Gate.Open(cause)
 				return
 			}

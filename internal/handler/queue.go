@@ -16,6 +16,7 @@ type queue struct {
 	filled  *sync.Cond // entries came, or it was closed
 	entries []entry
 	closed  bool
+	held    bool // nothing is taken but by one
 }
 
 func newQueue() *queue {
@@ -39,7 +40,7 @@ func (q *queue) push(e entry) {
 func (q *queue) take(limit func() int) []entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.entries) == 0 && !q.closed {
+	for (len(q.entries) == 0 || q.held) && !q.closed {
 		q.filled.Wait()
 	}
 	if q.closed {
@@ -58,6 +59,32 @@ func (q *queue) take(limit func() int) []entry {
 		q.filled.Signal() // for another lane
 	}
 	return taken
+}
+
+// one returns an entry with one task at most, without waiting; false if there is
+// nothing. It may be called while the queue is held.
+func (q *queue) one() (entry, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.entries) == 0 || q.closed {
+		return entry{}, false
+	}
+	e := q.entries[0]
+	if len(e.tasks) > 1 {
+		q.entries[0].tasks = e.tasks[1:]
+		e.tasks = e.tasks[:1:1]
+		return e, true
+	}
+	q.entries = append(q.entries[:0], q.entries[1:]...)
+	return e, true
+}
+
+// hold keeps take from returning anything, or lets it go on.
+func (q *queue) hold(held bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.held = held
+	q.filled.Broadcast()
 }
 
 // close wakes everybody; nothing is taken any more.

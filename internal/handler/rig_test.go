@@ -140,6 +140,8 @@ type recorder struct {
 	mu       sync.Mutex
 	stored   []bus.Announcement
 	refuse   error
+	room     int64 // for letters about malformed commands; 0 for 1 MiB
+	full     bool  // the stream of letters is
 	progress int
 	waited   map[string]bool
 }
@@ -147,10 +149,32 @@ type recorder struct {
 func (p *recorder) Publish(_ context.Context, as []bus.Announcement) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.refuse == nil {
-		p.stored = append(p.stored, as...)
+	if p.refuse != nil {
+		return p.refuse
 	}
-	return p.refuse
+	for _, a := range as {
+		if a.Letter != nil && p.full {
+			return &purge.FaultError{Fault: purge.Surroundings, Cause: "letters_full", Err: errors.New("full")}
+		}
+		p.stored = append(p.stored, a)
+	}
+	return nil
+}
+
+func (p *recorder) LetterRoom(context.Context) (int64, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.room == 0 {
+		return 1 << 20, nil
+	}
+	return p.room, nil
+}
+
+// setLetters says how much room there is for dead letters.
+func (p *recorder) setLetters(room int64, full bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.room, p.full = room, full
 }
 
 func (p *recorder) Progress(d conversation.Deleting, _ conversation.Trace) {

@@ -1,6 +1,8 @@
 package handler
 
 import (
+	"time"
+
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/crash"
@@ -15,6 +17,14 @@ type round struct {
 	closed    []*task // final, once announced is stored
 	refused   []*job  // whole commands
 	outage    error   // what the surroundings have failed with
+
+	apart   bool         // of one suspect, which may take its time
+	trial   bool         // of one deletion, while the infrastructure is at fault
+	trouble bool         // something failed or was set back
+	failed  []failedTask // alone, to be judged when all have been tried
+	others  purge.Tables // of which rows went since the group of tasks in hand was first tried
+	slow    int          // batches of that group that took too long
+	untried []*task      // of a group of which nothing gets through
 }
 
 func (r *round) run(entries []entry) {
@@ -25,18 +35,70 @@ func (r *round) run(entries []entry) {
 		}
 		tasks = append(tasks, e.tasks...)
 	}
-	tasks = r.reopen(r.failUnfit(tasks))
+	tasks = r.reopen(r.failUnfit(r.failUnencodable(r.innocent(tasks))))
 	known, fresh := apart(tasks)
 	for _, tasks := range [][]*task{known, fresh} {
 		switch {
 		case r.outage != nil:
 			r.setBack(tasks, r.outage) // it would take as long to fail again
 		case len(tasks) > 0:
-			r.purge(tasks)
+			r.group(tasks)
 		}
 	}
+	r.judge()
 	crash.Point("after_commit")
 	r.conclude()
+}
+
+// innocent returns the tasks that haven't failed before, and has the others tried
+// apart from them.
+func (r *round) innocent(tasks []*task) []*task {
+	if r.apart || r.trial {
+		return tasks
+	}
+	innocent := tasks[:0]
+	for _, t := range tasks {
+		if r.h.jury.suspect(t) {
+			r.h.jury.tryApart(t)
+		} else {
+			innocent = append(innocent, t)
+		}
+	}
+	return innocent
+}
+
+// group purges tasks, and notes for those that fail what became of the others:
+// whatever got through since the first try of all of them.
+func (r *round) group(tasks []*task) {
+	before := len(r.failed)
+	r.others, r.slow = 0, 0
+	r.purge(tasks)
+	for i := range r.failed {
+		if i >= before {
+			r.failed[i].others = 0
+		}
+		r.failed[i].others |= r.others
+	}
+}
+
+// judge finds out whose the failures are, when everything has been tried, and
+// counts them or not.
+func (r *round) judge() {
+	if len(r.failed) > 0 {
+		verdicts := r.h.jury.failed(r.failed)
+		for i, t := range r.failed {
+			t.job.trouble(t.err)
+			f := r.h.attempt(t.err)
+			f.Unproven = !verdicts[i].Proven
+			if verdicts[i].Fault == purge.Surroundings {
+				f.Uncounted, f.TakeBack = true, verdicts[i].TakeBack
+			}
+			r.fail(t.task, f)
+		}
+	}
+	for _, t := range r.untried {
+		r.h.queue.push(entry{job: t.job, tasks: []*task{t}})
+	}
 }
 
 // apart divides tasks into those that the ledger may know and those that come
@@ -58,6 +120,53 @@ func (r *round) refuse(j *job) {
 		r.announced.add(j, a)
 	}
 	r.refused = append(r.refused, j)
+}
+
+// failUnencodable gives up the deletions that have an id which the database can't
+// store, and so neither its ledger, and returns the others.
+func (r *round) failUnencodable(tasks []*task) []*task {
+	ds := make([]purge.Deletion, len(tasks))
+	for i, t := range tasks {
+		ds[i] = t.d
+	}
+	var found map[int]purge.Unencodable
+	err := r.h.persist(func() error {
+		var err error
+		found, err = r.h.cfg.Store.Unencodable(r.h.working, ds)
+		return err
+	})
+	if err != nil {
+		r.setBack(tasks, err)
+		return nil
+	}
+	if len(found) == 0 {
+		return tasks
+	}
+	fit := tasks[:0]
+	for i, t := range tasks {
+		u, bad := found[i]
+		switch {
+		case !bad:
+			fit = append(fit, t)
+		case u.Whole:
+			r.refuseTask(t, failure{conversation.ReasonIncompatibleID, u.Err.Error()})
+		default:
+			r.final(t, purge.Record{
+				Key: t.d.Key, User: t.d.User, Device: t.d.Device, State: purge.Failed, FailedAt: time.Now(),
+				Reason: string(conversation.ReasonIncompatibleID), Message: u.Err.Error(),
+			}, true)
+		}
+	}
+	return fit
+}
+
+// refuseTask gives a task's whole command up, and tells of it once.
+func (r *round) refuseTask(t *task, f failure) {
+	first := t.job.refuse(f)
+	if a, ok := refusal(t.job); ok && first {
+		r.announced.add(t.job, a)
+	}
+	r.closed = append(r.closed, t)
 }
 
 // failUnfit gives up the deletions whose ids can't be keys of the plan's
@@ -86,10 +195,17 @@ func (r *round) reopen(tasks []*task) []*task {
 		return tasks
 	}
 	err := r.h.persist(func() error { return r.h.cfg.Store.Reopen(r.h.working, retried) })
-	if err == nil {
+	fault, _ := purge.FaultOf(err)
+	switch {
+	case err == nil:
 		return tasks
+	case fault.MayBeOwn() && len(tasks) > 1:
+		return append(r.reopen(tasks[:len(tasks)/2:len(tasks)/2]), r.reopen(tasks[len(tasks)/2:])...)
+	case fault.MayBeOwn():
+		r.failed = append(r.failed, failedTask{task: tasks[0], err: err})
+	default:
+		r.setBack(tasks, err)
 	}
-	r.setBack(tasks, err)
 	return nil
 }
 
@@ -104,15 +220,17 @@ func (r *round) final(t *task, rec purge.Record, news bool) {
 	r.closed = append(r.closed, t)
 }
 
-// failAttempt counts a real failure of a deletion.
-func (r *round) failAttempt(t *task, cause error) {
-	t.job.trouble(cause)
-	r.fail(t, r.h.attempt(cause))
+// kept counts an attempt of a deletion of which a trigger or a rule keeps rows.
+func (r *round) kept(t *task, kept purge.Kept) {
+	t.job.trouble(kept)
+	r.h.cfg.Log.Warn("rows stay although they were deleted", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
+	r.fail(t, r.h.attempt(kept))
 }
 
 // fail enters a failure in the ledger; the deletion is given up if it was the
-// last attempt, or else comes back later.
+// last attempt, or else comes back later, one that failed with others when they do.
 func (r *round) fail(t *task, f purge.Failure) {
+	r.trouble = true
 	var rec purge.Record
 	err := r.h.persist(func() error {
 		var err error
@@ -125,7 +243,11 @@ func (r *round) fail(t *task, f purge.Failure) {
 	case rec.Reused:
 		r.sort(t, rec, false, false)
 	case rec.Final():
-		r.final(t, rec, true)
+		r.final(t, rec, rec.State == purge.Failed)
+	case f.Uncounted:
+		r.h.cfg.Log.Warn("deletion failed as others do; not counted as an attempt", append(t.attrs(), "attempts", rec.Attempts, "error", f.Err)...)
+		r.h.cfg.Metrics.Retries.WithLabelValues("shared").Inc()
+		r.h.jury.wait(t)
 	default:
 		r.h.cfg.Log.Warn("deletion failed; it is tried again", append(t.attrs(), "attempt", rec.Attempts, "error", f.Err)...)
 		r.h.cfg.Metrics.Retries.WithLabelValues("failure").Inc()
@@ -134,6 +256,7 @@ func (r *round) fail(t *task, f purge.Failure) {
 }
 
 func (r *round) setBack(tasks []*task, err error) {
+	r.trouble = true
 	if fault, _ := purge.FaultOf(err); fault == purge.Surroundings {
 		r.outage = err
 	}

@@ -12,23 +12,38 @@ import (
 // settle ends jobs whose tasks are all closed.
 func (h *Handler) settle(jobs []*job) {
 	outcomes := make([]bus.Outcome, len(jobs))
+	omitted := make([]bool, len(jobs))
 	var letters announcements
+	room := letterRoom{h: h}
 	for i, j := range jobs {
 		outcomes[i] = j.outcome()
-		if outcomes[i].Verdict == bus.Reject {
+		if outcomes[i].Verdict != bus.Reject {
+			continue
+		}
+		if omitted[i] = malformed(outcomes[i].Reason) && !room.take(j.delivery); !omitted[i] {
 			letters.add(j, letter(j))
 		}
 	}
 	err := h.announce(letters)
+	if lettersFull(err) && len(jobs) > 1 { // one at a time, so that only those wait that need a letter
+		for _, j := range jobs {
+			h.settle([]*job{j})
+		}
+		return
+	}
 	crash.Point("before_ack")
 	for i, j := range jobs {
 		o := outcomes[i]
 		switch {
-		case o.Verdict == bus.Reject && err != nil:
+		case o.Verdict != bus.Reject:
+		case lettersFull(err) && malformed(o.Reason):
+			h.rejected(j, o.Reason, true)
+		case lettersFull(err):
+			o = h.awaitLetterRoom(j)
+		case err != nil && !omitted[i]:
 			o = bus.Outcome{Verdict: bus.Retry}
-		case o.Verdict == bus.Reject:
-			h.cfg.Metrics.DeadLetters.WithLabelValues(string(o.Reason)).Inc()
-			h.cfg.Log.Warn("command given up", j.traced("app", j.app, "command", j.command, "reason", o.Reason, "error", j.why().message)...)
+		default:
+			h.rejected(j, o.Reason, omitted[i])
 		}
 		j.end(o)
 	}
@@ -76,7 +91,11 @@ func (h *Handler) setBack(t *task, err error) {
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.releaseBlocked(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
-	case purge.Own: // not even its failure could be counted
+	case purge.Own, purge.Ambiguous: // not even its failure could be counted
+		if h.jury.failed([]failedTask{{task: t, err: err}})[0].Fault == purge.Surroundings {
+			h.jury.wait(t)
+			return
+		}
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.cfg.Log.Error("deletion set back", append(t.attrs(), "error", err)...)
 		h.park(t, purge.ParkDelay(0, spread()))

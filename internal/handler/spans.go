@@ -88,7 +88,7 @@ func (j *job) trouble(err error) {
 	}
 	fault, cause := faultOf(err)
 	j.span.AddEvent("set back", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
-	if fault == purge.Own || fault == purge.Surroundings {
+	if fault.MayBeOwn() || fault == purge.Surroundings {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.cause = cause

@@ -64,7 +64,7 @@ func (c *cluster) initialise(ctx context.Context) error {
 	// Trust is safe: the socket's folder is open to the server's user alone. Not
 	// syncing is, too: a machine that crashes here loses a cluster of no use.
 	initdb := c.spec().command(ctx, filepath.Join(c.programs.bin, "initdb"), "-D", c.data(),
-		"--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync", "--no-instructions")
+		"--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", initdb.Path, err, bytes.TrimSpace(out))
 	}

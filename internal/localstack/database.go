@@ -20,8 +20,14 @@ const disconnectTimeout = 5 * time.Second
 // database is UTF-8 and sorts by byte value, whatever the server's default.
 // Dropping it twice is fine.
 func (p *Postgres) CreateDatabase(ctx context.Context) (url string, drop func(context.Context) error, err error) {
+	return p.CreateDatabaseIn(ctx, "UTF8")
+}
+
+// CreateDatabaseIn is CreateDatabase with another encoding, as Postgres calls it:
+// LATIN1, EUC_JP.
+func (p *Postgres) CreateDatabaseIn(ctx context.Context, encoding string) (url string, drop func(context.Context) error, err error) {
 	// template0: nobody can be connected to it, which create database would refuse.
-	return p.create(ctx, "template template0 encoding 'UTF8' lc_collate 'C' lc_ctype 'C'")
+	return p.create(ctx, "template template0 encoding '"+encoding+"' lc_collate 'C' lc_ctype 'C'")
 }
 
 // CopyDatabase is CreateDatabase with all that the database at address holds, as

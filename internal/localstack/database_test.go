@@ -139,6 +139,15 @@ func TestDatabaseURL(t *testing.T) {
 	execute(t, connect(t, theirs.URL()), "create table still_there ()")
 }
 
+func TestAnErrorAboutDatabaseURLQuotesNoneOfIt(t *testing.T) {
+	for _, address := range []string{"password = hunter2 host", "postgres://alice:hunter2@host:port/db", "postgres://alice:hunter2 @host/db"} {
+		t.Setenv("DATABASE_URL", address)
+		if _, err := OpenPostgres(t.Context(), PostgresOptions{}); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("DATABASE_URL=%s: %v; want an error without the password", address, err)
+		}
+	}
+}
+
 func TestOpenPostgresStartsOneWithoutDatabaseURL(t *testing.T) {
 	t.Setenv("DATABASE_URL", "")
 	p, err := OpenPostgres(t.Context(), PostgresOptions{})

@@ -6,6 +6,8 @@ import (
 	"io"
 	"net/url"
 	"os"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // PostgresOptions says how a temporary Postgres is to be. The zero value suits
@@ -61,9 +63,13 @@ func startCluster(ctx context.Context, c *cluster) (*Postgres, error) {
 }
 
 // OpenPostgres is the server that DATABASE_URL names, if it is set, and else
-// StartPostgres. It does not connect: CreateDatabase is the first to.
+// StartPostgres. It does not connect: CreateDatabase is the first to. An error
+// about DATABASE_URL quotes none of it, since it may hold a password.
 func OpenPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) {
 	if address := os.Getenv("DATABASE_URL"); address != "" {
+		if _, err := pgx.ParseConfig(address); err != nil {
+			return nil, errors.New("DATABASE_URL is not a connection string: want postgres://user@host:5432/db or key=value pairs")
+		}
 		return &Postgres{url: address}, nil
 	}
 	return StartPostgres(ctx, opts)

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,7 +30,7 @@ type Proxy struct {
 	oneWay           time.Duration
 
 	mu     sync.Mutex // guards what follows
-	conns  map[net.Conn]bool
+	conns  map[net.Conn]*wire
 	whole  chan struct{} // closed while pieces pass
 	refuse bool
 	closed bool
@@ -46,7 +47,7 @@ func OpenProxy(ctx context.Context, network, address string, oneWay time.Duratio
 	}
 	p := &Proxy{
 		listener: listener, network: network, address: address, oneWay: oneWay,
-		conns: map[net.Conn]bool{}, whole: make(chan struct{}),
+		conns: map[net.Conn]*wire{}, whole: make(chan struct{}),
 	}
 	close(p.whole)
 	p.open.Go(p.accept)
@@ -95,6 +96,17 @@ func (p *Proxy) Freeze() {
 	case <-p.whole:
 		p.whole = make(chan struct{})
 	default: // frozen already
+	}
+}
+
+// Swallow loses what is said from now on on the connections that are open, and nobody
+// hears of it; new ones work. So does a failover to another server behind the same
+// address, whose old server is gone without a word.
+func (p *Proxy) Swallow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, w := range p.conns {
+		w.swallows.Store(true)
 	}
 }
 
@@ -168,7 +180,8 @@ func (p *Proxy) join(client, server net.Conn) {
 		_, _ = client.Close(), server.Close()
 		return
 	}
-	p.conns[client], p.conns[server] = true, true
+	w := &wire{}
+	p.conns[client], p.conns[server] = w, w
 	end := func() {
 		_, _ = client.Close(), server.Close() // the second time they are closed already
 		p.mu.Lock()
@@ -176,8 +189,13 @@ func (p *Proxy) join(client, server net.Conn) {
 		delete(p.conns, client)
 		delete(p.conns, server)
 	}
-	p.open.Go(func() { defer end(); p.carry(server, client) })
-	p.open.Go(func() { defer end(); p.carry(client, server) })
+	p.open.Go(func() { defer end(); p.carry(w, server, client) })
+	p.open.Go(func() { defer end(); p.carry(w, client, server) })
+}
+
+// wire is a connection of a client with the server.
+type wire struct {
+	swallows atomic.Bool
 }
 
 // piece is what was said at once, and when it is to arrive.
@@ -187,7 +205,7 @@ type piece struct {
 }
 
 // carry passes on what from says, later, until either side ends.
-func (p *Proxy) carry(to, from net.Conn) {
+func (p *Proxy) carry(w *wire, to, from net.Conn) {
 	pieces := make(chan piece, piecesUnderWay)
 	gone := make(chan struct{})
 	var reading sync.WaitGroup
@@ -197,6 +215,9 @@ func (p *Proxy) carry(to, from net.Conn) {
 	reading.Go(func() { p.read(from, pieces, gone) })
 	for next := range pieces {
 		p.await(next.due)
+		if w.swallows.Load() {
+			continue
+		}
 		if _, err := to.Write(next.data); err != nil {
 			return
 		}

@@ -156,3 +156,31 @@ func TestACutProxyEndsConnectionsAndTakesNone(t *testing.T) {
 		t.Errorf("heard %q, %v; want the echo", said, err)
 	}
 }
+
+func TestProxySwallows(t *testing.T) {
+	t.Parallel()
+	p, conn := proxied(t)
+	if _, err := conn.Write([]byte("first\n")); err != nil {
+		t.Fatal(err)
+	}
+	if line, err := bufio.NewReader(conn).ReadString('\n'); err != nil || line != "first\n" {
+		t.Fatalf("echo = %q, %v", line, err)
+	}
+	p.Swallow()
+	if _, err := conn.Write([]byte("lost\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
+	if n, err := conn.Read(make([]byte, 8)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("read %d bytes, %v; want silence", n, err)
+	}
+	_ = conn.Close() // the echo serves one at a time
+	next := dial(t, p)
+	if _, err := next.Write([]byte("said\n")); err != nil {
+		t.Fatal(err)
+	}
+	_ = next.SetReadDeadline(time.Now().Add(5 * time.Second))
+	if line, err := bufio.NewReader(next).ReadString('\n'); err != nil || line != "said\n" {
+		t.Errorf("a new connection says %q, %v; want an echo", line, err)
+	}
+}

@@ -1,5 +1,10 @@
 package purge
 
+import (
+	"fmt"
+	"time"
+)
+
 // Batch is one call of the express lane.
 type Batch struct {
 	// Deletions, at least one. Several may be of one command; a key may stand in
@@ -15,6 +20,11 @@ type Batch struct {
 	// SkipLocked passes over messages that somebody else has locked, instead of
 	// waiting for them. Slower; for a batch that met such a lock.
 	SkipLocked bool
+	// Patience is how long each statement may take; 0 for the store's own limit.
+	Patience time.Duration
+	// Apart says that the batch may take long, and must not take a connection from
+	// those that others wait for.
+	Apart bool
 }
 
 // Result is what became of a batch. Its slices are in the order of the batch's
@@ -30,6 +40,16 @@ type Result struct {
 	Rows int
 	// BudgetSpent says that the row budget cut the batch short.
 	BudgetSpent bool
+	// Tables are those of which rows went.
+	Tables Tables
+}
+
+// Unencodable says that an id of a deletion can't be stored in the database's encoding.
+type Unencodable struct {
+	// Whole says that it is the command's fault, and not this one conversation's.
+	Whole bool
+	// Err says which id, for people.
+	Err error
 }
 
 // Failure is what the ledger keeps of a failed attempt.
@@ -41,4 +61,40 @@ type Failure struct {
 	Err string
 	// MaxAttempts is how many real failures end the deletion; 1 ends it now.
 	MaxAttempts int
+	// Unproven counts the attempt, but doesn't let it be the last one.
+	Unproven bool
+	// Uncounted says that the failure is no attempt, and that TakeBack earlier ones
+	// weren't either.
+	Uncounted bool
+	TakeBack  int
+}
+
+// Counts returns how many attempts the failure adds to those in the ledger.
+func (f Failure) Counts() int {
+	if f.Uncounted {
+		return -f.TakeBack
+	}
+	return 1
+}
+
+// Kept says that rows are still there although a delete of them, in the
+// transaction that had locked them, raised no error: a trigger or a rule keeps
+// them. The zero value says that there are none.
+type Kept struct {
+	// Table is the first of the plan's tables with such rows, quoted.
+	Table string
+	// Rows is how many were found, of at most a hundred that were looked at.
+	Rows int
+	// Seq is the least seq among them; 0 in the conversations' table.
+	Seq int64
+}
+
+// Error says what was found and what to look at.
+func (k Kept) Error() string {
+	where := ""
+	if k.Seq != 0 {
+		where = fmt.Sprintf(", the first at seq %d", k.Seq)
+	}
+	return fmt.Sprintf("table %s keeps %s from being deleted%s: a before delete trigger returns null, or a rule replaces the delete; "+
+		"let it return old for this table, or drop it", k.Table, Count(k.Rows, "row"), where)
 }

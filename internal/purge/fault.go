@@ -9,7 +9,7 @@ type Fault int
 
 // The faults. See [FaultOf].
 const (
-	// Own: the deletion's own. Counts as an attempt.
+	// Own: the deletion's own. Counts as an attempt, unless [Evidence] says otherwise.
 	Own Fault = iota
 	// Contention: a deadlock, a serialization failure, a lock not had in time.
 	// Trying again heals it; not an attempt.
@@ -19,11 +19,18 @@ const (
 	Surroundings
 	// Stopping: the worker is being stopped. Not an attempt.
 	Stopping
+	// Ambiguous: the error alone doesn't tell whether the deletion or the
+	// infrastructure is at fault: a constraint, a trigger, a missing table. What
+	// becomes of other deletions does; see [Evidence].
+	Ambiguous
 )
 
 // StatementTimeout is the cause of an error, of its own fault, that says that a
 // statement took far too long. Fewer rows may heal it.
 const StatementTimeout = "statement_timeout"
+
+// MayBeOwn reports whether the error may be the deletion's own.
+func (f Fault) MayBeOwn() bool { return f == Own || f == Ambiguous }
 
 // String returns the fault's name as it stands in logs and metrics.
 func (f Fault) String() string {
@@ -36,6 +43,8 @@ func (f Fault) String() string {
 		return "surroundings"
 	case Stopping:
 		return "stopping"
+	case Ambiguous:
+		return "ambiguous"
 	}
 	return "unknown"
 }

@@ -85,6 +85,10 @@ type Record struct {
 	Message             string    // Failed only: for people
 	Attempts            int       // real failures so far
 	LastError           string    // of the last real failure
+	// Doubt is what the conversation's row said of messages, as column names and
+	// figures, where this very call has finished the deletion, removed the row and
+	// found not one message; "" else. It may be right, or rows were not found.
+	Doubt string
 	// WaitingFor is what an unfinished deletion waits for, "" for nothing, and
 	// WaitingDetail more about it for people. Only told where somebody asks for the
 	// status.
@@ -132,6 +136,8 @@ type Step struct {
 	Low int64
 	// Rows is how many rows the batch deleted, of all tables.
 	Rows int
+	// Tables are those of which rows went.
+	Tables Tables
 	// Full says that the batch used up its limit: its duration measures the
 	// limit. A batch that is not full says nothing about a larger one.
 	Full bool

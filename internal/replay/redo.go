@@ -146,7 +146,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 			if time.Since(blocked) > lockPatience {
 				return purge.Redone{}, fmt.Errorf("somebody has held a row of it for %v: %w", lockPatience, err)
 			}
-		case fault == purge.Own:
+		case fault.MayBeOwn():
 			if tries++; tries >= maxTries {
 				return purge.Redone{}, err
 			}

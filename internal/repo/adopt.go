@@ -37,6 +37,6 @@ func (r *Repo) adoptReused(ctx context.Context, b purge.Batch, res *purge.Result
 	for j, i := range at {
 		res.Records[i], res.Deleted[i], res.Finished[i] = more.Records[j], more.Deleted[j], more.Finished[j]
 	}
-	res.Rows, res.BudgetSpent = res.Rows+more.Rows, res.BudgetSpent || more.BudgetSpent
+	res.Rows, res.BudgetSpent, res.Tables = res.Rows+more.Rows, res.BudgetSpent || more.BudgetSpent, res.Tables|more.Tables
 	return nil
 }

@@ -11,7 +11,7 @@ import (
 const (
 	noPrivilege  = "42501" // insufficient_privilege
 	readOnly     = "25006" // read_only_sql_transaction
-	readOnlyText = "the database is read-only (a standby?)"
+	readOnlyText = "the database is read-only (a standby? or default_transaction_read_only is on for it or for the role)"
 )
 
 // lineError says an error's text on one line, for people.
@@ -40,8 +40,31 @@ func oneLine(err error) error {
 	return &lineError{text: b.String(), err: err}
 }
 
+// inherited says that a privilege is missing because of what the session has
+// inherited, and that no grant helps: a row-level policy, or a setting that only a
+// superuser changes. The names are those of functions of the server.
+func inherited(pg *pgconn.PgError) bool {
+	return pg.Routine == hidesRows || strings.HasPrefix(pg.Routine, setsSetting)
+}
+
+const hidesRows, setsSetting = "check_enable_rls", "set_config"
+
+// advise adds to an error of a session what mends it.
+func (s *source) advise(err error) error {
+	var pg *pgconn.PgError
+	switch {
+	case !errors.As(err, &pg) || pg.Code != noPrivilege || !inherited(pg):
+		return err
+	case pg.Routine == hidesRows:
+		return fmt.Errorf("row-level security would hide rows from %s, and they would stay; run: alter role %s bypassrls; or switch it off for the table (%w)",
+			s.role(), s.role(), err)
+	}
+	return fmt.Errorf("the worker can't work with a default of %s or of the database (psql: \\drds lists them); run: alter role %s reset <parameter>, "+
+		"or: alter database <name> reset <parameter> (%w)", s.role(), s.role(), err)
+}
+
 // adviseLedger adds to an error of a statement on the ledger's tables alone
-// what mends it.
+// what mends it. role is quoted.
 func adviseLedger(err error, role string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
@@ -51,7 +74,9 @@ func adviseLedger(err error, role string) error {
 	case "42P01", "3F000", "42703": // no such table, schema, column
 		return fmt.Errorf("the schema lethe is missing or older than this program; run: worker setup (%w)", err)
 	case noPrivilege:
-		role = quote(role)
+		if inherited(pg) {
+			return err
+		}
 		return fmt.Errorf("%w; if %s is the operator's role, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
 			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role, role)
 	case readOnly:

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -16,26 +17,41 @@ const benchEach = 20
 // figure is one deletion of a conversation with 20 messages.
 func BenchmarkExpress(b *testing.B) {
 	for _, size := range []int{1, 16, 64, 256} {
-		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) {
-			r := newRepo(b)
-			batches := (b.N + size - 1) / size
-			loadConversations(b, r, batches*size)
-			b.ResetTimer()
-			for i := range batches {
-				res, err := r.Express(b.Context(), purge.Batch{
-					Deletions: benchDeletions(i*size, size), Budget: purge.Budget{PerDeletion: 1000, Rows: 50_000},
-				})
-				if err != nil {
-					b.Fatal(err)
-				}
-				if res.Rows != size*benchEach || !res.Finished[0] {
-					b.Fatalf("rows = %d, finished = %t; want %d, true", res.Rows, res.Finished[0], size*benchEach)
-				}
-			}
-			b.StopTimer()
-			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(batches*size), "ns/deletion")
+		b.Run(fmt.Sprintf("batch=%d", size), func(b *testing.B) { benchExpress(b, newRepo(b), size) })
+	}
+}
+
+// BenchmarkExpressBehindAPooler is BenchmarkExpress with statements that are prepared
+// each time, without a pooler and behind PgBouncer: what that costs, and what the way does.
+func BenchmarkExpressBehindAPooler(b *testing.B) {
+	for _, size := range []int{1, 64, 256} {
+		b.Run(fmt.Sprintf("direct/batch=%d", size), func(b *testing.B) {
+			benchExpress(b, openRepo(b, Config{URL: newDatabase(b) + "&default_query_exec_mode=cache_describe", Plan: BundledPlan()}), size)
+		})
+		b.Run(fmt.Sprintf("pgbouncer/batch=%d", size), func(b *testing.B) {
+			benchExpress(b, openRepo(b, Config{URL: localtest.PgBouncer(b, newDatabase(b), nil).URL(), Plan: BundledPlan()}), size)
 		})
 	}
+}
+
+func benchExpress(b *testing.B, r *Repo, size int) {
+	b.Helper()
+	batches := (b.N + size - 1) / size
+	loadConversations(b, r, batches*size)
+	b.ResetTimer()
+	for i := range batches {
+		res, err := r.Express(b.Context(), purge.Batch{
+			Deletions: benchDeletions(i*size, size), Budget: purge.Budget{PerDeletion: 1000, Rows: 50_000},
+		})
+		if err != nil {
+			b.Fatal(err)
+		}
+		if res.Rows != size*benchEach || !res.Finished[0] {
+			b.Fatalf("rows = %d, finished = %t; want %d, true", res.Rows, res.Finished[0], size*benchEach)
+		}
+	}
+	b.StopTimer()
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(batches*size), "ns/deletion")
 }
 
 func loadConversations(tb testing.TB, r *Repo, n int) {

@@ -6,14 +6,15 @@ import (
 	"slices"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // index is a btree index that the statements could use: valid, and of all rows.
 type index struct {
-	columns []string // in order; "" for an expression, or a column in an order or collation not its own
-	ordered []bool   // the column can be read in its plain order, nulls last
-	unique  bool
+	name      string
+	columns   []string // in order; "" for an expression, or a column in an order or collation not its own
+	ordered   []bool   // the column can be read in its plain order, nulls last
+	unique    bool
+	immediate bool // unique at each moment of a transaction, too
 }
 
 // leads says that the index begins with just these columns, in any order, and
@@ -36,15 +37,18 @@ func (r *relation) indexed(columns []string, then string) bool {
 	return slices.ContainsFunc(r.indexes, func(i index) bool { return i.leads(columns, then) })
 }
 
-// unique says that no two rows have the same value in the column.
-func (r *relation) unique(column string) bool {
-	return slices.ContainsFunc(r.indexes, func(i index) bool { return i.unique && slices.Equal(i.columns, []string{column}) })
+// unique says that no two rows have the same values in the columns: an index on
+// some of them is enough. Tables that inherit from it have keys of their own.
+func (r *relation) unique(columns ...string) bool {
+	return len(r.heirs) == 0 && slices.ContainsFunc(r.indexes, func(i index) bool {
+		return i.unique && !slices.ContainsFunc(i.columns, func(c string) bool { return !slices.Contains(columns, c) })
+	})
 }
 
 // The operator class must have the type's own equality, and the collation must
 // be the column's, or a condition on the column can't use the index.
 const indexesSQL = `
-select i.indrelid, i.indisunique,
+select i.indrelid, c.relname, i.indisunique, i.indimmediate,
   array(
     select coalesce(case when (o.opcdefault or f.opfname in ('text_ops', 'text_pattern_ops')) and k.coll in (0, a.attcollation)
       then a.attname::text end, '')
@@ -60,14 +64,14 @@ join pg_catalog.pg_am m on m.oid = c.relam
 where i.indrelid = any ($1) and m.amname = 'btree' and i.indisvalid and i.indisready and i.indislive and i.indpred is null
 order by i.indrelid, i.indexrelid`
 
-func (c *catalog) readIndexes(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
-	rows, err := pool.Query(ctx, indexesSQL, slices.Collect(maps.Keys(byOID)))
+func (c *catalog) readIndexes(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+	rows, err := q.Query(ctx, indexesSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}
 	var oid uint32
 	var i index
-	_, err = pgx.ForEachRow(rows, []any{&oid, &i.unique, &i.columns, &i.ordered}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &i.name, &i.unique, &i.immediate, &i.columns, &i.ordered}, func() error {
 		found := i
 		found.columns, found.ordered = slices.Clone(i.columns), slices.Clone(i.ordered)
 		byOID[oid].indexes = append(byOID[oid].indexes, found)
@@ -76,15 +80,15 @@ func (c *catalog) readIndexes(ctx context.Context, pool *pgxpool.Pool, byOID map
 	return err
 }
 
-// foreignKey is one that refers to a table of the plan.
+// foreignKey is one that refers to a table of the plan, or is of one.
 type foreignKey struct {
-	name          string
-	from          *relation // nil: a table that was not asked for
-	fromName      string    // quoted
-	to            *relation
-	onDelete      string // pg_constraint.confdeltype
-	columns, refs []string
-	sets          []string // the columns that on delete set null or default changes
+	name             string
+	from, to         *relation // nil: a table that was not asked for
+	fromName, toName string    // quoted
+	onDelete         string    // pg_constraint.confdeltype
+	columns, refs    []string
+	required         bool     // none of the columns may be null
+	sets             []string // the columns that on delete set null or default changes
 }
 
 // A partition's foreign keys are its table's, and not told twice.
@@ -97,36 +101,39 @@ with recursive tree (root, oid) as (
 keys as (
   select k.*, t.root as to_root, f.root as from_root
   from pg_catalog.pg_constraint k
-  join tree t on t.oid = k.confrelid
+  left join tree t on t.oid = k.confrelid
   left join tree f on f.oid = k.conrelid
-  where k.contype = 'f' and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) -- a column since Postgres 18
+  where k.contype = 'f' and (t.oid is not null or f.oid is not null) and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) -- a column since Postgres 18
 )
-select k.conname, coalesce(k.from_root, 0::oid), n.nspname, c.relname, k.to_root, k.confdeltype::text,
+select k.conname, coalesce(k.from_root, 0::oid), n.nspname, c.relname, coalesce(k.to_root, 0::oid), o.nspname, p.relname, k.confdeltype::text,
   array(select a.attname::text from unnest(k.conkey) with ordinality as u (num, ord)
     join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by u.ord),
   array(select a.attname::text from unnest(k.confkey) with ordinality as u (num, ord)
     join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by u.ord),
+  (select bool_and(a.attnotnull) from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
   array(select a.attname::text from pg_catalog.pg_attribute a
     where k.confdeltype in ('n', 'd') and a.attrelid = k.conrelid and a.attnum = any (k.conkey) and
       coalesce(nullif(to_jsonb(k) -> 'confdelsetcols', 'null') @> to_jsonb(a.attnum), true)) -- a column since Postgres 15, null for all
 from keys k
 join pg_catalog.pg_class c on c.oid = k.conrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
+join pg_catalog.pg_class p on p.oid = k.confrelid
+join pg_catalog.pg_namespace o on o.oid = p.relnamespace
 where not exists (select from keys p where p.oid = k.conparentid)
 order by n.nspname, c.relname, k.conname`
 
-func (c *catalog) readForeignKeys(ctx context.Context, pool *pgxpool.Pool, byOID map[uint32]*relation) error {
-	rows, err := pool.Query(ctx, foreignKeysSQL, slices.Collect(maps.Keys(byOID)))
+func (c *catalog) readForeignKeys(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+	rows, err := q.Query(ctx, foreignKeysSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}
 	var from, to uint32
-	var schema, name string
+	var schema, name, toSchema, toTable string
 	var k foreignKey
-	_, err = pgx.ForEachRow(rows, []any{&k.name, &from, &schema, &name, &to, &k.onDelete, &k.columns, &k.refs, &k.sets}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&k.name, &from, &schema, &name, &to, &toSchema, &toTable, &k.onDelete, &k.columns, &k.refs, &k.required, &k.sets}, func() error {
 		found := k
 		found.columns, found.refs, found.sets = slices.Clone(k.columns), slices.Clone(k.refs), slices.Clone(k.sets)
-		found.from, found.to, found.fromName = byOID[from], byOID[to], quote(schema, name)
+		found.from, found.to, found.fromName, found.toName = byOID[from], byOID[to], quote(schema, name), quote(toSchema, toTable)
 		c.keys = append(c.keys, found)
 		return nil
 	})

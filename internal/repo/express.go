@@ -35,7 +35,7 @@ func (r *Repo) Express(ctx context.Context, b purge.Batch) (purge.Result, error)
 		return purge.Result{}, err
 	}
 	out := emptyResult(len(order))
-	out.Rows, out.BudgetSpent = res.Rows, res.BudgetSpent
+	out.Rows, out.BudgetSpent, out.Tables = res.Rows, res.BudgetSpent, res.Tables
 	for i, o := range order {
 		out.Records[o], out.Deleted[o], out.Finished[o] = res.Records[i], res.Deleted[i], res.Finished[i]
 	}
@@ -65,7 +65,12 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	t.pool = r.ready
+	if !b.Apart {
+		t.own = r.ready
+	}
+	if b.Patience > 0 && b.Patience < r.cfg.StatementTimeout {
+		t.exec(nil, "select set_config('statement_timeout', $1, true)", millis(b.Patience))
+	}
 	children := r.queue(t, b, &res)
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Result{}, err
@@ -100,15 +105,29 @@ func (r *Repo) queueKnown(t *transaction, b purge.Batch, res *purge.Result) *[]i
 	return children
 }
 
+// childTable is the set of the plan's i-th child table alone.
+func childTable(i int) purge.Tables { return purge.Table(2 + i) }
+
 // sum fills in how many rows went, and whether they have spent the budget.
 func sum(res *purge.Result, children []int, budget purge.Budget) {
 	for _, n := range res.Deleted {
 		res.Rows += n
 	}
 	res.BudgetSpent = res.Rows >= budget.Rows
-	for _, n := range children {
+	if res.Rows > 0 {
+		res.Tables |= purge.MessagesTable
+	}
+	for i, n := range children {
 		res.Rows += n
 		res.BudgetSpent = res.BudgetSpent || n >= budget.Rows
+		if n > 0 {
+			res.Tables |= childTable(i)
+		}
+	}
+	for i, finished := range res.Finished {
+		if finished && res.Records[i].ConversationRemoved {
+			res.Tables |= purge.ConversationsTable
+		}
 	}
 }
 

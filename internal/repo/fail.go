@@ -6,14 +6,15 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// Fail counts a real failure of d, releases its lease and pins its boundary if
-// that has not been done; at the last failure the deletion is failed. A deletion
+// Fail counts a failure of d, as far as f says that it is an attempt, releases its
+// lease and pins its boundary if that has not been done; at the last attempt the
+// deletion is failed. A deletion
 // that the ledger didn't know is entered. The record says what it is now; it is
 // unchanged where another worker holds the lease or the deletion is final.
 func (r *Repo) Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error) {
 	if _, unfit := r.Incompatible(d); unfit == nil {
 		rec, err := r.fail(ctx, d, f, r.sql.failPinned)
-		if fault, _ := purge.FaultOf(err); err == nil || fault != purge.Own {
+		if fault, _ := purge.FaultOf(err); err == nil || !fault.MayBeOwn() {
 			return rec, err
 		}
 	}
@@ -23,7 +24,7 @@ func (r *Repo) Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (pur
 func (r *Repo) fail(ctx context.Context, d purge.Deletion, f purge.Failure, sql string) (purge.Record, error) {
 	t := r.begin(true)
 	r.enter(t, d)
-	t.exec(nil, sql, d.App, d.Command, d.Conversation, d.Token, f.MaxAttempts, f.Reason, f.Message, f.Err, d.Digest[:])
+	t.exec(nil, sql, d.App, d.Command, d.Conversation, d.Token, f.MaxAttempts, f.Reason, f.Message, f.Err, d.Digest[:], f.Counts(), !f.Unproven)
 	return r.commitOne(ctx, t, d)
 }
 

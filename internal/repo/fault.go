@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"syscall"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
@@ -22,53 +25,89 @@ func classify(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
 		return &purge.FaultError{Fault: purge.Stopping, Cause: "stopping", Err: fmt.Errorf("%w (%w)", err, context.Cause(ctx))}
 	}
-	var pg *pgconn.PgError
-	var connect *pgconn.ConnectError
-	if errors.As(err, &pg) {
-		fault, cause := faultOfState(pg.Code)
-		if errors.As(err, &connect) { // no deletion can cause that, whatever the code
-			fault = purge.Surroundings
-		}
-		return &purge.FaultError{Fault: fault, Cause: cause, Err: err}
-	}
-	// What is not the server's word came from the way there: a refused or broken
-	// connection, a time-out, a pool that can't connect.
-	return &purge.FaultError{Fault: purge.Surroundings, Cause: "connection", Err: err}
+	fault, cause := faultOf(err)
+	return &purge.FaultError{Fault: fault, Cause: cause, Err: err}
 }
 
-// faultOfState maps an SQLSTATE (https://www.postgresql.org/docs/current/errcodes-appendix.html).
-// Unknown ones are the deletion's own: that delays it, and loses nothing.
+// classifyShared is classify for a statement that is about no deletion: what may be
+// a deletion's own is the infrastructure's there.
+func classifyShared(ctx context.Context, err error) error {
+	err = classify(ctx, err)
+	if fault, cause := purge.FaultOf(err); err != nil && fault == purge.Ambiguous {
+		return &purge.FaultError{Fault: purge.Surroundings, Cause: cause, Err: err}
+	}
+	return err
+}
+
+func faultOf(err error) (purge.Fault, string) {
+	var pg *pgconn.PgError
+	if !errors.As(err, &pg) {
+		if broken(err) {
+			return purge.Surroundings, "connection"
+		}
+		return purge.Ambiguous, "client" // a value that can't be encoded or read, say
+	}
+	fault, cause := faultOfState(pg.Code)
+	var connect *pgconn.ConnectError
+	switch {
+	case errors.As(err, &connect), pg.SeverityUnlocalized == "FATAL", pg.SeverityUnlocalized == "PANIC":
+		return purge.Surroundings, cause // it has ended the connection: no deletion can cause that
+	case pg.Where != "" && fault == purge.Surroundings:
+		return purge.Ambiguous, cause // a trigger's, which may raise any code, for one conversation too
+	}
+	return fault, cause
+}
+
+// broken says that the error came from the way to the server: a refused or broken
+// connection, a time-out, a pool that can't connect.
+func broken(err error) bool {
+	var network net.Error
+	var number syscall.Errno
+	var connect *pgconn.ConnectError
+	for _, known := range []error{io.EOF, io.ErrUnexpectedEOF, net.ErrClosed, context.DeadlineExceeded, context.Canceled} {
+		if errors.Is(err, known) {
+			return true
+		}
+	}
+	return errors.As(err, &network) || errors.As(err, &number) || errors.As(err, &connect) || pgconn.SafeToRetry(err) || pgconn.Timeout(err)
+}
+
+// faults are the SQLSTATEs (https://www.postgresql.org/docs/current/errcodes-appendix.html)
+// and, of two characters, their classes that say more than that a statement has
+// failed. A cause is a word for metrics; the others' is made from their class.
+var faults = map[string]struct {
+	fault purge.Fault
+	cause string
+}{
+	"55P03": {purge.Contention, "lock_timeout"},
+	"40P01": {purge.Contention, "deadlock"},
+	"40001": {purge.Contention, "serialization"},
+	"57014": {purge.Ambiguous, purge.StatementTimeout}, // ours: the statement, not the server, was too slow
+	"25006": {purge.Surroundings, "read_only"},
+	"25P03": {purge.Surroundings, "server"}, // an operator's limits for idle and for long transactions
+	"25P04": {purge.Surroundings, "server"},
+	"42501": {purge.Ambiguous, "permission"}, // perhaps a trigger's
+	"08":    {purge.Surroundings, "connection"},
+	"28":    {purge.Surroundings, "configuration"},
+	"3D":    {purge.Surroundings, "configuration"},
+	"3F":    {purge.Ambiguous, "configuration"},
+	"42":    {purge.Ambiguous, "configuration"},
+	"53":    {purge.Surroundings, "resources"},
+	"57":    {purge.Surroundings, "server"},
+	"58":    {purge.Surroundings, "server"},
+	"23":    {purge.Ambiguous, "constraint"},
+}
+
+// faultOfState maps an SQLSTATE. Of most of them what becomes of other deletions
+// tells whose fault they are.
 func faultOfState(code string) (purge.Fault, string) {
-	switch code {
-	case "55P03":
-		return purge.Contention, "lock_timeout"
-	case "40P01":
-		return purge.Contention, "deadlock"
-	case "40001":
-		return purge.Contention, "serialization"
-	case "57014": // a statement time-out of ours: the statement, not the server, was too slow
-		return purge.Own, purge.StatementTimeout
-	case "25006":
-		return purge.Surroundings, "read_only"
-	case "25P03", "25P04": // an operator's limits for idle and for long transactions
-		return purge.Surroundings, "server"
-	case "42501":
-		return purge.Surroundings, "permission"
-	}
 	if len(code) < 2 {
-		return purge.Own, "unknown"
+		return purge.Ambiguous, "unknown"
 	}
-	switch code[:2] {
-	case "08":
-		return purge.Surroundings, "connection"
-	case "28", "3D", "3F", "42":
-		return purge.Surroundings, "configuration"
-	case "53":
-		return purge.Surroundings, "resources"
-	case "57", "58":
-		return purge.Surroundings, "server"
-	case "23":
-		return purge.Own, "constraint"
+	for _, known := range []string{code, code[:2]} {
+		if f, found := faults[known]; found {
+			return f.fault, f.cause
+		}
 	}
-	return purge.Own, "sqlstate_" + code[:2]
+	return purge.Ambiguous, "sqlstate_" + code[:2]
 }

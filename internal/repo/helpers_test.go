@@ -65,12 +65,12 @@ func queryOne[T any](tb testing.TB, pool *pgxpool.Pool, sql string, args ...any)
 // openPool connects to url, past the Repo.
 func openPool(tb testing.TB, url string) *pgxpool.Pool {
 	tb.Helper()
-	pool, err := newPool(tb.Context(), url, 4)
+	conns, err := (&source{url: url}).newPools(tb.Context(), 4)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(pool.Close)
-	return pool
+	tb.Cleanup(conns.close)
+	return conns.all[0]
 }
 
 // newRole makes a login role without any privilege and returns its name and the

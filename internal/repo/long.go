@@ -95,8 +95,14 @@ func (r *Repo) queueStep(t *transaction, d purge.Deletion, low int64, limit int)
 // step is what a batch of at most limit messages above low has done.
 func (n *stepCounts) step(low int64, limit int) purge.Step {
 	s := purge.Step{Low: n.high, Rows: n.gone, Full: n.found >= limit, Empty: n.found == 0}
-	for _, rows := range n.children {
+	if n.gone > 0 {
+		s.Tables = purge.MessagesTable
+	}
+	for i, rows := range n.children {
 		s.Rows += rows
+		if rows > 0 {
+			s.Tables |= childTable(i)
+		}
 		if rows >= limit { // more of it may hang on this range: go over it again
 			s.Low, s.Full, s.Empty = low, true, false
 		}

@@ -44,8 +44,8 @@ type Columns struct {
 type MessageTable struct {
 	Table   string `yaml:"table"`
 	Columns `yaml:",inline"`
-	Seq     string `yaml:"seq"`     // the message's position; smallint, integer or bigint
-	SentAt  string `yaml:"sent_at"` // timestamptz, or timestamp in UTC
+	Seq     string `yaml:"seq"`     // the message's position; smallint, integer or bigint, not null
+	SentAt  string `yaml:"sent_at"` // timestamptz, or timestamp, which is UTC unless its default says otherwise; not null
 }
 
 // ConvTable is the table with one row for each conversation of each owner.

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -26,20 +27,16 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 func everyStatementUsesIndexes(t *testing.T, r *Repo) {
 	t.Helper()
 	execSQL(t, r.pool, "vacuum analyze")
-	err := pgx.BeginFunc(t.Context(), r.pool, func(tx pgx.Tx) error {
-		for _, set := range []string{"enable_seqscan = off", "enable_mergejoin = off", "plan_cache_mode = force_generic_plan"} {
-			if _, err := tx.Exec(t.Context(), "set local "+set); err != nil {
-				return err
-			}
-		}
+	err := r.begin(false).read(t.Context(), func(ctx context.Context, q querier) error {
+		conn := q.(*pgx.Conn)
 		for i, s := range append(r.sql.all(), r.Replayer().again.all()...) {
 			name := fmt.Sprint("s", i)
-			desc, err := tx.Conn().Prepare(t.Context(), name, s)
+			desc, err := conn.Prepare(ctx, name, s)
 			if err != nil {
 				return fmt.Errorf("%s: %w", s, err)
 			}
 			nulls := strings.TrimSuffix(strings.Repeat("null,", len(desc.ParamOIDs)), ",")
-			rows, err := tx.Query(t.Context(), fmt.Sprintf("explain execute %s (%s)", name, nulls), pgx.QueryExecModeSimpleProtocol)
+			rows, err := conn.Query(ctx, fmt.Sprintf("explain execute %s (%s)", name, nulls), pgx.QueryExecModeExec)
 			if err != nil {
 				return err
 			}

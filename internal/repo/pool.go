@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -24,7 +26,7 @@ type Pool struct {
 // Pool returns the state of the connections. It asks nobody.
 func (r *Repo) Pool() Pool {
 	var all Pool
-	for _, p := range r.pools() {
+	for _, p := range r.conns.all {
 		s := p.Stat()
 		all.Used += int(s.AcquiredConns())
 		all.Idle += int(s.IdleConns())
@@ -36,51 +38,114 @@ func (r *Repo) Pool() Pool {
 	return all
 }
 
-// pools are the pools of the Repo, one or two.
-func (r *Repo) pools() []*pgxpool.Pool {
-	if r.ready == r.pool {
-		return []*pgxpool.Pool{r.pool}
-	}
-	return []*pgxpool.Pool{r.ready, r.pool}
+const (
+	// regrow is how long after a refused connection no other is asked for while there
+	// are some to share.
+	regrow = 2 * time.Second
+	// sharePoll is how often somebody who waits for a connection looks again, besides
+	// when one is released.
+	sharePoll = 50 * time.Millisecond
+)
+
+// pools are the pools of one database, one or two, which share what connections the
+// server grants. Safe for concurrent use.
+type pools struct {
+	all     []*pgxpool.Pool
+	refused atomic.Int64  // when the server last refused one, in Unix nanoseconds
+	freed   chan struct{} // holds something after a release
 }
 
-func newPool(ctx context.Context, url string, maxConns int32) (*pgxpool.Pool, error) {
-	pc, err := poolConfig(url, maxConns)
-	if err != nil {
-		return nil, err
-	}
-	return connectPool(ctx, pc)
-}
-
-func poolConfig(url string, maxConns int32) (*pgxpool.Config, error) {
-	pc, err := pgxpool.ParseConfig(url)
-	if err != nil {
-		return nil, fmt.Errorf("database url: %w", err)
-	}
-	pc.MaxConns = maxConns
-	if pc.ConnConfig.ConnectTimeout == 0 {
-		pc.ConnConfig.ConnectTimeout = 5 * time.Second
-	}
-	if pc.ConnConfig.RuntimeParams["application_name"] == "" {
-		pc.ConnConfig.RuntimeParams["application_name"] = "lethe"
-	}
-	return pc, nil
-}
-
-func connectPool(ctx context.Context, pc *pgxpool.Config) (*pgxpool.Pool, error) {
+// add makes one more pool.
+func (p *pools) add(ctx context.Context, pc *pgxpool.Config) error {
 	pool, err := pgxpool.NewWithConfig(ctx, pc)
 	if err != nil {
-		return nil, fmt.Errorf("connection pool: %w", err)
+		return fmt.Errorf("connection pool: %w", err)
 	}
-	return pool, nil
+	p.all = append(p.all, pool)
+	return nil
 }
 
-// newReadyPool makes the pool of Express, which opens all of its connections at
+// acquire takes a connection, of the pool own if it has or gets one. As long as there
+// are others, one that the server refuses (a role's or a pooler's limit, a password
+// that is just being changed) is no error: then it waits for one of them.
+func (p *pools) acquire(ctx context.Context, own *pgxpool.Pool) (*pgxpool.Conn, error) {
+	var refusal error
+	for {
+		for _, one := range p.candidates(own) {
+			conn, err := one.Acquire(ctx)
+			if errors.Is(err, errPooler) { // the next one is made for it
+				conn, err = one.Acquire(ctx)
+			}
+			if err == nil {
+				return conn, nil
+			}
+			var connect *pgconn.ConnectError
+			if !errors.As(err, &connect) || ctx.Err() != nil || p.size() == 0 {
+				return nil, err
+			}
+			refusal = err
+			p.refused.Store(time.Now().UnixNano())
+		}
+		select {
+		case <-p.freed:
+		case <-time.After(sharePoll):
+		case <-ctx.Done():
+			return nil, errors.Join(ctx.Err(), refusal)
+		}
+	}
+}
+
+// candidates are the pools to try: own, unless it would have to open a connection so
+// soon after one was refused, and else those that have one to spare.
+func (p *pools) candidates(own *pgxpool.Pool) []*pgxpool.Pool {
+	if own.Stat().IdleConns() > 0 || p.size() == 0 || time.Since(time.Unix(0, p.refused.Load())) > regrow {
+		return []*pgxpool.Pool{own}
+	}
+	var idle []*pgxpool.Pool
+	for _, one := range p.all {
+		if one.Stat().IdleConns() > 0 {
+			idle = append(idle, one)
+		}
+	}
+	return idle
+}
+
+func (p *pools) release(conn *pgxpool.Conn) {
+	conn.Release()
+	select {
+	case p.freed <- struct{}{}:
+	default:
+	}
+}
+
+// size is how many connections there are, those that are being opened among them.
+func (p *pools) size() (n int32) {
+	for _, one := range p.all {
+		n += one.Stat().TotalConns()
+	}
+	return n
+}
+
+// reset closes all connections, those in use as soon as they are released.
+func (p *pools) reset() {
+	for _, one := range p.all {
+		one.Reset()
+	}
+}
+
+// close waits for the connections that are in use and closes all of them.
+func (p *pools) close() {
+	for _, one := range p.all {
+		one.Close()
+	}
+}
+
+// addReadyPool makes the pool of Express, which opens all of its connections at
 // once, in the background, and opens new ones for those that end.
-func (r *Repo) newReadyPool(ctx context.Context) (*pgxpool.Pool, error) {
-	pc, err := poolConfig(r.cfg.URL, r.cfg.ExpressConns)
+func (r *Repo) addReadyPool(ctx context.Context) error {
+	pc, err := r.source.poolConfig(r.cfg.ExpressConns, r.conns.reset)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	pc.MinConns = pc.MaxConns
 	pc.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
@@ -90,7 +155,11 @@ func (r *Repo) newReadyPool(ctx context.Context) (*pgxpool.Pool, error) {
 		}
 		return nil
 	}
-	return connectPool(ctx, pc)
+	if err := r.conns.add(ctx, pc); err != nil {
+		return err
+	}
+	r.ready = r.conns.all[1]
+	return nil
 }
 
 // warm runs the statements of Express for nothing, so that the server has them
@@ -98,7 +167,7 @@ func (r *Repo) newReadyPool(ctx context.Context) (*pgxpool.Pool, error) {
 // serves as well, unless it is closed: the first deletion finds the same, or takes
 // longer.
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, r.patience())
+	ctx, cancel := context.WithTimeout(ctx, r.limits(true).patience())
 	defer cancel()
 	none := []purge.Batch{{}}
 	if r.takes(none[0]) {
@@ -107,7 +176,9 @@ func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	for _, b := range none {
 		t, res := r.begin(true), emptyResult(len(b.Deletions))
 		r.queue(t, b, &res)
-		if err := conn.SendBatch(ctx, &t.batch).Close(); err != nil {
+		t.end()
+		if err := t.send(ctx, conn, beginSQL); err != nil {
+			rollback(ctx, conn)
 			return
 		}
 	}

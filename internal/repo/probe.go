@@ -22,17 +22,19 @@ const probeCommand = `insert into lethe.commands (app_id, command_id, digest) va
 
 const probeCommandGone = `delete from lethe.commands where app_id = '' and command_id = $1`
 
-// Probe says whether the worker can work again after the surroundings failed
-// it: nil if the database can be reached and written to, and every statement of
-// the worker can be planned and is permitted. One round trip, one short
-// transaction, which changes nothing that anybody sees, over a new connection:
-// an old one may be broken, or lead to a server that was the primary. The error
-// is one line, says what mends it where that is known, and is never the
-// deletion's own fault.
+// Probe is [Repo.Examine] over a new connection: an old one may be broken, or lead
+// to a server that was the primary.
 func (r *Repo) Probe(ctx context.Context) error {
-	for _, p := range r.pools() {
-		p.Reset()
-	}
+	r.conns.reset()
+	return r.Examine(ctx)
+}
+
+// Examine says whether the worker can work: nil if the database can be reached
+// and written to, every statement of the worker can be planned and is permitted,
+// and the plan still fits the tables ([Repo.Recheck]). One short transaction, which changes nothing
+// that anybody sees, and some reading of the catalog. The error is one line, says
+// what mends it where that is known, and is never the deletion's own fault.
+func (r *Repo) Examine(ctx context.Context) error {
 	t := r.begin(true)
 	id := "probe-" + rand.Text()
 	t.exec(nil, probeCommand, id)
@@ -42,11 +44,14 @@ func (r *Repo) Probe(ctx context.Context) error {
 		t.exec(nil, "explain "+sql, make([]any, parameters(sql))...)
 	}
 	err := r.commit(ctx, t)
-	if err == nil {
-		return nil
+	if err == nil { // what no statement shows: a foreign key that came later, say
+		if _, err = r.Recheck(ctx); errors.Is(err, ErrChanged) {
+			return nil // the statements can be planned as they are, until the worker opens the tables anew
+		}
+		return err
 	}
 	fault, cause := purge.FaultOf(err)
-	if fault == purge.Own {
+	if fault.MayBeOwn() {
 		fault = purge.Surroundings
 	}
 	return &purge.FaultError{Fault: fault, Cause: cause, Err: oneLine(r.diagnose(ctx, err))}
@@ -65,11 +70,11 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
 		return err
 	}
-	if _, found := resolve(ctx, r.pool, r.cfg.Plan, r.cfg.AllowUnindexed); found != nil {
+	if _, found := r.resolve(ctx); found != nil {
 		return found
 	}
 	if pg.Code == noPrivilege {
-		return fmt.Errorf("%w; grant it to %s", err, quote(r.pool.Config().ConnConfig.User))
+		return fmt.Errorf("%w; grant it to %s", err, r.source.role())
 	}
 	return err
 }

@@ -76,14 +76,11 @@ func (l *ledgerRow) fill(rec *purge.Record) (err error) {
 	return err
 }
 
-// scanOutcome reads a row of outcome.sql, or of finish.sql if finished is given.
-// ord counts from 1.
-func scanOutcome(rows pgx.Rows, finished ...*bool) (ord int, rec purge.Record, err error) {
+// scanOutcome reads a row of outcome.sql, or of a statement that finishes and tells
+// more before. ord counts from 1.
+func scanOutcome(rows pgx.Rows, more ...any) (ord int, rec purge.Record, err error) {
 	var row ledgerRow
-	front := []any{&ord}
-	for _, f := range finished {
-		front = append(front, f)
-	}
+	front := append([]any{&ord}, more...)
 	if err := rows.Scan(row.targets(append(front, &rec.Reused)...)...); err != nil {
 		return 0, purge.Record{}, err
 	}
@@ -116,10 +113,12 @@ func (r *Repo) finish(t *transaction, sql string, ds []purge.Deletion, c columns
 func readOutcomes(ds []purge.Deletion, res *purge.Result) func(pgx.Rows) error {
 	return func(rows pgx.Rows) error {
 		var finished bool
-		ord, rec, err := scanOutcome(rows, &finished)
+		var doubt *string
+		ord, rec, err := scanOutcome(rows, &finished, &doubt)
 		if err != nil {
 			return err
 		}
+		rec.Doubt = value(doubt)
 		rec.Key = ds[ord-1].Key
 		res.Records[ord-1], res.Finished[ord-1] = rec, finished
 		return nil

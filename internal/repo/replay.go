@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"crypto/rand"
-	"fmt"
 	"text/template"
 	"time"
 
@@ -64,15 +63,6 @@ func (s replayStatements) all() []string {
 		out = append(out, s.messages)
 	}
 	return out
-}
-
-// Moment is an expression of type timestamptz as it compares with the messages'
-// sent_at.
-func (s *schema) Moment(expr string) string {
-	if s.Messages.sentAtUTC {
-		return fmt.Sprintf("(%s at time zone 'UTC')", expr)
-	}
-	return expr
 }
 
 // Due says which of the deletions have something left of what they removed, or

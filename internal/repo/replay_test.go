@@ -204,7 +204,7 @@ func TestRedo(t *testing.T) {
 // wantTold asserts that the ledger says of a deletion what its event says.
 func wantTold(tb testing.TB, r *Repo, d purge.Record) {
 	tb.Helper()
-	l := &Ledger{pool: r.pool}
+	l := &Ledger{source: r.source, conns: r.conns}
 	recs, err := l.Status(tb.Context(), d.App, d.Command)
 	if err != nil || len(recs) != 1 {
 		tb.Fatalf("status = %+v, %v", recs, err)

@@ -7,12 +7,10 @@ package repo
 
 import (
 	"context"
-	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -20,8 +18,10 @@ import (
 
 // Config is what a [Repo] needs.
 type Config struct {
-	// URL is the database: a postgres:// URL or a keyword string. A transaction
-	// pooler may stand in between: no session state is used.
+	// URL is the database: a postgres:// URL, a keyword string, or file: and the path
+	// of a file that holds one of these. The file, the password file and certificates
+	// are read again for each new connection. A transaction pooler may stand in
+	// between: no session state is used.
 	URL string
 	// Plan says which rows a deletion removes.
 	Plan Plan
@@ -78,7 +78,9 @@ func (c Config) withDefaults() Config {
 // concurrent use.
 type Repo struct {
 	cfg     Config
-	pool    *pgxpool.Pool
+	source  *source
+	conns   *pools
+	pool    *pgxpool.Pool // one of conns
 	ready   *pgxpool.Pool // Express's own; pool if it has none
 	schema  *schema
 	sql     statements
@@ -93,97 +95,52 @@ type Repo struct {
 // each problem.
 func Open(ctx context.Context, cfg Config) (*Repo, error) {
 	cfg = cfg.withDefaults()
-	pool, err := newPool(ctx, cfg.URL, cfg.MaxConns-cfg.ExpressConns)
+	from := &source{url: cfg.URL}
+	conns, err := from.newPools(ctx, cfg.MaxConns-cfg.ExpressConns)
 	if err != nil {
 		return nil, err
 	}
-	s, err := resolve(ctx, pool, cfg.Plan, cfg.AllowUnindexed)
-	if err != nil {
-		pool.Close()
-		return nil, classify(ctx, err)
-	}
-	r := &Repo{cfg: cfg, pool: pool, ready: pool, schema: s, sql: makeStatements(s)}
-	if cfg.ExpressConns > 0 {
-		if r.ready, err = r.newReadyPool(ctx); err != nil {
-			pool.Close()
-			return nil, err
-		}
+	r := &Repo{cfg: cfg, source: from, conns: conns, pool: conns.all[0], ready: conns.all[0]}
+	if err := r.prepare(ctx); err != nil {
+		r.Close()
+		return nil, err
 	}
 	return r, nil
 }
 
-// Close waits for the connections that are in use and closes all of them.
-func (r *Repo) Close() {
-	for _, p := range r.pools() {
-		p.Close()
+// prepare checks the plan and makes what hangs on it.
+func (r *Repo) prepare(ctx context.Context) (err error) {
+	if r.schema, err = r.resolve(ctx); err != nil {
+		return err
 	}
-}
-
-// silence is how long a server may take to say that a statement's time is over.
-const silence = 5 * time.Second
-
-// patience is how long a round trip may take: as long as two statements that hang.
-func (r *Repo) patience() time.Duration { return 2*r.cfg.StatementTimeout + silence }
-
-// transaction collects statements that go to the database in one round trip and
-// commit together: a pipeline up to one sync is one implicit transaction.
-type transaction struct {
-	pool  *pgxpool.Pool // where it runs
-	batch pgx.Batch
-}
-
-// begin starts a transaction with the settings of the purge. They are the
-// transaction's own, never the session's. Sequential scans and hash joins are
-// ruled out because each statement is meant for one index, whatever the
-// statistics say; a generic plan saves planning each time.
-func (r *Repo) begin(durable bool) *transaction {
-	sync := "off" // a lost batch is done again
-	if durable {
-		sync = "on"
-	}
-	t := &transaction{pool: r.pool}
-	t.batch.Queue(`select set_config('lock_timeout', $1, true), set_config('statement_timeout', $2, true),
-set_config('backend_flush_after', $3, true), set_config('enable_seqscan', 'off', true),
-set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true), set_config('plan_cache_mode', 'force_generic_plan', true),
-case when $4 = 'off' then set_config('synchronous_commit', 'off', true) end`,
-		millis(r.cfg.Target), millis(r.cfg.StatementTimeout), r.cfg.FlushAfter, sync)
-	return t
-}
-
-func millis(d time.Duration) string {
-	return fmt.Sprintf("%dms", max(1, d.Milliseconds()))
-}
-
-// exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
-// receives how many it touched.
-func (t *transaction) exec(rows *int, sql string, args ...any) {
-	q := t.batch.Queue(sql, args...)
-	if rows != nil {
-		q.Exec(func(tag commandTag) error { *rows = int(tag.RowsAffected()); return nil })
-	}
-}
-
-// query adds a statement whose rows scan is called for, one by one.
-func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) {
-	t.batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
-		for rows.Next() {
-			if err := scan(rows); err != nil {
-				return err
-			}
-		}
-		return rows.Err()
-	})
-}
-
-// commit sends everything and waits for the commit. After an error nothing was
-// changed, or, if the connection broke, everything or nothing: the ledger tells.
-// A server that doesn't answer at all, or a network that has swallowed it, is given
-// up after a while, and counts as a broken connection.
-func (r *Repo) commit(ctx context.Context, t *transaction) error {
-	limited, cancel := context.WithTimeout(ctx, r.patience())
-	defer cancel()
-	if err := t.pool.SendBatch(limited, &t.batch).Close(); err != nil {
-		return classify(ctx, err)
+	r.sql = makeStatements(r.schema)
+	if r.cfg.ExpressConns > 0 {
+		return r.addReadyPool(ctx)
 	}
 	return nil
 }
+
+// resolve holds the plan against the catalog.
+func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
+	err = r.begin(false).read(ctx, func(ctx context.Context, q querier) error {
+		s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.resolveOptions())
+		return err
+	})
+	return s, classifyShared(ctx, err)
+}
+
+// Close waits for the connections that are in use and closes all of them.
+func (r *Repo) Close() { r.conns.close() }
+
+// begin starts a transaction of the purge. One that is durable waits for the disk; of
+// another a crash of the server may lose the commit, and the batch is done again.
+func (r *Repo) begin(durable bool) *transaction {
+	return &transaction{source: r.source, pools: r.conns, own: r.pool, limits: r.limits(durable)}
+}
+
+func (r *Repo) limits(durable bool) limits {
+	return limits{lock: r.cfg.Target, statement: r.cfg.StatementTimeout, flushAfter: r.cfg.FlushAfter, durable: durable}
+}
+
+// commit is t's.
+func (r *Repo) commit(ctx context.Context, t *transaction) error { return t.commit(ctx) }

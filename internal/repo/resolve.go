@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -20,15 +18,15 @@ func (r *Repo) Warnings() []string { return r.schema.warnings }
 
 // resolve checks the plan against the catalog and returns what the statements
 // are made from. It only reads. Every problem is one line of the error. The
-// error is the surroundings' where nothing but a grant or the ledger is missing,
-// and else purge.Own: the plan and the tables don't fit. With allowUnindexed a
-// missing index is a warning.
-func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, allowUnindexed bool) (*schema, error) {
+// error is the surroundings' where nothing is missing but what an operator mends
+// without touching the plan (a grant, the ledger, a replica identity, a rebuilt
+// index), and else purge.Own: the plan and the tables don't fit.
+func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*schema, error) {
 	if err := plan.validate(); err != nil {
 		return nil, unfit(err)
 	}
 	names := append(plan.tableNames(), ledgerNames()...)
-	cat, err := readCatalog(ctx, pool, names)
+	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
 		return nil, err
 	}
@@ -38,11 +36,16 @@ func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, allowUnindexed 
 	k := &checker{plan: plan, cat: cat}
 	s := k.build()
 	k.checkDistinct()
+	k.checkTables(opts.sessions)
+	k.checkConversations()
 	k.checkIndexes()
 	k.checkForeignKeys(s)
-	k.checkGrants(s.Locked)
-	k.checkLedger()
-	if allowUnindexed {
+	k.checkCollations()
+	if !opts.anyRole {
+		k.checkGrants(s.Locked)
+	}
+	k.checkLedger(opts.anyRole)
+	if opts.allowUnindexed {
 		for _, err := range k.unindexed {
 			k.warnings = append(k.warnings, err.Error())
 		}
@@ -53,6 +56,36 @@ func resolve(ctx context.Context, pool *pgxpool.Pool, plan Plan, allowUnindexed 
 	}
 	s.warnings = k.warnings
 	return s, nil
+}
+
+func (c Config) resolveOptions() resolveOptions {
+	return resolveOptions{allowUnindexed: c.AllowUnindexed, sessions: int(c.MaxConns)}
+}
+
+// resolveOptions are the worker's settings that the check knows.
+type resolveOptions struct {
+	anyRole        bool // what the role may do isn't asked: the worker's is another
+	allowUnindexed bool // a missing index is a warning
+	sessions       int  // connections that the worker may have; 0: how many locks they take isn't asked
+}
+
+// CheckPlan holds the plan against the tables and returns its warnings, as a worker
+// would log them at its start, whatever the role at url may do with them. The error
+// is that of [Open]. It only reads.
+func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {
+	l, err := OpenLedger(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	err = l.begin().read(ctx, func(ctx context.Context, q querier) error {
+		s, err := resolve(ctx, q, plan, resolveOptions{anyRole: true, allowUnindexed: true})
+		if err == nil {
+			warnings = s.warnings
+		}
+		return err
+	})
+	return warnings, classifyShared(ctx, err)
 }
 
 func unfit(err error) error { return &purge.FaultError{Fault: purge.Own, Cause: "plan", Err: err} }
@@ -88,6 +121,10 @@ func (k *checker) members() []member { return append([]member{k.messages, k.conv
 
 func (k *checker) refuse(format string, args ...any) {
 	k.problems = append(k.problems, fmt.Errorf("plan: "+format, args...))
+}
+
+func (k *checker) warn(format string, args ...any) {
+	k.warnings = append(k.warnings, fmt.Sprintf(format, args...))
 }
 
 // verdict is nil if all is well.

@@ -33,7 +33,7 @@ func (c planCheck) run(t *testing.T, pool *pgxpool.Pool, schemaName string) (*sc
 	if c.edit != nil {
 		c.edit(&plan)
 	}
-	s, err := resolve(t.Context(), pool, plan, c.allow)
+	s, err := resolve(t.Context(), pool, plan, resolveOptions{allowUnindexed: c.allow, sessions: 16})
 	want := make([]string, len(c.want))
 	for i, w := range c.want {
 		want[i] = own(w)

@@ -56,6 +56,12 @@ var acceptCases = map[string]planCheck{
 		sql:  `alter table social.mentions add liker text, add foreign key (post, liker) references social.likes; create index on social.mentions (post, liker)`,
 		edit: func(p *Plan) { p.Children[0], p.Children[2] = p.Children[2], p.Children[0] },
 	},
+	"positions_and_references_that_are_keys_of_one_other_table": {
+		sql: `create table social.events (id bigint primary key); alter table social."Post" add foreign key (id) references social.events; alter table social.mentions add foreign key (post) references social.events`,
+	},
+	"owners_who_are_users": {
+		sql: `create table social.users (id bigint primary key); alter table social."Post" add foreign key (owner) references social.users; alter table social.files add foreign key (owner) references social.users`,
+	},
 	"a_table_with_two_references": {
 		sql: `alter table social.mentions add origin bigint references social."Post"; create index on social.mentions (origin)`,
 		edit: func(p *Plan) {

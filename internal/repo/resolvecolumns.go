@@ -11,19 +11,21 @@ import (
 // build makes the schema from the plan's names and the catalog's types. It is
 // whole only if nothing was found wrong.
 func (k *checker) build() *schema {
-	s := &schema{tenant: k.plan.Tenant}
+	s := &schema{tenant: k.plan.Tenant, encoding: k.cat.encoding}
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.table = k.table(&k.messages, p.Columns)
 	s.Messages.Seq = k.seq(&k.messages, p.Seq)
-	s.Messages.SentAt, s.Messages.sentAtUTC = k.sentAt(p.SentAt)
+	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt)
 
 	c := k.plan.Conversations
 	k.convs = k.member("conversations", c.Table)
 	s.Conversations.table = k.table(&k.convs, c.Columns)
 	if c.Unread != "" {
 		s.Conversations.Unread = k.unread(c.Unread)
+		s.Conversations.Tells = append(s.Conversations.Tells, s.Conversations.Unread)
 	}
+	s.Conversations.Tells = append(s.Conversations.Tells, k.lastSeq()...)
 	for i, c := range k.plan.Children {
 		m := k.member(fmt.Sprintf("children[%d]", i), c.Table)
 		out := child{messageSeq: s.Messages.Seq}
@@ -58,8 +60,8 @@ func (k *checker) member(path, planned string) member {
 	case rel.kind != "r" && rel.kind != "p":
 		k.refuse("%s.table: %s is %s; name a table", path, rel, kindName(rel.kind))
 		return m
-	case rel.rules:
-		k.refuse("%s.table: %s has a rule for update or delete, which changes what the statements do; drop the rule", path, rel)
+	case len(rel.rules) > 0:
+		k.refuse("%s.table: %s has a rule for update or delete (%s), which changes what the statements do; drop or disable it", path, rel, list(rel.rules))
 	}
 	m.rel = rel
 	return m
@@ -151,16 +153,32 @@ func (k *checker) seq(m *member, planned string) string {
 	if c.typ != 0 && !isInteger(c) {
 		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName)
 	}
+	k.wantNotNull(m, "seq", c, "a row without a position is at no side of a boundary")
 	m.seq = c.name
 	return quote(c.name)
 }
 
-func (k *checker) sentAt(planned string) (quoted string, utc bool) {
+// wantNotNull refuses a column that may be null. Ids may: a row without its owner
+// or conversation is nobody's, and no deletion could mean it.
+func (k *checker) wantNotNull(m *member, field string, c column, why string) {
+	may := func(r *relation) bool { return !r.columns[c.name].notNull }
+	if c.typ != 0 && (may(m.rel) || slices.ContainsFunc(m.rel.heirs, may)) {
+		k.refuse("%s.%s: column %s of %s may be null, and %s; run: alter table %s alter column %s set not null",
+			m.path, field, quote(c.name), m.rel, why, m.rel, quote(c.name))
+	}
+}
+
+func (k *checker) sentAt(planned string) (quoted string, times clock) {
 	c := k.column(&k.messages, "sent_at", planned)
 	if c.typ != 0 && c.typ != pgtype.TimestamptzOID && c.typ != pgtype.TimestampOID {
 		k.refuse("messages.sent_at: column %s of %s is %s; it must be timestamp with time zone, or timestamp in UTC", quote(c.name), k.messages.rel, c.typeName)
 	}
-	return quote(c.name), c.typ == pgtype.TimestampOID
+	k.wantNotNull(&k.messages, "sent_at", c, "a message without a time was sent neither before a command nor after it")
+	times = clockOf(c, k.cat.server)
+	for _, fact := range times.facts {
+		k.warn("messages.sent_at: column %s of %s %s", quote(c.name), k.messages.rel, fact)
+	}
+	return quote(c.name), times
 }
 
 func (k *checker) unread(planned string) string {
@@ -173,6 +191,17 @@ func (k *checker) unread(planned string) string {
 		k.refuse("conversations.unread: column %s of %s is generated and can't be set; leave unread out", quote(c.name), k.convs.rel)
 	}
 	return quote(c.name)
+}
+
+// lastSeq is the conversations' own column of the newest position, by its usual
+// name and if we may read it: no deletion needs it, but it can show that rows weren't
+// found.
+func (k *checker) lastSeq() []string {
+	const name = "last_seq"
+	if rel := k.convs.rel; rel != nil && isInteger(rel.columns[name]) && rel.readable[name] && k.plan.Conversations.Unread != name {
+		return []string{quote(name)}
+	}
+	return nil
 }
 
 // reference finds both ends of a child's reference. Two messages with one value

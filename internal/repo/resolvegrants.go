@@ -136,8 +136,9 @@ func ledgerNames() []tableName {
 	return names
 }
 
-// checkLedger asks that the worker's own tables are there.
-func (k *checker) checkLedger() {
+// checkLedger asks that the worker's own tables are there, and may be worked with by
+// this role, unless anyRole.
+func (k *checker) checkLedger(anyRole bool) {
 	for i, name := range ledgerNames() {
 		rel := k.cat.relations[name]
 		if rel == nil {
@@ -147,6 +148,9 @@ func (k *checker) checkLedger() {
 		if _, there := rel.columns[newestColumn]; !there && name.name == "deletions" {
 			k.lack("configuration", "table %s has no column %s: the schema is older than this program; run: worker setup", name, newestColumn)
 		}
-		k.wantGrants(rel, ledger[i].want)
+		if !anyRole {
+			k.wantGrants(rel, ledger[i].want)
+		}
+		k.checkPublished(rel, ledger[i].want.updates)
 	}
 }

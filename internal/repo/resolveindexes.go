@@ -25,7 +25,13 @@ func (k *checker) checkIndexes() {
 // wantIndex asks for an index that leads with the columns, in any order, and
 // then goes on with seq, if that isn't "".
 func (k *checker) wantIndex(rel *relation, path string, columns []string, seq string) {
-	if slices.Contains(columns, "") || rel.indexed(columns, seq) {
+	if slices.Contains(columns, "") {
+		return
+	}
+	for _, heir := range rel.heirs {
+		k.wantIndex(heir, path, columns, seq)
+	}
+	if rel.indexed(columns, seq) {
 		return
 	}
 	want := "leads with " + list(columns)
@@ -38,7 +44,7 @@ func (k *checker) wantIndex(rel *relation, path string, columns []string, seq st
 		return
 	}
 	k.unindexed = append(k.unindexed, fmt.Errorf("plan: %s: %s has no btree index that %s (valid, without a condition, in the columns' own collation); run: %s; or go on slowly with --allow-unindexed",
-		path, rel, want, createIndex(rel, all)))
+		path, rel, want, createIndex("create index", rel, all)))
 }
 
 // asked says that an index on these columns of the relation was asked for
@@ -52,14 +58,14 @@ func (k *checker) asked(rel *relation, columns []string) bool {
 	return k.indexes[key]
 }
 
-// createIndex is the statement that mends it. A partitioned table's index can't
-// be made concurrently.
-func createIndex(rel *relation, columns []string) string {
-	concurrently := "concurrently "
+// createIndex is the statement that makes an index. A partitioned table's can't be
+// made concurrently.
+func createIndex(create string, rel *relation, columns []string) string {
+	concurrently := " concurrently"
 	if rel.kind == "p" {
 		concurrently = ""
 	}
-	return fmt.Sprintf("create index %son %s (%s)", concurrently, rel, list(columns))
+	return fmt.Sprintf("%s%s on %s (%s)", create, concurrently, rel, list(columns))
 }
 
 func list(columns []string) string {

@@ -3,21 +3,25 @@ package repo
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
-// checkForeignKeys looks at every foreign key that refers to a table of the
-// plan, and decides whether what refers to a message has to go before it.
+// checkForeignKeys looks at every foreign key that refers to a table of the plan
+// or is of one, and decides whether what refers to a message has to go before it.
 func (k *checker) checkForeignKeys(s *schema) {
 	for _, f := range k.cat.keys {
 		s.Locked = s.Locked || k.at(f.to, "messages") && f.from != f.to && !k.at(f.from, "conversations")
 	}
 	for _, f := range k.cat.keys {
+		if k.planned(f.from) && k.elsewhere(f) {
+			continue // and no more of a key that the plan takes for another
+		}
 		if !k.planned(f.to) {
-			continue // the ledger's
+			continue
 		}
 		if !k.planned(f.from) {
-			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would hold the deletion up, or be changed without a bound; add it to the children, or drop the foreign key",
-				f.fromName, f.to, quote(f.name), f.action())
+			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would hold the deletion up, or be changed without a bound; %s",
+				f.fromName, f.to, quote(f.name), f.action(), k.either(f))
 			continue
 		}
 		if why := k.conflict(f, s.Locked); why != "" {
@@ -99,8 +103,107 @@ func (k *checker) uncovered(f foreignKey) string {
 			}
 		}
 	}
-	return fmt.Sprintf("no entry of the plan goes this way; add to children: {table: %s, references: {column: %s, to: %s}}",
-		f.from, quote(f.columns[len(f.columns)-1]), quote(f.refs[len(f.refs)-1]))
+	return "no entry of the plan goes this way; " + k.either(f)
+}
+
+// either is what to do about a foreign key that the plan doesn't follow. An entry
+// deletes rows, and is named only where it finds those alone that refer to a
+// message: whether they are to go with it nobody but the operator knows.
+func (k *checker) either(f foreignKey) string {
+	drop := fmt.Sprintf("run: alter table %s drop constraint %s", f.fromName, quote(f.name))
+	if entry := k.entry(f); entry != "" && f.required {
+		return "if each of its rows is a part of that message and may be deleted with it, add to children: " + entry + "; if not, " + drop
+	}
+	return "no entry of the plan can delete just its rows, so that they have to stay, or be deleted by you; " + drop
+}
+
+// entry is the plan's entry for the rows that refer by the foreign key; "" if
+// there is none.
+func (k *checker) entry(f foreignKey) string {
+	if !k.at(f.to, "messages") && !slices.ContainsFunc(k.children, func(m member) bool { return m.rel == f.to }) {
+		return ""
+	}
+	by := map[string]string{} // the messages' column: that of the foreign key
+	for i, ref := range f.refs {
+		by[k.meaning(f.to, ref)] = f.columns[i]
+	}
+	if k.messages.rel == nil {
+		return ""
+	}
+	for i, ref := range f.refs {
+		if k.at(f.to, "messages") && k.messages.rel.unique(ref) {
+			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
+		}
+	}
+	fields := []string{"app", "user", "conversation"}[3-len(k.messages.keys):]
+	entry := "{table: " + planName(f.fromName)
+	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
+		if key == "" || by[key] == "" {
+			return ""
+		}
+		entry += fmt.Sprintf(", %s: %s", append(fields, "seq")[i], quote(by[key]))
+	}
+	return entry + "}"
+}
+
+// planName is a quoted schema.table as YAML takes it.
+func planName(quoted string) string { return "'" + strings.ReplaceAll(quoted, "'", "''") + "'" }
+
+// meaning is the messages' column whose value stands in the column of a table of
+// the plan, by the plan; "" for none.
+func (k *checker) meaning(rel *relation, column string) string {
+	for _, m := range k.members() {
+		i := slices.Index(m.keys, column)
+		switch {
+		case m.rel == nil || m.rel != rel || column == "":
+		case m.path == k.messages.path:
+			return column
+		case column == m.ref.Column:
+			return m.ref.To
+		case column == m.seq:
+			return k.messages.seq
+		case i >= 0 && i < len(k.messages.keys):
+			return k.messages.keys[i]
+		}
+	}
+	return ""
+}
+
+// elsewhere refuses a column by which the plan finds rows where its foreign key
+// says that it holds something else: the same number is another row's there, and
+// others' rows would go.
+func (k *checker) elsewhere(f foreignKey) bool {
+	for _, m := range k.members() {
+		if m.rel != f.from {
+			continue
+		}
+		for i, c := range f.columns {
+			position := c == m.ref.Column || c == m.seq
+			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
+			switch {
+			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
+			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
+			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
+			default:
+				k.refuse("%s: column %s of %s holds %s of %s by foreign key %s, and not %s of %s: rows that belong to others would go; take it out of the plan, and %s",
+					m.path, quote(c), m.rel, quote(f.refs[i]), f.toName, quote(f.name), quote(k.meaning(m.rel, c)), k.messages.rel, k.either(f))
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharesKey says that the messages' column holds the same key of another table.
+func (k *checker) sharesKey(column, table, key string) bool {
+	return slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
+		for i, c := range f.columns {
+			if k.at(f.from, "messages") && c == column && f.toName == table && f.refs[i] == key {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // misplaced says that a child stands in the plan after another to which it

@@ -22,6 +22,8 @@ type schema struct {
 	// and they go last.
 	Locked bool
 	tenant string
+	// encoding is the database's, as Postgres calls it.
+	encoding string
 	// bounds are the key columns that can't hold every id.
 	bounds []bound
 	// cascades is the foreign key by which the history would go together with the
@@ -43,6 +45,19 @@ func (s *schema) tables() []table {
 		out = append(out, c.table)
 	}
 	return out
+}
+
+// emptied are the tables whose rows a deletion removes one after the other, in the
+// order in which they can be: what hangs on messages by foreign keys first.
+func (s *schema) emptied() []table {
+	all := []table{s.Messages.table}
+	for _, c := range s.Children {
+		all = append(all, c.table)
+	}
+	if s.Locked {
+		all = append(all[1:], all[0])
+	}
+	return all
 }
 
 // bind notes the bounds, so that a deletion is held against no others.
@@ -96,13 +111,31 @@ func (t table) Keys(row string) string {
 type messages struct {
 	table
 	Seq, SentAt string // quoted
-	sentAtUTC   bool   // timestamp without time zone, taken as UTC
+	clock       clock  // how SentAt keeps a time
 }
 
 type conversations struct {
 	table
 	Unread string // quoted; "" if there is none
+	// Tells are the columns, quoted, that say whether there were messages: above 0.
+	Tells []string
 }
+
+// Doubt is the expression for what a row says of messages, by its columns Tells,
+// which have the names tells_0 and so on: null where it says that there are none.
+func (c conversations) Doubt() string {
+	parts := make([]string, len(c.Tells))
+	for i, t := range c.Tells {
+		parts[i] = fmt.Sprintf("case when tells_%d > 0 then %s || tells_%d end", i, text(unquoted(t)+" "), i)
+	}
+	return "nullif(concat_ws(', ', " + strings.Join(parts, ", ") + "), '')"
+}
+
+// unquoted is the name that a quoted one stands for.
+func unquoted(s string) string { return strings.ReplaceAll(s[1:len(s)-1], `""`, `"`) }
+
+// text writes a string as SQL.
+func text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
 
 type child struct {
 	table
@@ -164,6 +197,15 @@ func (c child) HangsOn(row, message, q string) string {
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
 }
 
+// HangsOnArgs is [child.HangsOn] for a statement about one deletion; see
+// [table.MatchArgs].
+func (c child) HangsOnArgs(row, message string) string {
+	if c.Reference != "" {
+		return c.HangsOn(row, message, "")
+	}
+	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
+}
+
 // Hooks are the messages' columns, under the alias row, by which what hangs on a
 // message is found: no more, so that the worker needn't be allowed to read a body.
 func (s *schema) Hooks(row string) string {
@@ -192,17 +234,17 @@ func (s *schema) RangeChildren() []child {
 // under the alias q, whose wish is in the column through.
 func (s *schema) Boundary(q, through string) string {
 	m := s.Messages
-	sentBy := q + ".stored_at"
-	if m.sentAtUTC {
-		sentBy = fmt.Sprintf("(%s at time zone 'UTC')", sentBy)
+	newest := func(expr, cond string) string {
+		return fmt.Sprintf("(select %s from %s m where %s%s order by m.%s desc limit 1)", expr, m.Name, m.Match("m", q), cond, m.Seq)
 	}
-	newest := func(cond string) string {
-		return fmt.Sprintf("coalesce((select m.%s::bigint from %s m where %s%s order by m.%s desc limit 1), 0)",
-			m.Seq, m.Name, m.Match("m", q), cond, m.Seq)
-	}
-	return fmt.Sprintf("case when %s.%s is null then %s else least(%s.%s, %s) end",
-		q, through, newest(fmt.Sprintf(" and m.%s <= %s", m.SentAt, sentBy)), q, through, newest(""))
+	sentBy := m.clock.sentBy("m."+m.SentAt, q+".stored_at", newest("m."+m.SentAt, ""))
+	return fmt.Sprintf("case when %s.%s is null then coalesce(%s, 0) else least(%s.%s, coalesce(%s, 0)) end",
+		q, through, newest("m."+m.Seq+"::bigint", " and "+sentBy), q, through, newest("m."+m.Seq+"::bigint", ""))
 }
+
+// Moment is an expression of type timestamptz as it compares with the messages'
+// sent_at: what is at or before it was sent by then, in every reading.
+func (s *schema) Moment(expr string) string { return s.Messages.clock.earliest(expr) }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 

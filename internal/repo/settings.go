@@ -2,31 +2,44 @@ package repo
 
 import (
 	"context"
-	"errors"
+	"time"
 
 	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
 )
 
 // Ledger is the schema lethe of a database as people ask for it: settings and
 // status. Unlike a [Repo] it needs no plan. Safe for concurrent use.
 type Ledger struct {
-	pool *pgxpool.Pool
+	source *source
+	conns  *pools
 }
 
 // OpenLedger makes a Ledger of the database at url, with a few connections at
 // most. It connects when it is first used; an error here is the url's. Errors of
 // its methods are one line, and say what to do where that is known.
 func OpenLedger(ctx context.Context, url string) (*Ledger, error) {
-	pool, err := newPool(ctx, url, 2)
+	from := &source{url: url}
+	conns, err := from.newPools(ctx, 2)
 	if err != nil {
 		return nil, oneLine(err)
 	}
-	return &Ledger{pool: pool}, nil
+	return &Ledger{source: from, conns: conns}, nil
 }
 
 // Close waits for the connections that are in use and closes all of them.
-func (l *Ledger) Close() { l.pool.Close() }
+func (l *Ledger) Close() { l.conns.close() }
+
+// begin starts a transaction. A person waits for it, and for its locks.
+func (l *Ledger) begin() *transaction {
+	return &transaction{
+		source: l.source, pools: l.conns, own: l.conns.all[0],
+		limits: limits{lock: ledgerLock, statement: ledgerStatement, flushAfter: "0", durable: true},
+	}
+}
+
+// ledgerLock and ledgerStatement are how long a statement that people wait for may
+// wait for a lock, and take.
+const ledgerLock, ledgerStatement = 5 * time.Second, 30 * time.Second
 
 // Settings are the switches of one app.
 type Settings struct {
@@ -42,8 +55,10 @@ type Settings struct {
 // Settings returns the app's settings; the defaults for an app that has none.
 func (l *Ledger) Settings(ctx context.Context, app string) (Settings, error) {
 	s := Settings{App: app}
-	err := l.pool.QueryRow(ctx, `select true, multi_client_sync from lethe.apps where app_id = $1`, app).Scan(&s.Explicit, &s.MultiClientSync)
-	if err != nil && !errors.Is(err, pgx.ErrNoRows) {
+	t := l.begin()
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&s.Explicit, &s.MultiClientSync) },
+		`select true, multi_client_sync from lethe.apps where app_id = $1`, app)
+	if err := t.commit(ctx); err != nil {
 		return Settings{}, l.fault(ctx, err)
 	}
 	return s, nil
@@ -52,9 +67,10 @@ func (l *Ledger) Settings(ctx context.Context, app string) (Settings, error) {
 // SetSettings gives the app its settings, effective with the next deletion that
 // finishes. Doing it again changes nothing; Explicit is not looked at.
 func (l *Ledger) SetSettings(ctx context.Context, s Settings) error {
-	_, err := l.pool.Exec(ctx, `insert into lethe.apps (app_id, multi_client_sync) values ($1, $2)
+	t := l.begin()
+	t.exec(nil, `insert into lethe.apps (app_id, multi_client_sync) values ($1, $2)
 on conflict (app_id) do update set multi_client_sync = excluded.multi_client_sync`, s.App, s.MultiClientSync)
-	return l.fault(ctx, err)
+	return l.fault(ctx, t.commit(ctx))
 }
 
 // fault marks err with whose fault it is and says what mends it.
@@ -62,5 +78,5 @@ func (l *Ledger) fault(ctx context.Context, err error) error {
 	if err == nil {
 		return nil
 	}
-	return classify(ctx, oneLine(adviseLedger(err, l.pool.Config().ConnConfig.User)))
+	return classifyShared(ctx, oneLine(adviseLedger(err, l.source.role())))
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
-	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
 )
@@ -54,7 +53,7 @@ type SetupReport struct {
 // workers run. On a database that is up to date it changes nothing, and needs no
 // more than to read the schema.
 //
-// url must lead to the database itself, or to a pooler that keeps a session on
+// url is as in [Config]. It must lead to the database itself, or to a pooler that keeps a session on
 // one connection: behind a transaction pooler the lock would be taken on one
 // connection and stay there, and later setups would wait for it.
 //
@@ -63,7 +62,7 @@ type SetupReport struct {
 func Setup(ctx context.Context, url string, opts SetupOptions) (SetupReport, error) {
 	report, err := setup(ctx, url, opts, migrationFiles)
 	if err != nil {
-		return SetupReport{}, classify(ctx, oneLine(err))
+		return SetupReport{}, classifyShared(ctx, oneLine(err))
 	}
 	return report, nil
 }
@@ -80,15 +79,13 @@ func setup(ctx context.Context, url string, opts SetupOptions, files fs.FS) (Set
 // openOne makes a database handle that connects only once: the lock lives in
 // that connection, and work on a second one would be without it.
 func openOne(url string) (*sql.DB, error) {
-	pc, err := pgxpool.ParseConfig(url) // for it takes the pool's settings out
+	c, err := (&source{url: url}).connConfig()
 	if err != nil {
-		return nil, fmt.Errorf("database url: %w", err)
+		return nil, err
 	}
-	if pc.ConnConfig.ConnectTimeout == 0 {
-		pc.ConnConfig.ConnectTimeout = 5 * time.Second
-	}
+	c.AfterConnect, c.DefaultQueryExecMode = nil, pgx.QueryExecModeCacheDescribe // a pooler may stand in between
 	var connected atomic.Bool
-	db := stdlib.OpenDB(*pc.ConnConfig, stdlib.OptionBeforeConnect(func(context.Context, *pgx.ConnConfig) error {
+	db := stdlib.OpenDB(*c, stdlib.OptionBeforeConnect(func(context.Context, *pgx.ConnConfig) error {
 		if connected.Swap(true) {
 			return errors.New("the connection broke in the middle of the setup: run it again")
 		}
@@ -98,17 +95,25 @@ func openOne(url string) (*sql.DB, error) {
 	return db, nil
 }
 
+// setupSession takes off a session what its role and database may have as defaults
+// and a setup can't work with. A role's own time-out is meant for small statements. A
+// migration that waits for a table's lock makes everybody wait behind it: not for long.
+const setupSession = `select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '5s', false),
+  pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),
+  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end,
+  pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('row_security', 'off', false),
+  pg_catalog.set_config('search_path', ` + searchPath + `, false)`
+
 // setupLocked does the work of a setup under the lock.
 func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS) (SetupReport, error) {
+	if _, err := db.ExecContext(ctx, setupSession); err != nil {
+		return SetupReport{}, err
+	}
 	if err := waitForSetupLock(ctx, db); err != nil {
 		return SetupReport{}, err
 	}
-	// A role's own time-out is meant for small statements. A migration that waits
-	// for a table's lock makes everybody wait behind it: not for long.
-	_, err := db.ExecContext(ctx, `select set_config('statement_timeout', '0', false), set_config('lock_timeout', '5s', false)`)
-	if err != nil {
-		return SetupReport{}, err
-	}
+	// It ends with the connection; a pooler in between may keep that one.
+	defer db.ExecContext(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, int64(setupLock)) //nolint:errcheck // see above
 	var role, database string
 	if err := db.QueryRowContext(ctx, `select quote_ident(current_user), quote_ident(current_database())`).Scan(&role, &database); err != nil {
 		return SetupReport{}, err

@@ -71,6 +71,12 @@ const thread = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 // which more may change.
 func newSocial(tb testing.TB, more ...string) *Repo {
 	tb.Helper()
+	return newSocialWith(tb, nil, more...)
+}
+
+// newSocialWith is newSocial with a plan that edit, if not nil, has changed.
+func newSocialWith(tb testing.TB, edit func(*Plan), more ...string) *Repo {
+	tb.Helper()
 	url := localtest.Database(tb)
 	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
 		tb.Fatal(err)
@@ -79,6 +85,9 @@ func newSocial(tb testing.TB, more ...string) *Repo {
 	plan, err := ParsePlan([]byte(socialPlan))
 	if err != nil {
 		tb.Fatal(err)
+	}
+	if edit != nil {
+		edit(&plan)
 	}
 	return openRepo(tb, Config{URL: url, Plan: plan})
 }

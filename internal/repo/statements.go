@@ -24,7 +24,8 @@ type statements struct {
 	longChildren, lockedLongChildren                                            []string
 	turn, held, hold                                                            string
 	sweep, claimCommands, failClaim, fail, failPinned, release, blocked, reopen string
-	adopt                                                                       string
+	adopt, tables, keptRow                                                      string
+	kept                                                                        []string // in the order of [schema.emptied]
 }
 
 // sqlArgs is what a template sees: the schema and the variant that is wanted.
@@ -64,9 +65,11 @@ func makeStatements(s *schema) statements {
 		longClaim: plain("long_claim"), longStart: plain("long_start"), longCorrect: plain("long_correct"), longProve: plain("long_prove"),
 		turn: plain("turn"), held: plain("held"), hold: plain("hold"),
 		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), blocked: plain("blocked"), reopen: plain("reopen"),
-		adopt: plain("adopt"),
+		adopt: plain("adopt"), tables: plain("tables"), keptRow: plain("kept_row"),
 	}
+	st.kept = append([]string{plain("kept")}, perChild("kept", false)...)
 	if s.Locked {
+		st.kept = append(st.kept[1:], st.kept[0])
 		st.lockedMessages, st.lockedExpressMessages = plain("locked_messages"), plain("locked_express_messages")
 		st.lockedLongMessages = plain("locked_long_messages")
 		st.lockedExpressChildren, st.lockedLongChildren = perChild("locked_express_child", true), perChild("locked_long_child", false)

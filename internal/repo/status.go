@@ -67,22 +67,25 @@ func (l *Ledger) UnderWay(ctx context.Context, app, user string, after purge.Key
 
 // records reads rows of statusColumns.
 func (l *Ledger) records(ctx context.Context, sql string, args ...any) ([]purge.Record, error) {
-	rows, err := l.pool.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, l.fault(ctx, err)
-	}
-	recs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (purge.Record, error) {
+	var recs []purge.Record
+	t := l.begin()
+	t.query(func(rows pgx.Rows) error {
 		var rec purge.Record
 		var found ledgerRow
 		var waitingFor, noted, detail *string
-		if err := row.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation, &waitingFor, &noted, &detail)...); err != nil {
-			return purge.Record{}, err
+		if err := rows.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation, &waitingFor, &noted, &detail)...); err != nil {
+			return err
 		}
 		rec.WaitingFor = purge.Cause(value(waitingFor))
 		if rec.WaitingFor != "" && value(waitingFor) == value(noted) { // else it is about another cause
 			rec.WaitingDetail = value(detail)
 		}
-		return rec, found.fill(&rec)
-	})
-	return recs, l.fault(ctx, err)
+		err := found.fill(&rec)
+		recs = append(recs, rec)
+		return err
+	}, sql, args...)
+	if err := t.commit(ctx); err != nil {
+		return nil, l.fault(ctx, err)
+	}
+	return recs, nil
 }

@@ -103,7 +103,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 	looks := r.looks(&f, limits, all)
 	err := r.see(ctx, looks...)
 	if !denied(err) {
-		return f, classify(ctx, err)
+		return f, classifyShared(ctx, err)
 	}
 	f = purge.Figures{Unread: map[purge.Cause]string{}}
 	for _, k := range looks {
@@ -113,7 +113,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 			continue
 		}
 		if err != nil {
-			return f, classify(ctx, err)
+			return f, classifyShared(ctx, err)
 		}
 	}
 	r.blind.Range(func(cause, why any) bool {
@@ -221,15 +221,15 @@ func (r *Repo) Blocker(ctx context.Context) string {
 
 // see takes looks, in one round trip.
 func (r *Repo) see(ctx context.Context, looks ...look) error {
-	t := &transaction{}
+	t := r.begin(false)
 	for _, k := range looks {
 		t.query(k.scan, k.sql, k.args...)
 	}
-	return r.pool.SendBatch(ctx, &t.batch).Close()
+	return r.commit(ctx, t)
 }
 
 // role is whom the pool connects as, quoted.
-func (r *Repo) role() string { return quote(r.pool.Config().ConnConfig.User) }
+func (r *Repo) role() string { return r.source.role() }
 
 // denied says that a view or function is not for this role, or not there.
 func denied(err error) bool {

@@ -19,6 +19,7 @@ type Metrics struct {
 	WaitSeconds    prometheus.Histogram   // from then until a worker took it for the first time
 	Redeliveries   prometheus.Counter
 	Deletions      *prometheus.CounterVec   // by lane and state (done, failed)
+	Doubts         prometheus.Counter       // deletions that found no message where the conversation's row says that there were some
 	Messages       *prometheus.CounterVec   // purged, by lane
 	BatchSeconds   *prometheus.HistogramVec // by lane
 	BatchRows      *prometheus.HistogramVec // by lane
@@ -28,11 +29,13 @@ type Metrics struct {
 	OldestSeconds  prometheus.GaugeFunc
 	Retries        *prometheus.CounterVec // by cause
 	DeadLetters    *prometheus.CounterVec // by reason
+	LettersOmitted *prometheus.CounterVec // by reason
 	PublishSeconds prometheus.Histogram
 	SettleErrors   prometheus.Counter
 	LedgerExpired  prometheus.Counter
 	Spans          *prometheus.CounterVec // of traces, by state: ended, exported, failed
 	Paused         *prometheus.GaugeVec   // by cause: 1 while the worker does not pull because of it
+	Altered        *prometheus.GaugeVec   // by name of a stream or the consumer: properties that aren't as setup makes them
 	Held           *prometheus.GaugeVec   // by cause: 1 while it holds the worker's lanes back
 	Yielded        prometheus.Counter     // seconds that deletions of the long lane rested for others
 	Yield          prometheus.Gauge       // how many times as long as a batch the long lane rests
@@ -57,6 +60,7 @@ func New(oldest func() float64) *Metrics {
 		WaitSeconds:    f.histogram("lethe_command_wait_seconds", "Time that a command waited in the stream until a worker took it for the first time.", ages).With(nil).(prometheus.Histogram),
 		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands taken that had been delivered before, here or to another worker.").With(nil),
 		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
+		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had unread ones or a last_seq.").With(nil),
 		Messages:       f.counter("lethe_messages_purged_total", "Messages removed, by lane.", "lane"),
 		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a purging transaction, by lane.", seconds, "lane"),
 		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a purging transaction removed, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),
@@ -68,11 +72,13 @@ func New(oldest func() float64) *Metrics {
 		}, oldest),
 		Retries:        f.counter("lethe_retries_total", "Tries that are repeated, by cause.", "cause"),
 		DeadLetters:    f.counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
+		LettersOmitted: f.counter("lethe_dead_letters_omitted_total", "Malformed commands given up without a dead letter, because their stream was half full, by reason.", "reason"),
 		PublishSeconds: f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
 		SettleErrors:   f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
 		LedgerExpired:  f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),
 		Spans:          f.counter("lethe_spans_total", "Spans of traces by state: ended, and of these exported or failed; the rest waits or was dropped.", "state"),
 		Paused:         f.gauge("lethe_paused", "1 while the worker takes no new commands because of this cause.", "cause"),
+		Altered:        f.gauge("lethe_altered_properties", "Properties of a stream or the consumer that aren't as worker setup makes them.", "name"),
 		Held:           f.gauge("lethe_held", "1 while this cause holds the long lane back, or all lanes if an operator has paused them.", "cause"),
 		HeldSeconds:    f.counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),
 		Yield:          f.gauge("lethe_yield", "How many times as long as each batch the long lane rests now, because others are at work in the database; 0 if nobody is.").With(nil),

@@ -19,13 +19,17 @@ var (
 		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
 		conversation.ReasonIncompatibleID, conversation.ReasonAttemptsExhausted,
 	}
+	// malformed are those of commands that can't be retried as they are.
+	malformed = []conversation.Reason{conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch}
 
 	// refusals are why events and dead letters can't be stored.
 	refusals = []string{
 		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "letters_full", "too_large", "store", "refused",
 	}
 	// pauses are the other causes for which no commands are taken.
-	pauses = []string{"start", "stop", "paused", "database", "nats", "commands", "acks"}
+	pauses = []string{"start", "stop", "paused", "database", "tables", "deletions", "nats", "commands", "acks", "streams"}
+	// assets are the streams and the consumer.
+	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
 		"failure", "lock", "blocked", "leased", "no_turn", "long_lane_full",
@@ -44,6 +48,9 @@ func (m *Metrics) begin() {
 			m.Deletions.WithLabelValues(lane, state)
 		}
 	}
+	for _, name := range assets {
+		m.Altered.WithLabelValues(name)
+	}
 	for _, state := range spans {
 		m.Spans.WithLabelValues(state)
 	}
@@ -52,6 +59,9 @@ func (m *Metrics) begin() {
 	}
 	for _, reason := range reasons {
 		m.DeadLetters.WithLabelValues(string(reason))
+	}
+	for _, reason := range malformed {
+		m.LettersOmitted.WithLabelValues(string(reason))
 	}
 	for _, cause := range slices.Concat(pauses, refusals) {
 		m.Paused.WithLabelValues(cause)

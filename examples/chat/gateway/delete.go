@@ -63,6 +63,9 @@ func (g *Gateway) delete(r *request, d deletion) error {
 	if err := cmd.Validate(); err != nil {
 		return err
 	}
+	if err := g.allow(r, len(cmd.Conversations)); err != nil {
+		return err
+	}
 	cmd, err := g.command(r, cmd)
 	if err != nil {
 		return err
@@ -73,28 +76,33 @@ func (g *Gateway) delete(r *request, d deletion) error {
 	return r.answer(http.StatusAccepted, map[string]string{"command_id": cmd.CommandID})
 }
 
-// bound gives each conversation a boundary: the newest message that there is
-// now, where the device didn't say what it showed. What is sent from now on
-// survives, however late the workers are.
+// allow bounds how many conversations a user, and all of the app's users, may
+// delete. In doubt the same request counts again: who repeats it is told when.
+func (g *Gateway) allow(r *request, conversations int) error {
+	if wait := g.deletions.Take(g.clock(), r.who.User, float64(conversations)); wait > 0 {
+		return tooMany("deletions", wait)
+	}
+	return nil
+}
+
+// bound gives each conversation a boundary that is no further than the newest
+// message that there is now: what is sent from now on survives, however late the
+// workers are and whatever the device asked for. Without a wish the newest is it.
 func (g *Gateway) bound(ctx context.Context, cmd *conversation.Command) error {
-	var open []string
-	for _, t := range cmd.Conversations {
-		if t.ThroughSeq == nil {
-			open = append(open, t.ID)
-		}
+	ids := make([]string, len(cmd.Conversations))
+	for i, t := range cmd.Conversations {
+		ids[i] = t.ID
 	}
-	if len(open) == 0 {
-		return nil
-	}
-	newest, err := g.store.newest(ctx, cmd.AppID, cmd.UserID, open)
+	newest, err := g.store.newest(ctx, cmd.AppID, cmd.UserID, ids) // not from a standby, which may not know yet what the user saw
 	if err != nil {
-		return fmt.Errorf("newest messages: %w", err)
+		return fmt.Errorf("newest messages: %w", cleanText(err))
 	}
 	for i, t := range cmd.Conversations {
-		if t.ThroughSeq == nil {
-			seq := newest[t.ID] // 0 where there is none
-			cmd.Conversations[i].ThroughSeq = &seq
+		seq := newest[t.ID] // 0 where there is none
+		if t.ThroughSeq != nil {
+			seq = min(seq, *t.ThroughSeq)
 		}
+		cmd.Conversations[i].ThroughSeq = &seq
 	}
 	return nil
 }

@@ -17,8 +17,13 @@ import (
 // tokenLife is how long a demo's token lasts.
 const tokenLife = 24 * time.Hour
 
-// issueToken serves POST /v1/demo/token: anybody may be anybody.
+// issueToken serves POST /v1/demo/token: anybody who opened the page may be
+// anybody. A page of another site is refused, also one whose name was made to
+// resolve to this machine.
 func (g *Gateway) issueToken(r *request) error {
+	if !g.Hosts.OwnHost(r.Request) || !g.Hosts.OwnOrigin(r.Request) {
+		return errOtherHost
+	}
 	var who struct {
 		User   string `json:"user"`
 		Device string `json:"device"`
@@ -29,8 +34,13 @@ func (g *Gateway) issueToken(r *request) error {
 	if !slices.Contains(members, who.User) {
 		return badRequest("user: expected alice, bob or carol")
 	}
-	if who.Device == "" || len(who.Device) > conversation.MaxDeviceID {
+	if who.Device == "" {
 		return badRequest(fmt.Sprintf("device: expected 1 to %d bytes", conversation.MaxDeviceID))
+	}
+	// The rules for a device's id are the command's, so that it can delete.
+	cmd := conversation.Command{CommandID: "-", AppID: g.App, UserID: who.User, DeviceID: who.Device, Conversations: []conversation.Target{{ID: "-"}}}
+	if err := cmd.Validate(); err != nil {
+		return err
 	}
 	claims := token.Claims{App: g.App, User: who.User, Device: who.Device, Exp: g.clock().Add(tokenLife).Unix()}
 	return r.answer(http.StatusOK, map[string]string{"token": g.Key.Sign(claims)})
@@ -54,11 +64,13 @@ func (g *Gateway) reuse(r *request) error {
 	if err := cmd.Validate(); err != nil {
 		return err
 	}
+	if err := g.allow(r, len(cmd.Conversations)); err != nil {
+		return err
+	}
 	data, err := json.Marshal(cmd)
 	if err != nil {
 		return err
 	}
-	// Without Nats-Msg-Id: the stream would take it for a duplicate.
 	msg := &nats.Msg{Subject: conversation.CommandSubject(cmd.AppID), Data: data}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()

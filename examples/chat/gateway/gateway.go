@@ -16,10 +16,13 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/limit"
+	"github.com/lethe-im/lethe/examples/chat/origin"
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
-// Config is what a gateway is made of. All of it but Demo is required.
+// Config is what a gateway is made of. All of it but Read, Hosts and Demo is
+// required.
 type Config struct {
 	// App is the tenant. A token for another is refused.
 	App string
@@ -27,21 +30,29 @@ type Config struct {
 	Key token.Key
 	// DB holds the schema chat and lethe.apps.
 	DB *pgxpool.Pool
+	// Read is where lists and histories are read: a standby that may lag. Nil: DB.
+	Read *pgxpool.Pool
 	// NATS should refuse to buffer while it is disconnected
 	// (nats.ReconnectBufSize(-1)): a gateway says at once that it can't help.
 	NATS *nats.Conn
 	Log  *slog.Logger
-	// Demo issues tokens to anybody and fills a group with messages.
+	// Demo issues tokens to anybody who opens the page, and fills a group with messages.
 	Demo bool
+	// Hosts are the names of the page, beside those of this machine: only there
+	// does the demo issue tokens.
+	Hosts origin.Names
 }
 
 // Gateway serves the API. Its methods are safe for concurrent use.
 type Gateway struct {
 	Config
-	store  store
-	client *conversation.Client
-	huge   *huge
-	clock  func() time.Time
+	store     store // writes, and what must not be old
+	reads     store // may lag behind
+	client    *conversation.Client
+	huge      *huge
+	requests  *limit.Limiter
+	deletions *limit.Limiter
+	clock     func() time.Time
 
 	life context.Context // ends with Close
 	end  context.CancelFunc
@@ -50,6 +61,21 @@ type Gateway struct {
 
 // commandTimeout is how long a device waits for the stream to store its command.
 const commandTimeout = 5 * time.Second
+
+// Bounds of requests of any kind: a user's devices send a few each second.
+var (
+	appRequests  = limit.Rate{PerSecond: 5_000, Burst: 20_000}
+	userRequests = limit.Rate{PerSecond: 50, Burst: 500}
+)
+
+// Bounds of what is deleted, in conversations. Without them one user could fill the
+// commands' stream, and the workers' day, for everybody. A device that deletes its
+// whole list needs a burst; nobody needs a thousand deletions a second.
+var (
+	appDeletions  = limit.Rate{PerSecond: 500, Burst: 5_000}
+	userDeletions = limit.Rate{PerSecond: 10, Burst: 200}
+	userDay       = limit.Rate{PerSecond: 10_000.0 / (24 * 60 * 60), Burst: 10_000}
+)
 
 // New returns a gateway over connections that stay the caller's to close, after
 // Close.
@@ -61,7 +87,14 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &Gateway{Config: cfg, store: store{cfg.DB}, client: client, huge: newHuge(), clock: time.Now}
+	if cfg.Read == nil {
+		cfg.Read = cfg.DB
+	}
+	g := &Gateway{
+		Config: cfg, store: store{cfg.DB}, reads: store{cfg.Read}, client: client, huge: newHuge(),
+		requests:  limit.New(appRequests, userRequests),
+		deletions: limit.New(appDeletions, userDeletions, userDay), clock: time.Now,
+	}
 	g.life, g.end = context.WithCancel(context.Background())
 	return g, nil
 }
@@ -73,7 +106,8 @@ func (g *Gateway) Close() {
 	g.jobs.Wait()
 }
 
-// Handler serves the API under /v1/.
+// Handler serves the API under /v1/. Pages of other origins can make a browser
+// change nothing here.
 func (g *Gateway) Handler() http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, h func(*request) error) { mux.Handle(pattern, g.authenticated(h)) }
@@ -91,7 +125,9 @@ func (g *Gateway) Handler() http.Handler {
 		handle("POST /v1/demo/reuse", g.reuse)
 	}
 	mux.Handle("/v1/", g.public(func(*request) error { return errNoRoute }))
-	return mux
+	protection := http.NewCrossOriginProtection()
+	protection.SetDenyHandler(g.public(func(*request) error { return errOtherPage }))
+	return protection.Handler(mux)
 }
 
 // Ready returns why the gateway can't do its work, nil if it can.
@@ -99,5 +135,5 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	if !g.NATS.IsConnected() {
 		return errors.New("NATS is " + g.NATS.Status().String())
 	}
-	return g.DB.Ping(ctx)
+	return errors.Join(g.DB.Ping(ctx), g.Read.Ping(ctx))
 }

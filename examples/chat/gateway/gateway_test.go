@@ -7,11 +7,14 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,8 +232,132 @@ func TestManyConversationsAreOneCommand(t *testing.T) {
 	if len(got) != 2 || len(got[1].Conversations) != 100 {
 		t.Fatalf("commands %+v; want two, the second with 100 conversations", got)
 	}
-	if a, b := *got[0].Conversations[0].ThroughSeq, *got[0].Conversations[1].ThroughSeq; a != 1 || b != 9 {
-		t.Errorf("boundaries %d and %d; want 1 and 9", a, b)
+	if a, b := *got[0].Conversations[0].ThroughSeq, *got[0].Conversations[1].ThroughSeq; a != 1 || b != 0 {
+		t.Errorf("boundaries %d and %d; want 1, and 0 where there is no message", a, b)
+	}
+}
+
+func TestABoundaryIsNeverBeyondTheNewestMessage(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	const beyond = `"through_seq":9223372036854775807`
+	r.want(t, 201, call{method: "POST", path: path("c2c_bob", "/messages"), user: "alice", body: text("hi")})
+	r.want(t, 201, call{method: "POST", path: path("c2c_carol", "/messages"), user: "alice", body: text("hi")})
+	for _, body := range []string{`{` + beyond + `}`, `{"keep_history":true,` + beyond + `}`} {
+		r.want(t, 202, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", key: body, body: body})
+	}
+	r.want(t, 202, call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: `{"conversations":[{"id":"c2c_bob",` + beyond + `}]}`})
+	for n, cmd := range r.commands(t) {
+		if got := *cmd.Conversations[0].ThroughSeq; got != 1 {
+			t.Errorf("command %d goes through %d; want 1, the conversation's newest message", n, got)
+		}
+	}
+}
+
+func TestDeletionsAreLimited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	var passed atomic.Int64 // seconds
+	begin := time.Now()
+	r.clock = func() time.Time { return begin.Add(time.Duration(passed.Load()) * time.Second) }
+	var list []string
+	for n := range 100 {
+		list = append(list, fmt.Sprintf(`{"id":"c2c_%d"}`, n))
+	}
+	many := call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: `{"conversations":[` + strings.Join(list, ",") + `]}`}
+	one := call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", key: "k"}
+	reuse := call{method: "POST", path: "/v1/demo/reuse", user: "alice", body: `{"command_id":"c1","conversation_id":"c2c_bob"}`}
+	r.want(t, 202, many)
+	r.want(t, 202, many)
+	for _, c := range []struct {
+		call
+		wait string
+	}{{many, "10"}, {one, "1"}, {reuse, "1"}} {
+		a := r.fails(t, 429, "rate_limited", c.call)
+		if got := a.header.Get("Retry-After"); got != c.wait {
+			t.Errorf("%s: Retry-After: %s; want %s", c.path, got, c.wait)
+		}
+	}
+	other := many
+	other.user = "bob"
+	r.want(t, 202, other)
+	passed.Store(1)
+	r.want(t, 202, one)
+	r.fails(t, 429, "rate_limited", many)
+	// Nobody deletes more than ten thousand in a day.
+	for n := 0; n < 10_000; n += 100 {
+		passed.Add(10)
+		if a := r.call(t, many); a.status == 429 {
+			wait, err := strconv.Atoi(a.header.Get("Retry-After"))
+			if n < 9_000 || err != nil || wait < 60 {
+				t.Errorf("after %d more: %v, Retry-After: %d; want a long wait after ten thousand", n, a.body, wait)
+			}
+			return
+		}
+	}
+	t.Error("more than ten thousand deletions in a day pass")
+}
+
+func TestRequestsAreLimited(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	now := time.Now()
+	r.clock = func() time.Time { return now }
+	get := call{method: "GET", path: "/v1/settings", user: "alice"}
+	for range int(userRequests.Burst) {
+		r.want(t, 200, get)
+	}
+	a := r.fails(t, 429, "rate_limited", get)
+	if a.header.Get("Retry-After") != "1" {
+		t.Errorf("Retry-After: %s; want 1", a.header.Get("Retry-After"))
+	}
+	get.user = "bob"
+	r.want(t, 200, get)
+}
+
+func TestOtherPagesGetNothing(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	own := strings.TrimPrefix(r.url, "http://")
+	_, port, _ := net.SplitHostPort(own)
+	for _, c := range []struct {
+		path, host, origin, site string
+		want                     int
+	}{
+		{"/v1/demo/token", own, "", "", 200}, // a program
+		{"/v1/demo/token", own, r.url, "same-origin", 200},
+		{"/v1/demo/token", "localhost:" + port, "http://localhost:" + port, "", 200},
+		{"/v1/demo/token", "evil.example:" + port, "http://evil.example:" + port, "same-origin", 403}, // DNS rebinding
+		{"/v1/demo/token", "evil.example:" + port, "", "", 403},
+		{"/v1/demo/token", own, "http://evil.example", "", 403},
+		{"/v1/demo/token", own, "http://localhost:1", "", 403}, // another program's page on this machine
+		{"/v1/demo/token", own, "null", "", 403},
+		{"/v1/demo/token", own, "", "cross-site", 403},
+		{"/v1/demo/token", own, "", "same-site", 403},
+		{"/v1/conversations/c2c_bob:delete", own, "http://evil.example", "", 403},
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, r.url+c.path, strings.NewReader(`{"user":"alice","device":"d"}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Host = c.host
+		for name, value := range map[string]string{"Origin": c.origin, "Sec-Fetch-Site": c.site} {
+			if value != "" {
+				req.Header.Set(name, value)
+			}
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, _ := io.ReadAll(res.Body)
+		_ = res.Body.Close()
+		if res.StatusCode != c.want || strings.Contains(string(body), `"token":`) != (c.want == 200) {
+			t.Errorf("%+v: %d %s", c, res.StatusCode, body)
+		}
+		if got := res.Header.Get("Access-Control-Allow-Origin"); got != "" {
+			t.Errorf("%+v: Access-Control-Allow-Origin: %s; want none", c, got)
+		}
 	}
 }
 
@@ -351,8 +478,8 @@ func TestADatabaseThatIsAwayIsTold(t *testing.T) {
 		c.user = "alice"
 		r.fails(t, 503, "unavailable", c)
 	}
-	// What the device knows needs no database.
-	r.want(t, 202, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":1}`})
+	// Without it nobody knows whether a boundary is beyond the newest message.
+	r.fails(t, 503, "unavailable", call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":1}`})
 }
 
 func TestWhoAsksIsChecked(t *testing.T) {
@@ -404,6 +531,8 @@ func TestBadRequestsAreTold(t *testing.T) {
 		{method: "POST", path: path("other", "/messages"), body: text("x")},
 		{method: "GET", path: path("c2c_bob", "/messages?limit=0")},
 		{method: "GET", path: path("c2c_bob", "/messages?after=x")},
+		{method: "GET", path: path("c2c_bob", "/messages?fresh=1")},
+		{method: "GET", path: "/v1/conversations?fresh=yes"},
 		{method: "GET", path: path("a\x00b", "/messages")},
 	} {
 		c.user = "alice"
@@ -543,7 +672,9 @@ func TestTheDemoFillsAGroup(t *testing.T) {
 		t.Errorf("state %v; want none", got)
 	}
 	r.want(t, 202, call{method: "POST", path: "/v1/demo/huge", token: tok, body: `{"messages":25000}`})
-	for end := time.Now().Add(time.Minute); r.want(t, 200, huge).body["state"] == "running"; {
+	tick := time.NewTicker(20 * time.Millisecond) // within the bounds of requests
+	defer tick.Stop()
+	for end := time.Now().Add(time.Minute); r.want(t, 200, huge).body["state"] == "running"; <-tick.C {
 		if time.Now().After(end) {
 			t.Fatal("still running after a minute")
 		}
@@ -554,7 +685,9 @@ func TestTheDemoFillsAGroup(t *testing.T) {
 	if a := r.want(t, 200, call{method: "GET", path: path("group_huge", "/messages?limit=1"), token: tok}); a.body["last_seq"] != 25000.0 {
 		t.Errorf("last_seq %v; want 25000", a.body["last_seq"])
 	}
-	r.fails(t, 400, "invalid_request", call{method: "POST", path: "/v1/demo/token", body: `{"user":"mallory","device":"d"}`})
+	for _, body := range []string{`{"user":"mallory","device":"d"}`, `{"user":"alice"}`, `{"user":"alice","device":"a\nb"}`} {
+		r.fails(t, 400, "invalid_request", call{method: "POST", path: "/v1/demo/token", body: body})
+	}
 	r.fails(t, 400, "invalid_request", call{method: "POST", path: "/v1/demo/huge", token: tok, body: `{"messages":0}`})
 	r.want(t, 202, call{method: "POST", path: "/v1/demo/reuse", token: tok, body: `{"command_id":"c1","conversation_id":"c2c_bob"}`})
 	if got := r.commands(t); len(got) != 1 || got[0].CommandID != "c1" {

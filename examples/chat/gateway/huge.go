@@ -76,7 +76,7 @@ func (g *Gateway) fillHuge(r *request) error {
 	}
 	app, user := r.who.App, r.who.User
 	if !g.huge.begin(user, body.Messages) {
-		return &problem{http.StatusConflict, "running", "the group is being filled"}
+		return refuse(http.StatusConflict, "running", "the group is being filled")
 	}
 	g.jobs.Go(func() { g.fill(app, user, body.Messages) })
 	return r.answer(http.StatusAccepted, g.huge.get(user))

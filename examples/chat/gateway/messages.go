@@ -14,17 +14,21 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/note"
 )
 
 const (
 	defaultPage = 50
 	maxPage     = 500
-	maxText     = 8 << 10 // bytes
 )
 
 // list serves GET /v1/conversations.
 func (g *Gateway) list(r *request) error {
-	all, err := g.store.list(r.Context(), r.who.App, r.who.User)
+	from, err := g.from(r)
+	if err != nil {
+		return err
+	}
+	all, err := from.list(r.Context(), r.who.App, r.who.User)
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
@@ -38,11 +42,15 @@ func (g *Gateway) history(r *request) error {
 	if err != nil {
 		return err
 	}
-	messages, err := g.store.messages(r.Context(), r.who.App, r.who.User, id, p)
+	from, err := g.from(r)
+	if err != nil {
+		return err
+	}
+	messages, err := from.messages(r.Context(), r.who.App, r.who.User, id, p)
 	if err != nil {
 		return fmt.Errorf("history: %w", cleanText(err))
 	}
-	newest, err := g.store.newest(r.Context(), r.who.App, r.who.User, []string{id})
+	newest, err := from.newest(r.Context(), r.who.App, r.who.User, []string{id})
 	if err != nil {
 		return fmt.Errorf("history: %w", err)
 	}
@@ -71,8 +79,8 @@ func (g *Gateway) send(r *request) error {
 	if err := r.body(&body); err != nil {
 		return err
 	}
-	if body.Text == "" || len(body.Text) > maxText {
-		return badRequest(fmt.Sprintf("text: expected 1 to %d bytes", maxText))
+	if body.Text == "" || len(body.Text) > note.MaxText {
+		return badRequest(fmt.Sprintf("text: expected 1 to %d bytes", note.MaxText))
 	}
 	places, err := placesOf(r.who.App, r.who.User, id)
 	if err != nil {
@@ -127,12 +135,12 @@ func placesOf(app, sender, id string) ([]place, error) {
 // note tells an owner's devices of a message that is new, on a subject that no
 // stream keeps. One that misses it finds it in the history.
 func (g *Gateway) note(r *request, m copies, p place, at time.Time) {
-	data, err := json.Marshal(struct {
-		ConversationID string `json:"conversation_id"`
-		message
-	}{p.conversation, message{Seq: p.seq, SenderID: m.sender, SentAt: at, Text: m.text}})
+	data, err := json.Marshal(note.Message{
+		AppID: m.app, UserID: p.owner, ConversationID: p.conversation,
+		Seq: p.seq, SenderID: m.sender, SentAt: at, Text: m.text,
+	})
 	if err == nil {
-		err = g.NATS.Publish("chat.message."+conversation.EscapeToken(m.app)+"."+conversation.EscapeToken(p.owner), data)
+		err = g.NATS.Publish(note.Subject(m.app, p.owner), data)
 	}
 	if err != nil {
 		g.Log.DebugContext(r.Context(), "note of a message", "error", err)

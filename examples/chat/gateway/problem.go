@@ -3,7 +3,11 @@ package gateway
 import (
 	"context"
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/lethe-im/lethe/conversation"
 )
@@ -13,32 +17,53 @@ type problem struct {
 	status  int
 	code    string // for programs
 	message string // for people
+
+	retryAfter time.Duration // 0 where another try is no use, or 5 s for what passes by itself
 }
 
 // Error returns the message.
 func (p *problem) Error() string { return p.message }
 
 var (
-	errNoRoute  = &problem{http.StatusNotFound, "not_found", "there is nothing here: see examples/chat/README.md"}
-	errNoToken  = &problem{http.StatusUnauthorized, "unauthenticated", "expected the header Authorization: Bearer and a token"}
-	errOtherApp = &problem{http.StatusForbidden, "forbidden", "the token is for another app"}
-	errNotAdmin = &problem{http.StatusForbidden, "forbidden", "the token is not an administrator's"}
+	errNoRoute   = refuse(http.StatusNotFound, "not_found", "there is nothing here: see examples/chat/README.md")
+	errNoToken   = refuse(http.StatusUnauthorized, "unauthenticated", "expected the header Authorization: Bearer and a token")
+	errOtherApp  = refuse(http.StatusForbidden, "forbidden", "the token is for another app")
+	errNotAdmin  = refuse(http.StatusForbidden, "forbidden", "the token is not an administrator's")
+	errOtherPage = refuse(http.StatusForbidden, "forbidden", "sent by a page of another origin: open the gateway's own page")
+	errOtherHost = refuse(http.StatusForbidden, "forbidden", "sent to a host name that is not the page's: use localhost, or add the name to --hosts (CHAT_HOSTS)")
 )
 
+func refuse(status int, code, message string) *problem {
+	return &problem{status: status, code: code, message: message}
+}
+
+// unavailable is a problem that passes by itself.
+func unavailable(code, message string) *problem {
+	return &problem{http.StatusServiceUnavailable, code, message, 5 * time.Second}
+}
+
 func badRequest(message string) error {
-	return &problem{http.StatusBadRequest, "invalid_request", message}
+	return refuse(http.StatusBadRequest, "invalid_request", message)
+}
+
+// tooMany is for who asks for more of something than the bounds allow.
+func tooMany(what string, wait time.Duration) *problem {
+	message := fmt.Sprintf("too many %s: try again in %.0f s", what, math.Ceil(wait.Seconds()))
+	return &problem{http.StatusTooManyRequests, "rate_limited", message, wait}
 }
 
 // fail answers with an error. What is nobody's fault who called is logged, and
 // the client is told to come again.
 func (g *Gateway) fail(r *request, err error) {
 	p := explain(err)
+	if p.retryAfter > 0 {
+		r.w.Header().Set("Retry-After", strconv.FormatFloat(math.Ceil(p.retryAfter.Seconds()), 'f', 0, 64))
+	}
 	switch {
 	case p.status == http.StatusUnauthorized:
 		r.w.Header().Set("WWW-Authenticate", "Bearer")
-	case p.status >= http.StatusInternalServerError && r.Context().Err() == nil:
-		r.w.Header().Set("Retry-After", "5")
-		g.Log.WarnContext(r.Context(), "request failed", "method", r.Method, "path", r.URL.Path, "user", r.who.User, "error", err)
+	case p.status >= http.StatusInternalServerError && !errors.Is(r.Context().Err(), context.Canceled):
+		g.Log.WarnContext(r.Context(), "request failed", "method", r.Method, "route", r.Pattern, "user", r.who.User, "error", err)
 	}
 	body := map[string]any{"error": map[string]string{"code": p.code, "message": p.message}}
 	if err := r.answer(p.status, body); err != nil {
@@ -56,13 +81,13 @@ func explain(err error) *problem {
 	case errors.As(err, &p):
 		return p
 	case errors.As(err, &invalid):
-		return &problem{http.StatusBadRequest, "invalid_request", invalid.Error()}
+		return refuse(http.StatusBadRequest, "invalid_request", invalid.Error())
 	case errors.Is(err, conversation.ErrTooLarge):
-		return &problem{http.StatusRequestEntityTooLarge, "too_large", "name fewer conversations"}
-	case errors.Is(err, conversation.ErrStreamFull):
-		return &problem{http.StatusServiceUnavailable, "busy", "too many deletions are waiting: try again"}
+		return refuse(http.StatusRequestEntityTooLarge, "too_large", "name fewer conversations")
+	case errors.Is(err, conversation.ErrStreamFull), errors.Is(err, conversation.ErrAppFull):
+		return unavailable("busy", "too many deletions are waiting: try again")
 	case errors.Is(err, conversation.ErrUnconfirmed), errors.Is(err, context.DeadlineExceeded):
-		return &problem{http.StatusServiceUnavailable, "unconfirmed", "nobody knows whether it was done: try again with the same Idempotency-Key"}
+		return unavailable("unconfirmed", "nobody knows whether it was done: try again with the same Idempotency-Key")
 	}
-	return &problem{http.StatusServiceUnavailable, "unavailable", "something that this needs is away: try again"}
+	return unavailable("unavailable", "something that this needs is away: try again")
 }

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/lethe-im/lethe/examples/chat/token"
@@ -16,6 +18,10 @@ import (
 
 // maxBody is more than 100 conversations with ids of 256 bytes need.
 const maxBody = 256 << 10
+
+// answerTime bounds the work for one request, so that a slow database isn't asked
+// for what nobody waits for any more.
+const answerTime = 15 * time.Second
 
 // request is one call of the API by somebody who is known.
 type request struct {
@@ -34,12 +40,15 @@ func (g *Gateway) authenticated(h func(*request) error) http.Handler {
 		}
 		who, err := g.Key.Verify(tok, g.clock())
 		if err != nil {
-			return &problem{http.StatusUnauthorized, "unauthenticated", err.Error()}
+			return refuse(http.StatusUnauthorized, "unauthenticated", err.Error())
 		}
 		if who.App != g.App {
 			return errOtherApp
 		}
 		r.who = who
+		if wait := g.requests.Take(g.clock(), who.User, 1); wait > 0 {
+			return tooMany("requests", wait)
+		}
 		return h(r)
 	})
 }
@@ -47,7 +56,9 @@ func (g *Gateway) authenticated(h func(*request) error) http.Handler {
 // public serves h to anybody.
 func (g *Gateway) public(h func(*request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, hr *http.Request) {
-		r := &request{Request: hr, w: w}
+		ctx, cancel := context.WithTimeout(hr.Context(), answerTime)
+		defer cancel()
+		r := &request{Request: hr.WithContext(ctx), w: w}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		w.Header().Set("Cache-Control", "no-store")
 		if err := h(r); err != nil {
@@ -62,9 +73,9 @@ func (r *request) body(v any) error {
 	var tooLarge *http.MaxBytesError
 	switch {
 	case errors.As(err, &tooLarge):
-		return &problem{http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit)}
+		return refuse(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit))
 	case err != nil:
-		return badRequest("the body ends early")
+		return badRequest("the body ends early, or came too slowly")
 	case !utf8.Valid(data): // it would be mended, so that two ids become one
 		return badRequest("the body is not UTF-8")
 	case len(strings.TrimSpace(string(data))) == 0:
@@ -99,6 +110,18 @@ func (r *request) number(name string, otherwise, least, most int64) (int64, erro
 		return 0, badRequest(fmt.Sprintf("%s: expected an integer from %d to %d", name, least, most))
 	}
 	return n, nil
+}
+
+// from is where a request may be answered from: with fresh=true the database that
+// is written to, and otherwise one that may lag behind.
+func (g *Gateway) from(r *request) (store, error) {
+	switch r.URL.Query().Get("fresh") {
+	case "", "false":
+		return g.reads, nil
+	case "true":
+		return g.store, nil
+	}
+	return store{}, badRequest("fresh: expected true or false")
 }
 
 // idAndVerb takes the last segment of the path apart: an id, percent-encoded, a

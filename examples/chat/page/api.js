@@ -11,7 +11,7 @@ export class ApiError extends Error {
 
   // passing says that the same request may succeed later.
   get passing() {
-    return this.status === 0 || this.status === 503;
+    return this.status === 0 || this.status === 429 || this.status === 503;
   }
 }
 
@@ -33,7 +33,7 @@ export async function request(method, path, { token, body, headers = {}, signal 
   const text = await answer.text();
   const json = parse(text);
   if (answer.ok) return json;
-  const { code = String(answer.status), message = text || answer.statusText } = json.error ?? {};
+  const { code = String(answer.status), message = answer.statusText || "The gateway refused." } = json.error ?? {};
   throw new ApiError(answer.status, code, message, Number(answer.headers.get("Retry-After")) || 0);
 }
 
@@ -51,7 +51,8 @@ export async function persist(ask, wanted = () => true) {
 
 function parse(text) {
   try {
-    return JSON.parse(text) ?? {};
+    const json = JSON.parse(text);
+    return typeof json === "object" && json !== null ? json : {};
   } catch {
     return {};
   }

@@ -3,7 +3,8 @@
 
 import { ApiError, conversationPath, newKey, persist, request } from "./api.js";
 import { Link } from "./link.js";
-import { addMessages, applyDeleted, lastSeq, newCopy, replaceAll, share } from "./model.js";
+import { addMessages, applyDeleted, dictionary, lastSeq, newCopy, removedThrough, replaceAll, share, stillUnread } from "./model.js";
+import { isState, soundConversations, soundMessages } from "./shape.js";
 
 const pageSize = 50; // messages that are loaded at once
 const endedLimit = 100; // finished commands that are remembered
@@ -38,7 +39,8 @@ export class Device extends EventTarget {
       address: () => this.#address(),
       onFrame: (frame) => this.#receive(frame),
       onState: (state, seconds) => this.#connected(state, seconds),
-      onRefused: () => this.#refused(),
+      // Whether it was for the token the gateway says, and #ask then forgets it.
+      onRefused: () => this.#ask("GET", "/v1/settings").catch(() => {}),
     });
   }
 
@@ -89,7 +91,7 @@ export class Device extends EventTarget {
   // loadEarlier pages back; it resolves to whether there may be more.
   async loadEarlier(id) {
     const first = this.copy.conversations[id]?.messages[0]?.seq;
-    const { messages } = await this.#ask("GET", conversationPath(id, `/messages?before=${first}&limit=${pageSize}`));
+    const messages = soundMessages(await this.#ask("GET", conversationPath(id, `/messages?before=${first}&limit=${pageSize}`)));
     addMessages(this.copy, id, messages);
     this.#changed();
     return messages.length === pageSize;
@@ -135,8 +137,9 @@ export class Device extends EventTarget {
     return this.#ask(method, path, options);
   }
 
-  // refresh adds what the server has and the device hasn't. A stale copy is
-  // replaced by what the server has. It asks again for as long as the device is
+  // refresh adds what the server has and the device hasn't, but for what a deletion
+  // has removed: the server may read from a standby that lags. A stale copy is
+  // replaced by what the server has now. It asks again for as long as the device is
   // online, and tells of what doesn't pass.
   async refresh() {
     const network = this.#network;
@@ -149,13 +152,18 @@ export class Device extends EventTarget {
 
   async #load() {
     const later = (this.#later = []);
-    const { conversations } = await this.#ask("GET", "/v1/conversations");
-    const wanted = conversations.filter((c) => this.copy.stale || c.last_seq > lastSeq(this.copy, c.id));
+    const { stale } = this.copy;
+    // Of what was deleted before the copy began the device knows no boundary.
+    const fresh = stale ? "fresh=true" : "fresh=false";
+    const conversations = soundConversations(await this.#ask("GET", `/v1/conversations?${fresh}`));
+    const known = (id) => Math.max(removedThrough(this.copy, id), stale ? 0 : lastSeq(this.copy, id));
+    const wanted = conversations.filter((c) => c.last_seq > known(c.id));
     const loaded = await Promise.all(wanted.map(async ({ id, unread_count: unread }) => {
-      const { messages } = await this.#ask("GET", conversationPath(id, `/messages?limit=${pageSize}`));
+      const messages = soundMessages(await this.#ask("GET", conversationPath(id, `/messages?limit=${pageSize}&${fresh}`)));
       return { id, unread, messages };
     }));
-    if (this.copy.stale) replaceAll(this.copy, loaded, later);
+    if (this.copy.stale && !stale) return this.#load(); // it became so meanwhile
+    if (stale) replaceAll(this.copy, loaded, later);
     else for (const c of loaded) this.#merge(c);
     this.loaded = true;
     this.#changed();
@@ -167,7 +175,7 @@ export class Device extends EventTarget {
     if (added === 0 || id === this.openID) return;
     const fromOthers = messages.slice(-added).filter((m) => m.sender_id !== this.user).length;
     const conversation = this.copy.conversations[id];
-    conversation.unread = isNew ? unread : conversation.unread + fromOthers;
+    conversation.unread = isNew ? stillUnread(unread, messages, added) : conversation.unread + fromOthers;
   }
 
   // --- the connection
@@ -175,10 +183,10 @@ export class Device extends EventTarget {
   async #address() {
     const url = new URL(this.#presence || "/v1/connect", location.href);
     url.protocol = url.protocol.replace("http", "ws");
-    url.searchParams.set("token", await this.#token());
+    const token = await this.#token();
     if (this.copy.cursor !== null) url.searchParams.set("cursor", this.copy.cursor);
     if (this.copy.epoch) url.searchParams.set("epoch", this.copy.epoch);
-    return url.href;
+    return { url: url.href, token };
   }
 
   #connected(state, seconds) {
@@ -230,7 +238,8 @@ export class Device extends EventTarget {
     this.refresh();
   }
 
-  #message({ conversation_id: id, ...message }) {
+  #message({ conversation_id: id, seq, sender_id, sent_at, text }) {
+    const message = { seq, sender_id, sent_at, text };
     this.#later.push({ id, message });
     const added = addMessages(this.copy, id, [message]);
     const conversation = this.copy.conversations[id];
@@ -320,8 +329,8 @@ export class Device extends EventTarget {
 
   // #firstSeq is what the progress bar begins at.
   async #firstSeq(id) {
-    const { messages } = await this.#ask("GET", conversationPath(id, "/messages?after=0&limit=1"));
-    return messages[0]?.seq ?? 0;
+    const [first] = soundMessages(await this.#ask("GET", conversationPath(id, "/messages?after=0&limit=1")));
+    return first?.seq ?? 0;
   }
 
   // #end forgets a command that has ended, and returns what was known of it.
@@ -340,11 +349,12 @@ export class Device extends EventTarget {
   async #ask(method, path, options = {}) {
     if (!this.online) throw new ApiError(0, "offline", `${this.name} is offline.`, 0);
     const { signal } = this.#network;
+    const token = await this.#token();
     try {
-      return await request(method, path, { ...options, signal, token: await this.#token() });
+      return await request(method, path, { ...options, signal, token });
     } catch (err) {
       if (err.status !== 401) throw err;
-      this.#refused();
+      this.#refused(token);
       return request(method, path, { ...options, signal, token: await this.#token() });
     }
   }
@@ -357,11 +367,11 @@ export class Device extends EventTarget {
     return this.#tokenAsked;
   }
 
-  // #refused forgets the token. One that hasn't run out is of another server, and
-  // so is the copy.
-  #refused() {
-    const { token } = this.#state;
-    if (token && !expired(token)) this.#state = fresh();
+  // #refused forgets a token. One that hasn't run out is of another server, and so
+  // is the copy.
+  #refused(token) {
+    if (token !== this.#state.token) return; // forgotten already
+    if (!expired(token)) this.#state = fresh();
     this.#state.token = null;
     this.#changed();
   }
@@ -403,12 +413,18 @@ function expired(token) {
 
 // The state of a device outlives a reload of the page, as that of a device would.
 
-const fresh = () => ({ token: null, copy: newCopy(), pending: {}, failures: {}, ended: [] });
+const fresh = () => ({ token: null, copy: newCopy(), pending: dictionary(), failures: dictionary(), ended: [] });
 const storageKey = (id) => `lethe-device-${id}`;
 
 function restore(id) {
   try {
-    const state = { ...fresh(), ...JSON.parse(sessionStorage.getItem(storageKey(id))) };
+    const state = JSON.parse(sessionStorage.getItem(storageKey(id)));
+    if (!isState(state)) return fresh();
+    for (const part of [state, state.copy]) {
+      for (const [name, value] of Object.entries(part)) {
+        if (["pending", "failures", "conversations", "removed", "hidden"].includes(name)) part[name] = dictionary(value);
+      }
+    }
     for (const p of Object.values(state.pending)) p.asking = false;
     return state;
   } catch {

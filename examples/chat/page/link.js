@@ -1,19 +1,23 @@
 // A device's WebSocket to the presence service: it comes back by itself, with the
 // cursor of the last event that was handled.
 
+import { readFrame } from "./shape.js";
+
 const leastPause = 500; // ms before the second try
 const mostPause = 8_000;
 const pingEvery = 20_000;
 const pongWithin = 8_000;
 
 // Close codes of the presence service.
-const badToken = 4401;
+const tokenExpired = 4401;
+const busy = 4429;
 
 // Link calls
-//   address()       for the URL with token and cursor; may be async and may throw
-//   onFrame(frame)  for each frame
+//   address()       for {url, token}; may be async and may throw
+//   onFrame(frame)  for each frame that is well-formed
 //   onState(state, seconds)  connecting, online, waiting (for so many seconds), offline
-//   onRefused()     when the token is not taken
+//   onRefused()     when the connection was not accepted, of which a browser doesn't
+//                   say why, or the token has expired
 export class Link {
   #handlers;
   #socket = null;
@@ -51,21 +55,26 @@ export class Link {
   async #connect() {
     const attempt = ++this.#attempt;
     this.#handlers.onState("connecting", 0);
-    let address;
+    let socket;
     try {
-      address = await this.#handlers.address();
+      const { url, token } = await this.#handlers.address();
+      if (attempt !== this.#attempt) return;
+      // The token isn't in the URL, which logs keep, but in the one header that a page can set.
+      socket = this.#socket = new WebSocket(url, ["lethe.chat", `token.${token}`]);
     } catch {
       if (attempt === this.#attempt) this.#again();
       return;
     }
-    if (attempt !== this.#attempt) return;
-    const socket = (this.#socket = new WebSocket(address));
-    socket.onmessage = ({ data }) => attempt === this.#attempt && this.#receive(JSON.parse(data));
-    socket.onclose = ({ code }) => attempt === this.#attempt && this.#closed(code);
+    let accepted = false;
+    socket.onopen = () => (accepted = true);
+    socket.onmessage = ({ data }) => attempt === this.#attempt && this.#receive(readFrame(data));
+    socket.onclose = ({ code }) => attempt === this.#attempt && this.#closed(code, accepted);
   }
 
   #receive(frame) {
-    switch (frame.type) {
+    switch (frame?.type) {
+      case undefined:
+        return; // of a newer service, or malformed
       case "pong":
         clearTimeout(this.#pong);
         return;
@@ -83,12 +92,13 @@ export class Link {
     this.#ping = setInterval(() => {
       this.send({ type: "ping" });
       clearTimeout(this.#pong);
-      this.#pong = setTimeout(() => this.#closed(0), pongWithin);
+      this.#pong = setTimeout(() => this.#again(), pongWithin);
     }, pingEvery);
   }
 
-  #closed(code) {
-    if (code === badToken) this.#handlers.onRefused();
+  #closed(code, accepted) {
+    if (code === tokenExpired || !accepted) this.#handlers.onRefused();
+    if (code === busy) this.#tries = 10; // the longest pause
     this.#again();
   }
 

@@ -2,33 +2,42 @@
 // it: no page, no network.
 
 const seenLimit = 500; // event ids that are remembered
+const boundaryLimit = 5000; // conversations of which a boundary is remembered
 
 // newCopy is that of a device that has just been set up.
 export function newCopy() {
   return {
     cursor: null, // of the last stored event that was handled
     epoch: null, // which stream the cursor belongs to
-    stale: false, // the list is to be loaded anew
-    conversations: {}, // by id: {id, messages (ascending by seq), unread, hiddenThrough}
-    floors: {}, // by conversation id: nothing at or below was left by a deletion
+    stale: true, // the list is to be loaded anew, and not from a standby that lags
+    conversations: dictionary(), // by id: {id, messages (ascending by seq), unread}
+    removed: dictionary(), // by conversation id: a deletion left nothing at or below
+    hidden: dictionary(), // by conversation id: at or below, the history is kept and not listed
     seen: [], // ids of handled events, oldest first
   };
 }
+
+// dictionary is an object that holds nothing but its entries: an id may be
+// "constructor" or "__proto__".
+export const dictionary = (entries = {}) => Object.assign(Object.create(null), entries);
 
 // lastSeq is the newest seq that the copy has of a conversation, 0 if none.
 export function lastSeq(copy, id) {
   return copy.conversations[id]?.messages.at(-1)?.seq ?? 0;
 }
 
+// removedThrough is the boundary of a conversation's deletions, 0 if there was none.
+export const removedThrough = (copy, id) => copy.removed[id] ?? 0;
+
 // addMessages adds what isn't there yet. What a deletion has removed stays
-// removed: an answer may have been on its way meanwhile. It returns how many were
-// new.
+// removed: an answer may have been on its way meanwhile, or come from a standby
+// that lags. It returns how many were new.
 export function addMessages(copy, id, messages) {
-  const floor = copy.floors[id] ?? 0;
+  const boundary = removedThrough(copy, id);
   const known = new Set(copy.conversations[id]?.messages.map((m) => m.seq));
-  const fresh = messages.filter((m) => m.seq > floor && !known.has(m.seq));
+  const fresh = messages.filter((m) => m.seq > boundary && !known.has(m.seq));
   if (fresh.length === 0) return 0;
-  const conversation = (copy.conversations[id] ??= { id, messages: [], unread: 0, hiddenThrough: 0 });
+  const conversation = (copy.conversations[id] ??= { id, messages: [], unread: 0 });
   conversation.messages = [...conversation.messages, ...fresh].sort((a, b) => a.seq - b.seq);
   return fresh.length;
 }
@@ -40,12 +49,12 @@ export function applyDeleted(copy, eventID, data) {
   if (copy.seen.includes(eventID)) return null;
   copy.seen = [...copy.seen, eventID].slice(-seenLimit);
   const { conversation_id: id, through_seq: through } = data;
-  const conversation = copy.conversations[id];
   if (data.history_kept) {
-    if (conversation) conversation.hiddenThrough = Math.max(conversation.hiddenThrough, through);
+    raise(copy.hidden, id, through);
     return 0;
   }
-  copy.floors[id] = Math.max(copy.floors[id] ?? 0, through);
+  raise(copy.removed, id, through);
+  const conversation = copy.conversations[id];
   if (!conversation) return 0;
   const left = conversation.messages.filter((m) => m.seq > through);
   const gone = conversation.messages.length - left.length;
@@ -55,24 +64,39 @@ export function applyDeleted(copy, eventID, data) {
   return gone;
 }
 
+// raise remembers a boundary, which never moves back, and forgets the one that was
+// raised the longest ago where there are too many: seqs are never used twice, so
+// that only a standby that still has it could bring its conversation back.
+function raise(boundaries, id, through) {
+  const boundary = Math.max(boundaries[id] ?? 0, through);
+  delete boundaries[id]; // so that it becomes the newest
+  boundaries[id] = boundary;
+  const ids = Object.keys(boundaries);
+  if (ids.length > boundaryLimit) delete boundaries[ids[0]];
+}
+
 // listed is what the device shows, newest first.
 export function listed(copy) {
   return Object.values(copy.conversations)
-    .filter((c) => lastSeq(copy, c.id) > c.hiddenThrough)
+    .filter((c) => lastSeq(copy, c.id) > (copy.hidden[c.id] ?? 0))
     .sort((a, b) => lastSeq(copy, b.id) - lastSeq(copy, a.id));
 }
 
 // replaceAll makes the copy what the server has: conversations is a list of {id,
 // unread, messages}, and later what has come since they were asked for.
 export function replaceAll(copy, conversations, later) {
-  copy.conversations = {};
+  copy.conversations = dictionary();
   for (const { id, unread, messages } of conversations) {
-    addMessages(copy, id, messages);
-    if (copy.conversations[id]) copy.conversations[id].unread = unread;
+    const added = addMessages(copy, id, messages);
+    if (added > 0) copy.conversations[id].unread = stillUnread(unread, messages, added);
   }
   for (const { id, message } of later) addMessages(copy, id, [message]);
   copy.stale = false;
 }
+
+// stillUnread is how many of a server's unread messages there are, where some of
+// those that it sent had been removed already.
+export const stillUnread = (unread, messages, left) => (left < messages.length ? Math.min(unread, left) : unread);
 
 // share is how far a deletion has come, within 0 and 1: null while nothing is
 // known. first is the oldest seq there was.

@@ -194,7 +194,8 @@ export class DeviceView {
 
   #drawMessages(c, atEnd) {
     const scroll = this.#part("scroll");
-    setList(this.#part("messages"), c.messages.filter((m) => m.seq > c.hiddenThrough), {
+    const hidden = this.#device.copy.hidden[c.id] ?? 0;
+    setList(this.#part("messages"), c.messages.filter((m) => m.seq > hidden), {
       key: (m) => m.seq,
       create: (m) => createMessage(m, this.#device.user, isGroup(c.id)),
       update: () => {},

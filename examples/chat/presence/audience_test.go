@@ -125,10 +125,9 @@ func TestAMessageGoesToAllDevicesOfTheCopysOwner(t *testing.T) {
 	i := r.start(t, nil)
 	phone, laptop, bob := i.device(t, "a.b", "phone"), i.device(t, "a.b", "laptop"), i.device(t, "bob", "phone")
 	subject := "chat.message." + conversation.EscapeToken(app) + "." + conversation.EscapeToken("a.b")
-	for _, body := range []string{`{"conversation_id":"c2c_bob"`, `{"conversation_id":"c2c_bob","text":"hi"}`} { // the first isn't JSON
-		if err := r.nc.Publish(subject, []byte(body)); err != nil {
-			t.Fatal(err)
-		}
+	body := `{"app_id":"demo.app","user_id":"a.b","conversation_id":"c2c_bob","seq":1,"sender_id":"bob","sent_at":"2026-11-23T09:00:00Z","text":"hi"}`
+	if err := r.nc.Publish(subject, []byte(body)); err != nil {
+		t.Fatal(err)
 	}
 	for _, c := range []*client{phone, laptop} {
 		if g := c.expect(t, "message"); g.conversation(t) != "c2c_bob" {

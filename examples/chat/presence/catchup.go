@@ -52,7 +52,8 @@ func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
 		}
 		ev, err := newEvent(e)
 		if err != nil {
-			return err
+			s.Log.DebugContext(ctx, "event skipped", "sequence", e.Sequence, "error", err) // warned of when it came
+			continue
 		}
 		if err := s.tellAll(ctx, d, []event{ev}); err != nil {
 			return err

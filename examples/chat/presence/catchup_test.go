@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/coder/websocket"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
@@ -174,7 +173,7 @@ func TestACursorThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
 	i := newRig(t).start(t, nil)
 	for _, cursor := range []string{"-1", "x", "1.5", "99999999999999999999"} {
-		conn, res, err := websocket.Dial(t.Context(), i.url+"/v1/connect?"+url.Values{"token": {sign("alice", "d")}, "cursor": {cursor}}.Encode(), nil)
+		conn, res, err := i.try(t, sign("alice", "d"), url.Values{"cursor": {cursor}}, nil)
 		if err == nil {
 			_ = conn.CloseNow()
 			t.Fatalf("cursor %q was taken", cursor)
@@ -185,18 +184,26 @@ func TestACursorThatIsNoneIsRefused(t *testing.T) {
 	}
 }
 
-func TestATokenThatIsNoneIsRefusedWithItsCode(t *testing.T) {
+func TestATokenThatIsNoneGetsNoSocket(t *testing.T) {
 	t.Parallel()
 	i := newRig(t).start(t, nil)
 	claims := token.Claims{App: app, User: "alice", Device: "d", Exp: time.Now().Add(time.Hour).Unix()}
 	other, old := claims, claims
 	other.App, old.Exp = "other", time.Now().Unix()
-	for name, tok := range map[string]string{
-		"none": "", "garbage": "a.b", "cut": sign("alice", "d")[1:],
-		"another key": token.Key(strings.Repeat("x", 32)).Sign(claims), "another app": key.Sign(other), "expired": key.Sign(old),
+	for name, c := range map[string]struct {
+		token string
+		query url.Values
+		want  int
+	}{
+		"none": {want: 401}, "garbage": {token: "a.b", want: 401}, "cut": {token: sign("alice", "d")[1:], want: 401},
+		"another key": {token: token.Key(strings.Repeat("x", 32)).Sign(claims), want: 401}, "expired": {token: key.Sign(old), want: 401},
+		"another app":     {token: key.Sign(other), want: 403},
+		"only in the URL": {query: url.Values{"token": {key.Sign(claims)}}, want: 401},
 	} {
-		c := &client{user: name, conn: i.dial(t, url.Values{"token": {tok}}, nil)}
-		c.closed(t, closeToken)
+		_, res, err := i.try(t, c.token, c.query, nil)
+		if err == nil || res == nil || res.StatusCode != c.want || c.want == 401 && res.Header.Get("WWW-Authenticate") == "" {
+			t.Errorf("%s: %v; want %d", name, err, c.want)
+		}
 	}
 }
 
@@ -204,7 +211,7 @@ func TestAConnectionEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	i := newRig(t).start(t, func(c *Config) { c.Beat = 10 * time.Millisecond })
 	tok := key.Sign(token.Claims{App: app, User: "alice", Device: "d", Exp: time.Now().Add(2 * time.Second).Unix()})
-	c := &client{user: "alice", conn: i.dial(t, url.Values{"token": {tok}}, nil)}
+	c := &client{user: "alice", conn: i.dial(t, tok, nil, nil)}
 	c.expect(t, "hello")
 	c.closed(t, closeToken)
 }
@@ -288,7 +295,7 @@ func TestClosingSendsDevicesElsewhere(t *testing.T) {
 	if got := phone.events(t, 1); got[0] != "deleted x" {
 		t.Errorf("got %v; want x", got)
 	}
-	if _, _, err := websocket.Dial(t.Context(), a.url+"/v1/connect?token="+sign("alice", "phone"), nil); err == nil {
-		t.Error("a closed instance takes devices")
+	if _, res, err := a.try(t, sign("alice", "phone"), nil, nil); err == nil || res == nil || res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("a closed instance: %v; want 503", err)
 	}
 }

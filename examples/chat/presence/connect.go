@@ -2,9 +2,12 @@ package presence
 
 import (
 	"errors"
+	"fmt"
+	"math"
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/coder/websocket"
@@ -12,36 +15,89 @@ import (
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
-// connect serves a device for as long as it is connected.
+const (
+	// subprotocol is what a browser's device asks for, beside its token.
+	subprotocol = "lethe.chat"
+	// tokenPrefix begins the second subprotocol that a browser's device names: the
+	// only header that a page can set. It is never answered, nor logged.
+	tokenPrefix = "token."
+)
+
+// refusal is why a connection is not accepted.
+type refusal struct {
+	status     int
+	reason     string
+	retryAfter time.Duration // 0: another try is no use
+}
+
+// connect serves a device for as long as it is connected. A socket is accepted
+// only when all that can be checked before has been.
 func (s *Service) connect(w http.ResponseWriter, r *http.Request) {
-	query := r.URL.Query()
-	from, err := parsePlace(query)
-	if err != nil {
-		http.Error(w, err.Error(), http.StatusBadRequest)
+	who, from, refused := s.admit(r)
+	if refused == nil {
+		refused = s.enter(who.User)
+	}
+	if refused != nil {
+		refused.write(w)
 		return
 	}
-	if !s.enter() {
-		w.Header().Set("Retry-After", "1")
-		http.Error(w, "shutting down", http.StatusServiceUnavailable)
-		return
-	}
-	defer s.sessions.Done()
+	defer s.exit(who.User)
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
-		// The token says who it is, and no cookie: a page of another origin has
-		// nothing to gain.
-		InsecureSkipVerify: true,
+		Subprotocols:       []string{subprotocol},
+		InsecureSkipVerify: true, // admit has looked at the origin
 		// It would cost each connection more memory than all the rest.
 		CompressionMode: websocket.CompressionDisabled,
 	})
 	if err != nil {
 		return // Accept has answered
 	}
-	who, err := s.verify(query.Get("token"))
-	if err != nil {
-		_ = conn.Close(closeToken, err.Error()) // the device may have gone
-		return
-	}
 	s.serve(newDevice(conn, who, s.Config), from)
+}
+
+func (f *refusal) write(w http.ResponseWriter) {
+	if f.status == http.StatusUnauthorized {
+		w.Header().Set("WWW-Authenticate", "Bearer")
+	}
+	if f.retryAfter > 0 {
+		w.Header().Set("Retry-After", strconv.FormatFloat(math.Ceil(f.retryAfter.Seconds()), 'f', 0, 64))
+	}
+	w.Header().Set("Cache-Control", "no-store")
+	http.Error(w, f.reason, f.status)
+}
+
+// admit reads and checks a request to connect.
+func (s *Service) admit(r *http.Request) (token.Claims, place, *refusal) {
+	if !s.Hosts.OwnOrigin(r) {
+		return token.Claims{}, place{}, &refusal{status: http.StatusForbidden, reason: "sent by a page of another site: open the chat's own page, or add its host to --hosts (CHAT_HOSTS)"}
+	}
+	who, err := s.Key.Verify(bearer(r), time.Now())
+	switch {
+	case err != nil:
+		return who, place{}, &refusal{status: http.StatusUnauthorized, reason: err.Error() +
+			": expected Authorization: Bearer, or from a page the subprotocols lethe.chat and token.<token>; not in the URL"}
+	case who.App != s.App:
+		return who, place{}, &refusal{status: http.StatusForbidden, reason: "the token is for another app"}
+	}
+	from, err := parsePlace(r.URL.Query())
+	if err != nil {
+		return who, place{}, &refusal{status: http.StatusBadRequest, reason: err.Error()}
+	}
+	return who, from, nil
+}
+
+// bearer is the token of a request, from the header or a subprotocol.
+func bearer(r *http.Request) string {
+	if tok, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); ok {
+		return tok
+	}
+	for _, offered := range r.Header.Values("Sec-WebSocket-Protocol") {
+		for name := range strings.SplitSeq(offered, ",") {
+			if tok, ok := strings.CutPrefix(strings.TrimSpace(name), tokenPrefix); ok {
+				return tok
+			}
+		}
+	}
+	return ""
 }
 
 // place is where a device says that it was in the stream.
@@ -64,23 +120,37 @@ func parsePlace(query url.Values) (place, error) {
 	return from, nil
 }
 
-// enter counts one session more, unless the service is closing.
-func (s *Service) enter() bool {
+// enter counts one connection of a user, unless there are too many or the service
+// is closing.
+func (s *Service) enter(user string) *refusal {
+	if wait := s.connects.Take(time.Now(), user, 1); wait > 0 {
+		return &refusal{http.StatusTooManyRequests, "connecting too often: wait longer between tries", wait}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
-		return false
+	switch {
+	case s.closed:
+		return &refusal{http.StatusServiceUnavailable, "shutting down: connect to another instance", time.Second}
+	case s.open == s.MaxDevices:
+		return &refusal{http.StatusServiceUnavailable, "full: connect to another instance", 10 * time.Second}
+	case s.openOf[user] == s.MaxPerUser:
+		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has the most connections that there may be, %d: close one", s.MaxPerUser), 10 * time.Second}
 	}
 	s.sessions.Add(1)
-	return true
+	s.open++
+	s.openOf[user]++
+	return nil
 }
 
-func (s *Service) verify(tok string) (token.Claims, error) {
-	who, err := s.Key.Verify(tok, time.Now())
-	if err == nil && who.App != s.App {
-		err = errors.New("the token is for another app")
+// exit is called once for each enter that returned nil.
+func (s *Service) exit(user string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open--
+	if s.openOf[user]--; s.openOf[user] == 0 {
+		delete(s.openOf, user)
 	}
-	return who, err
+	s.sessions.Done()
 }
 
 // serve brings a device up to date and listens to it until one of the two ends

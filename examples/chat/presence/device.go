@@ -3,21 +3,28 @@ package presence
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/coder/websocket"
 
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/limit"
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
 // Close codes of our own.
 const (
-	closeToken websocket.StatusCode = 4401 // the token isn't valid: get another
-	closeSlow  websocket.StatusCode = 4408 // the device didn't read: reconnect with the cursor
-	closeAway  websocket.StatusCode = 4503 // this instance can't: reconnect with the cursor
+	closeInvalid websocket.StatusCode = 4400 // the device said something malformed: mend it
+	closeToken   websocket.StatusCode = 4401 // the token has expired: get another
+	closeSlow    websocket.StatusCode = 4408 // the device didn't read: reconnect with the cursor
+	closeBusy    websocket.StatusCode = 4429 // the device says too much: reconnect with the cursor, and say less
+	closeAway    websocket.StatusCode = 4503 // this instance can't: reconnect with the cursor
 )
 
 const (
@@ -27,9 +34,14 @@ const (
 	maxSeen = 1024
 	// maxSent is how many commands a device is told the progress of.
 	maxSent = 64
-	// maxFromDevice bounds what a device may send, in bytes.
-	maxFromDevice = 4 << 10
+	// maxFromDevice bounds a message from a device, in bytes: a command's id of
+	// which each byte is written as \u00XX, and the words around it.
+	maxFromDevice = 1 << 10
 )
+
+// fromDevice bounds how many messages a device sends: all that it has pending when
+// it connects, and then little.
+var fromDevice = limit.Rate{PerSecond: 10, Burst: 2 * maxSent}
 
 // device is one connection. What is to be sent waits in a queue; a goroutine
 // writes it and ends when the queue is empty, so that a quiet device costs the
@@ -50,6 +62,7 @@ type device struct {
 	queue   [][]byte
 	size    int // of the queue, in bytes
 	writing bool
+	probing bool // a ping is on its way
 	over    bool // nothing is queued any more
 	code    websocket.StatusCode
 	reason  string
@@ -188,33 +201,83 @@ func (d *device) abandon() {
 	d.finish(websocket.StatusAbnormalClosure, "")
 }
 
+// probe asks a device whether it is still there, and gives it up if it doesn't
+// answer in time. One that lost its network says nothing more, and would keep its
+// place for hours.
+func (d *device) probe(reply time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.over || d.probing {
+		return
+	}
+	d.probing = true
+	d.writer.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), reply)
+		defer cancel()
+		if d.conn.Ping(ctx) != nil {
+			d.abandon()
+		}
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		d.probing = false
+	})
+}
+
 // read takes what the device says until the connection ends.
 func (d *device) read() {
-	for {
+	var said limit.Bucket
+	for open := true; ; {
 		_, data, err := d.conn.Read(context.Background())
 		if err != nil {
 			return
 		}
-		var said struct {
-			Type      string `json:"type"`
-			CommandID string `json:"command_id"`
+		if !open {
+			continue // it hasn't seen yet that it is being closed
 		}
-		if json.Unmarshal(data, &said) != nil {
-			continue
-		}
-		switch said.Type { // others may come with newer devices
-		case "ping":
-			d.push(pongFrame)
-		case "sent":
-			d.asked(said.CommandID)
+		if said.Take(time.Now(), fromDevice, 1) > 0 {
+			d.finish(closeBusy, fmt.Sprintf("more than %.0f messages a second: say less", fromDevice.PerSecond))
+			open = false
+		} else if problem := d.hear(data); problem != "" {
+			d.finish(closeInvalid, problem)
+			open = false
 		}
 	}
+}
+
+// hear does what a message of the device asks for, and returns what is wrong with
+// it, "" if nothing is.
+func (d *device) hear(data []byte) string {
+	var said struct {
+		Type      string `json:"type"`
+		CommandID string `json:"command_id"`
+	}
+	if !utf8.Valid(data) || json.Unmarshal(data, &said) != nil {
+		return "expected a JSON object with a type"
+	}
+	switch said.Type { // others may come with newer devices
+	case "ping":
+		d.push(pongFrame)
+	case "sent":
+		if !validID(said.CommandID, conversation.MaxCommandID) {
+			return fmt.Sprintf("command_id: expected 1 to %d bytes without control characters", conversation.MaxCommandID)
+		}
+		d.asked(said.CommandID)
+	}
+	return ""
+}
+
+// validID is the contract's rule for ids.
+func validID(id string, most int) bool {
+	return id != "" && len(id) <= most && utf8.ValidString(id) && !slices.ContainsFunc([]rune(id), unicode.IsControl)
 }
 
 // asked notes that the device sent a command and wants to hear of its progress.
 func (d *device) asked(command string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if slices.Contains(d.sent, command) {
+		return
+	}
 	if len(d.sent) == maxSent {
 		d.sent = slices.Delete(d.sent, 0, 1)
 	}

@@ -2,6 +2,9 @@ package presence
 
 import (
 	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/lethe-im/lethe/conversation"
 )
@@ -16,21 +19,66 @@ type event struct {
 	frame  []byte
 }
 
+// maxEvent bounds the frame of an event, in bytes: ids and a reason of which each
+// byte is written as \u00XX. A larger one would close each device that catches up.
+const maxEvent = 32 << 10
+
+// maxEventID bounds an event's id, in bytes: each connection remembers some of them.
+const maxEventID = 128
+
 // newEvent makes the frame of a stored event.
 func newEvent(e conversation.Event) (event, error) {
 	ev := event{seq: e.Sequence, id: e.ID}
-	var data any
 	switch {
 	case e.Deleted != nil:
 		ev.user, ev.origin, ev.toAll = e.Deleted.UserID, e.Deleted.OriginDeviceID, e.Deleted.MultiClientSync
-		data = e.Deleted
 	case e.Failed != nil:
 		ev.user, ev.origin = e.Failed.UserID, e.Failed.OriginDeviceID
-		data = e.Failed
+	default:
+		return event{}, errors.New("is not one that a stream keeps")
 	}
 	var err error
-	ev.frame, err = json.Marshal(frame{Type: e.Type, Cursor: &e.Sequence, ID: e.ID, Data: data})
+	ev.frame, err = encodeEvent(e)
 	return ev, err
+}
+
+// encodeEvent checks an event, since all of it goes to devices, and makes its
+// frame. That it is about its subject's app and user ParseEvent has seen to.
+func encodeEvent(e conversation.Event) ([]byte, error) {
+	f := frame{Type: e.Type}
+	var command, id string
+	var numbers []int64
+	switch {
+	case e.Deleted != nil:
+		d := e.Deleted
+		f.Cursor, f.ID, f.Data = &e.Sequence, e.ID, d
+		command, id, numbers = d.CommandID, d.ConversationID, []int64{d.ThroughSeq, d.MessagesDeleted}
+	case e.Failed != nil:
+		d := e.Failed
+		f.Cursor, f.ID, f.Data = &e.Sequence, e.ID, d
+		command, id = or(d.CommandID, "-"), or(d.ConversationID, "-") // both may be absent
+	case e.Deleting != nil:
+		d := e.Deleting
+		f.Data = d
+		command, id, numbers = d.CommandID, d.ConversationID, []int64{d.ThroughSeq, d.PurgedThroughSeq, d.MessagesDeleted}
+	}
+	switch {
+	case !validID(e.ID, maxEventID):
+		return nil, fmt.Errorf("%s: %s is malformed", e.Type, conversation.HeaderEventID)
+	case !validID(command, conversation.MaxCommandID):
+		return nil, fmt.Errorf("%s: command_id is malformed", e.Type)
+	case !validID(id, conversation.MaxConversationID):
+		return nil, fmt.Errorf("%s: conversation_id is malformed", e.Type)
+	case e.Failed != nil && e.Failed.Reason == "":
+		return nil, fmt.Errorf("%s: reason is missing", e.Type)
+	case slices.ContainsFunc(numbers, func(n int64) bool { return n < 0 }):
+		return nil, fmt.Errorf("%s: has a negative number", e.Type)
+	}
+	data, err := json.Marshal(f)
+	if err == nil && len(data) > maxEvent {
+		err = fmt.Errorf("%s: has %d bytes; expected at most %d", e.Type, len(data), maxEvent)
+	}
+	return data, err
 }
 
 // isFor is the rule of multi-client sync: all of the user's devices are told if

@@ -192,14 +192,16 @@ func (f *feed) next(ctx context.Context, c jetstream.Consumer, it jetstream.Mess
 // pass hands one message to the hub.
 func (f *feed) pass(ctx context.Context, msg jetstream.Msg, seq uint64) {
 	e, err := conversation.ParseEvent(msg.Subject(), msg.Headers(), msg.Data())
-	if err != nil {
-		f.log.WarnContext(ctx, "not an event", "sequence", seq, "subject", msg.Subject(), "error", err)
-		return
+	if errors.Is(err, conversation.ErrUnknownType) {
+		return // of newer workers
 	}
-	e.Sequence = seq
-	ev, err := newEvent(e)
+	var ev event
+	if err == nil {
+		e.Sequence = seq
+		ev, err = newEvent(e)
+	}
 	if err != nil {
-		f.log.WarnContext(ctx, "event", "sequence", seq, "error", err)
+		f.log.WarnContext(ctx, "event skipped", "sequence", seq, "subject", msg.Subject(), "error", err)
 		return
 	}
 	f.hub.deliver(ev)

@@ -162,9 +162,9 @@ func (h *hub) count() (n int) {
 	return n
 }
 
-// beat tells the devices whose turn it is how far the stream is, and closes
-// those whose tokens have expired.
-func (h *hub) beat(now time.Time, every time.Duration) {
+// beat tells the devices whose turn it is how far the stream is and pings them,
+// and closes those whose tokens have expired.
+func (h *hub) beat(now time.Time, every, reply time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	frame := cursorFrame(h.position)
@@ -177,6 +177,7 @@ func (h *hub) beat(now time.Time, every time.Duration) {
 			if h.position >= d.cursor {
 				d.push(frame)
 			}
+			d.probe(reply)
 		}
 	})
 }

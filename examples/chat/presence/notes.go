@@ -1,26 +1,20 @@
 package presence
 
 import (
-	"encoding/json"
 	"fmt"
-	"strings"
-	"unicode/utf8"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/note"
 )
-
-// messageRoot begins the subjects on which the gateway tells new messages.
-const messageRoot = "chat.message."
 
 // listen subscribes to what no stream keeps: the progress of long deletions and
 // new messages. A device that misses some finds them in the history.
 func (s *Service) listen() error {
-	app := conversation.EscapeToken(s.App)
 	for subject, receive := range map[string]nats.MsgHandler{
-		conversation.TypeDeleting + "." + app + ".*": s.progress,
-		messageRoot + app + ".*":                     s.message,
+		conversation.TypeDeleting + "." + conversation.EscapeToken(s.App) + ".*": s.progress,
+		note.Subjects(s.App): s.message,
 	} {
 		sub, err := s.NATS.Subscribe(subject, receive)
 		if err != nil {
@@ -38,7 +32,7 @@ func (s *Service) progress(m *nats.Msg) {
 	if err != nil || e.Deleting == nil {
 		return // a later one will do
 	}
-	data, err := json.Marshal(frame{Type: e.Type, Data: e.Deleting})
+	data, err := encodeEvent(e)
 	if err != nil {
 		return
 	}
@@ -49,15 +43,16 @@ func (s *Service) progress(m *nats.Msg) {
 	})
 }
 
-// message goes to all devices of the copy's owner, whom the subject names.
+// message goes to all devices of the copy's owner, written anew from what was
+// understood of it.
 func (s *Service) message(m *nats.Msg) {
-	tok := m.Subject[strings.LastIndexByte(m.Subject, '.')+1:]
-	user, err := conversation.UnescapeToken(tok)
-	if err != nil || !json.Valid(m.Data) || !utf8.Valid(m.Data) {
+	msg, err := note.Parse(m.Subject, m.Data)
+	if err != nil {
+		s.Log.Debug("not a message", "subject", m.Subject, "error", err)
 		return
 	}
-	data := frame{Type: "message", Data: json.RawMessage(m.Data)}.encode()
-	s.hub.note(user, func(d *device) { d.push(data) })
+	data := frame{Type: "message", Data: msg}.encode()
+	s.hub.note(msg.UserID, func(d *device) { d.push(data) })
 }
 
 // note does something with each of a user's devices that have joined.

@@ -149,7 +149,7 @@ func TestALongOutageSendsDevicesElsewhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	phone.closed(t, closeAway)
-	c := &client{user: "alice", conn: i.dial(t, map[string][]string{"token": {sign("alice", "laptop")}}, nil)}
+	c := &client{user: "alice", conn: i.dial(t, sign("alice", "laptop"), nil, nil)}
 	c.closed(t, closeAway)
 	if err := r.nats.Start(); err != nil {
 		t.Fatal(err)

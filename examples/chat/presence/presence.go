@@ -19,6 +19,8 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/examples/chat/limit"
+	"github.com/lethe-im/lethe/examples/chat/origin"
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
@@ -32,6 +34,14 @@ type Config struct {
 	// NATS stays the caller's to close, after Close.
 	NATS *nats.Conn
 	Log  *slog.Logger
+	// Hosts are the names of the pages that may connect, beside those of this
+	// machine. Programs, which have no page, may in any case.
+	Hosts origin.Names
+	// MaxDevices is how many connections the instance has at most. Each costs some
+	// 30 KiB, and up to Buffer more while it doesn't read. Default 5,000.
+	MaxDevices int
+	// MaxPerUser is how many of them one user may have. Default 32.
+	MaxPerUser int
 	// Buffer is how many bytes may wait for a device that doesn't read, before it
 	// is dropped. Default 256 KiB, some 500 events.
 	Buffer int
@@ -44,6 +54,9 @@ type Config struct {
 	// proxies from closing a quiet connection; and how often a silent consumer is
 	// looked at. Default 25 s.
 	Beat time.Duration
+	// Reply is how long a device may take to answer a ping, which it gets at each
+	// beat. One that lost its network is forgotten then. Default 10 s.
+	Reply time.Duration
 }
 
 // Service is one instance. Its methods are safe for concurrent use.
@@ -54,14 +67,24 @@ type Service struct {
 	feed   *feed
 	subs   []*nats.Subscription
 
+	connects *limit.Limiter // by user
+
 	life context.Context // ends with Close
 	end  context.CancelFunc
 	jobs sync.WaitGroup // the feed and the clock
 
 	mu       sync.Mutex // guards what follows
 	closed   bool
+	open     int            // connections
+	openOf   map[string]int // by user
 	sessions sync.WaitGroup // one for each device; Add with mu held, while not closed
 }
+
+// Bounds of how often devices connect: each may begin with a long catch-up.
+var (
+	allConnects  = limit.Rate{PerSecond: 500, Burst: 5_000}
+	userConnects = limit.Rate{PerSecond: 1, Burst: 100}
+)
 
 // Start returns an instance that follows the stream, or tries to until it can:
 // NotReady says why it can't. Close it.
@@ -83,11 +106,17 @@ func newService(cfg Config) (*Service, error) {
 	cfg.Remember = or(cfg.Remember, 1024)
 	cfg.Patience = or(cfg.Patience, 10*time.Second)
 	cfg.Beat = or(cfg.Beat, 25*time.Second)
+	cfg.Reply = or(cfg.Reply, 10*time.Second)
+	cfg.MaxDevices = or(cfg.MaxDevices, 5_000)
+	cfg.MaxPerUser = or(cfg.MaxPerUser, 32)
 	client, err := conversation.NewClient(cfg.NATS)
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{Config: cfg, client: client, hub: newHub(cfg.Remember)}
+	s := &Service{
+		Config: cfg, client: client, hub: newHub(cfg.Remember),
+		connects: limit.New(allConnects, userConnects), openOf: map[string]int{},
+	}
 	if s.feed, err = newFeed(cfg, s.hub); err != nil {
 		return nil, err
 	}
@@ -144,7 +173,7 @@ func (s *Service) beats() {
 	for {
 		select {
 		case now := <-tick.C:
-			s.hub.beat(now, s.Beat)
+			s.hub.beat(now, s.Beat, s.Reply)
 		case <-s.life.Done():
 			return
 		}

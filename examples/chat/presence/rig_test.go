@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
@@ -200,10 +201,18 @@ func sign(user, device string) string {
 	return key.Sign(token.Claims{App: app, User: user, Device: device, Exp: time.Now().Add(time.Hour).Unix()})
 }
 
-// dial connects with any query.
-func (i *instance) dial(t testing.TB, query url.Values, opts *websocket.DialOptions) *websocket.Conn {
+// try connects with any token and query, and perhaps an HTTP client of its own. The
+// answer is nil where none came.
+func (i *instance) try(t testing.TB, tok string, query url.Values, via *http.Client) (*websocket.Conn, *http.Response, error) {
 	t.Helper()
-	conn, _, err := websocket.Dial(t.Context(), "ws"+strings.TrimPrefix(i.url, "http")+"/v1/connect?"+query.Encode(), opts)
+	opts := &websocket.DialOptions{HTTPClient: via, HTTPHeader: http.Header{"Authorization": {"Bearer " + tok}}}
+	return websocket.Dial(t.Context(), i.url+"/v1/connect?"+query.Encode(), opts)
+}
+
+// dial is try for who is taken.
+func (i *instance) dial(t testing.TB, tok string, query url.Values, via *http.Client) *websocket.Conn {
+	t.Helper()
+	conn, _, err := i.try(t, tok, query, via)
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
@@ -215,7 +224,7 @@ func (i *instance) dial(t testing.TB, query url.Values, opts *websocket.DialOpti
 func (i *instance) device(t testing.TB, user, device string) *client {
 	t.Helper()
 	c := &client{user: user, device: device}
-	c.conn = i.dial(t, url.Values{"token": {sign(user, device)}}, nil)
+	c.conn = i.dial(t, sign(user, device), nil, nil)
 	c.expect(t, "hello")
 	c.expect(t, "cursor")
 	return c
@@ -225,7 +234,7 @@ func (i *instance) device(t testing.TB, user, device string) *client {
 func (c *client) reconnect(t testing.TB, i *instance) {
 	t.Helper()
 	_ = c.conn.CloseNow()
-	c.conn = i.dial(t, url.Values{"token": {sign(c.user, c.device)}, "cursor": {strconv.FormatUint(c.cursor, 10)}, "epoch": {c.epoch}}, nil)
+	c.conn = i.dial(t, sign(c.user, c.device), url.Values{"cursor": {strconv.FormatUint(c.cursor, 10)}, "epoch": {c.epoch}}, nil)
 	c.expect(t, "hello")
 }
 

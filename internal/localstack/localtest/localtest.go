@@ -49,7 +49,13 @@ func Postgres(tb testing.TB) *localstack.Postgres {
 // test alone. It is dropped after the test, connected or not.
 func Database(tb testing.TB) string {
 	tb.Helper()
-	address, drop, err := Postgres(tb).CreateDatabase(tb.Context())
+	return DatabaseIn(tb, "UTF8")
+}
+
+// DatabaseIn is Database with another encoding, as Postgres calls it.
+func DatabaseIn(tb testing.TB, encoding string) string {
+	tb.Helper()
+	address, drop, err := Postgres(tb).CreateDatabaseIn(tb.Context(), encoding)
 	if err != nil {
 		tb.Fatalf("create database: %v", err)
 	}
@@ -115,6 +121,22 @@ func Proxy(tb testing.TB, address string) *localstack.Proxy {
 		}
 	})
 	return proxy
+}
+
+// PgBouncer stands in transaction mode before the server of the database at address,
+// for this test alone; see [localstack.StartPgBouncer].
+func PgBouncer(tb testing.TB, address string, settings map[string]string, users ...string) *localstack.PgBouncer {
+	tb.Helper()
+	b, err := localstack.StartPgBouncer(tb.Context(), address, settings, users...)
+	if err != nil {
+		tb.Fatalf("PgBouncer: %v", err)
+	}
+	tb.Cleanup(func() {
+		if err := b.Close(); err != nil {
+			tb.Errorf("close PgBouncer: %v", err)
+		}
+	})
+	return b
 }
 
 // Main runs the tests, closes the shared Postgres, fails if a goroutine is left

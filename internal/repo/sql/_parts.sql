@@ -9,7 +9,8 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
   select t.ord, d.*
   from unnest($1::text[], $2::text[], $3::text[], $4::uuid[]) with ordinality as t (app_id, command_id, conversation_id, token, ord)
   cross join lateral (
-    select d.ctid as entry, d.app_id, d.user_id, d.conversation_id, d.lease_token, d.state, d.through_seq, d.batch_seq, d.history_kept
+    select d.ctid as entry, d.app_id, d.user_id, d.conversation_id, d.lease_token, d.state, d.through_seq, d.batch_seq, d.history_kept,
+      d.messages_deleted
     from lethe.deletions d
     where d.app_id = t.app_id and d.command_id = t.command_id and d.conversation_id = t.conversation_id
     limit 1) d

@@ -12,7 +12,7 @@
 -- Each key forward, one row; the conversations' key; commands_pkey, deletions_pkey.
 with {{template "held" .}},
 seen as materialized (
-  select q.*, c.there, c.ours, c.spot,
+  select q.*, c.there, c.ours, c.spot,{{range $i, $t := .Conversations.Tells}} c.tells_{{$i}},{{end}}
     {{- if .Proven}}
     (q.batch_seq is distinct from q.through_seq
       or c.version <> current_setting('lethe.version') and not q.history_kept and {{template "remaining" .}}) as remaining,
@@ -23,11 +23,13 @@ seen as materialized (
   from held q cross join lateral (
     select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
       min(c.tableoid || ' ' || c.ctid) as spot
+      {{- range $i, $t := .Conversations.Tells}}, max(c.{{$t}}) as tells_{{$i}}{{end}}
     {{- if .Proven}}, {{template "version" .}} as version{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
 ),
 finished as materialized (
-  select *, row_number() over together = 1 as decides, there and first_value(newer) over together as stays
+  select *, row_number() over together = 1 as decides, there and first_value(newer) over together as stays,
+    sum(messages_deleted) over (partition by spot) = 0 and there and not history_kept as none_found
   from seen where not remaining and (ours or not there)
   window together as (partition by spot order by through_seq desc, ord)
 ),
@@ -39,6 +41,7 @@ entries as materialized (
 ),
 dropped as (
   delete from {{.Conversations.Name}} c using entries q where c.tableoid = q.part and c.ctid = q.id and not q.newer
+  returning c.tableoid as part, c.ctid as id
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -58,12 +61,15 @@ done as (
     cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
   from finished q
   where d.ctid = q.entry
-  returning q.ord, d as entry
+    and (q.stays or not q.there or q.spot not in ( -- a trigger may keep a row
+      select e.spot from entries e where not e.newer and (e.part, e.id) not in (select x.part, x.id from dropped x)))
+  returning q.ord, d as entry,
+    {{if .Conversations.Tells}}case when q.none_found and not q.stays then {{.Conversations.Doubt}} end{{else}}null{{end}} as doubt
 )
 -- What the ledger now says of each deletion, finished here or not.
-select l.ord, l.finished, l.reused, {{template "outcome" "(l.entry)"}}
+select l.ord, l.finished, l.doubt, l.reused, {{template "outcome" "(l.entry)"}}
 from (
-  select t.ord, t.token, f.ord is not null as finished, coalesce(k.digest <> t.digest, false) as reused, coalesce(f.entry, d.entry) as entry
+  select t.ord, t.token, f.ord is not null as finished, f.doubt, coalesce(k.digest <> t.digest, false) as reused, coalesce(f.entry, d.entry) as entry
   from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::bytea[]) with ordinality
     as t (app_id, command_id, conversation_id, token, digest, ord)
   left join done f on f.ord = t.ord

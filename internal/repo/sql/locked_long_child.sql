@@ -7,7 +7,7 @@ found as materialized (
   from q
   cross join lateral (
     select {{.Hooks "m"}} from {{.Messages.Name}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= q.batch_seq
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6::bigint and m.{{.Messages.Seq}} <= q.batch_seq
     order by m.{{.Messages.Seq}} offset 0) m
   cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.HangsOn "x" "m" "q"}} limit $7) x
   limit $7

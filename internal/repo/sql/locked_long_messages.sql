@@ -8,7 +8,7 @@ found as materialized (
   from q
   cross join lateral (
     select m.tableoid as lethe_part, m.ctid as lethe_row, {{.Hooks "m"}} from {{.Messages.From}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= q.batch_seq
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $6::bigint and m.{{.Messages.Seq}} <= q.batch_seq
     order by m.{{.Messages.Seq}} offset 0) m
   where true
   {{- range .Children}}

@@ -2,4 +2,4 @@
 -- a locked row, for the cursor must not pass one. The messages' key forward.
 with {{template "fence" .}}
 delete from {{.Messages.Name}} m
-where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > $6 and m.{{.Messages.Seq}} <= (select batch_seq from fence)
+where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > $6::bigint and m.{{.Messages.Seq}} <= (select batch_seq from fence)

@@ -5,9 +5,9 @@
 -- transaction's proof short. Not if the batch is held (held.sql). Each key
 -- forward.
 select
-  exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $4 and m.{{.Messages.Seq}} <= $5)
+  exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > $4::bigint and m.{{.Messages.Seq}} <= $5::bigint)
   {{- range .RangeChildren}}
-  or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > $4 and x.{{.Seq}} <= $5)
+  or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > $4::bigint and x.{{.Seq}} <= $5::bigint)
   {{- end}}
 from (values ($1::text, $2::text, $3::text)) q (app_id, user_id, conversation_id)
 where coalesce(current_setting('lethe.held', true), '') = ''

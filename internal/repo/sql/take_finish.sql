@@ -1,7 +1,8 @@
 -- Enters in the ledger what was taken, as done where nothing is left, and tells what the ledger says of every deletion. An earlier
 -- statement has locked the conversations' rows: only a row that carries our lock (or that a key's action has rewritten for us since)
 -- may go, for only then does this statement's snapshot hold every message that its senders have committed. A row that came or was
--- locked by somebody else in between leaves its deletion unfinished. No conversation comes twice.
+-- locked by somebody else in between leaves its deletion unfinished, and so do several rows of one conversation: the long way takes
+-- all of them. No conversation comes twice.
 -- Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before.
 with q as materialized (
 {{- if .One}}
@@ -18,12 +19,13 @@ with q as materialized (
 {{- end}}
 ),
 seen as materialized (
-  select q.*, c.there, c.part, c.id,
-    (c.ours or not c.there) and (q.history_kept or not {{template "remaining" .}}) as finished,
+  select q.*, c.there, c.part, c.id,{{range $i, $t := .Conversations.Tells}} c.tells_{{$i}},{{end}}
+    (c.ours or not c.there) and not c.several and (q.history_kept or not {{template "remaining" .}}) as finished,
     exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
   from q cross join lateral (
-    select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
+    select count(*) > 0 as there, count(*) > 1 as several, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
       max(c.tableoid) as part, max(c.ctid) as id
+      {{- range $i, $t := .Conversations.Tells}}, max(c.{{$t}}) as tells_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
   where q.through_seq is not null
 ),
@@ -31,6 +33,7 @@ dropped as (
   delete from {{.Conversations.From}} c
   where c.ctid = any (array(select q.id from seen q where q.finished and q.there and not q.newer))
   {{- if .Conversations.Parted}} and (c.tableoid, c.ctid) in (select q.part, q.id from seen q where q.finished and q.there and not q.newer){{end}}
+  returning c.tableoid as part, c.ctid as id
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -43,11 +46,17 @@ recounted as (
   where c.tableoid = q.part and c.ctid = q.id and q.finished and q.newer and c.{{.Conversations.Unread}} > 0
 )
 {{- end}},
+settled as materialized ( -- a trigger may keep the row
+  select q.ord, q.app_id, q.command_id, q.conversation_id, q.token, q.user_id, q.device_id, q.requested_through_seq, q.stored_at, q.history_kept,
+    q.requested_at, q.through_seq, q.deleted, q.there, q.newer,
+    q.finished and (q.newer or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)) as finished
+  from seen q
+),
 told as materialized (
   select q.*, case when q.finished then clock_timestamp() end as completed_at, q.finished and not (q.there and q.newer) as removed,
     q.finished and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false) as sync,
     case when not q.finished then clock_timestamp() + $12::interval end as lease_until
-  from seen q
+  from settled q
 ),
 written as (
   insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
@@ -58,12 +67,12 @@ written as (
     nullif(requested_at, ''), completed_at, case when not finished then token end, lease_until
   from told
 )
-select ord, finished, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
+select ord, finished, {{if .Conversations.Tells}}case when finished and removed and there and deleted = 0 and not history_kept then {{.Conversations.Doubt}} end{{else}}null{{end}}, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
   case when finished then through_seq else 0 end, deleted, history_kept, removed, sync, nullif(requested_at, ''), completed_at, null, null,
   null, 0, null, extract(epoch from lease_until - clock_timestamp())::float8
 from told
 union all
-select l.ord, false, l.reused, {{template "outcome" "(l.entry)"}}
+select l.ord, false, null, l.reused, {{template "outcome" "(l.entry)"}}
 from (
   select t.ord, t.token, coalesce(k.digest <> t.digest, false) as reused, d.entry
   from q t

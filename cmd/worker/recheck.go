@@ -1,0 +1,95 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
+)
+
+const (
+	// recheckEvery is how often the tables are looked at, unless that would take more
+	// than a part in recheckShare of the time: a look takes some milliseconds, and more
+	// where tables have hundreds of parts. recheckSoon is for while they don't fit.
+	recheckEvery, recheckSoon = 5 * time.Second, time.Second
+	recheckShare              = 50
+	// recheckTimeout ends a look at a catalog that doesn't answer.
+	recheckTimeout = 10 * time.Second
+)
+
+// errTablesChanged ends a worker that is to start anew with the tables as they are.
+var errTablesChanged = errors.New("the plan's tables have changed")
+
+// recheck notices what the start would have refused or warned of, and happens while
+// the worker runs.
+type recheck struct {
+	store interface {
+		Recheck(context.Context) ([]string, error)
+	}
+	gate     *handler.Gate
+	log      *slog.Logger
+	warnings []string // logged already
+	changed  func()   // called once, when the worker has to start anew
+}
+
+// run looks again and again until ctx ends or the worker has to start anew.
+func (c *recheck) run(ctx context.Context) error {
+	for next := recheckEvery; ; {
+		select {
+		case <-time.After(next):
+		case <-ctx.Done():
+			return nil
+		}
+		began := time.Now()
+		fits, changed := c.look(ctx)
+		if changed {
+			c.changed()
+			return nil
+		}
+		next = recheckEvery
+		if !fits {
+			next = recheckSoon
+		}
+		next = max(next, recheckShare*time.Since(began))
+	}
+}
+
+// look takes one look. A database that doesn't answer is for others to notice.
+func (c *recheck) look(ctx context.Context) (fits, changed bool) {
+	const cause = "tables"
+	limited, cancel := context.WithTimeout(ctx, recheckTimeout)
+	defer cancel()
+	warnings, err := c.store.Recheck(limited)
+	_, why := purge.FaultOf(err)
+	switch {
+	case ctx.Err() != nil:
+	case errors.Is(err, repo.ErrChanged):
+		return true, true
+	case err == nil:
+		if c.gate.Open(cause) {
+			c.log.Info("tables fit the plan again; pulling commands")
+		}
+		c.warn(warnings)
+	case slices.Contains([]string{"plan", "permission", "configuration", "collation", "replica_identity"}, why):
+		if c.gate.Close(cause, err.Error()) {
+			c.log.Error("tables no longer fit the plan; not pulling commands", "cause", why, "error", err)
+		}
+		return false, false
+	}
+	return true, false
+}
+
+// warn logs what is new.
+func (c *recheck) warn(warnings []string) {
+	for _, w := range warnings {
+		if !slices.Contains(c.warnings, w) {
+			c.log.Warn("plan accepted with a warning", "warning", w)
+		}
+	}
+	c.warnings = warnings
+}

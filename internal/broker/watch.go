@@ -1,0 +1,173 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// lookEvery is how often a worker looks whether the streams and the consumer are
+// still as setup makes them: four small requests.
+const lookEvery = 3 * time.Second
+
+// lookAgainAfter bounds how often a single command makes a worker look, so that a
+// producer's headers can't make it do nothing else.
+const lookAgainAfter = 10 * time.Millisecond
+
+// causeStreams closes the gate while a property is wrong that stops the worker.
+const causeStreams = "streams"
+
+// watched is what the worker has seen of the streams and the consumer.
+type watched struct {
+	looking sync.Mutex // held during a look, so that none overtakes another
+
+	mu      sync.Mutex // guards what follows
+	states  map[string][]PropertyState
+	notice  string    // what is wrong and doesn't stop the worker
+	told    string    // all that is wrong, as it was logged
+	stopped bool      // something is wrong that does
+	at      time.Time // of the last look that saw all
+}
+
+// Notice says in one line what about the streams and the consumer isn't as setup
+// makes it, and doesn't keep the worker from working; "" for nothing. What does
+// keeps the gate closed.
+func (b *Broker) Notice() string {
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	return b.seen.notice
+}
+
+// watch looks until the stop.
+func (b *Broker) watch(stop context.Context) {
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			b.look(stop)
+		case <-stop.Done():
+			return
+		}
+	}
+}
+
+// look holds the streams and the consumer against the table of properties, and
+// learns the consumer's AckWait and whether it still is the same one. What can't be
+// read is as it was before: why shows where it is needed.
+func (b *Broker) look(ctx context.Context) {
+	b.seen.looking.Lock()
+	defer b.seen.looking.Unlock()
+	if !b.nc.IsConnected() {
+		return
+	}
+	began := time.Now()
+	g, err := b.goal(ctx, SetupOptions{})
+	if err != nil {
+		return
+	}
+	all := true
+	g.ackWait = 0 // an operator may have changed it; workers follow
+	info, err := b.consumerInfo(ctx)
+	switch {
+	case err == nil:
+		b.lineage.found(info.Created)
+		b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
+		b.note(conversation.WorkerConsumer, states("consumer", conversation.WorkerConsumer, consumerProperties, info.Config, g))
+	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
+		b.note(conversation.WorkerConsumer, nil)
+	default:
+		all = false
+	}
+	for _, fresh := range newStreams(g.SetupOptions) {
+		lines, err := b.streamPart(fresh, g).check(ctx)
+		if err == nil || errors.Is(err, errMissing) {
+			b.note(fresh.Name, lines)
+		} else {
+			all = false
+		}
+	}
+	b.tell()
+	if all {
+		b.seen.mu.Lock()
+		b.seen.at = began
+		b.seen.mu.Unlock()
+	}
+}
+
+// lookAgain looks, and reports whether all is known and nothing stops the worker.
+// It also says no where the last look was just before.
+func (b *Broker) lookAgain(ctx context.Context) bool {
+	began := time.Now()
+	b.seen.mu.Lock()
+	recent := began.Sub(b.seen.at) < lookAgainAfter
+	b.seen.mu.Unlock()
+	if recent {
+		return false
+	}
+	b.look(ctx)
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	return !b.seen.stopped && !b.seen.at.Before(began)
+}
+
+// note keeps what was seen of a stream or the consumer.
+func (b *Broker) note(of string, lines []PropertyState) {
+	lines = slices.DeleteFunc(lines, func(l PropertyState) bool { return l.Right })
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	b.seen.states[of] = lines
+	b.metrics.Altered.WithLabelValues(of).Set(float64(len(lines)))
+}
+
+// tell closes or opens the gate by what was seen, and logs what has changed.
+func (b *Broker) tell() {
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	var stopping, warning []string
+	for _, of := range slices.Concat(theConsumer, allStreams) {
+		for _, l := range b.seen.states[of] {
+			if l.Worker == string(stops) {
+				stopping = append(stopping, l.problem())
+			} else {
+				warning = append(warning, l.problem())
+			}
+		}
+	}
+	b.seen.notice = strings.Join(warning, "; ")
+	b.seen.stopped = len(stopping) > 0
+	if b.seen.stopped {
+		b.gate.Close(causeStreams, strings.Join(stopping, "; "))
+	} else {
+		b.gate.Open(causeStreams)
+	}
+	now := strings.Join(append(stopping, warning...), "; ")
+	if now == b.seen.told {
+		return
+	}
+	b.seen.told = now
+	switch {
+	case len(stopping) > 0:
+		b.log.Error("streams or consumer altered; not pulling commands", "error", now)
+	case now != "":
+		b.log.Warn("streams or consumer altered", "error", now)
+	default:
+		b.log.Info("streams and consumer are as setup makes them again")
+	}
+}
+
+// problem says in one line what is wrong and what to do.
+func (l PropertyState) problem() string {
+	do := "`worker setup` mends it"
+	if l.Setup == string(refuses) {
+		do = "`worker setup` says what to do"
+	}
+	return l.Kind + " " + l.Of + ": " + l.Property + " is " + l.Found + ", expected " + l.Want + " (" + l.Why + "): " + do
+}

@@ -1,0 +1,140 @@
+package purge
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+)
+
+// event is what becomes of deletions at one moment: tries that fail, or one that
+// gets through.
+type event struct {
+	fail   string // names of deletions, with spaces between them
+	needs  Tables // of those that fail
+	others Tables // what went of others between their batch's failure and theirs
+	ok     string
+	tables Tables        // of which rows went
+	after  time.Duration // since the event before it
+	// want is what is said of each failure: "own" may end the deletion, "count" is an
+	// attempt that may not, "shared-N" is none and takes N back.
+	want   string
+	shared bool // whether the infrastructure is at fault then
+}
+
+func (v Verdict) String() string {
+	switch {
+	case v.Fault == Surroundings:
+		return fmt.Sprintf("shared-%d", v.TakeBack)
+	case v.Proven:
+		return "own"
+	}
+	return "count"
+}
+
+func TestEvidence(t *testing.T) {
+	t.Parallel()
+	const messages, reactions = Tables(1), Tables(2)
+	fail := func(names, want string) event { return event{fail: names, needs: messages, want: want} }
+	ok := func(name string) event { return event{ok: name, tables: messages} }
+	shared := func(e event) event { e.shared = true; return e }
+	for name, events := range map[string][]event{
+		"alone, it is its own, but the first failure never ends it": {
+			fail("a", "count"), fail("a", "own"), fail("a", "own"), ok("a"), fail("a", "count"),
+		},
+		"what fails while others get through is its own": {
+			fail("a", "count"), ok("x"), fail("a", "own"), fail("a", "own"),
+		},
+		"what fails alone after it failed with others that got through is its own at once": {
+			{fail: "a", needs: messages, others: messages, want: "own"},
+		},
+		"several that fail while others get through are each its own, also when nobody else is left": {
+			{fail: "a b c d", needs: messages, others: messages, want: "own own own own"},
+			fail("a b c d", "own own own own"), fail("a", "own"), fail("b", "own"), fail("c", "own"), fail("d", "own"),
+		},
+		"two alone are no pattern": {
+			fail("a", "count"), fail("b", "count"), fail("a b", "own own"), fail("a b", "own own"),
+		},
+		"three one after the other are, and what was counted is taken back": {
+			fail("a", "count"), fail("a", "own"), fail("b", "count"), shared(fail("c", "shared-0")),
+			shared(fail("a", "shared-2")), shared(fail("a", "shared-0")), shared(fail("b", "shared-1")),
+		},
+		"three in one round are": {
+			shared(fail("a b c", "shared-0 shared-0 shared-0")),
+		},
+		"it goes on when one gets through, and what fails again then has to fail with others first": {
+			shared(fail("a b c", "shared-0 shared-0 shared-0")), ok("a"), fail("b", "count"), fail("c", "count"), shared(fail("a", "shared-0")),
+		},
+		"one that gets through ends a streak": {
+			fail("a b", "count count"), ok("x"), fail("c d", "count count"), fail("a", "own"),
+		},
+		"what was clear before an outage isn't in it": {
+			{fail: "a", needs: messages, others: messages, want: "own"}, shared(fail("b c d", "shared-0 shared-0 shared-0")), shared(fail("a", "shared-0")),
+		},
+		"who has no rows in a table proves nothing about it": {
+			{fail: "a b", needs: messages | reactions, want: "count count"}, ok("x"), ok("y"),
+			{fail: "a", needs: messages | reactions, want: "own"},
+			{fail: "c", needs: messages | reactions, want: "shared-0", shared: true},
+			{ok: "z", tables: messages, shared: true}, {ok: "r", tables: reactions}, // by now all of it went
+			{fail: "b", needs: messages | reactions, want: "count"},
+		},
+		"an empty deletion proves nothing": {
+			fail("a b", "count count"), {ok: "x"}, shared(fail("c", "shared-0")), shared(event{ok: "y"}), ok("z"),
+		},
+		"a deletion without rows fails for what any other one shows": {
+			{fail: "a", want: "count"}, ok("x"), {fail: "a", want: "own"},
+		},
+		"what is long ago is forgotten": {
+			fail("a b", "count count"), {fail: "c", needs: messages, after: remembered + 1, want: "count"}, fail("d", "count"), shared(fail("e", "shared-0")),
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var e Evidence
+			at := time.Unix(0, 0)
+			key := func(name string) Key { return Key{Conversation: name} }
+			for i, ev := range events {
+				at = at.Add(ev.after + time.Millisecond)
+				if ev.ok != "" {
+					e.Succeeded(ev.tables, key(ev.ok))
+				}
+				var tries []FailedTry
+				for n := range strings.FieldsSeq(ev.fail) {
+					tries = append(tries, FailedTry{Key: key(n), Needs: ev.needs, Others: ev.others})
+				}
+				got := strings.Trim(fmt.Sprint(e.Failed(at, tries...)), "[]")
+				if got != ev.want || e.Shared() != ev.shared {
+					t.Errorf("event %d, %+v: %q, shared %v; want %q, %v", i+1, ev, got, e.Shared(), ev.want, ev.shared)
+				}
+			}
+		})
+	}
+}
+
+func TestEvidenceIsBounded(t *testing.T) {
+	t.Parallel()
+	var e Evidence
+	at := time.Unix(0, 0)
+	for i := range 10 * mostSuspects {
+		at = at.Add(time.Millisecond)
+		e.Failed(at, FailedTry{Key: Key{Conversation: fmt.Sprint(i)}, Needs: 1, Others: 1})
+		if n := len(e.suspects); n > mostSuspects {
+			t.Fatalf("%d suspects are remembered; want %d at most", n, mostSuspects)
+		}
+	}
+	if last := (Key{Conversation: fmt.Sprint(10*mostSuspects - 1)}); !e.Suspect(last) || e.Suspect(Key{Conversation: "0"}) {
+		t.Error("the newest is forgotten, or the oldest isn't")
+	}
+	e.Failed(at, FailedTry{Key: Key{Conversation: "doubt"}, Needs: 1})
+	e.Acquit()
+	if e.Empty() || e.Suspect(Key{Conversation: "doubt"}) {
+		t.Error("Acquit forgets all, or not whom it should")
+	}
+}
+
+func TestTablesBeyondTheSetShareABit(t *testing.T) {
+	t.Parallel()
+	if !AllTables.Has(Table(0)|Table(200)) || Table(63) != Table(64) || Table(1).Has(Table(0)) {
+		t.Errorf("tables %x %x %x", Table(0), Table(63), Table(64))
+	}
+}

@@ -1,0 +1,132 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+)
+
+const (
+	// checkAfter is how long a transaction may take before it is checked whether the
+	// server still works on it, and how long until the next check. Few take as long. An
+	// answer that is on its way then gets a third of it to arrive.
+	checkAfter = 3 * time.Second
+	// checkTimeout bounds a check, checkConnect its attempt on each server.
+	checkTimeout, checkConnect = 4 * time.Second, 2 * time.Second
+)
+
+// patience is the source's checkAfter.
+func (s *source) patience() time.Duration {
+	if s.checkAfter > 0 {
+		return s.checkAfter
+	}
+	return checkAfter
+}
+
+// atWork says whether the server works on a transaction. Behind a pooler the server's
+// process is not known: one of our role and name that began no earlier than the call
+// counts, unless it has only just begun; so a second one hides the loss of the first
+// until it ends. Where the server keeps no track nothing is known. $1: the process, 0
+// behind a pooler; $2: since when the call is outstanding; $3: the application_name;
+// $4: how old a transaction must be. Times are in seconds.
+const atWork = `
+select count(*) > 0 from pg_catalog.pg_stat_activity a
+where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not null or a.state = 'disabled')
+  else a.datname = current_database() and a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
+    and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`
+
+// watch looks after the transaction that is about to be sent over conn. If it takes
+// long, a new connection asks whether the server still works on it; after a failover
+// that nobody was told of, or where a network has swallowed the answer, it doesn't.
+// The context ends then, and with it the connection. stop ends the watch and says
+// what it found.
+func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched context.Context, stop func() error) {
+	watched, cancel := context.WithCancelCause(ctx)
+	pid, wire := conn.PgConn().PID(), conn.PgConn().Conn()
+	if t.source.pooler.Load() {
+		pid = 0
+	}
+	began, ended := time.Now(), make(chan struct{})
+	var lost error
+	timer := time.AfterFunc(t.source.patience(), func() {
+		defer close(ended)
+		for {
+			if lost = t.lost(watched, pid, began); lost != nil {
+				cancel(lost)
+				_ = wire.Close() // a farewell would wait for an answer, too
+				return
+			}
+			if !sleep(watched, t.source.patience()) {
+				return
+			}
+		}
+	})
+	return watched, func() error {
+		running := !timer.Stop()
+		cancel(nil)
+		if running {
+			<-ended
+		}
+		return lost
+	}
+}
+
+// lost says why the transaction's answer will never come; nil if it may.
+func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) error {
+	for range 2 {
+		working, err := t.source.working(ctx, pid, began)
+		switch {
+		case ctx.Err() != nil || working:
+			return nil
+		case err != nil:
+			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
+		case !sleep(ctx, t.source.patience()/3):
+			return nil
+		}
+	}
+	return fmt.Errorf("no answer for %v, and the server that new connections reach doesn't work on it", time.Since(began).Round(time.Millisecond))
+}
+
+// working asks over a new connection whether the server works on a transaction. It may
+// where a server answers and doesn't let us ask: one that starts, or has no connection
+// to spare. An error means that no server can be reached.
+func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool, error) {
+	c, err := s.connConfig()
+	if err != nil {
+		return true, nil // a file that is just being written says nothing of the server
+	}
+	ctx, cancel := context.WithTimeout(ctx, checkTimeout)
+	defer cancel()
+	c.AfterConnect, c.ConnectTimeout = nil, min(c.ConnectTimeout, checkConnect)
+	conn, err := pgconn.ConnectConfig(ctx, &c.Config)
+	var answer *pgconn.PgError
+	if err != nil {
+		return errors.As(err, &answer), err
+	}
+	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was only read from
+	args := [][]byte{
+		fmt.Appendf(nil, "%d", pid),
+		fmt.Appendf(nil, "%.3f", time.Since(began).Seconds()),
+		[]byte(c.RuntimeParams["application_name"]),
+		fmt.Appendf(nil, "%.3f", (s.patience() / 3).Seconds()),
+	}
+	res := conn.ExecParams(ctx, atWork, args, nil, nil, nil).Read()
+	if res.Err != nil || len(res.Rows) != 1 {
+		return true, nil
+	}
+	return string(res.Rows[0][0]) == "t", nil
+}
+
+// sleep waits, but not beyond the end of ctx, and reports whether that is yet to come.
+func sleep(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-time.After(d):
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

@@ -1,0 +1,140 @@
+package repo
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// A message is kept if it was sent after the command, however the column keeps its
+// time, and goes if it was sent before, unless its time leaves that open.
+func TestTimesAreReadAsWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	const (
+		keepsAll = 0 // what was sent before the command goes
+		local    = ` at time zone current_setting('TimeZone')`
+		utc      = ` at time zone 'UTC'`
+	)
+	cases := map[string]struct {
+		zone   string // of the database
+		column string // what becomes of the column
+		stored string // how a writer stores a time
+		spared int    // of the messages that were sent before the command
+		warned []string
+	}{
+		"as_they_are":                {"Europe/Berlin", `type timestamptz`, ``, keepsAll, nil},
+		"to_the_second":              {"UTC", `type timestamptz(0)`, ``, keepsAll, []string{"keeps times to 1s only"}},
+		"to_the_tenth_of_a_second":   {"UTC", `type timestamptz(1)`, ``, keepsAll, []string{"keeps times to 100ms only"}},
+		"to_the_second_by_a_default": {"UTC", `set default date_trunc('second', now())`, `, 'second')`, keepsAll, []string{"keeps times to 1s only"}},
+		"to_the_minute_by_a_default": {"UTC", `set default date_trunc('minute', now())`, `, 'minute')`, 1, []string{"keeps times to 1m0s only"}},
+		"without_a_zone_and_in_UTC":  {"UTC", `type timestamp, alter sent_at set default now()`, utc, keepsAll, nil},
+		"without_a_zone_or_a_default_in_the_east": {
+			"Pacific/Kiritimati", `drop default, alter sent_at type timestamp`, utc, keepsAll, []string{"is timestamp without time zone and is read as UTC, while sessions here have the time zone Pacific/Kiritimati"},
+		},
+		"local_in_the_east":                   {"Europe/Berlin", `type timestamp, alter sent_at set default now()`, local, keepsAll, []string{"is timestamp without time zone default now(), which is the local time of whoever writes: UTC, or Europe/Berlin"}},
+		"local_far_in_the_east":               {"Pacific/Kiritimati", `type timestamp, alter sent_at set default localtimestamp`, local, keepsAll, []string{"UTC, or Pacific/Kiritimati"}},
+		"local_in_the_west":                   {"America/New_York", `type timestamp, alter sent_at set default current_timestamp`, local, keepsAll, []string{"UTC, or America/New_York"}},
+		"UTC_where_it_could_be_local_in_east": {"Asia/Kolkata", `type timestamp, alter sent_at set default now()`, utc, keepsAll, []string{"UTC, or Asia/Kolkata"}},
+		"UTC_where_it_could_be_local_in_west": {"America/New_York", `type timestamp, alter sent_at set default now()`, utc, keepsAll, []string{"UTC, or America/New_York"}},
+		"local_to_the_second":                 {"America/New_York", `type timestamp(0), alter sent_at set default now()`, local, keepsAll, []string{"keeps times to 1s only", "UTC, or America/New_York"}},
+		"in_UTC_by_the_default":               {"Asia/Kolkata", `type timestamp, alter sent_at set default (now() at time zone 'utc')`, utc, keepsAll, nil},
+		"in_a_zone_by_the_default":            {"UTC", `type timestamp, alter sent_at set default (now() at time zone 'Asia/Tokyo')`, ` at time zone 'Asia/Tokyo'`, keepsAll, nil},
+		"UTC_taken_for_local_time_in_east":    {"Europe/Berlin", `set default timezone('utc', now())`, utc, keepsAll, []string{"store a time that is off by its difference to utc"}},
+		"UTC_taken_for_local_time_in_west":    {"America/New_York", `set default timezone('utc', now())`, utc, keepsAll, []string{"store a time that is off by its difference to utc"}},
+		"UTC_taken_for_local_time_in_UTC":     {"Etc/UTC", `set default timezone('utc', now())`, utc, keepsAll, nil},
+	}
+	for name, c := range cases {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			url := newDatabase(t)
+			admin := openPool(t, url)
+			execSQL(t, admin, `alter table chat.messages alter sent_at drop default, alter sent_at type timestamptz, alter sent_at `+c.column)
+			execSQL(t, admin, fmt.Sprintf(`do $$ begin execute format('alter database %%I set timezone = %%L', current_database(), '%s'); end $$`, c.zone))
+			r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+			compareLines(t, "warnings", r.Warnings(), c.warned)
+			// Shortly after a full second, so that rounding takes a later message to before it.
+			at := time.Now().Add(-2 * time.Second).Truncate(time.Second).Add(50 * time.Millisecond)
+			write := `$2::timestamptz` + c.stored
+			if strings.HasPrefix(c.stored, ",") {
+				write = `date_trunc('` + strings.Trim(c.stored, ",') ") + `', $2::timestamptz)`
+			}
+			later := []time.Duration{400 * time.Millisecond, time.Second, 1900 * time.Millisecond}
+			for i, ago := range append([]time.Duration{-2 * time.Hour, -20 * time.Minute, -2 * time.Second}, later...) {
+				execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', $1, `+write+`)`, i+1, at.Add(ago))
+			}
+			d := deletion("1", "c")
+			d.StoredAt = at
+			res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 1000, Rows: 1000}})
+			if got, want := res.Records[0].ThroughSeq, int64(3-c.spared); got != want {
+				t.Errorf("the boundary is %d; want %d", got, want)
+			}
+		})
+	}
+}
+
+// Two roles that write have different zones: what may be later in any of them stays.
+func TestTimesOfSeveralZones(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	admin := openPool(t, url)
+	role, _ := newRole(t, url)
+	execSQL(t, admin, `alter table chat.messages alter sent_at type timestamp`)
+	execSQL(t, admin, fmt.Sprintf(`do $$ begin execute format('alter role %s in database %%I set timezone = ''America/New_York''', current_database()); end $$`, role))
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	compareLines(t, "warnings", r.Warnings(), []string{"UTC, or America/New_York"})
+	if got := len(r.schema.Messages.clock.readings); got != 2 {
+		t.Errorf("%d readings; want UTC and New York", got)
+	}
+	everyStatementUsesIndexes(t, r)
+}
+
+// Before clocks are set back they show times that come again.
+func TestALocalTimeIsNoLaterThanAnyThatFollows(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t, localtest.Database(t))
+	for zone, moment := range map[string]string{
+		"Europe/Berlin": "2026-10-25 00:30Z", "America/New_York": "2026-11-01 05:59Z", "Australia/Lord_Howe": "2026-04-04 14:45Z", "Asia/Kolkata": "2026-10-25 00:30Z",
+	} {
+		worst := queryOne[bool](t, pool, fmt.Sprintf(`select bool_and(%s <= (timestamptz '%s' + i * interval '1 minute') at time zone '%s') from generate_series(0, 180) i`,
+			fmt.Sprintf(inZone(zone), "timestamptz '"+moment+"'"), moment, zone))
+		if !worst {
+			t.Errorf("%s at %s: a later moment shows an earlier time", zone, moment)
+		}
+		same := queryOne[bool](t, pool, fmt.Sprintf(`select %s = timestamptz '2026-03-29 00:30Z' at time zone '%s'`, fmt.Sprintf(inZone(zone), "timestamptz '2026-03-29 00:30Z'"), zone))
+		if !same {
+			t.Errorf("%s: a time that comes once isn't itself", zone)
+		}
+	}
+}
+
+func TestClockOf(t *testing.T) {
+	t.Parallel()
+	for preset, want := range map[string]struct {
+		grain    time.Duration
+		readings int
+	}{
+		"":                     {0, 1},
+		"CURRENT_TIMESTAMP(0)": {time.Second, 2},
+		"LOCALTIMESTAMP(3)":    {time.Millisecond, 2},
+		"clock_timestamp()":    {0, 2},
+		"(now())::timestamp(0) without time zone": {time.Second, 2},
+		"CURRENT_DATE": {24 * time.Hour, 2},
+		"'2020-01-01 00:00:00'::timestamp without time zone":     {0, 1},
+		"('now'::text)::timestamp without time zone":             {0, 2},
+		"timezone('utc'::text, now())":                           {0, 1},
+		"(now() AT TIME ZONE 'utc'::text)":                       {0, 1},
+		"date_trunc('hour'::text, timezone('utc'::text, now()))": {time.Hour, 1},
+		"date_trunc('milliseconds'::text, CURRENT_TIMESTAMP)":    {time.Millisecond, 2},
+	} {
+		got := clockOf(column{typ: pgtype.TimestampOID, digits: 6, preset: preset}, server{zone: "Europe/Berlin"})
+		if got.grain != want.grain || len(got.readings) != want.readings {
+			t.Errorf("default %s: grain %v, %d readings; want %v, %d", preset, got.grain, len(got.readings), want.grain, want.readings)
+		}
+	}
+}

@@ -1,0 +1,55 @@
+package repo
+
+import (
+	"fmt"
+	"math"
+	"testing"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// A batch may begin below every position, and a boundary may lie above every one.
+// Neither fits the narrower types.
+func TestPositionsOfEveryIntegerType(t *testing.T) {
+	t.Parallel()
+	domain := `create domain social.place as smallint check (value > -9);`
+	for _, typ := range []string{"smallint", "integer", "bigint", "social.place"} {
+		for _, locked := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s_locked_%t", typ, locked), func(t *testing.T) {
+				t.Parallel()
+				sql := domain + unfiled + `alter table social."Post" alter position type ` + typ + `; alter table social.files alter position type ` + typ
+				edit := func(*Plan) {}
+				if !locked {
+					sql += "; drop table social.likes, social.mentions"
+					edit = rangeOnly
+				}
+				r := newSocialWith(t, edit, sql)
+				everyStatementUsesIndexes(t, r)
+				execSQL(t, r.pool, `insert into social."Post" (owner, thread, position, "sent.at") select 7, $1, i, now() - interval '1 hour' from generate_series(-3, 20) i`, thread)
+				execSQL(t, r.pool, `insert into social.files select thread, owner, position, 'f' from social."Post"`)
+				d := removal("c", new(int64(math.MaxInt64)))
+				budget := purge.Budget{PerDeletion: 2, Rows: 2}
+				if _, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget}); err != nil {
+					t.Fatal(err)
+				}
+				var step purge.Step
+				for low := int64(math.MinInt64); !step.Empty; low = step.Low {
+					var err error
+					if step, err = r.Step(t.Context(), d, purge.Part{Low: low, Limit: 7, SweepFrom: math.MinInt64, SweepTo: math.MaxInt64}); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := r.Sweep(t.Context(), d, math.MinInt64, math.MaxInt64); err != nil {
+					t.Fatal(err)
+				}
+				rec, err := r.Finish(t.Context(), d)
+				if err != nil || rec.State != purge.Done || rec.MessagesDeleted != 24 || rec.ThroughSeq != 20 {
+					t.Fatalf("Finish = %+v, %v; want done with 24 messages through 20", rec, err)
+				}
+				if n := queryOne[int](t, r.pool, `select (select count(*) from social."Post") + (select count(*) from social.files)`); n != 0 {
+					t.Errorf("%d rows are left", n)
+				}
+			})
+		}
+	}
+}

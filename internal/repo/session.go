@@ -1,0 +1,247 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// beginSQL begins every transaction of the worker. Later statements of a
+// transaction rely on a newer snapshot than the first one's, whatever the role and
+// the database have as their default. A default of read only is left as it is: that
+// is how an operator closes a database to writers.
+const beginSQL = `begin isolation level read committed`
+
+// beginReadSQL begins a transaction that changes nothing, and whose statements all see
+// the same moment.
+const beginReadSQL = `begin isolation level repeatable read read only`
+
+// setting is what a transaction sets for itself, because a default of the role or
+// the database could change what a statement finds, end the session, or rule out the
+// index that a statement is meant for.
+type setting struct {
+	name, value string
+	since       int // the first major version that knows it; 0 for all
+}
+
+// ownSettings are all of them but the time limits, which differ between callers.
+// Sequential scans and joins other than nested loops are ruled out because each
+// statement is meant for one index, whatever the statistics say; a generic plan saves
+// planning each time.
+var ownSettings = []setting{
+	{"row_security", "off", 0}, // an error instead of rows that can't be seen
+	{"client_encoding", "UTF8", 0},
+	{"datestyle", "ISO", 0}, // held.sql keeps a time as text
+	{"idle_in_transaction_session_timeout", "0", 0},
+	{"transaction_timeout", "0", 17},
+	{"exit_on_error", "off", 0},
+	{"gin_fuzzy_search_limit", "0", 0}, // some of the rows instead of all, from such an index
+	{"plan_cache_mode", "force_generic_plan", 0},
+	{"jit", "off", 0},
+	{"enable_seqscan", "off", 0},
+	{"enable_mergejoin", "off", 0},
+	{"enable_indexscan", "on", 0},
+	{"enable_indexonlyscan", "on", 0},
+	{"enable_nestloop", "on", 0},
+	{"enable_tidscan", "on", 0},
+	{"enable_partition_pruning", "on", 0},
+}
+
+// superusers' settings that a role may have as a default and not set itself: where one
+// has its bad value the transaction fails, and the error names it. With replica no
+// trigger fires and no foreign key holds; the others read a damaged page as one
+// without rows.
+var superSettings = []struct{ name, bad, good string }{
+	{"session_replication_role", "replica", "origin"},
+	{"zero_damaged_pages", "on", "off"},
+	{"ignore_checksum_failure", "on", "off"},
+}
+
+// searchPath is the search path of all that the worker does. Objects of the server
+// come first and temporary ones last; the role's own path stays in between, for the
+// triggers of the tables may rely on it.
+const searchPath = `pg_catalog.replace(pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path'), ', pg_temp'), ', , ', ', ')`
+
+// settingsSQL returns the statement that sets all settings for the transaction, on a
+// server of this major version. $1 and $2: lock_timeout, statement_timeout; $3:
+// backend_flush_after; $4: whether the commit waits for the disk. It runs with the
+// role's search path, and so names the schema of all that it calls.
+func settingsSQL(major int) string {
+	set := func(name, value string) string {
+		return "pg_catalog.set_config('" + name + "', " + value + ", true)"
+	}
+	parts := []string{
+		set("lock_timeout", "$1::text"), set("statement_timeout", "$2::text"), set("backend_flush_after", "$3::text"),
+		set("synchronous_commit", "case when not $4::boolean then 'off' else pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'on') end"),
+		set("search_path", searchPath),
+	}
+	for _, s := range ownSettings {
+		if major >= s.since {
+			parts = append(parts, set(s.name, "'"+s.value+"'"))
+		}
+	}
+	for _, s := range superSettings {
+		parts = append(parts, "case when pg_catalog.current_setting('"+s.name+"') operator(pg_catalog.=) '"+s.bad+"' then "+set(s.name, "'"+s.good+"'")+" end")
+	}
+	return "select " + strings.Join(parts, ",\n  ")
+}
+
+// settingsBefore17 and settingsSince17 are made once: they are sent each time.
+var settingsBefore17, settingsSince17 = settingsSQL(13), settingsSQL(17)
+
+// settingsFor is settingsSQL for the server of a connection.
+func settingsFor(conn *pgx.Conn) string {
+	version := conn.PgConn().ParameterStatus("server_version") // such as 17.7 (Debian 17.7-1)
+	if end := strings.IndexFunc(version, func(r rune) bool { return r < '0' || r > '9' }); end >= 0 {
+		version = version[:end]
+	}
+	if major, err := strconv.Atoi(version); err == nil && major >= 17 {
+		return settingsSince17
+	}
+	return settingsBefore17
+}
+
+// limits are what a transaction sets for itself and callers differ in.
+type limits struct {
+	lock, statement time.Duration
+	flushAfter      string
+	durable         bool // the commit waits for the disk
+}
+
+// patience is how long a round trip may take: as long as two statements that hang.
+func (l limits) patience() time.Duration { return 2*l.statement + silence }
+
+// silence is how long a server may take to say that a statement's time is over.
+const silence = 5 * time.Second
+
+// transaction collects statements that go to the database in one round trip and
+// commit together. Every statement of the worker is in one, so that none depends on
+// what a session has inherited.
+type transaction struct {
+	source *source
+	pools  *pools
+	own    *pgxpool.Pool // tried first
+	limits limits
+	batch  pgx.Batch
+}
+
+// exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
+// receives how many it touched.
+func (t *transaction) exec(rows *int, sql string, args ...any) {
+	q := t.batch.Queue(sql, args...)
+	if rows != nil {
+		q.Exec(func(tag commandTag) error { *rows = int(tag.RowsAffected()); return nil })
+	}
+}
+
+// query adds a statement whose rows scan is called for, one by one.
+func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) {
+	t.batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+		for rows.Next() {
+			if err := scan(rows); err != nil {
+				return err
+			}
+		}
+		return rows.Err()
+	})
+}
+
+// commit sends everything and waits for the commit. After an error nothing was
+// changed, or, if the connection broke, everything or nothing: the ledger tells.
+// A server that doesn't answer at all, or a network that has swallowed it, is given
+// up after a while, and counts as a broken connection.
+func (t *transaction) commit(ctx context.Context) error {
+	t.end()
+	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error { return t.send(ctx, conn, beginSQL) })
+}
+
+// end adds the commit, which a server must not have turned into a rollback.
+func (t *transaction) end() {
+	t.batch.Queue("commit").Exec(func(tag commandTag) error {
+		if tag.String() != "COMMIT" {
+			return fmt.Errorf("commit: %s", tag)
+		}
+		return nil
+	})
+}
+
+// read sends what was collected, which may be nothing, and calls look with the
+// transaction open, for statements that depend on one another. It changes nothing, and
+// all of them see the same moment.
+func (t *transaction) read(ctx context.Context, look func(context.Context, querier) error) error {
+	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		if err := t.send(ctx, conn, beginReadSQL); err != nil {
+			return err
+		}
+		return look(ctx, conn)
+	})
+}
+
+// querier is a connection whose transaction is open.
+type querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// send sends the transaction over conn, from the statement that begins it.
+func (t *transaction) send(ctx context.Context, conn *pgx.Conn, begin string) error {
+	var b pgx.Batch
+	b.Queue(begin)
+	b.Queue(settingsFor(conn), millis(t.limits.lock), millis(t.limits.statement), t.limits.flushAfter, t.limits.durable)
+	b.QueuedQueries = append(b.QueuedQueries, t.batch.QueuedQueries...)
+	return conn.SendBatch(ctx, &b).Close()
+}
+
+// on calls work with a connection, on which it leaves no transaction.
+func (t *transaction) on(ctx context.Context, work func(context.Context, *pgx.Conn) error) error {
+	limited, cancel := context.WithTimeout(ctx, t.limits.patience())
+	defer cancel()
+	conn, err := t.pools.acquire(limited, t.own)
+	if err != nil {
+		return classify(ctx, t.source.advise(err))
+	}
+	defer t.pools.release(conn)
+	watched, stop := t.watch(limited, conn.Conn())
+	err = work(watched, conn.Conn())
+	if lost := stop(); lost != nil {
+		t.pools.reset() // this connection is closed, and the others lead to the same server
+		if err != nil {
+			err = fmt.Errorf("%w (%w)", lost, err)
+		}
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		_ = conn.Conn().PgConn().Conn().Close() // a farewell would wait for an answer, too
+	}
+	rollback(ctx, conn.Conn())
+	return classify(ctx, t.source.advise(err))
+}
+
+// rollback ends what is left of a transaction. If that fails the pool throws the
+// connection away.
+func rollback(ctx context.Context, conn *pgx.Conn) {
+	if conn.IsClosed() || conn.PgConn().TxStatus() == 'I' {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), silence)
+	defer cancel()
+	_ = conn.PgConn().Exec(ctx, "rollback").Close()
+}
+
+func millis(d time.Duration) string {
+	return fmt.Sprintf("%dms", max(1, d.Milliseconds()))
+}
+
+// role is whom the source connects as, quoted.
+func (s *source) role() string {
+	c, err := s.connConfig()
+	if err != nil {
+		return "<role>"
+	}
+	return quote(c.User)
+}
