@@ -4,7 +4,7 @@ package conversation
 const (
 	// CommandsStream is the work queue of commands.
 	CommandsStream = "CONVERSATION_COMMANDS"
-	// EventsStream keeps the events of each user: 30 days, 1,000 a subject.
+	// EventsStream keeps the events of each user: 30 days, 100,000 a subject.
 	EventsStream = "CONVERSATION_EVENTS"
 	// DeadLettersStream keeps refused commands, byte for byte.
 	DeadLettersStream = "CONVERSATION_DEAD_LETTERS"

@@ -62,7 +62,7 @@ func addStreams(t *testing.T, nc *nats.Conn, change func(*jetstream.StreamConfig
 		},
 		{
 			Name: conversation.EventsStream, Subjects: []string{"conversation.deleted.*.*", "conversation.delete_failed.*.*"},
-			Discard: jetstream.DiscardNew, MaxAge: 30 * 24 * time.Hour, MaxMsgsPerSubject: 1000, AllowDirect: true,
+			Discard: jetstream.DiscardNew, MaxAge: 30 * 24 * time.Hour, MaxMsgsPerSubject: 100_000, AllowDirect: true,
 			Duplicates: time.Hour,
 		},
 	} {

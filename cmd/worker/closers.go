@@ -34,7 +34,7 @@ func (c *closers) close(ctx context.Context, limit time.Duration, log *slog.Logg
 	for i := len(*c) - 1; i >= 0; i-- {
 		part, start := (*c)[i], time.Now()
 		err := within(ctx, part.close)
-		log.Debug("closed", "part", part.name, "took", time.Since(start).Round(time.Microsecond), "error", err)
+		log.Debug("closed", "part", part.name, "took", time.Since(start).Round(time.Microsecond))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", part.name, err))
 		}

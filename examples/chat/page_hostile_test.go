@@ -37,19 +37,21 @@ var malformed = []string{
 	`{"type":"cursor","cursor":"x"}`, `{"type":"hello","cursor":-1}`, `{"type":"hello","cursor":{},"epoch":5}`,
 }
 
-// beforeThePage keeps the page's sockets, and once leaves the state that a page
-// without checks stored when it was told of a message without a sender.
+// beforeThePage keeps the page's sockets. On demand it leaves the state that a page
+// without checks stored when it was told of a message without a sender, or a
+// token of a server that has another key by now.
 const beforeThePage = `
 	window.sockets = [];
 	window.WebSocket = class extends WebSocket {
 		constructor(...rest) { super(...rest); sockets.push(this); }
 	};
-	if (sessionStorage.broken) {
+	if (sessionStorage.wrong) {
 		const key = "lethe-device-alice-phone";
 		const state = JSON.parse(sessionStorage[key]);
-		state.copy.conversations.undefined = { messages: [{ seq: 5 }], unread: 0 };
+		if (sessionStorage.wrong === "token") state.token = "another.key";
+		else state.copy.conversations.undefined = { messages: [{ seq: 5 }], unread: 0 };
 		sessionStorage[key] = JSON.stringify(state);
-		delete sessionStorage.broken;
+		delete sessionStorage.wrong;
 	}`
 
 func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
@@ -72,8 +74,11 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 		t.Fatalf("%d frames were told; want %d", told, want)
 	}
 	reload()
-	value[bool](t, p, `sessionStorage.broken = true`)
-	reload()
+	p.expected = []string{"401 (Unauthorized)", "HTTP Authentication failed"} // of the token
+	for _, wrong := range []string{"state", "token"} {
+		value[string](t, p, fmt.Sprintf(`sessionStorage.wrong = %q`, wrong))
+		reload()
+	}
 
 	// Ids that JavaScript's objects have a meaning for are ids like others.
 	for _, id := range []string{"__proto__", "constructor", "toString"} {
@@ -163,9 +168,9 @@ func (r *rig) signal(t *testing.T, s os.Signal) {
 	}
 }
 
-// startChatWithStandby starts a stack whose gateway reads from a standby, and
-// returns what stops the standby where it is, with all that was written by then.
-func startChatWithStandby(t *testing.T) (r *rig, freeze func()) {
+// startChatWithStandby starts a stack whose gateway reads from a standby. catchUp
+// waits until the standby has all messages; replay stops it where it is, or lets it go on.
+func startChatWithStandby(t *testing.T) (r *rig, catchUp func(), replay func(bool)) {
 	t.Helper()
 	primary, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
 	if err != nil {
@@ -178,12 +183,17 @@ func startChatWithStandby(t *testing.T) (r *rig, freeze func()) {
 	}
 	t.Cleanup(func() { _ = standby.Close() })
 	r = startChatOn(t, &rig{nats: localtest.NATS(t), db: primary.URL(), read: standby.URL()})
-	return r, func() {
+	catchUp = func() {
 		t.Helper()
 		want := messages(t, primary.URL())
 		until(t, "the standby has all messages", func() bool { return messages(t, standby.URL()) == want })
-		query[string](t, standby.URL(), `select pg_wal_replay_pause()::text`)
 	}
+	replay = func(on bool) {
+		t.Helper()
+		do := map[bool]string{true: "resume", false: "pause"}[on]
+		query[string](t, standby.URL(), `select pg_wal_replay_`+do+`()::text`)
+	}
+	return r, catchUp, replay
 }
 
 func messages(t *testing.T, address string) int {
@@ -215,7 +225,12 @@ func asked(path string) string {
 	return fmt.Sprintf(`performance.getEntriesByType("resource").filter((e) => e.name.includes(%q)).length`, path)
 }
 
-func laggingStandby(t *testing.T, r *rig, p *tab) {
+func laggingStandby(t *testing.T, chromium *browser) {
+	r, catchUp, replay := startChatWithStandby(t)
+	r.samples(t)
+	catchUp()
+	replay(false)
+	p := chromium.open(t, r)
 	p.syncOn(t)
 	p.remove(t, phone, "c2c_bob")
 	p.awaitNoRow(t, phone, "c2c_bob")
@@ -255,10 +270,30 @@ func laggingStandby(t *testing.T, r *rig, p *tab) {
 		p.open(t, device, "c2c_bob")
 		p.awaitThread(t, device, "new")
 	}
+	// What was sent while a device was away it has once the standby has, also where
+	// it has heard of a later message live.
+	p.click(t, network(laptop))
+	p.await(t, "the laptop is offline", `document.querySelector("#alice-laptop[data-connection=offline]")`)
+	p.send(t, bobs, "missed")
+	p.awaitLast(t, phone, "missed")
+	p.click(t, network(laptop))
+	p.await(t, "the laptop is online", `document.querySelector("#alice-laptop[data-connection=online]")`)
+	p.send(t, bobs, "live")
+	p.awaitLast(t, laptop, "live")
+	replay(true)
+	catchUp()
+	p.click(t, network(laptop))
+	p.await(t, "the laptop is offline", `document.querySelector("#alice-laptop[data-connection=offline]")`)
+	p.click(t, network(laptop))
+	p.awaitThread(t, laptop, "new", "missed", "live")
+	replay(false)
+	p.remove(t, laptop, "group_book_club")
+	p.awaitNoRow(t, phone, "group_book_club")
 	// A new device knows no boundary: it doesn't load from the standby.
 	p.do(t, chromedp.Evaluate[chromedp.Void](`sessionStorage.clear()`), chromedp.Reload())
 	p.await(t, "the lists are loaded", asked("/v1/conversations?fresh=true")+" >= 3")
 	p.awaitRow(t, phone, "c2c_bob")
-	p.open(t, phone, "c2c_bob")
-	p.awaitThread(t, phone, "new")
+	if p.hasRow(t, phone, "group_book_club") {
+		t.Error("the new device shows what only the standby has")
+	}
 }

@@ -44,10 +44,7 @@ func TestPage(t *testing.T) {
 	}
 	t.Run("a_standby_that_lags_brings_nothing_back", func(t *testing.T) {
 		t.Parallel()
-		r, freeze := startChatWithStandby(t)
-		r.samples(t)
-		freeze()
-		laggingStandby(t, r, chromium.open(t, r))
+		laggingStandby(t, chromium)
 	})
 }
 

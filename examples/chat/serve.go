@@ -148,7 +148,7 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		ReadTimeout:       10 * time.Second, // with the body
 		WriteTimeout:      30 * time.Second, // from the end of the headers
 		IdleTimeout:       time.Minute,
-		MaxHeaderBytes:    16 << 10,
+		MaxHeaderBytes:    8 << 10, // kept for as long as a device is connected
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 		ConnContext:       smallBuffer,
 	}

@@ -116,7 +116,7 @@ func (b *Broker) options() ([]nats.Option, error) {
 		nats.UseOldRequestStyle(), // a subscription for each answer: one that was refused is tried anew
 		nats.ConnectHandler(func(nc *nats.Conn) { b.link.observe(nc, nil) }),
 		nats.ReconnectHandler(func(nc *nats.Conn) { b.reconnected(nc) }),
-		nats.DisconnectErrHandler(b.link.observe),
+		nats.DisconnectErrHandler(b.disconnected),
 		nats.ReconnectErrHandler(b.link.observe),
 		nats.ClosedHandler(func(nc *nats.Conn) { b.closed(nc) }),
 		nats.ErrorHandler(b.asyncError),

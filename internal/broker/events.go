@@ -74,14 +74,23 @@ func (b *Broker) HasEvent(ctx context.Context, seq uint64) (bool, error) {
 	return len(found) > 0, err
 }
 
-// events makes one direct get and collects the answers to it.
-func (b *Broker) events(ctx context.Context, request map[string]any) (found []bus.Stored, err error) {
+// events makes one direct get of the stream of events.
+func (b *Broker) events(ctx context.Context, request map[string]any) ([]bus.Stored, error) {
+	found, err := b.directGet(ctx, conversation.EventsStream, request)
+	if err != nil {
+		return nil, b.eventsFault(ctx, err)
+	}
+	return found, nil
+}
+
+// directGet makes one direct get and collects the answers to it.
+func (b *Broker) directGet(ctx context.Context, stream string, request map[string]any) (found []bus.Stored, err error) {
 	body, err := json.Marshal(request)
 	if err != nil {
 		return nil, err
 	}
 	limit, batch := request["batch"].(int)
-	subject := "DIRECT.GET." + conversation.EventsStream
+	subject := "DIRECT.GET." + stream
 	err = b.ask(ctx, subject, func(ctx context.Context) error {
 		if err := b.connected(ctx); err != nil {
 			return err
@@ -99,10 +108,7 @@ func (b *Broker) events(ctx context.Context, request map[string]any) (found []bu
 		found, err = collectEvents(ctx, answers, batch)
 		return err
 	})
-	if err != nil {
-		return nil, b.eventsFault(ctx, err)
-	}
-	return found, nil
+	return found, err
 }
 
 // collectEvents reads answers up to the last.

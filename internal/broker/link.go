@@ -58,7 +58,7 @@ func (l *link) observe(nc *nats.Conn, err error) {
 	default:
 		l.gate.Close(causeLink, l.reason(nc))
 		if was || !seen {
-			l.log.Warn("no connection to NATS; trying until there is one", "url", l.urls, "error", l.why(nc))
+			l.log.Warn("no connection to NATS; trying until there is one", withError(l.why(nc), "url", l.urls)...)
 		}
 	}
 }
@@ -130,7 +130,21 @@ func (b *Broker) closed(nc *nats.Conn) {
 		return
 	}
 	b.link.observe(nc, nc.LastError())
-	b.log.Error("the connection to NATS was closed for good; restart the worker", "error", nc.LastError())
+	b.log.Error("the connection to NATS was closed for good; restart the worker", withError(nc.LastError())...)
+}
+
+func (b *Broker) disconnected(nc *nats.Conn, err error) {
+	if !b.closing.Load() {
+		b.link.observe(nc, err)
+	}
+}
+
+// withError adds an error, if there is one, to what a log line says.
+func withError(err error, attrs ...any) []any {
+	if err == nil {
+		return attrs
+	}
+	return append(attrs, "error", err)
 }
 
 // asyncError hears what the server says on the side.

@@ -1,7 +1,9 @@
 package broker
 
 import (
+	"flag"
 	"fmt"
+	"os"
 	"reflect"
 	"slices"
 	"strings"
@@ -373,4 +375,73 @@ func TestEveryLineIsAltered(t *testing.T) {
 	for _, p := range consumerProperties {
 		want(p.of, p.name, p.right != nil)
 	}
+}
+
+var updatePage = flag.Bool("update", false, "write the table of properties into docs/operations.md")
+
+// rows are the table's lines for people, without those that setup leaves, which
+// are returned by name.
+func rows[C any](table []property[C]) (lines, left []string) {
+	for _, p := range table {
+		of := map[string]string{
+			conversation.CommandsStream: "commands", conversation.EventsStream: "events",
+			conversation.DeadLettersStream: "dead letters", conversation.WorkerConsumer: "consumer",
+		}[p.of[0]]
+		switch len(p.of) {
+		case 2:
+			of = "events, dead letters"
+		case 3:
+			of = "all streams"
+		}
+		if p.setup == leaves {
+			left = append(left, "`"+p.name+"` ("+of+")")
+			continue
+		}
+		lines = append(lines, fmt.Sprintf("| %s | `%s` | %s | %s | %s | %s |", of, p.name, p.want, p.setup, p.run, p.why))
+	}
+	return lines, left
+}
+
+func TestTheOperationsPageHasTheTable(t *testing.T) {
+	t.Parallel()
+	const page, end = "../../docs/operations.md", "<!-- end -->\n"
+	data, err := os.ReadFile(page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, rest, _ := strings.Cut(string(data), "TestTheOperationsPageHasTheTable -update -->\n")
+	have, after, found := strings.Cut(rest, end)
+	if !found {
+		t.Fatalf("%s has no place for the table", page)
+	}
+	lines, left := rows(streamProperties)
+	ofConsumer, leftOfConsumer := rows(consumerProperties)
+	want := "\n| of | property | right | setup | worker | because otherwise |\n| --- | --- | --- | --- | --- | --- |\n" +
+		strings.Join(append(lines, ofConsumer...), "\n") + "\n\nLeft as they are:\n" + wrap(strings.Join(append(left, leftOfConsumer...), ", ")+".") + "\n"
+	if *updatePage {
+		text := before + "TestTheOperationsPageHasTheTable -update -->\n" + want + end + after
+		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	} else if have != want {
+		t.Errorf("%s has another table than properties.go: write it anew with -update", page)
+	}
+}
+
+// wrap breaks a text into lines of at most 160 bytes.
+func wrap(text string) string {
+	var b strings.Builder
+	line := 0
+	for _, word := range strings.Fields(text) {
+		if line > 0 && line+1+len(word) > 160 {
+			b.WriteByte('\n')
+			line = 0
+		} else if line > 0 {
+			b.WriteByte(' ')
+			line++
+		}
+		b.WriteString(word)
+		line += len(word)
+	}
+	return b.String() + "\n"
 }

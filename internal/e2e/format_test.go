@@ -297,10 +297,16 @@ func TestEveryTimeOfRFC3339IsRepeated(t *testing.T) {
 	}
 }
 
-// The stream keeps 1,000 events a user: the oldest go, and nobody waits.
+// The stream keeps so many events a user: the oldest go, and nobody waits.
 func TestAUserMayHaveMoreEventsThanAreKept(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
+	stream, err := r.js.Stream(t.Context(), conversation.EventsStream)
+	must(t, err)
+	c := stream.CachedInfo().Config
+	c.MaxMsgsPerSubject = 1000
+	_, err = r.js.UpdateStream(t.Context(), c)
+	must(t, err)
 	r.start(t)
 	last := ""
 	for range 12 {
@@ -314,11 +320,9 @@ func TestAUserMayHaveMoreEventsThanAreKept(t *testing.T) {
 	r.settled(t)
 	r.awaitHeard(t, 1200, typed(conversation.TypeDeleted))
 	r.onlyDeletedAmong(t, last, "g", "gg")
-	stream, err := r.js.Stream(t.Context(), conversation.EventsStream)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := stream.CachedInfo().State.Msgs; n != 1000 {
+	info, err := stream.Info(t.Context())
+	must(t, err)
+	if n := info.State.Msgs; n != 1000 {
 		t.Errorf("%d events are kept; want 1,000", n)
 	}
 }

@@ -53,6 +53,9 @@ func TestDeadLettersAreRetriedByTheOperatorAlone(t *testing.T) {
 	letter := r.letter(t, r.send(t, cmd).Sequence)
 	mend()
 	refused(t, r.call(t, "dead-letters", "retry", fmt.Sprint(letter.seq)), "the worker's user retries", "not allowed to publish", "DEAD_LETTERS")
+	if out := r.must(t, append(operator, "dead-letters", "list", "--app", "demo")...); !strings.Contains(out, "attempts_exhausted") {
+		t.Errorf("the operator's list: %q; want the letter", out)
+	}
 	r.must(t, append(operator, "dead-letters", "retry", fmt.Sprint(letter.seq))...)
 	r.awaitStored(t, 1, typed(conversation.TypeDeleted), of(cmd.CommandID))
 	r.wantLeft(t, broken, left{})

@@ -288,6 +288,29 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 	w.term(t)
 }
 
+// What the database's owner has hung on the rows may fail for all of them, and
+// heal, under two workers.
+func TestATriggerThatFailsEveryDeletionCostsTimeAlone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	w := r.start(t, slowly...)
+	other := r.start(t, slowly...)
+	l := newLoad(t, r)
+	r.exec(t, `create table public.audit (at timestamptz) partition by range (at);
+		create function public.audited() returns trigger language plpgsql as $$ begin insert into public.audit values (now()); return null; end $$`)
+	l.rideOut(t, w, outage{
+		strike: func(t *testing.T) {
+			r.exec(t, `create trigger audited after delete on chat.messages for each row execute function public.audited()`)
+		},
+		mend:   func(t *testing.T) { r.exec(t, `create table public.audit_now partition of public.audit default`) },
+		reason: []string{"deletions: different deletions fail one after the other", "no partition of relation"},
+	})
+	other.awaitReady(t, patience)
+	l.done(t)
+	w.term(t)
+	other.term(t)
+}
+
 // asRole is the address for another user.
 func asRole(t testing.TB, address, role string) string {
 	t.Helper()

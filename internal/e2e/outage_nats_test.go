@@ -175,16 +175,13 @@ func TestAFullStreamOfDeadLettersHoldsUpNothingElse(t *testing.T) {
 	waits := r.send(t, cmd).Sequence
 	r.failed(t, cmd.CommandID, "g") // the devices are told nevertheless
 	good := r.crowd(t, "demo", "u", 50, 20)
-	want := map[deletionKey]int{}
 	var cmds []conversation.Command
 	for _, c := range good {
 		cmds = append(cmds, c.ask())
-		want[deletionKey{cmds[len(cmds)-1].CommandID, "g"}] = 20
 	}
 	r.flood(t, cmds)
 	garbage(1)
-	r.awaitStored(t, len(want), typed(conversation.TypeDeleted))
-	r.told(t, want)
+	r.awaitStored(t, len(cmds), typed(conversation.TypeDeleted))
 	eventually(t, patience, "all but one are settled", func() bool {
 		info, err := r.streamInfo(t, conversation.CommandsStream)
 		return err == nil && info.State.Msgs == 1 && metric(t, "lethe_retries_total", `cause="letters_full"`, w) > 0
@@ -193,9 +190,6 @@ func TestAFullStreamOfDeadLettersHoldsUpNothingElse(t *testing.T) {
 		t.Error("a command that can be retried has left the stream without a dead letter")
 	}
 	w.awaitReady(t, time.Second)
-	r.limit(t, conversation.DeadLettersStream, 2*most)
-	r.must(t, "dead-letters", "drop", "--all", "--yes")
-	r.letter(t, waits)
 	mend()
 	w.term(t)
 }

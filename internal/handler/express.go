@@ -28,8 +28,10 @@ func (h *Handler) expressLane() {
 			}
 			continue
 		}
+		h.jury.busy.Add(1)
 		r := &round{h: h}
 		r.run(entries)
+		h.jury.busy.Add(-1)
 	}
 }
 
@@ -38,8 +40,8 @@ func (h *Handler) expressLane() {
 const fanOut = 16
 
 // hopeless is how many tries of a group may fail, with nothing getting through,
-// before the rest of it isn't tried: as many as show that it is the infrastructure.
-const hopeless = 3
+// before the rest of it isn't tried: enough to show that it is the infrastructure.
+const hopeless = 8
 
 // purge runs tasks in one statement. Where that fails, and it may be the fault of
 // one of them, the batch is divided until that one stands alone: one bad deletion
@@ -98,25 +100,25 @@ func finished(tasks []*task, res purge.Result) []purge.Key {
 // deletion's own. One that failed alone is judged with all of its round; one that
 // took too long gets more time first, apart from the others.
 func (r *round) divide(tasks []*task, err error, slow bool) bool {
-	if found := r.h.jury.examine(); found != nil {
+	t := tasks[0]
+	if slow {
+		r.slow++
+	} else if found := r.h.jury.examine(); found != nil {
 		r.setBack(tasks, found)
 		return false
 	}
 	switch {
-	case slow:
-		r.slow++
-		if len(tasks) == 1 && !r.apart {
-			tasks[0].again = true
-			r.h.jury.tryApart(tasks[0])
-			return false
-		}
+	case len(tasks) > 1 && slow:
+		return r.parts(tasks, fanOut)
 	case len(tasks) > 1:
 		return r.parts(tasks, 2)
+	case slow && !r.apart:
+		t.again = true
+		r.h.jury.watch(t, r.others)
+		r.h.jury.tryApart(t, 0)
+	default:
+		r.failed = append(r.failed, failedTask{task: t, err: err})
 	}
-	if len(tasks) > 1 {
-		return r.parts(tasks, fanOut)
-	}
-	r.failed = append(r.failed, failedTask{task: tasks[0], err: err})
 	return false
 }
 
@@ -143,7 +145,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	if r.apart {
 		batch.Apart, batch.Budget.Rows = true, h.cfg.MinRows // few rows, that may take long
 	} else {
-		batch.Patience = h.patience()
+		batch.Patience = h.patience(r.slow > 0)
 	}
 	span := h.beginBatch(tasks)
 	err = h.persist(func() error {
@@ -167,9 +169,14 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 }
 
 // patience is how long a statement of the express lane may take: far longer than
-// its target, and so short that one bad deletion, whose batch is tried in parts,
-// costs its neighbours less than a second.
-func (h *Handler) patience() time.Duration { return max(4*h.cfg.Target, 200*time.Millisecond) }
+// its target, and so short that a few bad deletions, whose batch is tried in parts,
+// cost their neighbours less than a second. A part has less to do than the batch.
+func (h *Handler) patience(part bool) time.Duration {
+	if part {
+		return max(h.cfg.Target, 50*time.Millisecond)
+	}
+	return max(4*h.cfg.Target, 200*time.Millisecond)
+}
 
 func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
 	if !b.Apart {
@@ -256,7 +263,7 @@ func (r *round) goOn(t *task) {
 	case r.apart && r.trial:
 		r.h.jury.wait(t)
 	case r.apart:
-		r.h.jury.tryApart(t)
+		r.h.jury.tryApart(t, 0)
 	default:
 		r.h.queue.push(entry{job: t.job, tasks: []*task{t}})
 	}

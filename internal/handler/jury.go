@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -22,8 +23,10 @@ const (
 	// foundFor and cleanFor are how long it holds that one has found something, or
 	// nothing: it costs some 100 ms.
 	examineTimeout, foundFor, cleanFor = 5 * time.Second, time.Second, 5 * time.Second
+	// againAfter is how long a deletion that failed first waits for others to be tried.
+	againAfter = 100 * time.Millisecond
 	// apartAtOnce is how many suspects are tried at a time, apart from the lanes.
-	apartAtOnce = 4
+	apartAtOnce = 2
 )
 
 // jury says by evidence whose fault an ambiguous error is, and tries deletions one
@@ -31,6 +34,7 @@ const (
 type jury struct {
 	h     *Handler
 	apart chan struct{} // taken by suspects that are tried apart
+	busy  atomic.Int64  // rounds under way, and suspects that wait to be tried apart
 
 	mu       sync.Mutex // guards what follows
 	evidence purge.Evidence
@@ -59,6 +63,13 @@ func (j *jury) suspect(t *task) bool {
 	return j.evidence.Suspect(t.d.Key)
 }
 
+// watch makes a task a suspect that is yet to be tried alone.
+func (j *jury) watch(t *task, others purge.Tables) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.evidence.Watch(time.Now(), t.d.Key, others)
+}
+
 // succeeded notes that rows of tables went, and that these deletions are finished.
 func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 	j.mu.Lock()
@@ -69,15 +80,16 @@ func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 	}
 }
 
-// failed says whose the failures are, in their order.
-func (j *jury) failed(ts []failedTask) []purge.Verdict {
-	tries := make([]purge.FailedTry, len(ts))
+// failed says whose the failures are, in their order. self is how many of the busy
+// the caller is.
+func (j *jury) failed(ts []failedTask, self int64) []purge.Verdict {
+	tries, company := make([]purge.FailedTry, len(ts)), !j.h.queue.empty() || j.busy.Load() > self
 	for i, t := range ts {
 		needs, err := j.h.cfg.Store.Tables(j.h.working, t.d)
 		if err != nil {
 			needs = purge.MessagesTable // as almost every deletion
 		}
-		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others}
+		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others, Company: company}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -170,8 +182,10 @@ func (j *jury) try(e entry, apart bool, over <-chan struct{}, pause time.Duratio
 		j.h.handBack(e)
 		return pause
 	}
+	j.busy.Add(1)
 	r := &round{h: j.h, apart: apart, trial: true}
 	r.run([]entry{e})
+	j.busy.Add(-1)
 	if !r.trouble && !apart { // what was tried before may fail later, in the long lane
 		return trialFirst
 	}
@@ -213,10 +227,14 @@ func (j *jury) drain() []entry {
 	return left
 }
 
-// tryApart tries a suspect apart from the lanes, where it may take its time.
-func (j *jury) tryApart(t *task) {
+// tryApart tries a suspect apart from the lanes, where it may take its time, after
+// a while.
+func (j *jury) tryApart(t *task, after time.Duration) {
 	e := entry{job: t.job, tasks: []*task{t}}
+	j.busy.Add(1)
 	j.h.lanes.Go(func() {
+		defer j.busy.Add(-1)
+		j.h.pauseFor(after)
 		select {
 		case j.apart <- struct{}{}:
 		case <-j.h.stopping.Done():

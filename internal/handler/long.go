@@ -128,7 +128,7 @@ func (l *longRun) run() {
 		l.end(err)
 	case l.rec.Final():
 		if l.news {
-			l.h.jury.succeeded(removed(l.rec), l.t.d.Key)
+			l.h.jury.succeeded(l.rec.Removed(), l.t.d.Key)
 		}
 		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
 	case l.rec.Mine: // a stop
@@ -290,14 +290,6 @@ func (l *longRun) stuck() error {
 	return nil
 }
 
-// removed is the set of tables of which rows went with the end of a deletion.
-func removed(rec purge.Record) purge.Tables {
-	if rec.ConversationRemoved {
-		return purge.ConversationsTable
-	}
-	return 0
-}
-
 // sweep walks over what is left of the trail, a batch's piece at a time. All
 // batches must be on the disk. An error leaves the rest to the proof.
 func (l *longRun) sweep() {
@@ -371,7 +363,7 @@ func (l *longRun) end(err error) {
 
 // conclude announces and settles like the express lane.
 func (l *longRun) conclude(add func(*round)) {
-	r := &round{h: l.h}
+	r := &round{h: l.h, long: true}
 	add(r)
 	crash.Point("after_commit")
 	r.conclude()

@@ -79,6 +79,13 @@ func (q *queue) one() (entry, bool) {
 	return e, true
 }
 
+// empty reports whether nothing is to be taken.
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.entries) == 0
+}
+
 // hold keeps take from returning anything, or lets it go on.
 func (q *queue) hold(held bool) {
 	q.mu.Lock()

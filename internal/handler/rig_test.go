@@ -52,7 +52,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second})
+	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, StatementTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

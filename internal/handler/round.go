@@ -19,6 +19,7 @@ type round struct {
 	outage    error   // what the surroundings have failed with
 
 	apart   bool         // of one suspect, which may take its time
+	long    bool         // the end of a deletion's time in the long lane
 	trial   bool         // of one deletion, while the infrastructure is at fault
 	trouble bool         // something failed or was set back
 	failed  []failedTask // alone, to be judged when all have been tried
@@ -59,7 +60,7 @@ func (r *round) innocent(tasks []*task) []*task {
 	innocent := tasks[:0]
 	for _, t := range tasks {
 		if r.h.jury.suspect(t) {
-			r.h.jury.tryApart(t)
+			r.h.jury.tryApart(t, 0)
 		} else {
 			innocent = append(innocent, t)
 		}
@@ -81,19 +82,25 @@ func (r *round) group(tasks []*task) {
 	}
 }
 
+// self is how many of the busy the round is: one in the long lane isn't among them.
+func (r *round) self() int64 {
+	if r.long {
+		return 0
+	}
+	return 1
+}
+
 // judge finds out whose the failures are, when everything has been tried, and
 // counts them or not.
 func (r *round) judge() {
 	if len(r.failed) > 0 {
-		verdicts := r.h.jury.failed(r.failed)
+		verdicts := r.h.jury.failed(r.failed, r.self())
 		for i, t := range r.failed {
 			t.job.trouble(t.err)
 			f := r.h.attempt(t.err)
 			f.Unproven = !verdicts[i].Proven
-			if verdicts[i].Fault == purge.Surroundings {
-				f.Uncounted, f.TakeBack = true, verdicts[i].TakeBack
-			}
-			r.fail(t.task, f)
+			f.Uncounted, f.TakeBack = verdicts[i].Fault != purge.Own, verdicts[i].TakeBack
+			r.fail(t.task, f, verdicts[i].Fault)
 		}
 	}
 	for _, t := range r.untried {
@@ -178,7 +185,7 @@ func (r *round) failUnfit(tasks []*task) []*task {
 			fit = append(fit, t)
 			continue
 		}
-		r.fail(t, purge.Failure{Reason: string(conversation.ReasonIncompatibleID), Message: t.unfit.Error(), Err: t.unfit.Error(), MaxAttempts: 1})
+		r.fail(t, purge.Failure{Reason: string(conversation.ReasonIncompatibleID), Message: t.unfit.Error(), Err: t.unfit.Error(), MaxAttempts: 1}, purge.Own)
 	}
 	return fit
 }
@@ -224,12 +231,13 @@ func (r *round) final(t *task, rec purge.Record, news bool) {
 func (r *round) kept(t *task, kept purge.Kept) {
 	t.job.trouble(kept)
 	r.h.cfg.Log.Warn("rows stay although they were deleted", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
-	r.fail(t, r.h.attempt(kept))
+	r.fail(t, r.h.attempt(kept), purge.Own)
 }
 
 // fail enters a failure in the ledger; the deletion is given up if it was the
-// last attempt, or else comes back later, one that failed with others when they do.
-func (r *round) fail(t *task, f purge.Failure) {
+// last attempt, or else comes back later; one whose fault it isn't, or may not be,
+// stays in hand.
+func (r *round) fail(t *task, f purge.Failure, whose purge.Fault) {
 	r.trouble = true
 	var rec purge.Record
 	err := r.h.persist(func() error {
@@ -244,7 +252,10 @@ func (r *round) fail(t *task, f purge.Failure) {
 		r.sort(t, rec, false, false)
 	case rec.Final():
 		r.final(t, rec, rec.State == purge.Failed)
-	case f.Uncounted:
+	case whose == purge.Ambiguous:
+		t.again, t.tries = true, 0
+		r.h.jury.tryApart(t, againAfter)
+	case whose == purge.Surroundings:
 		r.h.cfg.Log.Warn("deletion failed as others do; not counted as an attempt", append(t.attrs(), "attempts", rec.Attempts, "error", f.Err)...)
 		r.h.cfg.Metrics.Retries.WithLabelValues("shared").Inc()
 		r.h.jury.wait(t)

@@ -92,7 +92,7 @@ func (h *Handler) setBack(t *task, err error) {
 		h.releaseBlocked(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
 	case purge.Own, purge.Ambiguous: // not even its failure could be counted
-		if h.jury.failed([]failedTask{{task: t, err: err}})[0].Fault == purge.Surroundings {
+		if h.jury.failed([]failedTask{{task: t, err: err}}, 1)[0].Fault == purge.Surroundings {
 			h.jury.wait(t)
 			return
 		}

@@ -196,7 +196,7 @@ func below(parent trace.Span) context.Context {
 func end(span trace.Span, err error) {
 	switch fault, cause := faultOf(err); {
 	case err == nil:
-	case fault == purge.Own || fault == purge.Surroundings:
+	case fault.MayBeOwn() || fault == purge.Surroundings:
 		fail(span, cause)
 	default:
 		span.SetAttributes(attribute.String("lethe.cause", cause))

@@ -12,6 +12,9 @@ const (
 	// nobody else is at work. Of three it is unlikely, and a wrong guess costs little:
 	// the next deletion that gets through takes it back.
 	shared = 3
+	// patience is how long the failures of a deletion wait for what becomes of others
+	// that are about to be tried. That takes milliseconds on a database that is well.
+	patience = time.Second
 	// remembered is how long a failure counts as evidence. It is longer than the ten
 	// attempts of a deletion take (half a minute), so that a fault is noticed where a
 	// command comes every few minutes.
@@ -30,8 +33,14 @@ const (
 	ConversationsTable Tables = 1 << 1
 )
 
-// AllTables is the set of every table.
-const AllTables = ^Tables(0)
+// Removed returns the tables of which a row went with the end of a deletion: the
+// conversations', where it had messages. Without them there was no row, as a rule.
+func (r Record) Removed() Tables {
+	if r.ConversationRemoved && r.MessagesDeleted > 0 {
+		return ConversationsTable
+	}
+	return 0
+}
 
 // Table returns the set of the i-th table alone. Tables beyond the 63rd share a bit.
 func Table(i int) Tables { return 1 << min(i, 63) }
@@ -48,11 +57,14 @@ type FailedTry struct {
 	// Others are the tables of which rows of other deletions went since the
 	// deletion failed together with them, before it was tried alone.
 	Others Tables
+	// Company says that other deletions are about to be tried.
+	Company bool
 }
 
 // Verdict says whose a failure is.
 type Verdict struct {
-	// Fault is Own or Surroundings.
+	// Fault is Own, Surroundings, or Ambiguous: try it once more, when others have
+	// been tried, before anything is counted.
 	Fault Fault
 	// Proven, for Own, says that the failure may end the deletion: others got
 	// through meanwhile, or it isn't the first one.
@@ -82,12 +94,13 @@ type Evidence struct {
 // suspect is a deletion that has failed.
 type suspect struct {
 	needs    Tables
-	others   Tables // of which rows of others went since it failed
-	last     time.Time
-	failures int
-	counted  int  // attempts that may have to be taken back
-	own      bool // others got through while it failed
-	doubt    bool // it has failed, and nothing has shown yet whose fault that is
+	others   Tables    // of which rows of others went since it failed
+	first    time.Time // failure since the infrastructure was last at fault
+	last     time.Time // failure
+	failures int       // since the first
+	counted  int       // attempts that may have to be taken back
+	own      bool      // others got through while it failed
+	doubt    bool      // it has failed, and nothing has shown yet whose fault that is
 }
 
 // cleared says that others have got through since the suspect failed.
@@ -102,14 +115,16 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	for _, t := range tries {
 		s := e.suspect(t.Key)
 		s.needs, s.others, s.last = t.Needs, s.others|t.Others, at
-		s.failures++
+		if s.failures++; s.failures == 1 {
+			s.first = at
+		}
 		s.own = s.own || s.cleared()
-		s.doubt = !s.own
+		s.doubt = !s.own && (s.failures > 1 || !t.Company)
 	}
 	e.count()
 	verdicts := make([]Verdict, len(tries))
 	for i, t := range tries {
-		verdicts[i] = e.suspect(t.Key).verdict(e.Shared())
+		verdicts[i] = e.suspect(t.Key).verdict(e.Shared(), t.Company)
 	}
 	if e.Shared() && !was { // what was clear before it began need not be so any more
 		for _, s := range e.suspects {
@@ -119,8 +134,16 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	return verdicts
 }
 
+// Watch makes a deletion a suspect that has not been tried alone yet: from now on
+// others that get through count as evidence. others is as in [FailedTry].
+func (e *Evidence) Watch(at time.Time, k Key, others Tables) {
+	e.forget(at)
+	s := e.suspect(k)
+	s.others, s.last = s.others|others, at
+}
+
 // verdict is that on the suspect's last failure.
-func (s *suspect) verdict(shared bool) Verdict {
+func (s *suspect) verdict(shared, company bool) Verdict {
 	switch {
 	case s.own:
 		s.counted = 0
@@ -129,6 +152,8 @@ func (s *suspect) verdict(shared bool) Verdict {
 		v := Verdict{Fault: Surroundings, TakeBack: s.counted}
 		s.counted = 0
 		return v
+	case company && s.last.Sub(s.first) < patience:
+		return Verdict{Fault: Ambiguous}
 	}
 	s.counted++
 	return Verdict{Fault: Own, Proven: s.failures > 1}

@@ -68,12 +68,13 @@ func (r *run) deletion(ctx context.Context, d purge.Record) error {
 	} else {
 		err = r.redo(ctx, d)
 	}
-	fault, _ := purge.FaultOf(err)
+	fault, cause := purge.FaultOf(err)
 	switch {
 	case err == nil:
 		r.Replayed++
 		r.Log.Debug("deletion replayed", append(named(d), "messages", r.Messages-was, "dry_run", r.DryRun)...)
-	case fault == purge.Surroundings || fault == purge.Stopping || ctx.Err() != nil:
+	case fault == purge.Surroundings || fault == purge.Stopping || ctx.Err() != nil,
+		fault == purge.Ambiguous && (cause == "permission" || cause == "configuration"): // about every one is likely
 		return err
 	default:
 		r.fail(d, err)

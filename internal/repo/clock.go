@@ -149,14 +149,16 @@ func (k clock) earliest(moment string) string { return of("least", k.stored(k.sa
 
 // sentBy is the condition that a message with the time sentAt was sent by the
 // moment. Where two readings are open, newest, the time of the conversation's
-// newest message, decides: in the earlier reading it may lie in the future, and
-// then that reading is wrong. Where it doesn't, both may be right, and only what
-// was sent by the moment in both counts. A minute is for clocks that differ.
+// newest message, decides: in one reading it may lie in the future, and then the
+// other is right. Where it lies in the future in both, or in none, nothing is
+// decided, and only what was sent by the moment in both counts. A minute is for
+// clocks that differ.
 func (k clock) sentBy(sentAt, moment, newest string) string {
 	bound := k.earliest(moment)
 	if len(k.readings) > 1 {
-		bound = fmt.Sprintf("(select case when %s > %s + interval '1 minute' then %s else %s end)",
-			newest, of("least", k.stored("clock_timestamp()")), of("greatest", k.stored(k.safe(moment))), bound)
+		now := k.stored("clock_timestamp()")
+		bound = fmt.Sprintf("(select case when n.at > %s + interval '1 minute' and n.at <= %s + interval '1 minute' then %s else %s end from (values (%s)) n (at))",
+			of("least", now), of("greatest", now), of("greatest", k.stored(k.safe(moment))), bound, newest)
 	}
 	return sentAt + " <= " + bound
 }

@@ -380,11 +380,13 @@ func TestSeveralHosts(t *testing.T) {
 	if _, err := conn.Exec(t.Context(), `select pg_promote()`); err != nil {
 		t.Fatal(err)
 	}
-	for {
-		if err := r.Probe(t.Context()); err == nil {
+	for end := time.Now().Add(30 * time.Second); ; {
+		err := r.Probe(t.Context())
+		if err == nil {
 			break
-		} else if fault, _ := purge.FaultOf(err); fault != purge.Surroundings {
-			t.Fatal(err)
+		}
+		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings || time.Now().After(end) {
+			t.Fatalf("after the standby was promoted: %v (%v); want it taken", err, fault)
 		}
 	}
 }

@@ -125,8 +125,8 @@ func sum(res *purge.Result, children []int, budget purge.Budget) {
 		}
 	}
 	for i, finished := range res.Finished {
-		if finished && res.Records[i].ConversationRemoved {
-			res.Tables |= purge.ConversationsTable
+		if finished {
+			res.Tables |= res.Records[i].Removed()
 		}
 	}
 }

@@ -32,6 +32,33 @@ func TestFail(t *testing.T) {
 			t.Errorf("record = %+v; want what is final as it was", rec)
 		}
 	})
+	t.Run("counts what isn't proven but never gives up for it, and takes attempts back", func(t *testing.T) {
+		t.Parallel()
+		r := newRepo(t)
+		fillChat(t, r, "c", 20)
+		d := deletion("1", "c")
+		for i, c := range []struct {
+			f        purge.Failure
+			attempts int
+			state    purge.State
+		}{
+			{purge.Failure{Uncounted: true}, 0, purge.Pending},
+			{purge.Failure{}, 1, purge.Pending},
+			{purge.Failure{Unproven: true}, 2, purge.Pending},
+			{purge.Failure{Unproven: true}, 2, purge.Pending}, // the third would be the last
+			{purge.Failure{Uncounted: true, TakeBack: 1}, 1, purge.Pending},
+			{purge.Failure{Uncounted: true, TakeBack: 9}, 0, purge.Pending},
+			{purge.Failure{}, 1, purge.Pending},
+			{purge.Failure{}, 2, purge.Pending},
+			{purge.Failure{}, 3, purge.Failed},
+		} {
+			c.f.MaxAttempts = 3
+			rec, err := r.Fail(t.Context(), d, c.f)
+			if err != nil || rec.Attempts != c.attempts || rec.State != c.state || rec.ThroughSeq != 20 {
+				t.Errorf("%d: %+v: record = %+v, %v; want %d attempts, %s", i, c.f, rec, err, c.attempts, c.state)
+			}
+		}
+	})
 	t.Run("pins the boundary of the try", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)

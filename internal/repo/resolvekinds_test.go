@@ -10,7 +10,7 @@ import (
 const (
 	nullable = `alter table social."Post" alter position drop not null;`
 	nullSeq  = `messages.seq: column "position" of "social"."Post" may be null, and a row without a position is at no side of a boundary; run: alter table "social"."Post" alter column "position" set not null`
-	keeps    = `create function social.keep() returns trigger language plpgsql as $$ begin return null; end $$;`
+	keepsRow = `create function social.keep() returns trigger language plpgsql as $$ begin return null; end $$;`
 	kept     = `fires before each row is deleted: a deletion whose rows it keeps`
 	// A parent whose rows are in tables that inherit from it, as before partitions.
 	heir = `create table social.old_posts (unique (owner, thread, position)) inherits (social."Post");`
@@ -39,13 +39,13 @@ var surroundingsCases = map[string]planCheck{
 		want: []string{`children[2].table: "social"."far", a part of "social"."mentions", is a foreign table`},
 	},
 
-	"a_trigger_that_may_keep_rows":   {sql: keeps + `create trigger k before delete on social.mentions for each row execute function social.keep()`, warned: []string{`children[2]: trigger "k" of "social"."mentions", with function social.keep, ` + kept}},
-	"a_trigger_that_always_fires":    {sql: keeps + `create trigger k before insert or delete on social.mentions for each row execute function social.keep(); alter table social.mentions enable always trigger k`, warned: []string{kept}},
-	"a_disabled_trigger":             {sql: keeps + `create trigger k before delete on social.mentions for each row execute function social.keep(); alter table social.mentions disable trigger k`},
-	"a_trigger_of_replicas":          {sql: keeps + `create trigger k before delete on social.mentions for each row execute function social.keep(); alter table social.mentions enable replica trigger k`},
-	"triggers_that_can_keep_nothing": {sql: keeps + `create trigger a after delete on social.mentions for each row execute function social.keep(); create trigger s before delete on social.mentions execute function social.keep(); create trigger u before update on social.mentions for each row execute function social.keep()`},
+	"a_trigger_that_may_keep_rows":   {sql: keepsRow + `create trigger k before delete on social.mentions for each row execute function social.keep()`, warned: []string{`children[2]: trigger "k" of "social"."mentions", with function social.keep, ` + kept}},
+	"a_trigger_that_always_fires":    {sql: keepsRow + `create trigger k before insert or delete on social.mentions for each row execute function social.keep(); alter table social.mentions enable always trigger k`, warned: []string{kept}},
+	"a_disabled_trigger":             {sql: keepsRow + `create trigger k before delete on social.mentions for each row execute function social.keep(); alter table social.mentions disable trigger k`},
+	"a_trigger_of_replicas":          {sql: keepsRow + `create trigger k before delete on social.mentions for each row execute function social.keep(); alter table social.mentions enable replica trigger k`},
+	"triggers_that_can_keep_nothing": {sql: keepsRow + `create trigger a after delete on social.mentions for each row execute function social.keep(); create trigger s before delete on social.mentions execute function social.keep(); create trigger u before update on social.mentions for each row execute function social.keep()`},
 	"a_trigger_of_all_parts_once": {
-		sql: keeps + `drop table social.mentions; create table social.mentions (id int, post int not null, who text) partition by hash (id); create index on social.mentions (post);
+		sql: keepsRow + `drop table social.mentions; create table social.mentions (id int, post int not null, who text) partition by hash (id); create index on social.mentions (post);
 			create table social.m0 partition of social.mentions for values with (modulus 2, remainder 0); create table social.m1 partition of social.mentions for values with (modulus 2, remainder 1);
 			create trigger k before delete on social.mentions for each row execute function social.keep(); create trigger own before delete on social.m1 for each row execute function social.keep()`,
 		warned: []string{`trigger "k" of "social"."m0" and 1 more part of "social"."mentions", with function social.keep`, `trigger "own" of "social"."m1", with`},
@@ -105,4 +105,23 @@ func TestResolveLooksAtTheSurroundings(t *testing.T) {
 			t.Errorf("after what the error said to run: %v", err)
 		}
 	})
+}
+
+// Each transaction locks all parts of the tables, and their indexes.
+func TestPartsTakeLocks(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	execSQL(t, openPool(t, url), partitionedTables)
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	for sessions, want := range map[int][]string{
+		16: nil,
+		// Four tables of eight parts, each with its index.
+		100_000: {`each transaction locks up to 72 tables and indexes ("chat"."messages" has 8 parts), 100000 connections 7200000; the server has room for `},
+	} {
+		s, err := resolve(t.Context(), r.pool, r.cfg.Plan, resolveOptions{sessions: sessions})
+		if err != nil {
+			t.Fatal(err)
+		}
+		compareLines(t, "warnings", s.warnings, want)
+	}
 }

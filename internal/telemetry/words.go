@@ -24,7 +24,7 @@ var (
 
 	// refusals are why events and dead letters can't be stored.
 	refusals = []string{
-		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "letters_full", "too_large", "store", "refused",
+		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "too_large", "store", "refused",
 	}
 	// pauses are the other causes for which no commands are taken.
 	pauses = []string{"start", "stop", "paused", "database", "tables", "deletions", "nats", "commands", "acks", "streams"}
@@ -32,7 +32,7 @@ var (
 	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
-		"failure", "lock", "blocked", "leased", "no_turn", "long_lane_full",
+		"failure", "shared", "letters_full", "lock", "blocked", "leased", "no_turn", "long_lane_full",
 		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "unknown",
 		"read_only", "server", "permission", "configuration", "resources",
 	}

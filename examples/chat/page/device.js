@@ -9,6 +9,7 @@ import { isState, soundConversations, soundMessages } from "./shape.js";
 const pageSize = 50; // messages that are loaded at once
 const endedLimit = 100; // finished commands that are remembered
 const nobody = "c2c_nobody"; // a conversation that isn't there
+const longestLag = 30_000; // ms, of the standby that the gateway may read from
 const askAgain = 2; // seconds, where the gateway doesn't say
 
 // Device tells about itself by events:
@@ -21,6 +22,7 @@ export class Device extends EventTarget {
   #network = new AbortController(); // aborted when the device goes offline
   #tokenAsked = null;
   #later = []; // messages that came since the list was asked for
+  #settle = 0; // the timer of #refreshLater
   #awaited = null; // told the id of the next command that ends
   #unplaced = new Map(); // failures of whole commands that came before the answer to the request
   #state;
@@ -150,17 +152,25 @@ export class Device extends EventTarget {
     }
   }
 
+  // #refreshLater loads once more what a standby may not have had yet: messages that
+  // were sent shortly before the device connected, of which nobody tells it live.
+  #refreshLater() {
+    clearTimeout(this.#settle);
+    this.#settle = setTimeout(() => this.online && this.refresh(), longestLag * (1 + Math.random()));
+  }
+
   async #load() {
     const later = (this.#later = []);
     const { stale } = this.copy;
     // Of what was deleted before the copy began the device knows no boundary.
     const fresh = stale ? "fresh=true" : "fresh=false";
     const conversations = soundConversations(await this.#ask("GET", `/v1/conversations?${fresh}`));
-    const known = (id) => Math.max(removedThrough(this.copy, id), stale ? 0 : lastSeq(this.copy, id));
+    // Not what it has, which may have come live, after messages that it hasn't got.
+    const known = (id) => Math.max(removedThrough(this.copy, id), stale ? 0 : (this.copy.conversations[id]?.loaded ?? 0));
     const wanted = conversations.filter((c) => c.last_seq > known(c.id));
-    const loaded = await Promise.all(wanted.map(async ({ id, unread_count: unread }) => {
+    const loaded = await Promise.all(wanted.map(async ({ id, unread_count: unread, last_seq: last }) => {
       const messages = soundMessages(await this.#ask("GET", conversationPath(id, `/messages?limit=${pageSize}&${fresh}`)));
-      return { id, unread, messages };
+      return { id, unread, messages, last };
     }));
     if (this.copy.stale && !stale) return this.#load(); // it became so meanwhile
     if (stale) replaceAll(this.copy, loaded, later);
@@ -169,13 +179,15 @@ export class Device extends EventTarget {
     this.#changed();
   }
 
-  #merge({ id, unread, messages }) {
+  #merge({ id, unread, messages, last }) {
     const isNew = !this.copy.conversations[id];
     const added = addMessages(this.copy, id, messages);
-    if (added === 0 || id === this.openID) return;
-    const fromOthers = messages.slice(-added).filter((m) => m.sender_id !== this.user).length;
     const conversation = this.copy.conversations[id];
-    conversation.unread = isNew ? stillUnread(unread, messages, added) : conversation.unread + fromOthers;
+    if (!conversation) return;
+    conversation.loaded = Math.max(conversation.loaded, last);
+    if (added.length === 0 || id === this.openID) return;
+    const fromOthers = added.filter((m) => m.sender_id !== this.user).length;
+    conversation.unread = isNew ? stillUnread(unread, messages, added.length) : conversation.unread + fromOthers;
   }
 
   // --- the connection
@@ -222,6 +234,7 @@ export class Device extends EventTarget {
         break;
       case "resync":
         copy.cursor = null; // the next hello has it
+        if (!frame.lost) break; // the hello has it add what it has missed
         copy.stale = true;
         this.#tell({ kind: "resync" });
         break;
@@ -236,12 +249,13 @@ export class Device extends EventTarget {
       else this.#submit(p.key);
     }
     this.refresh();
+    this.#refreshLater();
   }
 
   #message({ conversation_id: id, seq, sender_id, sent_at, text }) {
     const message = { seq, sender_id, sent_at, text };
     this.#later.push({ id, message });
-    const added = addMessages(this.copy, id, [message]);
+    const [added] = addMessages(this.copy, id, [message]);
     const conversation = this.copy.conversations[id];
     if (added && message.sender_id !== this.user && id !== this.openID) conversation.unread++;
   }

@@ -10,7 +10,7 @@ export function newCopy() {
     cursor: null, // of the last stored event that was handled
     epoch: null, // which stream the cursor belongs to
     stale: true, // the list is to be loaded anew, and not from a standby that lags
-    conversations: dictionary(), // by id: {id, messages (ascending by seq), unread}
+    conversations: dictionary(), // by id: {id, messages (ascending by seq), unread, loaded (the newest seq of the list when they were)}
     removed: dictionary(), // by conversation id: a deletion left nothing at or below
     hidden: dictionary(), // by conversation id: at or below, the history is kept and not listed
     seen: [], // ids of handled events, oldest first
@@ -31,15 +31,15 @@ export const removedThrough = (copy, id) => copy.removed[id] ?? 0;
 
 // addMessages adds what isn't there yet. What a deletion has removed stays
 // removed: an answer may have been on its way meanwhile, or come from a standby
-// that lags. It returns how many were new.
+// that lags. It returns those that were new.
 export function addMessages(copy, id, messages) {
   const boundary = removedThrough(copy, id);
   const known = new Set(copy.conversations[id]?.messages.map((m) => m.seq));
   const fresh = messages.filter((m) => m.seq > boundary && !known.has(m.seq));
-  if (fresh.length === 0) return 0;
-  const conversation = (copy.conversations[id] ??= { id, messages: [], unread: 0 });
+  if (fresh.length === 0) return fresh;
+  const conversation = (copy.conversations[id] ??= { id, messages: [], unread: 0, loaded: 0 });
   conversation.messages = [...conversation.messages, ...fresh].sort((a, b) => a.seq - b.seq);
-  return fresh.length;
+  return fresh;
 }
 
 // applyDeleted handles an event: what is at or below through_seq goes, and nothing
@@ -83,12 +83,12 @@ export function listed(copy) {
 }
 
 // replaceAll makes the copy what the server has: conversations is a list of {id,
-// unread, messages}, and later what has come since they were asked for.
+// unread, messages, last}, and later what has come since they were asked for.
 export function replaceAll(copy, conversations, later) {
   copy.conversations = dictionary();
-  for (const { id, unread, messages } of conversations) {
-    const added = addMessages(copy, id, messages);
-    if (added > 0) copy.conversations[id].unread = stillUnread(unread, messages, added);
+  for (const { id, unread, messages, last } of conversations) {
+    const added = addMessages(copy, id, messages).length;
+    if (added > 0) Object.assign(copy.conversations[id], { unread: stillUnread(unread, messages, added), loaded: last });
   }
   for (const { id, message } of later) addMessages(copy, id, [message]);
   copy.stale = false;

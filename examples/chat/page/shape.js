@@ -4,6 +4,7 @@
 
 const text = (most) => (v) => typeof v === "string" && v !== "" && v.length <= most;
 const anyText = (most) => (v) => v === "" || text(most)(v);
+// The example's seqs and counts are exact in JavaScript; api/README.md says of others.
 const count = (v) => Number.isSafeInteger(v) && v >= 0;
 const bool = (v) => typeof v === "boolean";
 const time = (v) => typeof v === "string" && !Number.isNaN(Date.parse(v));
@@ -21,7 +22,7 @@ const message = object({ seq: count, sender_id: text(128), sent_at: time, text: 
 const frames = {
   hello: object({ cursor: count, epoch: or(none, text(64)) }),
   cursor: object({ cursor: count }),
-  resync: isObject,
+  resync: object({ lost: or(none, bool) }),
   pong: isObject,
   message: object({ data: (v) => message(v) && id(v.conversation_id) }),
   "conversation.deleted": object({
@@ -67,7 +68,7 @@ export const isState = object({
     cursor: or(none, count),
     epoch: or(none, text(64)),
     stale: bool,
-    conversations: dictionary(object({ id, messages: list(message), unread: count })),
+    conversations: dictionary(object({ id, messages: list(message), unread: count, loaded: count })),
     removed: dictionary(count),
     hidden: dictionary(count),
     seen: list(id),

@@ -84,7 +84,7 @@ func (s *Service) tellAll(ctx context.Context, d *device, events []event) error 
 func (s *Service) startOver(d *device) error {
 	now := s.hub.standing()
 	d.cursor = now.position
-	if err := d.send(resyncFrame); err != nil {
+	if err := d.send(lostFrame); err != nil {
 		return err
 	}
 	return d.send(helloFrame(now.position, now.epoch))

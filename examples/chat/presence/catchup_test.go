@@ -132,7 +132,9 @@ func TestACursorThatTheStreamDoesNotReachBackToReloads(t *testing.T) {
 			i.heard(t, last)
 			lose(t, r)
 			phone.reconnect(t, i)
-			phone.expect(t, "resync")
+			if !phone.expect(t, "resync").Lost {
+				t.Error("the device isn't told that events are lost")
+			}
 			phone.expect(t, "hello")
 			if phone.cursor != last {
 				t.Errorf("cursor %d; want %d", phone.cursor, last)
@@ -172,14 +174,16 @@ func TestACursorOfAnotherStreamReloads(t *testing.T) {
 func TestACursorThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
 	i := newRig(t).start(t, nil)
-	for _, cursor := range []string{"-1", "x", "1.5", "99999999999999999999"} {
-		conn, res, err := i.try(t, sign("alice", "d"), url.Values{"cursor": {cursor}}, nil)
+	for _, query := range []url.Values{
+		{"cursor": {"-1"}}, {"cursor": {"x"}}, {"cursor": {"1.5"}}, {"cursor": {"99999999999999999999"}}, {"epoch": {strings.Repeat("x", 1000)}},
+	} {
+		conn, res, err := i.try(t, sign("alice", "d"), query, nil)
 		if err == nil {
 			_ = conn.CloseNow()
-			t.Fatalf("cursor %q was taken", cursor)
+			t.Fatalf("%v was taken", query)
 		}
 		if res == nil || res.StatusCode != http.StatusBadRequest {
-			t.Errorf("cursor %q: %v; want 400", cursor, err)
+			t.Errorf("%v: %v; want 400", query, err)
 		}
 	}
 }

@@ -100,6 +100,9 @@ func bearer(r *http.Request) string {
 	return ""
 }
 
+// maxEpoch bounds an epoch, in bytes: it is a number in base 36.
+const maxEpoch = 32
+
 // place is where a device says that it was in the stream.
 type place struct {
 	cursor *uint64 // nil for a new device: it begins now
@@ -108,6 +111,9 @@ type place struct {
 
 func parsePlace(query url.Values) (place, error) {
 	from := place{epoch: query.Get("epoch")}
+	if len(from.epoch) > maxEpoch {
+		return place{}, fmt.Errorf("epoch: has %d bytes; expected hello's, which has at most %d", len(from.epoch), maxEpoch)
+	}
 	text := query.Get("cursor")
 	if text == "" {
 		return from, nil

@@ -95,10 +95,11 @@ func (d *device) tell(ev event) {
 	}
 }
 
-// restart tells the device to reload and where it stands then. The hub's mu is held.
-func (d *device) restart(position uint64, epoch string) {
+// restart tells the device to reload, by resync, and where it stands then. The hub's
+// mu is held.
+func (d *device) restart(resync []byte, position uint64, epoch string) {
 	d.cursor = position
-	d.push(resyncFrame)
+	d.push(resync)
 	d.push(helloFrame(position, epoch))
 }
 

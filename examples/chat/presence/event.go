@@ -93,6 +93,7 @@ type frame struct {
 	Cursor *uint64 `json:"cursor,omitempty"`
 	Epoch  string  `json:"epoch,omitempty"`
 	ID     string  `json:"id,omitempty"`
+	Lost   bool    `json:"lost,omitempty"`
 	Data   any     `json:"data,omitempty"`
 }
 
@@ -112,5 +113,6 @@ func helloFrame(cursor uint64, epoch string) []byte {
 
 var (
 	resyncFrame = frame{Type: "resync"}.encode()
+	lostFrame   = frame{Type: "resync", Lost: true}.encode() // events may be among what was missed
 	pongFrame   = frame{Type: "pong"}.encode()
 )

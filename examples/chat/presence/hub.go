@@ -46,7 +46,7 @@ func (h *hub) align(created time.Time, s jetstream.StreamState) uint64 {
 		// The stream was made again, or has lost events that we didn't see.
 		h.position, h.floor, h.recent = s.LastSeq, s.LastSeq, nil
 		h.created = created
-		h.each(func(d *device) { d.restart(h.position, h.epoch()) })
+		h.each(func(d *device) { d.restart(lostFrame, h.position, h.epoch()) })
 	}
 	h.created = created
 	return h.position + 1
@@ -144,7 +144,7 @@ func (h *hub) each(do func(*device)) {
 func (h *hub) reload() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.each(func(d *device) { d.restart(max(h.position, d.cursor), h.epoch()) })
+	h.each(func(d *device) { d.restart(resyncFrame, max(h.position, d.cursor), h.epoch()) })
 }
 
 // dismiss closes all devices that have joined.

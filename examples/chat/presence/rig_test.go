@@ -182,6 +182,7 @@ type got struct {
 	Cursor *uint64         `json:"cursor"`
 	Epoch  string          `json:"epoch"`
 	ID     string          `json:"id"`
+	Lost   bool            `json:"lost"`
 	Data   json.RawMessage `json:"data"`
 }
 
