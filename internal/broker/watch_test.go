@@ -78,7 +78,7 @@ func TestAWorkerSaysThatMaxAckPendingIsLowAndWorksOn(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	w.alterConsumer(func(c *consumerConfig) { c.MaxAckPending = 1 })
-	eventually(t, "it is said", func() bool { return strings.Contains(w.b.Notice(), "max_ack_pending is 1, expected 50,000 or more") })
+	eventually(t, "it is said", func() bool { return strings.Contains(w.b.Notice(), "max_ack_pending is 1, expected 200,000 or more") })
 	send(t, w.js, 3)
 	for range 3 {
 		w.next().Settle(done())
