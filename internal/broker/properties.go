@@ -245,7 +245,7 @@ var streamProperties = []property[streamConfig]{
 	},
 	{allStreams, "mirror_direct", anyValue, leaves, ignores, "", nil},
 	{
-		commandsOnly, "consumer_limits", "none, or max_ack_pending 50,000 or more", mends, warns,
+		commandsOnly, "consumer_limits", "none, or max_ack_pending 200,000 or more", mends, warns,
 		"the server would bound the workers' consumer, or remove it while no worker runs",
 		func(c *streamConfig, _ goal) {
 			c.ConsumerLimits.InactiveThreshold = 0
@@ -370,7 +370,7 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil },
 	},
 	{
-		theConsumer, "max_ack_pending", "50,000 or more", mends, warns, "no worker is given another command while so many aren't settled, those that wait for another try included",
+		theConsumer, "max_ack_pending", "200,000 or more", mends, warns, "no worker is given another command while so many aren't settled, those that wait for another try included",
 		func(c *consumerConfig, _ goal) {
 			if c.MaxAckPending >= 0 { // -1 is unlimited
 				c.MaxAckPending = max(c.MaxAckPending, maxAckPending)

@@ -185,7 +185,7 @@ var alteredConsumers = []alteration[consumerConfig]{
 	}, also: []string{"priority_policy", "priority_groups"}},
 
 	{name: "mem_storage", alter: func(c *consumerConfig) { c.MemoryStorage = true }},
-	{name: "max_ack_pending", alter: func(c *consumerConfig) { c.MaxAckPending = 100_000 }},
+	{name: "max_ack_pending", alter: func(c *consumerConfig) { c.MaxAckPending = 300_000 }},
 	{name: "max_ack_pending", alter: func(c *consumerConfig) { c.MaxAckPending = -1 }},
 	{name: "sample_freq", alter: func(c *consumerConfig) { c.SampleFrequency = "10%" }},
 	{name: "ack_wait", alter: func(c *consumerConfig) { c.AckWait = 5 * time.Second }},

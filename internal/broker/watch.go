@@ -26,7 +26,8 @@ const causeStreams = "streams"
 
 // watched is what the worker has seen of the streams and the consumer.
 type watched struct {
-	inspecting sync.Mutex // held during an inspection, so that none overtakes another
+	every      time.Duration // inspectEvery, but in tests
+	inspecting sync.Mutex    // held during an inspection, so that none overtakes another
 
 	mu      sync.Mutex // guards what follows
 	states  map[string][]PropertyState
@@ -47,7 +48,7 @@ func (b *Broker) Notice() string {
 
 // watch inspects until the stop.
 func (b *Broker) watch(stop context.Context) {
-	tick := time.NewTicker(inspectEvery)
+	tick := time.NewTicker(b.seen.every)
 	defer tick.Stop()
 	for {
 		select {

@@ -116,7 +116,7 @@ func TestPartsTakeLocks(t *testing.T) {
 	for sessions, want := range map[int][]string{
 		16: nil,
 		// Four tables of eight parts, each with its index.
-		100_000: {`each transaction locks up to 72 tables and indexes ("chat"."messages" has 8 parts), 100000 connections 7200000; the server has room for `},
+		100_000: {`each transaction locks up to 72 relations (tables and indexes; "chat"."messages" has 8 parts), over 100,000 connections 7200000; the server has room for `},
 	} {
 		s, err := resolve(t.Context(), r.pool, r.cfg.Plan, resolveOptions{sessions: sessions})
 		if err != nil {
