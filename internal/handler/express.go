@@ -117,7 +117,7 @@ func (r *round) divide(tasks []*task, err error, slow bool) bool {
 		r.h.jury.watch(t, r.others)
 		r.h.jury.tryApart(t, 0)
 	default:
-		r.failed = append(r.failed, failedTask{task: t, err: err})
+		r.failed = append(r.failed, failedTask{task: t, err: err, began: r.began})
 	}
 	return false
 }
@@ -150,6 +150,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	span := h.beginBatch(tasks)
 	err = h.persist(func() error {
 		start := time.Now()
+		r.began = start
 		var err error
 		res, err = h.cfg.Store.Express(h.working, batch)
 		if err != nil {

@@ -54,6 +54,7 @@ type failedTask struct {
 	*task
 	err    error
 	others purge.Tables // as in [purge.FailedTry]
+	began  time.Time    // zero for just now
 }
 
 // suspect reports whether a task has failed before, so that it goes apart.
@@ -75,7 +76,7 @@ func (j *jury) succeeded(tables purge.Tables, finished ...purge.Key) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.evidence.Empty() {
-		j.evidence.Succeeded(tables, finished...)
+		j.evidence.Succeeded(time.Now(), tables, finished...)
 		if j.endTrial() {
 			j.h.cfg.Log.Info("a deletion got through; pulling commands again")
 		}
@@ -91,7 +92,10 @@ func (j *jury) failed(ts []failedTask, self int64) []purge.Verdict {
 		if err != nil {
 			needs = purge.MessagesTable // as almost every deletion
 		}
-		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others, Company: company}
+		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others, Company: company, Began: t.began}
+		if t.began.IsZero() {
+			tries[i].Began = time.Now()
+		}
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()

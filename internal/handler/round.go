@@ -24,6 +24,7 @@ type round struct {
 	trouble bool         // something failed or was set back
 	failed  []failedTask // alone, to be judged when all have been tried
 	others  purge.Tables // of which rows went since the group of tasks in hand was first tried
+	began   time.Time    // the last batch
 	slow    int          // batches of that group that took too long
 	untried []*task      // of a group of which nothing gets through
 }

@@ -57,6 +57,9 @@ type FailedTry struct {
 	// Others are the tables of which rows of other deletions went since the
 	// deletion failed together with them, before it was tried alone.
 	Others Tables
+	// Began is when the statement began. What got through after that proves nothing: the
+	// fault may have gone meanwhile.
+	Began time.Time
 	// Company says that other deletions are about to be tried.
 	Company bool
 }
@@ -95,6 +98,7 @@ type Evidence struct {
 type suspect struct {
 	needs    Tables
 	others   Tables    // of which rows of others went since it failed
+	enough   time.Time // when those were all that it needs
 	first    time.Time // failure since the infrastructure was last at fault
 	last     time.Time // failure
 	failures int       // since the first
@@ -118,8 +122,8 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 		if s.failures++; s.failures == 1 {
 			s.first = at
 		}
-		s.own = s.own || s.cleared()
-		s.doubt = !s.own && (s.doubt || was || s.failures > 1 || !t.Company)
+		s.own = s.own || s.cleared() && !s.enough.After(t.Began)
+		s.doubt = !s.own && !s.cleared() && (s.doubt || was || s.failures > 1 || !t.Company)
 	}
 	e.count()
 	verdicts := make([]Verdict, len(tries))
@@ -128,7 +132,7 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Verdict {
 	}
 	if e.Shared() && !was { // what was clear before it began need not be so any more
 		for _, s := range e.suspects {
-			s.own, s.others, s.failures = false, 0, 0
+			s.own, s.others, s.enough, s.failures = false, 0, time.Time{}, 0
 		}
 	}
 	return verdicts
@@ -152,28 +156,31 @@ func (s *suspect) verdict(shared, company bool) Verdict {
 		v := Verdict{Fault: Surroundings, TakeBack: s.counted}
 		s.counted = 0
 		return v
-	case company && s.last.Sub(s.first) < patience:
+	case s.cleared(), company && s.last.Sub(s.first) < patience:
 		return Verdict{Fault: Ambiguous}
 	}
 	s.counted++
 	return Verdict{Fault: Own, Proven: s.failures > 1}
 }
 
-// Succeeded notes that rows of tables went, and that these deletions, of which
-// they were, got through.
-func (e *Evidence) Succeeded(tables Tables, keys ...Key) {
+// Succeeded notes that rows of tables went at a moment, and that these deletions, of
+// which they were, got through.
+func (e *Evidence) Succeeded(at time.Time, tables Tables, keys ...Key) {
 	was := e.Shared()
 	for _, k := range keys {
 		delete(e.suspects, k)
 	}
 	for _, s := range e.suspects {
 		s.others |= tables
+		if s.cleared() && s.enough.IsZero() {
+			s.enough = at
+		}
 		s.doubt = s.doubt && !s.cleared()
 	}
 	e.count()
 	if was && !e.Shared() { // what one more failure proves begins anew
 		for _, s := range e.suspects {
-			s.others = 0
+			s.others, s.enough = 0, time.Time{}
 		}
 	}
 }

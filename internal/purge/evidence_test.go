@@ -21,7 +21,8 @@ type event struct {
 	// want is what is said of each failure: "own" may end the deletion, "count" is an
 	// attempt that may not, "again" is none yet, "shared-N" is none and takes N back.
 	want   string
-	shared bool // whether the infrastructure is at fault then
+	took   time.Duration // since the tries that fail began
+	shared bool          // whether the infrastructure is at fault then
 }
 
 func (v Verdict) String() string {
@@ -62,6 +63,9 @@ func TestEvidence(t *testing.T) {
 			shared(fail("a b c", "shared-0 shared-0 shared-0")),
 			{fail: "a b c d", needs: messages, company: true, want: "shared-0 shared-0 shared-0 shared-0", shared: true},
 			{ok: "x", tables: reactions, shared: true},
+		},
+		"what got through after a try began says nothing of it, and of the next one it does": {
+			fail("a", "count"), ok("x"), {fail: "a", needs: messages, took: time.Second, want: "again"}, fail("a", "own"),
 		},
 		"what is watched needs no failure of its own before others get through": {
 			{watch: "a"}, ok("x"), fail("a", "own"), {watch: "b"}, fail("b", "count"),
@@ -120,11 +124,11 @@ func TestEvidence(t *testing.T) {
 					e.Watch(at, key(ev.watch), ev.others)
 				}
 				if ev.ok != "" {
-					e.Succeeded(ev.tables, key(ev.ok))
+					e.Succeeded(at, ev.tables, key(ev.ok))
 				}
 				var tries []FailedTry
 				for n := range strings.FieldsSeq(ev.fail) {
-					tries = append(tries, FailedTry{Key: key(n), Needs: ev.needs, Others: ev.others, Company: ev.company})
+					tries = append(tries, FailedTry{Key: key(n), Needs: ev.needs, Others: ev.others, Company: ev.company, Began: at.Add(-ev.took)})
 				}
 				got := strings.Trim(fmt.Sprint(e.Failed(at, tries...)), "[]")
 				if got != ev.want || e.Shared() != ev.shared {
