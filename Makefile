@@ -56,7 +56,7 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	$(GO) vet ./...
 	$(GO) vet -tags crashpoints ./internal/crash/...

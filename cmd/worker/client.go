@@ -99,6 +99,8 @@ func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
 		switch {
 		case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
 			return conversation.Event{}, false, nil
+		case err != nil && f.lookBack && ctx.Err() == nil && !errors.Is(err, nats.ErrConnectionClosed):
+			continue // a message that isn't an event, perhaps of long ago
 		case err != nil:
 			return conversation.Event{}, false, err
 		case e.CommandID() == f.cmd.CommandID && f.note(e):

@@ -178,7 +178,7 @@ type lettersShow struct {
 func (c *lettersShow) check() problems {
 	p := c.checkLetters()
 	if c.Raw && c.JSON {
-		p.add("raw", "--raw and --json are mutually exclusive")
+		p = append(p, errors.New("--raw and --json are mutually exclusive"))
 	}
 	return p
 }

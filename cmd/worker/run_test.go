@@ -29,7 +29,7 @@ func TestSetupSaysWhatItDidAndIsSafeToRepeat(t *testing.T) {
 		wantField(t, part, "action", "unchanged")
 	}
 	o := s.command("setup", "--events-max-age", "24h").mustSucceed(t)
-	if !strings.Contains(o.stdout, conversation.EventsStream) || !strings.Contains(o.stdout, "updated; max age: 24h0m0s, was 720h0m0s") {
+	if !strings.Contains(o.stdout, conversation.EventsStream) || !strings.Contains(o.stdout, "updated; max_age: 24h0m0s, was 720h0m0s") {
 		t.Errorf("setup printed %q; want that it has updated the events' max age", o.stdout)
 	}
 }

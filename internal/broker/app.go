@@ -167,26 +167,42 @@ func appStream(token string, origin streamConfig) streamConfig {
 func appProperties(want streamConfig) []property[streamConfig] {
 	of := []string{want.Name}
 	return []property[streamConfig]{
-		{of, "sources", "the events of this app alone", refuses, ignores, "devices would see what the workers haven't published",
+		{
+			of, "sources", "the events of this app alone", refuses, ignores, "devices would see what the workers haven't published",
 			func(c *streamConfig, _ goal) {
 				if len(c.Sources) != 1 || !reflect.DeepEqual(c.Sources[0].Consumer, want.Sources[0].Consumer) {
 					c.Sources = want.Sources
 				}
-			}},
-		{of, "discard", "old", mends, ignores, "a full stream would hold up what follows",
-			func(c *streamConfig, _ goal) { c.Discard = want.Discard }},
-		{of, "allow_direct", "true", mends, ignores, "devices couldn't catch up",
-			func(c *streamConfig, _ goal) { c.AllowDirect = true }},
-		{of, "num_replicas", "those of the workers' stream", mends, ignores, "one replica is lost with its server",
-			func(c *streamConfig, _ goal) { c.Replicas = want.Replicas }},
-		{of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
-			func(c *streamConfig, _ goal) { c.MaxAge = want.MaxAge }},
-		{of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
-			func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = want.MaxMsgsPerSubject }},
-		{of, "duplicate_window", "that of the workers' stream", mends, ignores, "an event could be stored twice",
-			func(c *streamConfig, _ goal) { c.Duplicates = want.Duplicates }},
-		{of, "max_bytes", "any; --events-max-bytes", sets, ignores, "the oldest events go first",
-			func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) }},
+			},
+		},
+		{
+			of, "discard", "old", mends, ignores, "a full stream would hold up what follows",
+			func(c *streamConfig, _ goal) { c.Discard = want.Discard },
+		},
+		{
+			of, "allow_direct", "true", mends, ignores, "devices couldn't catch up",
+			func(c *streamConfig, _ goal) { c.AllowDirect = true },
+		},
+		{
+			of, "num_replicas", "those of the workers' stream", mends, ignores, "one replica is lost with its server",
+			func(c *streamConfig, _ goal) { c.Replicas = want.Replicas },
+		},
+		{
+			of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			func(c *streamConfig, _ goal) { c.MaxAge = want.MaxAge },
+		},
+		{
+			of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = want.MaxMsgsPerSubject },
+		},
+		{
+			of, "duplicate_window", "that of the workers' stream", mends, ignores, "an event could be stored twice",
+			func(c *streamConfig, _ goal) { c.Duplicates = want.Duplicates },
+		},
+		{
+			of, "max_bytes", "any; --events-max-bytes", sets, ignores, "the oldest events go first",
+			func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) },
+		},
 	}
 }
 

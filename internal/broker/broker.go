@@ -109,7 +109,7 @@ func newBroker(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{states: map[string][]PropertyState{}}}
+	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{every: inspectEvery, states: map[string][]PropertyState{}}}
 	b.link = newLink(cfg)
 	b.denials = newDenials(cfg)
 	b.hand = newHand(cfg)

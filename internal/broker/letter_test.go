@@ -605,8 +605,9 @@ func TestACommandWithUnreadableHeadersIsHandedOver(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if want := fmt.Sprintf("body %d", all); string(l.Data) != want {
-			t.Errorf("letter of %q; want %q", l.Data, want)
+		whole, err := b.Letter(t.Context(), l.Sequence)
+		if want := fmt.Sprintf("body %d", all); err != nil || string(whole.Data) != want {
+			t.Errorf("letter of %q, %v; want %q", whole.Data, err, want)
 		}
 		if err := b.RetryLetter(t.Context(), l.Sequence); err != nil {
 			t.Errorf("RetryLetter = %v; want nil", err)

@@ -248,7 +248,7 @@ func (b *Broker) consumerPart(g goal) part {
 		get: func(ctx context.Context, _ *goal) (consumerConfig, error) {
 			info, err := b.consumerInfo(ctx)
 			if err != nil {
-				return consumerConfig{}, orMissing(err, jetstream.ErrConsumerNotFound)
+				return consumerConfig{}, orMissing(orMissing(err, jetstream.ErrConsumerNotFound), jetstream.ErrStreamNotFound)
 			}
 			return info.Config, nil
 		},

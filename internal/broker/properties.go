@@ -29,7 +29,7 @@ const (
 )
 
 // notice is what a running worker does about a property that isn't right. It
-// looks every lookEvery.
+// inspects them every inspectEvery.
 type notice string
 
 const (
@@ -92,44 +92,71 @@ type (
 // streamProperties has a line for each property of each stream that nats-server
 // knows, but for the name.
 var streamProperties = []property[streamConfig]{
-	{allStreams, "subjects", "those of the contract, and any besides", mends, warns, "what is published on a missing one isn't stored",
-		func(c *streamConfig, _ goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(c.Name)) }},
-	{commandsOnly, "retention", "workqueue", refuses, warns, "commands that are done would stay, or vanish before a worker has seen them",
-		func(c *streamConfig, _ goal) { c.Retention = jetstream.WorkQueuePolicy }},
-	{notCommands, "retention", "limits, where it is workqueue", refuses, warns, "the first reader takes a message away from the others",
+	{
+		allStreams, "subjects", "those of the contract, and any besides", mends, warns, "what is published on a missing one isn't stored",
+		func(c *streamConfig, _ goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(c.Name)) },
+	},
+	{
+		commandsOnly, "retention", "workqueue", refuses, warns, "commands that are done would stay, or vanish before a worker has seen them",
+		func(c *streamConfig, _ goal) { c.Retention = jetstream.WorkQueuePolicy },
+	},
+	{
+		notCommands, "retention", "limits, where it is workqueue", refuses, warns, "the first reader takes a message away from the others",
 		func(c *streamConfig, _ goal) {
 			if c.Retention == jetstream.WorkQueuePolicy {
 				c.Retention = jetstream.LimitsPolicy
 			}
-		}},
-	{notCommands, "retention", "limits, where it is interest", mends, warns, "what is stored while nobody reads vanishes",
+		},
+	},
+	{
+		notCommands, "retention", "limits, where it is interest", mends, warns, "what is stored while nobody reads vanishes",
 		func(c *streamConfig, _ goal) {
 			if c.Retention == jetstream.InterestPolicy {
 				c.Retention = jetstream.LimitsPolicy
 			}
-		}},
-	{allStreams, "storage", "file", refuses, warns, "a restart of the server loses all of it",
-		func(c *streamConfig, _ goal) { c.Storage = jetstream.FileStorage }},
-	{allStreams, "discard", "new", mends, warns, "a full stream would drop its oldest messages, done or not",
-		func(c *streamConfig, _ goal) { c.Discard = jetstream.DiscardNew }},
-	{allStreams, "num_replicas", "any; --stream-replicas", sets, ignores, "one replica is lost with its server",
-		func(c *streamConfig, g goal) { c.Replicas = or(g.Replicas, c.Replicas) }},
-	{allStreams, "mirror", "none", refuses, stops, "nothing can be published to a mirror",
-		func(c *streamConfig, _ goal) { c.Mirror = nil }},
-	{commandsOnly, "sources", "none", refuses, stops,
+		},
+	},
+	{
+		allStreams, "storage", "file", refuses, warns, "a restart of the server loses all of it",
+		func(c *streamConfig, _ goal) { c.Storage = jetstream.FileStorage },
+	},
+	{
+		allStreams, "discard", "new", mends, warns, "a full stream would drop its oldest messages, done or not",
+		func(c *streamConfig, _ goal) { c.Discard = jetstream.DiscardNew },
+	},
+	{
+		allStreams, "num_replicas", "any; --stream-replicas", sets, ignores, "one replica is lost with its server",
+		func(c *streamConfig, g goal) { c.Replicas = or(g.Replicas, c.Replicas) },
+	},
+	{
+		allStreams, "mirror", "none", refuses, stops, "nothing can be published to a mirror",
+		func(c *streamConfig, _ goal) { c.Mirror = nil },
+	},
+	{
+		commandsOnly, "sources", "none", refuses, stops,
 		"a sourced command gets the time of its arrival, and messages that were sent after the user's delete would go",
-		func(c *streamConfig, _ goal) { c.Sources = nil }},
+		func(c *streamConfig, _ goal) { c.Sources = nil },
+	},
 	{notCommands, "sources", anyValue, leaves, ignores, "", nil},
-	{allStreams, "sealed", "false", refuses, warns, "nothing can be stored, and nothing removed",
-		func(c *streamConfig, _ goal) { c.Sealed = false }},
-	{allStreams, "no_ack", "false", mends, warns, "nobody is told that a message is stored",
-		func(c *streamConfig, _ goal) { c.NoAck = false }},
+	{
+		allStreams, "sealed", "false", refuses, warns, "nothing can be stored, and nothing removed",
+		func(c *streamConfig, _ goal) { c.Sealed = false },
+	},
+	{
+		allStreams, "no_ack", "false", mends, warns, "nobody is told that a message is stored",
+		func(c *streamConfig, _ goal) { c.NoAck = false },
+	},
 
-	{commandsOnly, "max_bytes", "any; --commands-max-bytes", sets, ignores, "a full stream refuses producers",
-		func(c *streamConfig, g goal) { c.MaxBytes = or(g.CommandsMaxBytes, c.MaxBytes) }},
-	{eventsOnly, "max_bytes", "any; --events-max-bytes", sets, ignores, "a full stream stops the workers",
-		func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) }},
-	{lettersOnly, "max_bytes", "8 MiB or more, not unlimited; --dead-letters-max-bytes", mends, warns,
+	{
+		commandsOnly, "max_bytes", "any; --commands-max-bytes", sets, ignores, "a full stream refuses producers",
+		func(c *streamConfig, g goal) { c.MaxBytes = or(g.CommandsMaxBytes, c.MaxBytes) },
+	},
+	{
+		eventsOnly, "max_bytes", "any; --events-max-bytes", sets, ignores, "a full stream stops the workers",
+		func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) },
+	},
+	{
+		lettersOnly, "max_bytes", "8 MiB or more, not unlimited; --dead-letters-max-bytes", mends, warns,
 		"without a limit one producer's garbage fills the disk",
 		func(c *streamConfig, g goal) {
 			c.MaxBytes = or(g.DeadLettersMaxBytes, c.MaxBytes)
@@ -137,47 +164,71 @@ var streamProperties = []property[streamConfig]{
 				c.MaxBytes = max(defaultLettersBytes, 2*int64(g.stored))
 			}
 			c.MaxBytes = max(c.MaxBytes, minLettersBytes)
-		}},
+		},
+	},
 	{allStreams, "max_msgs", anyValue, leaves, ignores, "a limit like max_bytes", nil},
-	{commandsOnly, "max_msgs_per_subject", "any; --commands-max-per-app", sets, ignores, "without a limit one app's commands can fill the stream",
+	{
+		commandsOnly, "max_msgs_per_subject", "any; --commands-max-per-app", sets, ignores, "without a limit one app's commands can fill the stream",
 		func(c *streamConfig, g goal) {
 			if g.CommandsMaxPerApp != nil {
 				c.MaxMsgsPerSubject = or(*g.CommandsMaxPerApp, -1)
 			}
-		}},
-	{eventsOnly, "max_msgs_per_subject", "100,000 or more", mends, warns, "a user's events vanish before a device that was away has read them",
-		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = max(c.MaxMsgsPerSubject, eventsPerSubject) }},
-	{lettersOnly, "max_msgs_per_subject", "unlimited", mends, warns, "an app's new dead letters would push out its old ones",
-		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = -1 }},
-	{commandsOnly, "discard_new_per_subject", "true with a limit per subject", mends, warns, "an app's new commands would push out its old ones",
-		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = c.MaxMsgsPerSubject > 0 }},
-	{notCommands, "discard_new_per_subject", "false", mends, warns, "a user whose subject is full would stop the workers",
-		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = false }},
-	{commandsOnly, "max_age", "unlimited", mends, warns, "commands would vanish before a worker has done them",
-		func(c *streamConfig, _ goal) { c.MaxAge = 0 }},
-	{eventsOnly, "max_age", "any; --events-max-age", sets, ignores, "how long a device may be away",
-		func(c *streamConfig, g goal) { c.MaxAge = or(g.EventsMaxAge, c.MaxAge) }},
+		},
+	},
+	{
+		eventsOnly, "max_msgs_per_subject", "100,000 or more", mends, warns, "a user's events vanish before a device that was away has read them",
+		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = max(c.MaxMsgsPerSubject, eventsPerSubject) },
+	},
+	{
+		lettersOnly, "max_msgs_per_subject", "unlimited", mends, warns, "an app's new dead letters would push out its old ones",
+		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = -1 },
+	},
+	{
+		commandsOnly, "discard_new_per_subject", "true with a limit per subject", mends, warns, "an app's new commands would push out its old ones",
+		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = c.MaxMsgsPerSubject > 0 },
+	},
+	{
+		notCommands, "discard_new_per_subject", "false", mends, warns, "a user whose subject is full would stop the workers",
+		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = false },
+	},
+	{
+		commandsOnly, "max_age", "unlimited", mends, warns, "commands would vanish before a worker has done them",
+		func(c *streamConfig, _ goal) { c.MaxAge = 0 },
+	},
+	{
+		eventsOnly, "max_age", "any; --events-max-age", sets, ignores, "how long a device may be away",
+		func(c *streamConfig, g goal) { c.MaxAge = or(g.EventsMaxAge, c.MaxAge) },
+	},
 	{lettersOnly, "max_age", anyValue, leaves, ignores, "how long an operator may take", nil},
-	{commandsOnly, "max_msg_size", "900,000 bytes to max_payload less 64 KiB", mends, warns,
+	{
+		commandsOnly, "max_msg_size", "900,000 bytes to max_payload less 64 KiB", mends, warns,
 		"a larger command has no room for its dead letter, a smaller limit refuses what the contract allows",
 		func(c *streamConfig, g goal) {
 			if c.MaxMsgSize < minCommand || c.MaxMsgSize > g.maxCommand {
 				c.MaxMsgSize = g.maxCommand
 			}
-		}},
-	{notCommands, "max_msg_size", "unlimited", mends, warns, "the workers would wait with an event or dead letter that is larger",
-		func(c *streamConfig, _ goal) { c.MaxMsgSize = -1 }},
+		},
+	},
+	{
+		notCommands, "max_msg_size", "unlimited", mends, warns, "the workers would wait with an event or dead letter that is larger",
+		func(c *streamConfig, _ goal) { c.MaxMsgSize = -1 },
+	},
 	{commandsOnly, "max_consumers", anyValue, leaves, ignores, "a work queue has no second one", nil},
-	{eventsOnly, "max_consumers", "a number", mends, warns, "nats-server allows no more than 1,000 then, and each relay needs one",
+	{
+		eventsOnly, "max_consumers", "a number", mends, warns, "nats-server allows no more than 1,000 then, and each relay needs one",
 		func(c *streamConfig, _ goal) {
 			if c.MaxConsumers <= 0 {
 				c.MaxConsumers = eventsConsumers
 			}
-		}},
+		},
+	},
 	{lettersOnly, "max_consumers", anyValue, leaves, ignores, "", nil},
-	{commandsOnly, "duplicate_window", "100ms, the server's minimum", mends, warns, "with the Nats-Msg-Id of another app's command one app can make the stream drop it",
-		func(c *streamConfig, _ goal) { c.Duplicates = commandsWindow }},
-	{notCommands, "duplicate_window", "1h or more, or max_age if that is less", mends, warns, "what is published again would be stored twice",
+	{
+		commandsOnly, "duplicate_window", "100ms, the server's minimum", mends, warns, "with the Nats-Msg-Id of another app's command one app can make the stream drop it",
+		func(c *streamConfig, _ goal) { c.Duplicates = commandsWindow },
+	},
+	{
+		notCommands, "duplicate_window", "1h or more, or max_age if that is less", mends, warns, "what is published again would be stored twice",
 		func(c *streamConfig, _ goal) {
 			if c.MaxAge > 0 {
 				c.Duplicates = min(c.Duplicates, c.MaxAge) // the server wouldn't take it
@@ -185,43 +236,64 @@ var streamProperties = []property[streamConfig]{
 				return
 			}
 			c.Duplicates = max(c.Duplicates, eventsWindow)
-		}},
+		},
+	},
 	{commandsOnly, "allow_direct", anyValue, leaves, ignores, "", nil},
-	{notCommands, "allow_direct", "true", mends, warns, "devices and worker replay read by direct get",
-		func(c *streamConfig, _ goal) { c.AllowDirect = true }},
+	{
+		notCommands, "allow_direct", "true", mends, warns, "devices and worker replay read by direct get",
+		func(c *streamConfig, _ goal) { c.AllowDirect = true },
+	},
 	{allStreams, "mirror_direct", anyValue, leaves, ignores, "", nil},
-	{commandsOnly, "consumer_limits", "none, or max_ack_pending 50,000 or more", mends, warns,
+	{
+		commandsOnly, "consumer_limits", "none, or max_ack_pending 200,000 or more", mends, warns,
 		"the server would bound the workers' consumer, or remove it while no worker runs",
 		func(c *streamConfig, _ goal) {
 			c.ConsumerLimits.InactiveThreshold = 0
 			if c.ConsumerLimits.MaxAckPending < maxAckPending {
 				c.ConsumerLimits.MaxAckPending = 0
 			}
-		}},
+		},
+	},
 	{notCommands, "consumer_limits", anyValue, leaves, ignores, "", nil},
 
 	{allStreams, "deny_purge", anyValue, leaves, ignores, "", nil},
 	{commandsOnly, "deny_delete", anyValue, leaves, ignores, "acknowledged commands leave all the same", nil},
 	{eventsOnly, "deny_delete", anyValue, leaves, ignores, "", nil},
-	{lettersOnly, "deny_delete", "false", refuses, warns, "worker dead-letters can't remove a letter, and retries it again and again",
-		func(c *streamConfig, _ goal) { c.DenyDelete = false }},
-	{allStreams, "allow_rollup_hdrs", "false", mends, warns, "with the header Nats-Rollup a producer erases everybody's messages",
-		func(c *streamConfig, _ goal) { c.AllowRollup = false }},
-	{commandsOnly, "allow_msg_ttl", "false", refuses, warns, "with the header Nats-TTL a command vanishes before a worker has seen it",
-		func(c *streamConfig, _ goal) { c.AllowMsgTTL = false }},
+	{
+		lettersOnly, "deny_delete", "false", refuses, warns, "worker dead-letters can't remove a letter, and retries it again and again",
+		func(c *streamConfig, _ goal) { c.DenyDelete = false },
+	},
+	{
+		allStreams, "allow_rollup_hdrs", "false", mends, warns, "with the header Nats-Rollup a producer erases everybody's messages",
+		func(c *streamConfig, _ goal) { c.AllowRollup = false },
+	},
+	{
+		commandsOnly, "allow_msg_ttl", "false", refuses, warns, "with the header Nats-TTL a command vanishes before a worker has seen it",
+		func(c *streamConfig, _ goal) { c.AllowMsgTTL = false },
+	},
 	{notCommands, "allow_msg_ttl", anyValue, leaves, ignores, "workers alone publish there, and never with Nats-TTL", nil},
-	{allStreams, "subject_delete_marker_ttl", "none", mends, warns, "the server would store messages of its own, which are no commands, events or dead letters",
-		func(c *streamConfig, _ goal) { c.SubjectDeleteMarkerTTL = 0 }},
-	{allStreams, "allow_msg_counter", "false", refuses, warns, "only counters could be published",
-		func(c *streamConfig, _ goal) { c.AllowMsgCounter = false }},
-	{allStreams, "allow_msg_schedules", "false", refuses, warns, "it excludes discard new, and with Nats-Schedule a producer makes the server publish in others' names",
-		func(c *streamConfig, _ goal) { c.AllowMsgSchedules = false }},
+	{
+		allStreams, "subject_delete_marker_ttl", "none", mends, warns, "the server would store messages of its own, which are no commands, events or dead letters",
+		func(c *streamConfig, _ goal) { c.SubjectDeleteMarkerTTL = 0 },
+	},
+	{
+		allStreams, "allow_msg_counter", "false", refuses, warns, "only counters could be published",
+		func(c *streamConfig, _ goal) { c.AllowMsgCounter = false },
+	},
+	{
+		allStreams, "allow_msg_schedules", "false", refuses, warns, "it excludes discard new, and with Nats-Schedule a producer makes the server publish in others' names",
+		func(c *streamConfig, _ goal) { c.AllowMsgSchedules = false },
+	},
 	{allStreams, "allow_atomic", anyValue, leaves, ignores, "", nil},
 	{allStreams, "allow_batched", anyValue, leaves, ignores, "", nil},
-	{allStreams, "persist_mode", "default", refuses, warns, "what is acknowledged may be lost in a crash of the server",
-		func(c *streamConfig, _ goal) { c.PersistMode = jetstream.DefaultPersistMode }},
-	{allStreams, "subject_transform", "none", refuses, warns, "messages would be stored on other subjects than they are published on, another app's or user's among them",
-		func(c *streamConfig, _ goal) { c.SubjectTransform = nil }},
+	{
+		allStreams, "persist_mode", "default", refuses, warns, "what is acknowledged may be lost in a crash of the server",
+		func(c *streamConfig, _ goal) { c.PersistMode = jetstream.DefaultPersistMode },
+	},
+	{
+		allStreams, "subject_transform", "none", refuses, warns, "messages would be stored on other subjects than they are published on, another app's or user's among them",
+		func(c *streamConfig, _ goal) { c.SubjectTransform = nil },
+	},
 	{allStreams, "republish", anyValue, leaves, ignores, "", nil},
 	{allStreams, "description", anyValue, leaves, ignores, "", nil},
 	{allStreams, "metadata", anyValue, leaves, ignores, "", nil},
@@ -233,55 +305,92 @@ var streamProperties = []property[streamConfig]{
 
 // consumerProperties is the same for the workers' consumer.
 var consumerProperties = []property[consumerConfig]{
-	{theConsumer, "durable_name", conversation.WorkerConsumer, refuses, warns, "the server would remove it while no worker runs",
-		func(c *consumerConfig, _ goal) { c.Durable = conversation.WorkerConsumer }},
-	{theConsumer, "deliver_subject", "none", refuses, stops, "it pushes, and workers pull",
-		func(c *consumerConfig, _ goal) { c.DeliverSubject = "" }},
-	{theConsumer, "deliver_group", "none", refuses, warns, "of a consumer that pushes",
-		func(c *consumerConfig, _ goal) { c.DeliverGroup = "" }},
-	{theConsumer, "flow_control", "false", refuses, warns, "of a consumer that pushes",
-		func(c *consumerConfig, _ goal) { c.FlowControl = false }},
-	{theConsumer, "idle_heartbeat", "none", refuses, warns, "of a consumer that pushes",
-		func(c *consumerConfig, _ goal) { c.IdleHeartbeat = 0 }},
-	{theConsumer, "rate_limit_bps", "none", refuses, warns, "of a consumer that pushes",
-		func(c *consumerConfig, _ goal) { c.RateLimit = 0 }},
-	{theConsumer, "ack_policy", "explicit", refuses, stops, "to acknowledge one command would acknowledge others",
-		func(c *consumerConfig, _ goal) { c.AckPolicy = jetstream.AckExplicitPolicy }},
-	{theConsumer, "deliver_policy", "all", refuses, warns, "commands that waited before would never come",
-		func(c *consumerConfig, _ goal) { c.DeliverPolicy = jetstream.DeliverAllPolicy }},
-	{theConsumer, "opt_start_seq", "none", refuses, warns, "commands before it would never come",
-		func(c *consumerConfig, _ goal) { c.OptStartSeq = 0 }},
-	{theConsumer, "opt_start_time", "none", refuses, warns, "commands before it would never come",
-		func(c *consumerConfig, _ goal) { c.OptStartTime = nil }},
-	{theConsumer, "replay_policy", "instant", refuses, warns, "commands would come at the pace at which they were sent",
-		func(c *consumerConfig, _ goal) { c.ReplayPolicy = jetstream.ReplayInstantPolicy }},
-	{theConsumer, "pause_until", "none", mends, stops, "no command comes until then; worker pause is the pause that setup leaves",
+	{
+		theConsumer, "durable_name", conversation.WorkerConsumer, refuses, warns, "the server would remove it while no worker runs",
+		func(c *consumerConfig, _ goal) { c.Durable = conversation.WorkerConsumer },
+	},
+	{
+		theConsumer, "deliver_subject", "none", refuses, stops, "it pushes, and workers pull",
+		func(c *consumerConfig, _ goal) { c.DeliverSubject = "" },
+	},
+	{
+		theConsumer, "deliver_group", "none", refuses, warns, "of a consumer that pushes",
+		func(c *consumerConfig, _ goal) { c.DeliverGroup = "" },
+	},
+	{
+		theConsumer, "flow_control", "false", refuses, warns, "of a consumer that pushes",
+		func(c *consumerConfig, _ goal) { c.FlowControl = false },
+	},
+	{
+		theConsumer, "idle_heartbeat", "none", refuses, warns, "of a consumer that pushes",
+		func(c *consumerConfig, _ goal) { c.IdleHeartbeat = 0 },
+	},
+	{
+		theConsumer, "rate_limit_bps", "none", refuses, warns, "of a consumer that pushes",
+		func(c *consumerConfig, _ goal) { c.RateLimit = 0 },
+	},
+	{
+		theConsumer, "ack_policy", "explicit", refuses, stops, "to acknowledge one command would acknowledge others",
+		func(c *consumerConfig, _ goal) { c.AckPolicy = jetstream.AckExplicitPolicy },
+	},
+	{
+		theConsumer, "deliver_policy", "all", refuses, warns, "commands that waited before would never come",
+		func(c *consumerConfig, _ goal) { c.DeliverPolicy = jetstream.DeliverAllPolicy },
+	},
+	{
+		theConsumer, "opt_start_seq", "none", refuses, warns, "commands before it would never come",
+		func(c *consumerConfig, _ goal) { c.OptStartSeq = 0 },
+	},
+	{
+		theConsumer, "opt_start_time", "none", refuses, warns, "commands before it would never come",
+		func(c *consumerConfig, _ goal) { c.OptStartTime = nil },
+	},
+	{
+		theConsumer, "replay_policy", "instant", refuses, warns, "commands would come at the pace at which they were sent",
+		func(c *consumerConfig, _ goal) { c.ReplayPolicy = jetstream.ReplayInstantPolicy },
+	},
+	{
+		theConsumer, "pause_until", "none", mends, stops, "no command comes until then; worker pause is the pause that setup leaves",
 		func(c *consumerConfig, g goal) {
 			if c.PauseUntil != nil && c.PauseUntil.After(g.now) {
 				c.PauseUntil = nil
 			}
-		}},
-	{theConsumer, "headers_only", "false", mends, stops, "commands would come without their bodies, and be given up as malformed",
-		func(c *consumerConfig, _ goal) { c.HeadersOnly = false }},
-	{theConsumer, "filter_subject", "none", mends, warns, "commands on other subjects would never come",
-		func(c *consumerConfig, _ goal) { c.FilterSubject = "" }},
-	{theConsumer, "filter_subjects", "none", mends, warns, "commands on other subjects would never come",
-		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil }},
-	{theConsumer, "max_ack_pending", "50,000 or more", mends, warns, "no worker is given another command while so many aren't settled, those that wait for another try included",
+		},
+	},
+	{
+		theConsumer, "headers_only", "false", mends, stops, "commands would come without their bodies, and be given up as malformed",
+		func(c *consumerConfig, _ goal) { c.HeadersOnly = false },
+	},
+	{
+		theConsumer, "filter_subject", "none", mends, warns, "commands on other subjects would never come",
+		func(c *consumerConfig, _ goal) { c.FilterSubject = "" },
+	},
+	{
+		theConsumer, "filter_subjects", "none", mends, warns, "commands on other subjects would never come",
+		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil },
+	},
+	{
+		theConsumer, "max_ack_pending", "200,000 or more", mends, warns, "no worker is given another command while so many aren't settled, those that wait for another try included",
 		func(c *consumerConfig, _ goal) {
 			if c.MaxAckPending >= 0 { // -1 is unlimited
 				c.MaxAckPending = max(c.MaxAckPending, maxAckPending)
 			}
-		}},
-	{theConsumer, "max_deliver", "unlimited", mends, warns, "commands that have used it up stay in the stream, and no worker sees them",
-		func(c *consumerConfig, _ goal) { c.MaxDeliver = -1 }},
-	{theConsumer, "backoff", "none", mends, warns, "it replaces ack_wait, and bends the delays that workers ask for",
+		},
+	},
+	{
+		theConsumer, "max_deliver", "unlimited", mends, warns, "commands that have used it up stay in the stream, and no worker sees them",
+		func(c *consumerConfig, _ goal) { c.MaxDeliver = -1 },
+	},
+	{
+		theConsumer, "backoff", "none", mends, warns, "it replaces ack_wait, and bends the delays that workers ask for",
 		func(c *consumerConfig, g goal) {
 			if len(c.BackOff) > 0 {
 				c.BackOff, c.AckWait = nil, or(g.ackWait, defaultAckWait) // ack_wait showed the first of it
 			}
-		}},
-	{theConsumer, "ack_wait", "1s or more; --ack-wait", mends, warns, "commands would be delivered to a second worker while the first is at work",
+		},
+	},
+	{
+		theConsumer, "ack_wait", "1s or more; --ack-wait", mends, warns, "commands would be delivered to a second worker while the first is at work",
 		func(c *consumerConfig, g goal) {
 			switch {
 			case g.ackWait > 0:
@@ -289,23 +398,40 @@ var consumerProperties = []property[consumerConfig]{
 			case c.AckWait < minAckWait:
 				c.AckWait = defaultAckWait
 			}
-		}},
-	{theConsumer, "max_waiting", "100 or more", refuses, warns, "requests of more workers than that would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxWaiting = max(c.MaxWaiting, minWaiting) }},
-	{theConsumer, "max_batch", "unlimited", mends, warns, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxRequestBatch = 0 }},
-	{theConsumer, "max_expires", "unlimited", mends, warns, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxRequestExpires = 0 }},
-	{theConsumer, "max_bytes", "unlimited", mends, warns, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxRequestMaxBytes = 0 }},
-	{theConsumer, "inactive_threshold", "none", mends, warns, "the server would remove it while no worker runs",
-		func(c *consumerConfig, _ goal) { c.InactiveThreshold = 0 }},
-	{theConsumer, "priority_policy", "none", mends, warns, "the workers' requests would be refused, or wait for others'",
-		func(c *consumerConfig, _ goal) { c.PriorityPolicy = jetstream.PriorityPolicyNone }},
-	{theConsumer, "priority_groups", "none", mends, warns, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.PriorityGroups = nil }},
-	{theConsumer, "priority_timeout", "none", mends, warns, "of priority groups",
-		func(c *consumerConfig, _ goal) { c.PinnedTTL = 0 }},
+		},
+	},
+	{
+		theConsumer, "max_waiting", "100 or more", refuses, warns, "requests of more workers than that would be refused",
+		func(c *consumerConfig, _ goal) { c.MaxWaiting = max(c.MaxWaiting, minWaiting) },
+	},
+	{
+		theConsumer, "max_batch", "unlimited", mends, warns, "the workers' requests would be refused",
+		func(c *consumerConfig, _ goal) { c.MaxRequestBatch = 0 },
+	},
+	{
+		theConsumer, "max_expires", "unlimited", mends, warns, "the workers' requests would be refused",
+		func(c *consumerConfig, _ goal) { c.MaxRequestExpires = 0 },
+	},
+	{
+		theConsumer, "max_bytes", "unlimited", mends, warns, "the workers' requests would be refused",
+		func(c *consumerConfig, _ goal) { c.MaxRequestMaxBytes = 0 },
+	},
+	{
+		theConsumer, "inactive_threshold", "none", mends, warns, "the server would remove it while no worker runs",
+		func(c *consumerConfig, _ goal) { c.InactiveThreshold = 0 },
+	},
+	{
+		theConsumer, "priority_policy", "none", mends, warns, "the workers' requests would be refused, or wait for others'",
+		func(c *consumerConfig, _ goal) { c.PriorityPolicy = jetstream.PriorityPolicyNone },
+	},
+	{
+		theConsumer, "priority_groups", "none", mends, warns, "the workers' requests would be refused",
+		func(c *consumerConfig, _ goal) { c.PriorityGroups = nil },
+	},
+	{
+		theConsumer, "priority_timeout", "none", mends, warns, "of priority groups",
+		func(c *consumerConfig, _ goal) { c.PinnedTTL = 0 },
+	},
 	{theConsumer, "num_replicas", anyValue, leaves, ignores, "the server keeps it at the stream's", nil},
 	{theConsumer, "mem_storage", anyValue, leaves, ignores, "after a restart of the server commands in flight come again", nil},
 	{theConsumer, "sample_freq", anyValue, leaves, ignores, "", nil},

@@ -185,7 +185,7 @@ var alteredConsumers = []alteration[consumerConfig]{
 	}, also: []string{"priority_policy", "priority_groups"}},
 
 	{name: "mem_storage", alter: func(c *consumerConfig) { c.MemoryStorage = true }},
-	{name: "max_ack_pending", alter: func(c *consumerConfig) { c.MaxAckPending = 100_000 }},
+	{name: "max_ack_pending", alter: func(c *consumerConfig) { c.MaxAckPending = 300_000 }},
 	{name: "max_ack_pending", alter: func(c *consumerConfig) { c.MaxAckPending = -1 }},
 	{name: "sample_freq", alter: func(c *consumerConfig) { c.SampleFrequency = "10%" }},
 	{name: "ack_wait", alter: func(c *consumerConfig) { c.AckWait = 5 * time.Second }},
@@ -264,6 +264,7 @@ type altered struct {
 }
 
 func newAltered(t *testing.T, also []string) *altered {
+	t.Helper()
 	n := localtest.NATS(t)
 	gate := newGate()
 	b := connect(t, Config{URL: n.URL(), Gate: gate})
@@ -301,7 +302,7 @@ func (r *altered) check(of, name string) {
 			r.t.Errorf("%s is wrong, too: %+v", other, before[other])
 		}
 	}
-	r.b.look(r.t.Context())
+	r.b.inspect(r.t.Context())
 	r.b.seen.mu.Lock()
 	notice := r.b.seen.notice
 	r.b.seen.mu.Unlock()
@@ -343,7 +344,7 @@ func (r *altered) check(of, name string) {
 	if refused > 0 {
 		return
 	}
-	r.b.look(r.t.Context())
+	r.b.inspect(r.t.Context())
 	if notice := r.b.Notice(); notice != "" {
 		r.t.Errorf("after setup a worker says %q; want nothing", notice)
 	}

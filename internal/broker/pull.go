@@ -151,9 +151,9 @@ func pullRequest(n, bytes int) []byte {
 func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, p.inbox) }
 
 // doubtful reports whether m must not be taken as it is, for what somebody has
-// altered since the last look: a command that came without its body, or from
+// altered since the last inspection: a command that came without its body, or from
 // another stream and so with the time of its arrival. Its headers alone don't
-// tell: a producer may have set them. So the streams are looked at again, and a
+// tell: a producer may have set them. So the streams are inspected again, and a
 // body that isn't there is believed at the second delivery at the earliest.
 func (p *puller) doubtful(stop context.Context, m *nats.Msg) bool {
 	bodiless := len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
@@ -163,7 +163,7 @@ func (p *puller) doubtful(stop context.Context, m *nats.Msg) bool {
 	if meta, err := m.Metadata(); bodiless && err == nil && meta.NumDelivered == 1 {
 		return true
 	}
-	return !p.b.lookAgain(stop)
+	return !p.b.inspectAgain(stop)
 }
 
 // take hands one command over, or back if there is no place for it or the

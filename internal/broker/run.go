@@ -39,7 +39,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 		if b.connected(stop) != nil {
 			continue // stopped or closed
 		}
-		b.look(stop)
+		b.inspect(stop)
 		if err := b.session(stop, handle); err != nil && stop.Err() == nil {
 			b.mend(stop, err)
 		}

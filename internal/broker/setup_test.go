@@ -74,7 +74,7 @@ func TestSetupCreatesWhatTheContractNames(t *testing.T) {
 	}
 	w := consumerOf(t, js)
 	if w.Durable != "deletion-worker" || w.AckPolicy != jetstream.AckExplicitPolicy || w.AckWait != 30*time.Second ||
-		w.MaxAckPending != 50_000 || w.MaxDeliver != -1 || len(w.BackOff) != 0 || w.DeliverSubject != "" {
+		w.MaxAckPending != 200_000 || w.MaxDeliver != -1 || len(w.BackOff) != 0 || w.DeliverSubject != "" {
 		t.Errorf("consumer = %+v", w)
 	}
 	if got := actions(report); got != "created created created created" {
@@ -150,7 +150,7 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 	}
 	if _, err := js.CreateConsumer(t.Context(), conversation.CommandsStream, jetstream.ConsumerConfig{
 		Durable: conversation.WorkerConsumer, AckPolicy: jetstream.AckExplicitPolicy, MaxDeliver: 5, BackOff: []time.Duration{time.Second, time.Minute},
-		FilterSubject: "conversation.delete.demo", MaxAckPending: 123_456, MaxRequestBatch: 1, MaxRequestExpires: 2 * time.Millisecond,
+		FilterSubject: "conversation.delete.demo", MaxAckPending: 234_567, MaxRequestBatch: 1, MaxRequestExpires: 2 * time.Millisecond,
 		InactiveThreshold: time.Hour, HeadersOnly: true,
 	}); err != nil {
 		t.Fatal(err)
@@ -180,7 +180,7 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 	}
 	w := consumerOf(t, js)
 	if w.MaxDeliver != -1 || len(w.BackOff) != 0 || w.FilterSubject != "" || w.MaxRequestBatch != 0 || w.MaxRequestExpires != 0 ||
-		w.InactiveThreshold != 0 || w.HeadersOnly || w.AckWait != 30*time.Second || w.MaxAckPending != 123_456 {
+		w.InactiveThreshold != 0 || w.HeadersOnly || w.AckWait != 30*time.Second || w.MaxAckPending != 234_567 {
 		t.Errorf("consumer = %+v", w)
 	}
 	if again := setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{}); strings.Contains(actions(again), "updated") {

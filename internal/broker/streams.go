@@ -33,9 +33,10 @@ const (
 	commandsWindow = 100 * time.Millisecond
 	eventsWindow   = time.Hour
 
-	// maxAckPending bounds all workers together. Deletions that wait for a place
-	// in the long lane count, so it is far more than the workers hold.
-	maxAckPending = 50_000
+	// maxAckPending bounds all workers together. What is deferred counts, such as
+	// commands that wait for room for their dead letter: so it is several times
+	// what one app may have unfinished.
+	maxAckPending = 4 * defaultCommandsPerApp
 	// minAckWait leaves room for three heartbeats.
 	minAckWait = time.Second
 	// defaultWaiting is nats-server's own.

@@ -13,27 +13,28 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 )
 
-// lookEvery is how often a worker looks whether the streams and the consumer are
+// inspectEvery is how often a worker checks that the streams and the consumer are
 // still as setup makes them: four small requests.
-const lookEvery = 3 * time.Second
+const inspectEvery = 3 * time.Second
 
-// lookAgainAfter bounds how often a single command makes a worker look, so that a
-// producer's headers can't make it do nothing else.
-const lookAgainAfter = 10 * time.Millisecond
+// inspectAgainAfter bounds how often a single command makes a worker inspect, so
+// that a producer's headers can't make it do nothing else.
+const inspectAgainAfter = 10 * time.Millisecond
 
 // causeStreams closes the gate while a property is wrong that stops the worker.
 const causeStreams = "streams"
 
 // watched is what the worker has seen of the streams and the consumer.
 type watched struct {
-	looking sync.Mutex // held during a look, so that none overtakes another
+	every      time.Duration // inspectEvery, but in tests
+	inspecting sync.Mutex    // held during an inspection, so that none overtakes another
 
 	mu      sync.Mutex // guards what follows
 	states  map[string][]PropertyState
 	notice  string    // what is wrong and doesn't stop the worker
-	told    string    // all that is wrong, as it was logged
+	logged  string    // all that is wrong, as it was logged
 	stopped bool      // something is wrong that does
-	at      time.Time // of the last look that saw all
+	at      time.Time // of the last inspection that saw all
 }
 
 // Notice says in one line what about the streams and the consumer isn't as setup
@@ -45,26 +46,26 @@ func (b *Broker) Notice() string {
 	return b.seen.notice
 }
 
-// watch looks until the stop.
+// watch inspects until the stop.
 func (b *Broker) watch(stop context.Context) {
-	tick := time.NewTicker(lookEvery)
+	tick := time.NewTicker(b.seen.every)
 	defer tick.Stop()
 	for {
 		select {
 		case <-tick.C:
-			b.look(stop)
+			b.inspect(stop)
 		case <-stop.Done():
 			return
 		}
 	}
 }
 
-// look holds the streams and the consumer against the table of properties, and
+// inspect holds the streams and the consumer against the table of properties, and
 // learns the consumer's AckWait and whether it still is the same one. What can't be
 // read is as it was before: why shows where it is needed.
-func (b *Broker) look(ctx context.Context) {
-	b.seen.looking.Lock()
-	defer b.seen.looking.Unlock()
+func (b *Broker) inspect(ctx context.Context) {
+	b.seen.inspecting.Lock()
+	defer b.seen.inspecting.Unlock()
 	if !b.nc.IsConnected() {
 		return
 	}
@@ -94,7 +95,7 @@ func (b *Broker) look(ctx context.Context) {
 			all = false
 		}
 	}
-	b.tell()
+	b.report()
 	if all {
 		b.seen.mu.Lock()
 		b.seen.at = began
@@ -102,17 +103,17 @@ func (b *Broker) look(ctx context.Context) {
 	}
 }
 
-// lookAgain looks, and reports whether all is known and nothing stops the worker.
-// It also says no where the last look was just before.
-func (b *Broker) lookAgain(ctx context.Context) bool {
+// inspectAgain inspects, and reports whether all is known and nothing stops the worker.
+// It also says no where the last inspection was just before.
+func (b *Broker) inspectAgain(ctx context.Context) bool {
 	began := time.Now()
 	b.seen.mu.Lock()
-	recent := began.Sub(b.seen.at) < lookAgainAfter
+	recent := began.Sub(b.seen.at) < inspectAgainAfter
 	b.seen.mu.Unlock()
 	if recent {
 		return false
 	}
-	b.look(ctx)
+	b.inspect(ctx)
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	return !b.seen.stopped && !b.seen.at.Before(began)
@@ -127,8 +128,8 @@ func (b *Broker) note(of string, lines []PropertyState) {
 	b.metrics.Altered.WithLabelValues(of).Set(float64(len(lines)))
 }
 
-// tell closes or opens the gate by what was seen, and logs what has changed.
-func (b *Broker) tell() {
+// report closes or opens the gate by what was seen, and logs what has changed.
+func (b *Broker) report() {
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	var stopping, warning []string
@@ -149,10 +150,10 @@ func (b *Broker) tell() {
 		b.gate.Open(causeStreams)
 	}
 	now := strings.Join(append(stopping, warning...), "; ")
-	if now == b.seen.told {
+	if now == b.seen.logged {
 		return
 	}
-	b.seen.told = now
+	b.seen.logged = now
 	switch {
 	case len(stopping) > 0:
 		b.log.Error("streams or consumer altered; not pulling commands", "error", now)

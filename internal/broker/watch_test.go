@@ -28,6 +28,7 @@ func watch(t *testing.T) watchedWorker {
 	log, text := newLog()
 	gate, metrics := newGate(), telemetry.New(func() float64 { return 0 })
 	b, n := ready(t, Config{Gate: gate, Log: log, Metrics: metrics})
+	b.seen.every = 100 * time.Millisecond
 	return watchedWorker{start(t, b), admin(t, n), gate, text, metrics}
 }
 
@@ -78,7 +79,7 @@ func TestAWorkerSaysThatMaxAckPendingIsLowAndWorksOn(t *testing.T) {
 	t.Parallel()
 	w := watch(t)
 	w.alterConsumer(func(c *consumerConfig) { c.MaxAckPending = 1 })
-	eventually(t, "it is said", func() bool { return strings.Contains(w.b.Notice(), "max_ack_pending is 1, expected 50,000 or more") })
+	eventually(t, "it is said", func() bool { return strings.Contains(w.b.Notice(), "max_ack_pending is 1, expected 200,000 or more") })
 	send(t, w.js, 3)
 	for range 3 {
 		w.next().Settle(done())

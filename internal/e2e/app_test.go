@@ -44,7 +44,7 @@ func TestAnAppsStreamComesBackWithAllItsEvents(t *testing.T) {
 		t.Errorf("setup-app after the loss of the stream says %q; want %q", got, want)
 	}
 	has(5)
-	if got, want := parts(r.setupApp(t, "demo", "--app-events-max-bytes", "16MiB")), "consumer demo unchanged stream CONVERSATION_EVENTS of app demo updated; max bytes: 16777216, was 1073741824"; got != want {
+	if got, want := parts(r.setupApp(t, "demo", "--app-events-max-bytes", "16MiB")), "consumer demo unchanged stream CONVERSATION_EVENTS of app demo updated; max_bytes: 16777216, was 1073741824"; got != want {
 		t.Errorf("setup-app with another size says %q; want %q", got, want)
 	}
 	must(t, r.nats.Stop())

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"net"
 	"net/url"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nkeys"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
@@ -74,7 +76,9 @@ func signedUser(t testing.TB, account nkeys.KeyPair, name string, allow func(*jw
 
 // signedAccount makes an account that the operator vouches for; for JetStream
 // unless it is the system's.
-func signedAccount(t testing.TB, operator nkeys.KeyPair, resolver server.AccountResolver, name string) (account nkeys.KeyPair, public string) {
+func signedAccount(t testing.TB, operator nkeys.KeyPair, resolver server.AccountResolver, name string,
+	change ...func(nkeys.KeyPair, *jwt.AccountClaims),
+) (account nkeys.KeyPair, public string) {
 	t.Helper()
 	account, err := nkeys.CreateAccount()
 	must(t, err)
@@ -85,22 +89,19 @@ func signedAccount(t testing.TB, operator nkeys.KeyPair, resolver server.Account
 	if name != "SYS" {
 		claims.Limits.JetStreamLimits = jwt.JetStreamLimits{MemoryStorage: -1, DiskStorage: -1, Streams: -1, Consumer: -1}
 	}
+	for _, c := range change {
+		c(account, claims)
+	}
 	token, err := claims.Encode(operator)
 	must(t, err)
 	must(t, resolver.Store(public, token))
 	return account, public
 }
 
-func TestNATSWithCredentialsOfAnOperator(t *testing.T) {
-	t.Parallel()
-	operator, err := nkeys.CreateOperator()
-	must(t, err)
+// signedNATS is a server that trusts the operator.
+func signedNATS(t testing.TB, operator nkeys.KeyPair, resolver server.AccountResolver, system string) *localstack.NATS {
+	t.Helper()
 	public, err := operator.PublicKey()
-	must(t, err)
-	resolver := &server.MemAccResolver{}
-	_, system := signedAccount(t, operator, resolver, "SYS")
-	account, _ := signedAccount(t, operator, resolver, "LETHE")
-	foreign, err := nkeys.CreateAccount() // nobody vouches for it
 	must(t, err)
 	claims := jwt.NewOperatorClaims(public)
 	claims.SystemAccount = system
@@ -108,9 +109,84 @@ func TestNATSWithCredentialsOfAnOperator(t *testing.T) {
 	must(t, err)
 	trusted, err := jwt.DecodeOperatorClaims(token)
 	must(t, err)
-	n := localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
+	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
 		o.TrustedOperators, o.AccountResolver, o.SystemAccount = []*jwt.OperatorClaims{trusted}, resolver, system
 	}})
+}
+
+// An account for an app where accounts are JWTs: what permissions.conf exports by
+// an account's name is private here, and an activation names the account.
+func TestAnAppsAccountOfAnOperator(t *testing.T) {
+	t.Parallel()
+	operator, err := nkeys.CreateOperator()
+	must(t, err)
+	resolver := &server.MemAccResolver{}
+	_, system := signedAccount(t, operator, resolver, "SYS")
+	shared := []struct {
+		subject jwt.Subject
+		kind    jwt.ExportType
+		local   jwt.RenamingSubject
+	}{
+		{"conversation.delete.demo", jwt.Service, ""},
+		{"conversation.*.demo.*", jwt.Stream, ""},
+		{"lethe.events.demo", jwt.Stream, ""},
+		{"$JS.API.CONSUMER.RESET.CONVERSATION_EVENTS.demo", jwt.Service, "lethe.api.CONSUMER.RESET.CONVERSATION_EVENTS.demo"},
+		{"$JS.FC.CONVERSATION_EVENTS.demo.*", jwt.Service, ""},
+	}
+	lethe, letheKey := signedAccount(t, operator, resolver, "LETHE", func(_ nkeys.KeyPair, c *jwt.AccountClaims) {
+		for _, s := range shared {
+			c.Exports.Add(&jwt.Export{Subject: s.subject, Type: s.kind, TokenReq: true})
+		}
+	})
+	imports := func(of string) func(nkeys.KeyPair, *jwt.AccountClaims) {
+		return func(account nkeys.KeyPair, c *jwt.AccountClaims) {
+			for _, s := range shared {
+				if of == "" {
+					of = c.Subject
+				}
+				activation := jwt.NewActivationClaims(of)
+				activation.ImportSubject, activation.ImportType = s.subject, s.kind
+				token, err := activation.Encode(lethe)
+				must(t, err)
+				c.Imports.Add(&jwt.Import{Account: letheKey, Subject: s.subject, Type: s.kind, LocalSubject: s.local, Token: token})
+			}
+		}
+	}
+	demo, demoKey := signedAccount(t, operator, resolver, "demo", imports(""))
+	thief, _ := signedAccount(t, operator, resolver, "thief", imports(demoKey)) // with the activation of another account
+	n := signedNATS(t, operator, resolver, system)
+	setup, app := signedUser(t, lethe, "setup", nil), signedUser(t, demo, "setup-demo", nil)
+	r := newRig(t, onServer(n), withEnv("LETHE_NATS_CREDS="+setup), connecting(nats.UserCredentials(setup)))
+	r.must(t, "LETHE_APP_NATS_URL="+n.URL(), "LETHE_APP_NATS_CREDS="+app, "setup-app", "--app", "demo")
+	r.start(t)
+	nc, err := n.Connect(nats.UserCredentials(app))
+	must(t, err)
+	t.Cleanup(nc.Close)
+	client, err := conversation.NewClient(nc)
+	must(t, err)
+	feed, err := client.Follow(t.Context(), "demo", "alice")
+	must(t, err)
+	defer feed.Close()
+	receipt, err := client.Delete(t.Context(), chat{"demo", "alice", "c2c_bob"}.ask())
+	must(t, err)
+	if e, err := feed.Next(t.Context()); err != nil || e.CommandID() != receipt.CommandID || e.Sequence == 0 {
+		t.Errorf("event = %+v, %v; want that of %s, as it is stored", e, err, receipt.CommandID)
+	}
+	if _, err := n.Connect(nats.UserCredentials(signedUser(t, thief, "thief", nil))); !errors.Is(err, nats.ErrAuthorization) {
+		t.Errorf("an account with the activation of another one: %v; want that the server doesn't know it", err)
+	}
+}
+
+func TestNATSWithCredentialsOfAnOperator(t *testing.T) {
+	t.Parallel()
+	operator, err := nkeys.CreateOperator()
+	must(t, err)
+	resolver := &server.MemAccResolver{}
+	_, system := signedAccount(t, operator, resolver, "SYS")
+	account, _ := signedAccount(t, operator, resolver, "LETHE")
+	foreign, err := nkeys.CreateAccount() // nobody vouches for it
+	must(t, err)
+	n := signedNATS(t, operator, resolver, system)
 	admin := signedUser(t, account, "admin", nil)
 	r := newRig(t, onServer(n), withEnv("LETHE_NATS_CREDS="+admin), connecting(nats.UserCredentials(admin)))
 	worker := signedUser(t, account, "worker", func(p *jwt.Permissions) {

@@ -50,8 +50,8 @@ func TestTheStreamsAreAsTheContractSays(t *testing.T) {
 		age                 time.Duration
 		perSubject          int64
 	}{
-		conversation.CommandsStream:    {"WorkQueue", "conversation.delete conversation.delete.*", 0, -1},
-		conversation.EventsStream:      {"Limits", "conversation.deleted.*.* conversation.delete_failed.*.*", 30 * 24 * time.Hour, 1000},
+		conversation.CommandsStream:    {"WorkQueue", "conversation.delete conversation.delete.*", 0, 50_000},
+		conversation.EventsStream:      {"Limits", "conversation.deleted.*.* conversation.delete_failed.*.*", 30 * 24 * time.Hour, 100_000},
 		conversation.DeadLettersStream: {"Limits", "conversation.dead_letter.*", 0, -1},
 	} {
 		stream, err := r.js.Stream(t.Context(), name)

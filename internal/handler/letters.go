@@ -12,12 +12,13 @@ import (
 // rejected logs and counts a command that is given up, with its dead letter or without.
 func (h *Handler) rejected(j *job, reason conversation.Reason, omitted bool) {
 	h.cfg.Metrics.DeadLetters.WithLabelValues(string(reason)).Inc()
-	text := "command given up"
+	attrs := j.traced("app", j.app, "command", j.command, "reason", reason, "error", j.why().message)
 	if omitted {
 		h.cfg.Metrics.LettersOmitted.WithLabelValues(string(reason)).Inc()
-		text = "command given up without a dead letter: their stream is half full"
+		h.cfg.Log.Warn("command given up without a dead letter: their stream is half full", attrs...)
+		return
 	}
-	h.cfg.Log.Warn(text, j.traced("app", j.app, "command", j.command, "reason", reason, "error", j.why().message)...)
+	h.cfg.Log.Warn("command given up", attrs...)
 }
 
 // awaitLetterRoom defers a command whose dead letter has no room: an operator has

@@ -140,11 +140,9 @@ func TestDatabaseURL(t *testing.T) {
 }
 
 func TestAnErrorAboutDatabaseURLQuotesNoneOfIt(t *testing.T) {
-	for _, address := range []string{"password = hunter2 host", "postgres://alice:hunter2@host:port/db"} {
-		t.Setenv("DATABASE_URL", address)
-		if _, err := OpenPostgres(t.Context(), PostgresOptions{}); err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("DATABASE_URL=%s: %v; want an error without the password", address, err)
-		}
+	t.Setenv("DATABASE_URL", "password = hunter2 host")
+	if _, err := OpenPostgres(t.Context(), PostgresOptions{}); err == nil || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("OpenPostgres = %v; want an error without the password", err)
 	}
 }
 

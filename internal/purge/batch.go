@@ -95,6 +95,6 @@ func (k Kept) Error() string {
 	if k.Seq != 0 {
 		where = fmt.Sprintf(", the first at seq %d", k.Seq)
 	}
-	return fmt.Sprintf("table %s keeps %s in spite of a delete%s: a before delete trigger returns null, or a rule replaces the delete; "+
+	return fmt.Sprintf("table %s keeps %s from being deleted%s: a before delete trigger returns null, or a rule replaces the delete; "+
 		"let it return old for this table, or drop it", k.Table, Count(k.Rows, "row"), where)
 }

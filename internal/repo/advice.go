@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 const (
@@ -49,13 +51,19 @@ func inherited(pg *pgconn.PgError) bool {
 
 const hidesRows, setsSetting = "check_enable_rls", "set_config"
 
-// advise adds to an error of a session what mends it.
+// advise adds to an error of a session what mends it, and whose fault it is. What a
+// trigger has run (Where is set) may be about tables of its own.
 func (s *source) advise(err error) error {
 	var pg *pgconn.PgError
-	switch {
-	case !errors.As(err, &pg) || pg.Code != noPrivilege || !inherited(pg):
+	if !errors.As(err, &pg) || pg.Code != noPrivilege || !inherited(pg) || pg.Where != "" {
 		return err
-	case pg.Routine == hidesRows:
+	}
+	return &purge.FaultError{Fault: purge.Surroundings, Cause: "permission", Err: s.mend(pg, err)}
+}
+
+// mend says what mends an error that is inherited.
+func (s *source) mend(pg *pgconn.PgError, err error) error {
+	if pg.Routine == hidesRows {
 		return fmt.Errorf("row-level security would hide rows from %s, and they would stay; run: alter role %s bypassrls; or switch it off for the table (%w)",
 			s.role(), s.role(), err)
 	}

@@ -81,7 +81,7 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 		working, err := t.source.working(ctx, pid, began)
 		switch {
 		case ctx.Err() != nil || working:
-			return nil
+			return nil //nolint:nilerr // the transaction has ended: nobody asks any more
 		case err != nil:
 			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
 		case !sleep(ctx, t.source.patience()/3):

@@ -39,7 +39,8 @@ func TestTimesAreReadAsWhatTheyAre(t *testing.T) {
 			"Pacific/Kiritimati", `drop default, alter sent_at type timestamp`, utc, keepsAll, []string{"is timestamp without time zone and is read as UTC, while sessions here have the time zone Pacific/Kiritimati"}, ``,
 		},
 		"a_time_in_the_far_future_shows_no_zone": {
-			"Asia/Kolkata", `type timestamp, alter sent_at set default now()`, utc, keepsAll, []string{"UTC, or Asia/Kolkata"},
+			"Asia/Kolkata", `type timestamp, alter sent_at set default now()`, utc, keepsAll,
+			[]string{"UTC, or Asia/Kolkata"},
 			`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', 7, '2100-01-01')`,
 		},
 		"local_in_the_east":                   {"Europe/Berlin", `type timestamp, alter sent_at set default now()`, local, keepsAll, []string{"is timestamp without time zone default now(), which is the local time of whoever writes: UTC, or Europe/Berlin"}, ``},

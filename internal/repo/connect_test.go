@@ -127,7 +127,7 @@ func TestARotatedPassword(t *testing.T) {
 	repos := map[string]*Repo{}
 	for how, to := range rotate {
 		to("first")
-		repos[how] = openRepo(t, Config{URL: addresses[how], Plan: BundledPlan(), ExpressConns: 1})
+		repos[how] = openRepo(t, Config{URL: addresses[how], Plan: BundledPlan()})
 	}
 	execSQL(t, admin.pool, `alter role app password 'second'`)
 	execSQL(t, admin.pool, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`)

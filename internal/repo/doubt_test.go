@@ -56,6 +56,20 @@ func TestAllRowsOfAConversationGoTogether(t *testing.T) {
 	}
 }
 
+func TestAReplayTakesAllRowsOfAConversation(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	execSQL(t, openPool(t, url), twoRows)
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) select 'demo', 'alice', 'c', i, now() - interval '1 hour' from generate_series(1, 40) i`)
+	if n := redo(t, r.Replayer(), told("1", "c", 40, lately()), 7); n != 40 {
+		t.Errorf("%d messages went; want 40", n)
+	}
+	if n := queryOne[int](t, r.pool, `select count(*) from chat.conversations`); n != 0 {
+		t.Errorf("%d rows are left; want none", n)
+	}
+}
+
 // The row says that there were messages, and none was found.
 func TestADoubtfulDeletionSaysSo(t *testing.T) {
 	t.Parallel()

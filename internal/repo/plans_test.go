@@ -3,6 +3,7 @@ package repo
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 	"testing"
 
@@ -19,6 +20,31 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		execSQL(t, openPool(t, url), partitionedTables)
 		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: BundledPlan()}))
 	})
+}
+
+// Statements go to databases of every encoding, with their comments.
+func TestStatementsAreASCII(t *testing.T) {
+	t.Parallel()
+	for _, files := range []fs.FS{sqlFiles, migrationFiles} {
+		err := fs.WalkDir(files, ".", func(path string, entry fs.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			text, err := fs.ReadFile(files, path)
+			if !ascii(string(text)) {
+				t.Errorf("%s has characters that not every database can hold", path)
+			}
+			return err
+		})
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	for _, sql := range []string{settingsBefore17, settingsSince17, directSession, atWork, statusOf, pauses, transactions, standbys, walHeld, lockWaiters, sampleSchema} {
+		if !ascii(sql) {
+			t.Errorf("%s\nhas characters that not every database can hold", sql)
+		}
+	}
 }
 
 // everyStatementUsesIndexes fails where a table of the plan or of the ledger is

@@ -48,7 +48,7 @@ var surroundingsCases = map[string]planCheck{
 		sql: keepsRow + `drop table social.mentions; create table social.mentions (id int, post int not null, who text) partition by hash (id); create index on social.mentions (post);
 			create table social.m0 partition of social.mentions for values with (modulus 2, remainder 0); create table social.m1 partition of social.mentions for values with (modulus 2, remainder 1);
 			create trigger k before delete on social.mentions for each row execute function social.keep(); create trigger own before delete on social.m1 for each row execute function social.keep()`,
-		warned: []string{`trigger "k" of "social"."m0" and 1 more parts of "social"."mentions", with function social.keep`, `trigger "own" of "social"."m1", with`},
+		warned: []string{`trigger "k" of "social"."m0" and 1 more part of "social"."mentions", with function social.keep`, `trigger "own" of "social"."m1", with`},
 	},
 
 	"a_publication_and_nothing_that_names_a_row": {sql: published, want: []string{`publication "social_p" publishes what is deleted from "social"."mentions", which has no replica identity, so that the server refuses to delete there; run: alter table "social"."mentions" replica identity full`}},
@@ -116,7 +116,7 @@ func TestPartsTakeLocks(t *testing.T) {
 	for sessions, want := range map[int][]string{
 		16: nil,
 		// Four tables of eight parts, each with its index.
-		100_000: {`each transaction locks up to 72 tables and indexes ("chat"."messages" has 8 parts), 100000 connections 7200000; the server has room for `},
+		100_000: {`each transaction locks up to 72 relations (tables and indexes; "chat"."messages" has 8 parts), over 100,000 connections 7200000; the server has room for `},
 	} {
 		s, err := resolve(t.Context(), r.pool, r.cfg.Plan, resolveOptions{sessions: sessions})
 		if err != nil {

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // checkTables looks at what else happens where rows are deleted: by parts of a
@@ -30,8 +32,8 @@ func (k *checker) checkTables(sessions int) {
 		}
 	}
 	if locks*sessions > k.cat.locks {
-		k.warn("each transaction locks up to %d tables and indexes (%s has %d parts), %d connections %d; the server has room for %d locks of all sessions; have fewer parts, or raise max_locks_per_transaction to %d",
-			locks, widest, len(widest.parts)-1, sessions, locks*sessions, k.cat.locks, (locks*sessions*max(1, k.cat.locksEach)+k.cat.locks-1)/max(1, k.cat.locks))
+		k.warn("each transaction locks up to %s (tables and indexes; %s has %s), over %s %d; the server has room for %s of all sessions; have fewer parts, or raise max_locks_per_transaction to %d",
+			purge.Count(locks, "relation"), widest, purge.Count(len(widest.parts)-1, "part"), purge.Count(sessions, "connection"), locks*sessions, purge.Count(k.cat.locks, "lock"), (locks*sessions*max(1, k.cat.locksEach)+k.cat.locks-1)/max(1, k.cat.locks))
 	}
 }
 
@@ -51,7 +53,7 @@ func (k *checker) checkKeepers(m member) {
 	for _, t := range order {
 		where := tables[t][0]
 		if n := len(tables[t]); n > 1 {
-			where += fmt.Sprintf(" and %d more parts of %s", n-1, m.rel)
+			where += fmt.Sprintf(" and %s of %s", purge.Count(n-1, "more part"), m.rel)
 		}
 		k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; see that it returns old",
 			m.path, quote(t.trigger), where, t.function)
@@ -77,7 +79,7 @@ func (k *checker) checkPublished(rel *relation, updated bool) {
 	}
 	more := ""
 	if len(bad) > 1 {
-		more = fmt.Sprintf(", and the same for %d more parts of %s", len(bad)-1, rel)
+		more = fmt.Sprintf(", and the same for %s of %s", purge.Count(len(bad)-1, "more part"), rel)
 	}
 	k.lack("replica_identity", "publication %s publishes what is deleted from %s, which has no replica identity, so that the server refuses to delete there; run: %s%s",
 		quote(which), p.name, k.identify(rel, p), more)

@@ -81,7 +81,7 @@ func TestThePoolIsReadAtEachScrape(t *testing.T) {
 func TestWhatHasNotHappenedYetIsZeroAndNotAbsent(t *testing.T) {
 	t.Parallel()
 	m := New(func() float64 { return 0 })
-	got := series(t, m, "lethe_dead_letters_")
+	got := series(t, m, "lethe_dead_letters_total")
 	if len(got) != len(reasons) || slices.ContainsFunc(got, func(s string) bool { return !strings.HasSuffix(s, " 0") }) {
 		t.Errorf("dead letters before the first: %v; want zero for each of %v", got, reasons)
 	}

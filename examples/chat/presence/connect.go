@@ -140,7 +140,7 @@ func (s *Service) enter(user string) *refusal {
 	case s.open == s.MaxDevices:
 		return &refusal{http.StatusServiceUnavailable, "full: connect to another instance", 10 * time.Second}
 	case s.openOf[user] == s.MaxPerUser:
-		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has %d connections, the most there may be: close one", s.MaxPerUser), 10 * time.Second}
+		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has the most connections that there may be, %d: close one", s.MaxPerUser), 10 * time.Second}
 	}
 	s.sessions.Add(1)
 	s.open++

@@ -1,6 +1,6 @@
 -- Notes how far the next batch reaches: up to $7 messages above $6. Counts them
 -- for the delete that follows, where "returning" would fetch each row again (0.4
--- µs of 4); foreign keys to them want them locked instead. The messages' key forward.
+-- us of 4); foreign keys to them want them locked instead. The messages' key forward.
 with {{template "fence" .}},
 batch as materialized (
   select max(s.seq) as seq, count(*) as n

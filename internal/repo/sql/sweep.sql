@@ -1,6 +1,6 @@
 -- Walks over what batches have deleted above $4 and up to $5. A deleted row
 -- stays in the index, and the first walk over it has to look at the row itself
--- (0.3 µs); it marks the entry, so that later ones pass quickly (0.015 µs).
+-- (0.3 us); it marks the entry, so that later ones pass quickly (0.015 us).
 -- Done before each batch, a piece at a time, it keeps the finishing
 -- transaction's proof short. Not if the batch is held (held.sql). Each key
 -- forward.

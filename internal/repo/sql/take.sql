@@ -6,7 +6,7 @@
 -- Boundaries and counts, in the order of the arrays, go to the later statement as settings of the transaction; the ledger's
 -- rows are written once, by that one.
 -- commands_pkey; the messages' key backward and forward, the conversations'. One scan takes all rows by their places: a scan for
--- each would ask for the table's size each time (2 µs a row).
+-- each would ask for the table's size each time (2 us a row).
 with q as materialized (
   select *
   from unnest($1::text[], $2::text[], $3::text[], $4::text[], $5::bigint[], $6::timestamptz[], $7::boolean[], $8::bytea[])
