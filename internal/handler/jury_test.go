@@ -97,13 +97,14 @@ func (s *stream) settled(id string) bool {
 	return ended
 }
 
-// fillAll fills conversations with everything that the bundled plan has.
+// fillAll gives each conversation n messages, a reaction and its row.
 func (s *stream) fillAll(n int, convs ...string) {
 	s.Helper()
-	for _, c := range convs {
-		s.fill(c, n)
-		s.exec(`insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji) values ('demo', 'alice', $1, 1, 'bob', 'x')`, c)
-	}
+	s.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', 'alice', c, i, now() - interval '1 hour' from unnest($1::text[]) c, generate_series(1, $2::int) i`, convs, n)
+	s.exec(`insert into chat.conversations (app_id, user_id, conversation_id) select 'demo', 'alice', c from unnest($1::text[]) c`, convs)
+	s.exec(`insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji)
+		select 'demo', 'alice', c, 1, 'bob', 'x' from unnest($1::text[]) c`, convs)
 }
 
 // Everything that fails all deletions although no statement of the worker, nor the
@@ -226,15 +227,17 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 				bad = bad[:1]
 			}
 			s.fillAll(c.n, bad...)
-			for i := range 200 {
-				s.fillAll(3, fmt.Sprint("c", i))
+			good := make([]string, 200)
+			for i := range good {
+				good[i] = fmt.Sprint("c", i)
 			}
+			s.fillAll(3, good...)
 			s.exec(c.strike)
-			for i := range 200 {
+			for i, id := range good {
 				if i%50 == 20 && i/50 < len(bad) {
 					s.publish(bad[i/50], bad[i/50])
 				}
-				s.publish(fmt.Sprint("c", i), fmt.Sprint("c", i))
+				s.publish(id, id)
 			}
 			s.until("the bad ones are given up", func() bool { return !slices.ContainsFunc(bad, func(id string) bool { return !s.settled(id) }) })
 			s.commands.Wait()
