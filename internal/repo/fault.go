@@ -52,8 +52,6 @@ func faultOf(err error) (purge.Fault, string) {
 	switch {
 	case errors.As(err, &connect), pg.SeverityUnlocalized == "FATAL", pg.SeverityUnlocalized == "PANIC":
 		return purge.Surroundings, cause // it has ended the connection: no deletion can cause that
-	case pg.Where == "" && inherited(pg):
-		return purge.Surroundings, cause // every session of the role's is refused
 	case pg.Where != "" && (fault == purge.Surroundings || pg.Code == "40001"):
 		return purge.Ambiguous, cause // a trigger's, which may raise any code, for one conversation too
 	}

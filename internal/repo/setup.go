@@ -121,17 +121,17 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	create := fmt.Sprintf("run the setup as the database's owner, or run: grant create on database %s to %s", database, role)
 	change := fmt.Sprintf("run the setup as the schema's owner; a role that finds it up to date needs no more than: "+
 		"grant usage on schema lethe to %s; grant select on lethe.schema_version to %s", role, role)
+	if opts.SampleSchema { // before the ledger: a worker that finds that takes what its plan lacks for a mistake
+		if err := createSample(ctx, db); err != nil {
+			return SetupReport{}, fmt.Errorf("schema chat: %w", adviseSetup(err, create))
+		}
+	}
 	if err := createSchema(ctx, db); err != nil {
 		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, create))
 	}
 	report, err := migrate(ctx, db, files)
 	if err != nil {
 		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, change))
-	}
-	if opts.SampleSchema {
-		if err := createSample(ctx, db); err != nil {
-			return SetupReport{}, fmt.Errorf("schema chat: %w", adviseSetup(err, create))
-		}
 	}
 	return report, nil
 }

@@ -33,7 +33,7 @@ var (
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
 		"failure", "shared", "letters_full", "lock", "blocked", "leased", "no_turn", "long_lane_full",
-		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "unknown",
+		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "client", "unknown",
 		"read_only", "server", "permission", "configuration", "resources",
 	}
 )
