@@ -265,3 +265,31 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 		})
 	}
 }
+
+// What waits to be tried again is handed back at a stop.
+func TestAStopEndsATrial(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.exec(`create function public.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
+		create trigger broken before delete on chat.messages for each row execute function public.broken()`)
+	var places []*place
+	for i := range 20 {
+		id := fmt.Sprint("c", i)
+		r.fill(id, 2)
+		places = append(places, r.send(id, id))
+	}
+	r.until("a trial is under way", func() bool { return strings.Contains(r.gate.Reason(), "broken") })
+	began := time.Now()
+	r.h.Stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the stop took %v", took)
+	}
+	for i, p := range places {
+		if o := p.wait(t); o.Verdict != bus.Retry {
+			t.Errorf("outcome %d = %+v; want a retry", i, o)
+		}
+	}
+	if n := r.count(`select count(*) from lethe.deletions where state <> 'pending' or lease_until is not null or attempts > 0`); n != 0 {
+		t.Errorf("%d deletions are not free for others", n)
+	}
+}

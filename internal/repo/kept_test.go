@@ -3,6 +3,7 @@ package repo
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -118,7 +119,16 @@ func TestARowThatIsKeptIsNoEnd(t *testing.T) {
 			t.Errorf("record %d = %+v; want %s", i, rec, want)
 		}
 	}
+	again := purge.Record{Key: purge.Key{App: "demo", Command: "5", Conversation: "replayed"}, User: "alice", ThroughSeq: 5, CompletedAt: time.Now()}
+	fillChat(t, r, "replayed", 5)
+	redone, err := r.Replayer().Redo(t.Context(), again, 0, 100, true)
+	if err != nil || redone.Done {
+		t.Errorf("Redo = %+v, %v; want it not done", redone, err)
+	}
 	execSQL(t, r.pool, `drop trigger keep on chat.conversations`)
+	if redone, err = r.Replayer().Redo(t.Context(), again, 0, 100, true); err != nil || !redone.Done || !redone.RowRemoved {
+		t.Errorf("Redo = %+v, %v; want it done without the row", redone, err)
+	}
 	for _, rec := range express(t, r, purge.Batch{Deletions: ds[:2], Again: true}).Records {
 		if rec.State != purge.Done || !rec.ConversationRemoved || rec.MessagesDeleted != 5 {
 			t.Errorf("record = %+v; want done without its row", rec)

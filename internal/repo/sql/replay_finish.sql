@@ -25,6 +25,9 @@ entries as materialized (
 dropped as (
   delete from {{.Conversations.Name}} c using entries q where c.tableoid = q.part and c.ctid = q.id and not q.newer
   returning 1
+),
+kept as materialized ( -- by a trigger
+  select (select count(*) from entries where not newer) > (select count(*) from dropped) as row
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -41,7 +44,7 @@ recounted as (
 {{- end}},
 entered as (
   insert into lethe.commands (app_id, command_id, digest, created_at)
-  select q.app_id, q.command_id, '', q.completed_at from seen q where q.finished
+  select q.app_id, q.command_id, '', q.completed_at from seen q where q.finished and not (select k.row from kept k)
   on conflict do nothing
 ),
 written as (
@@ -49,11 +52,11 @@ written as (
     messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, created_at, completed_at)
   select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif($8::text, ''), 'done', q.completed_at, q.through_seq, q.through_seq,
     $9::bigint, q.history_kept, $10::boolean, $11::boolean, nullif($12::text, ''), q.completed_at, q.completed_at
-  from seen q where q.finished
+  from seen q where q.finished and not (select k.row from kept k)
   on conflict (app_id, command_id, conversation_id) do update
   set state = 'done', through_seq = excluded.through_seq, cursor_seq = excluded.cursor_seq, messages_deleted = excluded.messages_deleted,
     conversation_removed = excluded.conversation_removed, multi_client_sync = excluded.multi_client_sync, completed_at = excluded.completed_at,
     failed_at = null, reason = null, message = null, batch_seq = null, waiting_for = null, lease_token = null, lease_until = null
   where d.state <> 'done'
 )
-select q.finished, exists (select from dropped) from seen q
+select q.finished and not (select k.row from kept k), exists (select from dropped) from seen q
