@@ -53,6 +53,7 @@ func TestTimesAreReadAsWhatTheyAre(t *testing.T) {
 		"in_a_zone_by_the_default":            {"UTC", `type timestamp, alter sent_at set default (now() at time zone 'Asia/Tokyo')`, ` at time zone 'Asia/Tokyo'`, keepsAll, nil, ``},
 		"UTC_taken_for_local_time_in_east":    {"Europe/Berlin", `set default timezone('utc', now())`, utc, keepsAll, []string{"store a time that is off by its difference to utc"}, ``},
 		"UTC_taken_for_local_time_in_west":    {"America/New_York", `set default timezone('utc', now())`, utc, keepsAll, []string{"store a time that is off by its difference to utc"}, ``},
+		"that_may_be_null":                    {"UTC", `drop not null, alter sent_at set default now()`, ``, 1, []string{"may be null: without through_seq"}, `update chat.messages set sent_at = null where seq = 3`},
 		"UTC_taken_for_local_time_in_UTC":     {"Etc/UTC", `set default timezone('utc', now())`, utc, keepsAll, nil, ``},
 	}
 	for name, c := range cases {

@@ -161,11 +161,15 @@ func (k *checker) seq(m *member, planned string) string {
 // wantNotNull refuses a column that may be null. Ids may: a row without its owner
 // or conversation is nobody's, and no deletion could mean it.
 func (k *checker) wantNotNull(m *member, field string, c column, why string) {
-	may := func(r *relation) bool { return !r.columns[c.name].notNull }
-	if c.typ != 0 && (may(m.rel) || slices.ContainsFunc(m.rel.heirs, may)) {
+	if mayBeNull(m.rel, c) {
 		k.refuse("%s.%s: column %s of %s may be null, and %s; run: alter table %s alter column %s set not null",
 			m.path, field, quote(c.name), m.rel, why, m.rel, quote(c.name))
 	}
+}
+
+func mayBeNull(r *relation, c column) bool {
+	may := func(r *relation) bool { return !r.columns[c.name].notNull }
+	return c.typ != 0 && (may(r) || slices.ContainsFunc(r.heirs, may))
 }
 
 func (k *checker) sentAt(planned string) (quoted string, times clock) {
@@ -173,7 +177,12 @@ func (k *checker) sentAt(planned string) (quoted string, times clock) {
 	if c.typ != 0 && c.typ != pgtype.TimestamptzOID && c.typ != pgtype.TimestampOID {
 		k.refuse("messages.sent_at: column %s of %s is %s; it must be timestamp with time zone, or timestamp in UTC", quote(c.name), k.messages.rel, c.typeName)
 	}
-	k.wantNotNull(&k.messages, "sent_at", c, "a message without a time was sent neither before a command nor after it")
+	if c.preset == "" {
+		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time was sent neither before a command nor after it")
+	} else if mayBeNull(k.messages.rel, c) { // only where somebody writes null instead of nothing
+		k.warn("messages.sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one goes; run: alter table %s alter column %s set not null",
+			quote(c.name), k.messages.rel, k.messages.rel, quote(c.name))
+	}
 	times = clockOf(c, k.cat.server)
 	for _, fact := range times.facts {
 		k.warn("messages.sent_at: column %s of %s %s", quote(c.name), k.messages.rel, fact)
