@@ -128,7 +128,7 @@ func (l *longRun) run() {
 		l.end(err)
 	case l.rec.Final():
 		if l.news {
-			l.h.jury.succeeded(l.rec.Removed(), l.t.d.Key)
+			l.h.detector.succeeded(l.rec.Removed(), l.t.d.Key)
 		}
 		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
 	case l.rec.Mine: // a stop
@@ -227,7 +227,7 @@ func (l *longRun) advance() error {
 	switch {
 	case step.Rows > 0:
 		l.idle = 0
-		l.h.jury.succeeded(step.Tables)
+		l.h.detector.succeeded(step.Tables)
 	case !step.Empty:
 		if err := l.stuck(); err != nil {
 			return err
@@ -343,11 +343,11 @@ func (l *longRun) end(err error) {
 	}
 	fault, _ := purge.FaultOf(err)
 	if fault.MayBeOwn() {
-		found := l.h.jury.examine()
+		found := l.h.detector.examine()
 		if found == nil {
 			l.conclude(func(r *round) {
 				r.failed = []failedTask{{task: l.t, err: err}}
-				r.judge()
+				r.attribute()
 			})
 			return
 		}

@@ -20,11 +20,11 @@ type Batch struct {
 	// SkipLocked passes over messages that somebody else has locked, instead of
 	// waiting for them. Slower; for a batch that met such a lock.
 	SkipLocked bool
-	// Patience is how long each statement may take; 0 for the store's own limit.
-	Patience time.Duration
-	// Apart says that the batch may take long, and must not take a connection from
-	// those that others wait for.
-	Apart bool
+	// Timeout bounds each statement; 0 for the store's own limit.
+	Timeout time.Duration
+	// Isolated says that the batch may take long, and must not use a connection of the
+	// express lane.
+	Isolated bool
 }
 
 // Result is what became of a batch. Its slices are in the order of the batch's
@@ -40,7 +40,7 @@ type Result struct {
 	Rows int
 	// BudgetSpent says that the row budget cut the batch short.
 	BudgetSpent bool
-	// Tables are those of which rows went.
+	// Tables are those from which rows were deleted.
 	Tables Tables
 }
 

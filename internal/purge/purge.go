@@ -136,7 +136,7 @@ type Step struct {
 	Low int64
 	// Rows is how many rows the batch deleted, of all tables.
 	Rows int
-	// Tables are those of which rows went.
+	// Tables are those from which rows were deleted.
 	Tables Tables
 	// Full says that the batch used up its limit: its duration measures the
 	// limit. A batch that is not full says nothing about a larger one.
