@@ -115,7 +115,7 @@ conversations: {table: chat.conversations, app: app_id, user: user_id, conversat
 	print(plan, " accepted\n")
 	execute1(t, s.database, `alter table chat.messages alter sent_at type timestamptz(0)`)
 	print("accepted with warnings\n  messages.sent_at: column \"sent_at\" of \"chat\".\"messages\" keeps times to 1s only")
-	execute1(t, s.database, `alter table chat.messages alter sent_at drop not null`)
+	execute1(t, s.database, `alter table chat.messages alter sent_at drop not null, alter sent_at drop default`)
 	print("refused\n  plan: messages.sent_at: ")
 }
 
@@ -141,7 +141,7 @@ func TestAWorkerGoesOnWithTablesAsTheyAre(t *testing.T) {
 	execute1(t, s.database, `alter table chat.messages replica identity full`)
 	w.wantReady(t, http.StatusOK, "ready")
 	execute1(t, s.database, `alter table chat.messages alter user_id type varchar(5)`)
-	w.log.await(t, "starting anew")
+	w.log.await(t, "restarting the worker in place")
 	w.log.await(t, `"msg":"stopped"`)
 	s.addConversation(t, "c2c_bob", 3)
 	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)

@@ -21,7 +21,7 @@ type setupCommand struct {
 	setupConfig
 	jsonConfig
 	Check   bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another. Exit status 1 if one is wrong. Needs no database."`
-	Plan    string        `name:"plan" placeholder:"FILE" help:"Also hold this plan against the tables, and print what a worker would warn of at its start."`
+	Plan    string        `name:"plan" placeholder:"FILE" help:"Also check this plan against the tables, and print the warnings that a worker would log at start."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
 

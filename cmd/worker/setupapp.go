@@ -16,9 +16,9 @@ type setupAppCommand struct {
 	App            string        `name:"app" required:"" placeholder:"APP" help:"The app."`
 	AppURL         string        `name:"app-nats-url" required:"" placeholder:"URL" help:"Addresses of the NATS servers with the user that sets up the app's account."`
 	AppCreds       string        `name:"app-nats-creds" placeholder:"FILE" help:"Credentials file (JWT and seed) of that user."`
-	AppInbox       string        `name:"app-nats-inbox-prefix" placeholder:"PREFIX" default:"_INBOX" help:"First part of the subjects that its answers come on."`
-	EventsMaxBytes byteSize      `name:"app-events-max-bytes" placeholder:"SIZE" help:"Maximum size of the app's stream of events; then the oldest go. New streams: what the account may store."`
-	Timeout        time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most."`
+	AppInbox       string        `name:"app-nats-inbox-prefix" placeholder:"PREFIX" default:"_INBOX" help:"First part of the subjects of its answers."`
+	EventsMaxBytes byteSize      `name:"app-events-max-bytes" placeholder:"SIZE" help:"Maximum size of the app's stream of events; beyond it the oldest events are removed. New streams: what the account may store."`
+	Timeout        time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"Maximum time to wait."`
 }
 
 // Help is the long form of the subcommand's help.

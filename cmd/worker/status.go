@@ -17,7 +17,7 @@ type statusCommand struct {
 	databaseConfig
 	jsonConfig
 	App       string `name:"app" placeholder:"APP" help:"The command's app, or the user's. Without it: all apps that have used the command's id."`
-	User      string `name:"user" placeholder:"USER" help:"The user. Without a command id, the user's deletions under way are listed. Needs --app."`
+	User      string `name:"user" placeholder:"USER" help:"The user. Without a command id, lists the user's unfinished deletions. Needs --app."`
 	Page      int    `name:"page" placeholder:"N" default:"1" help:"Which page of the list, of 100 deletions, from 1. With --json all of them are printed."`
 	CommandID string `arg:"" optional:"" name:"command-id" help:"The command's id, as worker send prints it."`
 }
@@ -68,11 +68,11 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 	records = slices.DeleteFunc(records, func(r purge.Record) bool { return c.User != "" && r.User != c.User })
 	switch {
 	case len(records) == 0 && c.User != "":
-		return fmt.Errorf("the ledger knows no command %s of user %s of app %s", c.CommandID, c.User, c.App)
+		return fmt.Errorf("the ledger has no command %s of user %s of app %s", c.CommandID, c.User, c.App)
 	case len(records) == 0 && c.App == "":
-		return fmt.Errorf("the ledger knows no command %s", c.CommandID)
+		return fmt.Errorf("the ledger has no command %s", c.CommandID)
 	case len(records) == 0:
-		return fmt.Errorf("the ledger knows no command %s of app %s", c.CommandID, c.App)
+		return fmt.Errorf("the ledger has no command %s of app %s", c.CommandID, c.App)
 	case c.JSON:
 		for _, r := range records {
 			if err := t.printJSON(deletionOf(r)); err != nil {
@@ -102,7 +102,7 @@ func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledge
 				}
 			}
 		case page == 1 && len(records) == 0:
-			return t.printf("nothing is under way for user %s of app %s\n", printable(c.User), printable(c.App))
+			return t.printf("user %s of app %s has no unfinished deletions\n", printable(c.User), printable(c.App))
 		case page == c.Page:
 			return c.printPage(t, records)
 		}

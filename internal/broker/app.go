@@ -168,7 +168,7 @@ func appProperties(want streamConfig) []property[streamConfig] {
 	of := []string{want.Name}
 	return []property[streamConfig]{
 		{
-			of, "sources", "the events of this app alone", refuses, ignores, "devices would see what the workers haven't published",
+			of, "sources", "the events of this app alone", refuses, ignores, "devices would see events that no worker published",
 			func(c *streamConfig, _ goal) {
 				if len(c.Sources) != 1 || !reflect.DeepEqual(c.Sources[0].Consumer, want.Sources[0].Consumer) {
 					c.Sources = want.Sources
@@ -176,7 +176,7 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			},
 		},
 		{
-			of, "discard", "old", mends, ignores, "a full stream would hold up what follows",
+			of, "discard", "old", mends, ignores, "a full stream would block later events",
 			func(c *streamConfig, _ goal) { c.Discard = want.Discard },
 		},
 		{
@@ -188,11 +188,11 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			func(c *streamConfig, _ goal) { c.Replicas = want.Replicas },
 		},
 		{
-			of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or fewer events than documented",
 			func(c *streamConfig, _ goal) { c.MaxAge = want.MaxAge },
 		},
 		{
-			of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or fewer events than documented",
 			func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = want.MaxMsgsPerSubject },
 		},
 		{

@@ -149,8 +149,8 @@ func (d deviation[C]) stays(err error) error {
 
 // meant is byHand of the streams: somebody must have meant these.
 var meant = map[string]string{
-	"sources":           "let producers publish on the stream's own subjects, as through a subject mapping, and edit it so that it sources nothing; what it has sourced by then counts from its arrival",
-	"subject_transform": "edit the stream so that it transforms nothing",
+	"sources":           "let producers publish on the stream's own subjects, such as through a subject mapping, and remove the sources; commands sourced before keep the time of their arrival",
+	"subject_transform": "remove the stream's subject transform",
 }
 
 func (a *asset[C]) refusal(d deviation[C]) error {
@@ -204,7 +204,7 @@ func (b *Broker) parts(g goal) []part {
 func (b *Broker) streamPart(fresh streamConfig, g goal) part {
 	a := b.streamAsset(fresh, streamProperties, g)
 	a.byHand = meant
-	a.rebuild = "back it up if you need what it holds, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
+	a.rebuild = "back it up if you need its messages, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	if a.name == conversation.CommandsStream {
 		a.rebuild = "stop the producers, let the workers empty it, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	}

@@ -160,7 +160,7 @@ func (b *Broker) report() {
 	case now != "":
 		b.log.Warn("streams or consumer altered", "error", now)
 	default:
-		b.log.Info("streams and consumer are as setup makes them again")
+		b.log.Info("streams and consumer no longer altered")
 	}
 }
 

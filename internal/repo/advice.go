@@ -64,7 +64,7 @@ func (s *source) advise(err error) error {
 // mend says what mends an error that is inherited.
 func (s *source) mend(pg *pgconn.PgError, err error) error {
 	if pg.Routine == hidesRows {
-		return fmt.Errorf("row-level security would hide rows from %s, and they would stay; run: alter role %s bypassrls; or switch it off for the table (%w)",
+		return fmt.Errorf("row-level security would hide rows from %s, and they would stay; run: alter role %s bypassrls; or disable it for the table (%w)",
 			s.role(), s.role(), err)
 	}
 	return fmt.Errorf("the worker can't work with a default of %s or of the database (psql: \\drds lists them); run: alter role %s reset <parameter>, "+

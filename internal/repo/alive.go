@@ -88,7 +88,7 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 			return nil
 		}
 	}
-	return fmt.Errorf("no answer for %v, and the server that new connections reach doesn't work on it", time.Since(began).Round(time.Millisecond))
+	return fmt.Errorf("no answer for %v, and the server that new connections reach doesn't run the transaction", time.Since(began).Round(time.Millisecond))
 }
 
 // working asks over a new connection whether the server works on a transaction. It may

@@ -40,7 +40,7 @@ func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]pu
 			if bad[id.value] {
 				found[i] = purge.Unencodable{
 					Whole: id.name != "conversation_id",
-					Err:   fmt.Errorf("%s has a character that the database's encoding, %s, can't hold", id.name, r.schema.encoding),
+					Err:   fmt.Errorf("%s has a character that the database's encoding, %s, can't store", id.name, r.schema.encoding),
 				}
 				break
 			}

@@ -54,7 +54,7 @@ func Parse(subject string, data []byte) (Message, error) {
 		return Message{}, fmt.Errorf("note: %w", err)
 	}
 	if subject != Subject(m.AppID, m.UserID) {
-		return Message{}, errors.New("note: is about another user than its subject")
+		return Message{}, errors.New("note: names another user than its subject")
 	}
 	return m, nil
 }

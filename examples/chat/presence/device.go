@@ -236,7 +236,7 @@ func (d *device) read() {
 			continue // it hasn't seen yet that it is being closed
 		}
 		if said.Take(time.Now(), fromDevice, 1) > 0 {
-			d.finish(closeBusy, fmt.Sprintf("more than %.0f messages a second: say less", fromDevice.PerSecond))
+			d.finish(closeBusy, fmt.Sprintf("more than %.0f messages a second: send fewer", fromDevice.PerSecond))
 			open = false
 		} else if problem := d.hear(data); problem != "" {
 			d.finish(closeInvalid, problem)
