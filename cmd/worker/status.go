@@ -90,7 +90,7 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledger) error {
 	var after purge.Key
 	for page := 1; ; page++ {
-		records, err := ledger.UnderWay(ctx, c.App, c.User, after, statusPage)
+		records, err := ledger.Unfinished(ctx, c.App, c.User, after, statusPage)
 		if err != nil {
 			return err
 		}

@@ -23,9 +23,9 @@ const (
 	// appMaxAckPending bounds the events between the two streams. A test of
 	// 20,000 took 0.2 s.
 	appMaxAckPending = 1000
-	// appPatience is how long setup waits until the app's stream follows: as a rule
+	// appTimeout is how long setup waits until the app's stream follows: as a rule
 	// some milliseconds.
-	appPatience = 5 * time.Second
+	appTimeout = 5 * time.Second
 	// appHeartbeat is what the server demands of a consumer that is sourced from.
 	appHeartbeat = time.Second
 )
@@ -75,7 +75,7 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 // listens to what that delivers.
 func awaitApp(ctx context.Context, lethe, app *Broker, token string) error {
 	var reached, heard bool
-	until := time.NewTimer(appPatience)
+	until := time.NewTimer(appTimeout)
 	defer until.Stop()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		err := errors.Join(

@@ -59,7 +59,7 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 		have, err = a.get(ctx, &a.goal)
 		switch {
 		case errors.Is(err, errMissing):
-			config, _ := holdAgainst(a.table, a.name, a.fresh, a.goal)
+			config, _ := compare(a.table, a.name, a.fresh, a.goal)
 			if err = a.create(ctx, config); err == nil {
 				done.Action = actionCreated
 				return done, nil
@@ -88,7 +88,7 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 
 // mend sets right what can be. The error has a line for each of the others.
 func (a *asset[C]) mend(ctx context.Context, have C) (made []string, err error) {
-	mended, wrong := holdAgainst(a.table, a.name, have, a.goal)
+	mended, wrong := compare(a.table, a.name, have, a.goal)
 	var errs []error
 	var open []deviation[C]
 	for _, d := range wrong {
@@ -177,7 +177,7 @@ func (a *asset[C]) missing() PropertyState {
 
 // states returns a line for each property of the stream or consumer called of.
 func states[C any](kind, of string, table []property[C], have C, g goal) []PropertyState {
-	_, wrong := holdAgainst(table, of, have, g)
+	_, wrong := compare(table, of, have, g)
 	var lines []PropertyState
 	for _, p := range table {
 		if !slices.Contains(p.of, of) {

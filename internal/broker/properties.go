@@ -445,9 +445,9 @@ type deviation[C any] struct {
 	was, becomes string
 }
 
-// holdAgainst returns which properties of the stream or consumer called of aren't
+// compare returns which properties of the stream or consumer called of aren't
 // right in have, and have with all of those set right that setup mends.
-func holdAgainst[C any](table []property[C], of string, have C, g goal) (mended C, wrong []deviation[C]) {
+func compare[C any](table []property[C], of string, have C, g goal) (mended C, wrong []deviation[C]) {
 	mended = have
 	for _, p := range table {
 		if p.right == nil || !slices.Contains(p.of, of) {

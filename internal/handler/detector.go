@@ -158,14 +158,14 @@ func (f *faultDetector) retryLater(t *task) {
 // flight, it lets the worker pull commands.
 func (f *faultDetector) probeNew(probing <-chan struct{}) {
 	wait, idle := probeMinWait, time.Now()
-	for f.h.unless(probing) {
+	for f.h.active(probing) {
 		e, found := f.h.queue.one()
 		if !found {
 			f.h.cfg.Gate.Try(gateDeletions)
 			if time.Since(idle) > probeIdleTimeout {
 				f.stopIfNoneLeft()
 			}
-			f.h.pauseUnless(probing, probeMinWait)
+			f.h.sleepUnless(probing, probeMinWait)
 			continue
 		}
 		f.h.cfg.Gate.Untry(gateDeletions)
@@ -177,10 +177,10 @@ func (f *faultDetector) probeNew(probing <-chan struct{}) {
 // probeFailures tries the deletions that failed while probing, one at a time.
 func (f *faultDetector) probeFailures(probing <-chan struct{}) {
 	wait := probeMinWait
-	for f.h.unless(probing) {
+	for f.h.active(probing) {
 		t := f.nextFailure()
 		if t == nil {
-			f.h.pauseUnless(probing, probeMinWait)
+			f.h.sleepUnless(probing, probeMinWait)
 			continue
 		}
 		wait = f.probe(single(t), true, probing, wait)
@@ -201,7 +201,7 @@ func (f *faultDetector) probe(e entry, isolated bool, probing <-chan struct{}, w
 	if !r.trouble && !isolated { // a deletion that failed before may fail later, in the long lane
 		return probeMinWait
 	}
-	f.h.pauseUnless(probing, wait)
+	f.h.sleepUnless(probing, wait)
 	return min(2*wait, probeMaxWait)
 }
 

@@ -21,8 +21,8 @@ const (
 	// lane, and lineFor how long: many that are a little too large for the express
 	// lane pass in that time. Then others shall have the chance.
 	lineLength, lineFor = 64, 2 * time.Second
-	// mostIdle is how many tries in a row may remove nothing before somebody asks why.
-	mostIdle = 3
+	// maxIdle is how many tries in a row may remove nothing before somebody asks why.
+	maxIdle = 3
 	// progressEvery is the least time between two progress messages.
 	progressEvery = time.Second
 )
@@ -276,7 +276,7 @@ func (l *longRun) prove() error {
 // sender's; then it finds out whether a trigger or a rule keeps rows, which is an
 // attempt. Otherwise it waits a little longer each time.
 func (l *longRun) stuck() error {
-	if l.idle++; l.idle >= mostIdle {
+	if l.idle++; l.idle >= maxIdle {
 		kept, err := l.h.cfg.Store.Kept(l.h.working, l.t.d)
 		if err != nil {
 			return err

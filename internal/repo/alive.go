@@ -19,8 +19,8 @@ const (
 	checkTimeout, checkConnect = 4 * time.Second, 2 * time.Second
 )
 
-// patience is the source's checkAfter.
-func (s *source) patience() time.Duration {
+// timeout is the source's checkAfter.
+func (s *source) timeout() time.Duration {
 	if s.checkAfter > 0 {
 		return s.checkAfter
 	}
@@ -52,7 +52,7 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 	}
 	began, ended := time.Now(), make(chan struct{})
 	var lost error
-	timer := time.AfterFunc(t.source.patience(), func() {
+	timer := time.AfterFunc(t.source.timeout(), func() {
 		defer close(ended)
 		for {
 			if lost = t.lost(watched, pid, began); lost != nil {
@@ -60,7 +60,7 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 				_ = wire.Close() // a farewell would wait for an answer, too
 				return
 			}
-			if !sleep(watched, t.source.patience()) {
+			if !sleep(watched, t.source.timeout()) {
 				return
 			}
 		}
@@ -84,7 +84,7 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 			return nil //nolint:nilerr // the transaction has ended: nobody asks any more
 		case err != nil:
 			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
-		case !sleep(ctx, t.source.patience()/3):
+		case !sleep(ctx, t.source.timeout()/3):
 			return nil
 		}
 	}
@@ -112,7 +112,7 @@ func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool
 		fmt.Appendf(nil, "%d", pid),
 		fmt.Appendf(nil, "%.3f", time.Since(began).Seconds()),
 		[]byte(c.RuntimeParams["application_name"]),
-		fmt.Appendf(nil, "%.3f", (s.patience() / 3).Seconds()),
+		fmt.Appendf(nil, "%.3f", (s.timeout() / 3).Seconds()),
 	}
 	res := conn.ExecParams(ctx, atWork, args, nil, nil, nil).Read()
 	if res.Err != nil || len(res.Rows) != 1 {

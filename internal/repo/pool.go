@@ -167,7 +167,7 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 // serves as well, unless it is closed: the first deletion finds the same, or takes
 // longer.
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, r.limits(true).patience())
+	ctx, cancel := context.WithTimeout(ctx, r.limits(true).roundTrip())
 	defer cancel()
 	none := []purge.Batch{{}}
 	if r.takes(none[0]) {

@@ -23,9 +23,9 @@ func (k *checker) build() *schema {
 	s.Conversations.table = k.table(&k.convs, c.Columns)
 	if c.Unread != "" {
 		s.Conversations.Unread = k.unread(c.Unread)
-		s.Conversations.Tells = append(s.Conversations.Tells, s.Conversations.Unread)
+		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
 	}
-	s.Conversations.Tells = append(s.Conversations.Tells, k.lastSeq()...)
+	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
 	for i, c := range k.plan.Children {
 		m := k.member(fmt.Sprintf("children[%d]", i), c.Table)
 		out := child{messageSeq: s.Messages.Seq}

@@ -79,7 +79,7 @@ var surroundingsCases = map[string]planCheck{
 	"milliseconds_are_nothing_to_tell": {sql: `alter table social."Post" alter "sent.at" type timestamp(3), alter "sent.at" set default now()`},
 }
 
-func TestResolveLooksAtTheSurroundings(t *testing.T) {
+func TestResolveChecksWhatAffectsDeletes(t *testing.T) {
 	t.Parallel()
 	runAll(t, surroundingsCases, func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string) {
 		t.Helper()
