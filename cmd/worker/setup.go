@@ -92,7 +92,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	return schemaPart(report), nil
 }
 
-// checkPlan tells how the plan fits. That it doesn't fails no setup: the tables may
+// checkPlan reports whether the plan fits. That it doesn't fails no setup: the tables may
 // come later.
 func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
@@ -201,7 +201,7 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 		for _, p := range streamParts(report) {
 			w.logPart(p)
 		}
-		if err != nil { // whatever it is, an operator can mend it while we wait
+		if err != nil { // whatever it is, an operator can correct it meanwhile
 			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
 		}
 		return nil

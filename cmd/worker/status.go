@@ -86,7 +86,7 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 	return t.printTable(statusTable(records))
 }
 
-// list prints what is under way of a user. It holds one page at a time.
+// list prints a user's unfinished deletions. It keeps one page in memory.
 func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledger) error {
 	var after purge.Key
 	for page := 1; ; page++ {

@@ -99,7 +99,7 @@ func openDatabase(ctx context.Context, setting, address string) (*pgxpool.Pool, 
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
-// check tells whether a role can do its work.
+// check reports whether a role can do its work.
 type check struct {
 	role string
 	ask  func(context.Context) error

@@ -23,7 +23,7 @@ const (
 	// appMaxAckPending bounds the events between the two streams. A test of
 	// 20,000 took 0.2 s.
 	appMaxAckPending = 1000
-	// appTimeout is how long setup waits until the app's stream follows: as a rule
+	// appTimeout is how long setup waits until the app's stream follows: usually
 	// some milliseconds.
 	appTimeout = 5 * time.Second
 	// appHeartbeat is what the server demands of a consumer that is sourced from.
@@ -39,7 +39,7 @@ type AppOptions struct {
 	EventsMaxBytes int64
 }
 
-// SetupApp gives an app with an account of its own a stream there,
+// SetupApp creates the stream of an app in its own account,
 // CONVERSATION_EVENTS as everywhere, that sources the app's events from lethe's:
 // a consumer in lethe's account and the stream in the account that app is
 // connected to, or it brings those that exist to what is wanted. How long and how
@@ -149,7 +149,7 @@ func appStream(token string, origin streamConfig) streamConfig {
 		Description:       "What became of deletions, for the devices of each user",
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
-		Discard:           jetstream.DiscardOld, // a full stream must not hold up what follows
+		Discard:           jetstream.DiscardOld, // a full stream must not block later events
 		Replicas:          origin.Replicas,
 		MaxAge:            origin.MaxAge,
 		MaxMsgsPerSubject: origin.MaxMsgsPerSubject,
@@ -163,7 +163,7 @@ func appStream(token string, origin streamConfig) streamConfig {
 	}
 }
 
-// appProperties are what setup looks after in that stream.
+// appProperties are the properties of that stream that setup checks.
 func appProperties(want streamConfig) []property[streamConfig] {
 	of := []string{want.Name}
 	return []property[streamConfig]{
@@ -200,7 +200,7 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			func(c *streamConfig, _ goal) { c.Duplicates = want.Duplicates },
 		},
 		{
-			of, "max_bytes", "any; --events-max-bytes", sets, ignores, "the oldest events go first",
+			of, "max_bytes", "any; --app-events-max-bytes", sets, ignores, "the oldest events are removed first",
 			func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) },
 		},
 	}

@@ -20,7 +20,7 @@ const (
 	// mends: setup sets the right value.
 	mends remedy = "mends"
 	// refuses: setup does the rest, says what the operator has to do, and fails.
-	// For what no update can change, and for what somebody must have meant.
+	// For values that no update can change, and those that someone must have chosen.
 	refuses remedy = "refuses"
 	// sets: setup sets what a flag asks for, and leaves the value without the flag.
 	sets remedy = "sets"
@@ -33,7 +33,7 @@ const (
 type notice string
 
 const (
-	// warns: the worker goes on, and says so in /readyz, log and metrics.
+	// warns: the worker continues, and says so in /readyz, log and metrics.
 	warns notice = "warns"
 	// stops: the worker takes no more commands and isn't ready until the property
 	// is right: to go on would lose commands or messages, or nothing would come.
@@ -64,7 +64,7 @@ type goal struct {
 	SetupOptions
 	// maxCommand is the largest command that the server takes, in bytes.
 	maxCommand int32
-	// stored is how much the stream holds, in bytes.
+	// stored is the size of the stream, in bytes.
 	stored uint64
 	// ackWait is the configured one; 0 for none.
 	ackWait time.Duration
@@ -446,7 +446,7 @@ type deviation[C any] struct {
 }
 
 // compare returns which properties of the stream or consumer called of aren't
-// right in have, and have with all of those set right that setup mends.
+// right in have, and have with the right value of those that setup corrects.
 func compare[C any](table []property[C], of string, have C, g goal) (mended C, wrong []deviation[C]) {
 	mended = have
 	for _, p := range table {

@@ -22,7 +22,7 @@ func (h *Handler) rejected(j *job, reason conversation.Reason, omitted bool) {
 }
 
 // awaitLetterRoom defers a command whose dead letter has no room: an operator has
-// to make some, and everything else goes on meanwhile. It is no attempt.
+// to make some, and everything else continues meanwhile. It is no attempt.
 func (h *Handler) awaitLetterRoom(j *job) bus.Outcome {
 	h.cfg.Log.Warn("stream of dead letters full; command deferred", j.traced("app", j.app, "command", j.command, "reason", j.why().reason)...)
 	return bus.Outcome{Verdict: bus.Retry, Delay: letterWait - time.Duration(spread()*float64(letterWait/3))}

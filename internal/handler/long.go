@@ -21,7 +21,7 @@ const (
 	// lane, and lineFor how long: many that are a little too large for the express
 	// lane pass in that time. Then others shall have the chance.
 	lineLength, lineFor = 64, 2 * time.Second
-	// maxIdle is how many tries in a row may remove nothing before somebody asks why.
+	// maxIdle is how many tries in a row may remove nothing before the lane finds out why.
 	maxIdle = 3
 	// progressEvery is the least time between two progress messages.
 	progressEvery = time.Second

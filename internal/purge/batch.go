@@ -83,13 +83,13 @@ func (f Failure) Counts() int {
 type Kept struct {
 	// Table is the first of the plan's tables with such rows, quoted.
 	Table string
-	// Rows is how many were found, of at most a hundred that were looked at.
+	// Rows is how many were found, of at most a hundred that were checked.
 	Rows int
-	// Seq is the least seq among them; 0 in the conversations' table.
+	// Seq is the smallest seq among them; 0 in the conversations' table.
 	Seq int64
 }
 
-// Error says what was found and what to look at.
+// Error says what was found and what to check.
 func (k Kept) Error() string {
 	where := ""
 	if k.Seq != 0 {

@@ -53,7 +53,7 @@ func (t Tables) Has(other Tables) bool { return other&^t == 0 }
 // the deletion's own fault or the infrastructure's; see [Ambiguous].
 type FailedTry struct {
 	Key Key
-	// Needs are the tables that hold rows of the deletion.
+	// Needs are the tables with rows of the deletion.
 	Needs Tables
 	// Others are the tables from which rows of other deletions were deleted since this
 	// deletion failed in one batch with them, before it was tried alone.

@@ -90,7 +90,7 @@ type Record struct {
 	// found not one message; "" else. It may be right, or rows were not found.
 	Doubt string
 	// WaitingFor is what an unfinished deletion waits for, "" for nothing, and
-	// WaitingDetail more about it for people. Only told where somebody asks for the
+	// WaitingDetail more about it for people. Only set where a caller asks for the
 	// status.
 	WaitingFor    Cause
 	WaitingDetail string

@@ -39,7 +39,7 @@ where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not nul
   else a.datname = current_database() and a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
     and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`
 
-// watch looks after the transaction that is about to be sent over conn. If it takes
+// watch monitors the transaction that is about to be sent over conn. If it takes
 // long, a new connection asks whether the server still works on it; after a failover
 // that nobody was told of, or where a network has swallowed the answer, it doesn't.
 // The context ends then, and with it the connection. stop ends the watch and says

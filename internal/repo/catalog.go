@@ -62,7 +62,7 @@ type column struct {
 	typeName      string // as SQL writes it
 	max           int    // varchar(n); 0 for none
 	digits        int    // of a second's fraction that a timestamp keeps: 0 to 6
-	notNull       bool   // by the column or its domain, or by a check that holds for all rows
+	notNull       bool   // by the column or its domain, or by a valid check
 	preset        string // the default, as SQL writes it; "" for none
 	collation     uint32
 	deterministic bool // two different texts are never equal
@@ -76,7 +76,7 @@ func (r *relation) String() string { return quote(r.schema, r.name) }
 func (r *relation) columnNames() []string { return slices.Sorted(maps.Keys(r.columns)) }
 
 // readCatalog reads all that the checks need. The transaction of q sees one moment and
-// takes no lock that anybody waits for.
+// takes no lock that others wait for.
 func readCatalog(ctx context.Context, q querier, names []tableName) (*catalog, error) {
 	c := &catalog{relations: map[tableName]*relation{}}
 	if err := c.read(ctx, q, names); err != nil {

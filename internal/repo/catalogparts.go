@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// part is a table that holds rows of a relation, or the relation itself where
+// part is a table with rows of a relation, or the relation itself where
 // others hold them.
 type part struct {
 	name     string // quoted

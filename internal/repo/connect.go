@@ -40,7 +40,7 @@ const urlFile = "file:"
 // passwords and certificates may change while the worker runs. Safe for concurrent
 // use.
 type source struct {
-	url        string        // a connection string, or file: and the path of a file that holds it
+	url        string        // a connection string, or file: and the path of a file with one
 	pooler     atomic.Bool   // a pooler stands in between
 	checkAfter time.Duration // how long a transaction may take unchecked; 0 for the constant
 }

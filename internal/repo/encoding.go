@@ -11,12 +11,12 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// storesAll says that the encoding of a database holds every id: that of Unicode, and
+// storesAll says that the encoding of a database can store every id: that of Unicode, and
 // the one that takes bytes as they come.
 func storesAll(encoding string) bool { return encoding == "UTF8" || encoding == "SQL_ASCII" }
 
 // Unencodable returns those of the deletions, by their index, that have an id which
-// the encoding of the database can't hold: no row can have it, and the ledger can't
+// the encoding of the database can't store: no row can have it, and the ledger can't
 // keep it. Nobody is asked where the encoding holds every id or the ids are ASCII.
 func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error) {
 	if storesAll(r.schema.encoding) {

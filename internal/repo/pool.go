@@ -52,7 +52,7 @@ const (
 type pools struct {
 	all     []*pgxpool.Pool
 	refused atomic.Int64  // when the server last refused one, in Unix nanoseconds
-	freed   chan struct{} // holds something after a release
+	freed   chan struct{} // has an element after a release
 }
 
 // add makes one more pool.

@@ -69,7 +69,7 @@ type resolveOptions struct {
 	sessions       int  // connections that the worker may have; 0: how many locks they take isn't asked
 }
 
-// CheckPlan holds the plan against the tables and returns its warnings, as a worker
+// CheckPlan checks the plan against the tables and returns its warnings, as a worker
 // would log them at its start, whatever the role at url may do with them. The error
 // is that of [Open]. It only reads.
 func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {

@@ -179,7 +179,7 @@ func (k *checker) sentAt(planned string) (quoted string, times clock) {
 	}
 	if c.preset == "" {
 		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time is neither before nor after a command")
-	} else if mayBeNull(k.messages.rel, c) { // only where somebody writes null instead of nothing
+	} else if mayBeNull(k.messages.rel, c) { // only where a writer writes null instead of nothing
 		k.warn("messages.sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one is deleted; run: alter table %s alter column %s set not null",
 			quote(c.name), k.messages.rel, k.messages.rel, quote(c.name))
 	}

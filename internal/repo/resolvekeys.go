@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// checkForeignKeys looks at every foreign key that refers to a table of the plan
+// checkForeignKeys checks every foreign key that refers to a table of the plan
 // or is of one, and decides whether what refers to a message has to go before it.
 func (k *checker) checkForeignKeys(s *schema) {
 	for _, f := range k.cat.keys {
@@ -170,7 +170,7 @@ func (k *checker) meaning(rel *relation, column string) string {
 }
 
 // elsewhere refuses a column by which the plan finds rows where its foreign key
-// says that it holds something else: the same number is another row's there, and
+// says that it refers to something else: the same number is another row's there, and
 // others' rows would go.
 func (k *checker) elsewhere(f foreignKey) bool {
 	for _, m := range k.members() {
@@ -194,7 +194,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 	return false
 }
 
-// sharesKey says that the messages' column holds the same key of another table.
+// sharesKey says that the messages' column refers to the same key of another table.
 func (k *checker) sharesKey(column, table, key string) bool {
 	return slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
 		for i, c := range f.columns {

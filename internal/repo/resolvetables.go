@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// checkTables looks at what else happens where rows are deleted: by parts of a
+// checkTables checks what else happens where rows are deleted: by parts of a
 // table, triggers and publications. sessions is how many connections the worker
 // may have.
 func (k *checker) checkTables(sessions int) {
@@ -37,8 +37,8 @@ func (k *checker) checkTables(sessions int) {
 	}
 }
 
-// checkKeepers tells of triggers that may keep a row: what their functions do
-// can't be read from the catalog. One that all parts of a table have is told once.
+// checkKeepers warns of triggers that may keep a row: what their functions do
+// can't be read from the catalog. One that all parts of a table have is named once.
 func (k *checker) checkKeepers(m member) {
 	tables := map[keeper][]string{}
 	var order []keeper
@@ -99,7 +99,7 @@ func (k *checker) identify(rel *relation, p part) string {
 	return fmt.Sprintf("alter table %s replica identity full", p.name)
 }
 
-// checkConversations tells where several rows may be of one conversation.
+// checkConversations warns where several rows may be of one conversation.
 func (k *checker) checkConversations() {
 	if rel := k.convs.rel; rel != nil && !slices.Contains(k.convs.keys, "") && !rel.unique(k.convs.keys...) {
 		k.warn("conversations: several rows of %s may be of one conversation, and then all of them are deleted together; if there must be only one, run: %s",
@@ -140,7 +140,7 @@ func (k *checker) checkCollations() {
 	}
 }
 
-// findsBy says that the statements look for rows by the column.
+// findsBy says that the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
 		if m.rel == rel && (slices.Contains(m.keys, column) || m.ref.Column == column) {

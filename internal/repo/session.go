@@ -114,7 +114,7 @@ type limits struct {
 	durable         bool // the commit waits for the disk
 }
 
-// roundTrip bounds a round trip: two statements that hang.
+// roundTrip is the timeout of a round trip: two statements that hang.
 func (l limits) roundTrip() time.Duration { return 2*l.statement + silence }
 
 // silence is how long a server may take to say that a statement's time is over.

@@ -1,4 +1,4 @@
-// Package note is how the gateway tells the presence service of a new message:
+// Package note is the gateway's notice of a new message to the presence service:
 // the two agree on what stands here, and on nothing else.
 package note
 

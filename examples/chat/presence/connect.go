@@ -44,7 +44,7 @@ func (s *Service) connect(w http.ResponseWriter, r *http.Request) {
 	defer s.exit(who.User)
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
-		InsecureSkipVerify: true, // admit has looked at the origin
+		InsecureSkipVerify: true, // admit has checked the origin
 		// It would cost each connection more memory than all the rest.
 		CompressionMode: websocket.CompressionDisabled,
 	})

@@ -20,7 +20,7 @@ import (
 
 // Close codes of our own.
 const (
-	closeInvalid websocket.StatusCode = 4400 // the device said something malformed: mend it
+	closeInvalid websocket.StatusCode = 4400 // the device sent something malformed
 	closeToken   websocket.StatusCode = 4401 // the token has expired: get another
 	closeSlow    websocket.StatusCode = 4408 // the device didn't read: reconnect with the cursor
 	closeBusy    websocket.StatusCode = 4429 // the device says too much: reconnect with the cursor, and say less
