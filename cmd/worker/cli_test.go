@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -147,10 +145,7 @@ func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
 
 func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	t.Parallel()
-	plan := filepath.Join(t.TempDir(), "plan.yaml")
-	if err := os.WriteFile(plan, []byte("messages: {table: m}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	plan := planFile(t, "messages: {table: m}\n")
 	env := map[string]string{"LETHE_MIN_ROWS": "many", "LETHE_SETUP": "perhaps", "LOG_LEVEL": "loud", "HTTP_ADDR": "8080"}
 	o := execute(vars(env), "run", "--target", "50", "--max-rows", "0", "--places=-1", "--ack-wait", "1s", "--plan", plan,
 		"--nats-url", "http://x", "--nats-creds", "/nowhere", "--nats-tls-cert", plan, "--flush-after", "1GB", "--events-max-bytes", "1x")

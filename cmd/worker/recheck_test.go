@@ -3,8 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -95,14 +93,10 @@ func execute1(t *testing.T, url, sql string) {
 func TestSetupPrintsWhatAWorkerWouldWarnOf(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
-	plan := filepath.Join(t.TempDir(), "plan.yaml")
-	text := `
+	plan := planFile(t, `
 messages: {table: chat.messages, app: app_id, user: user_id, conversation: conversation_id, seq: seq, sent_at: sent_at}
 conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
-`
-	if err := os.WriteFile(plan, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`)
 	print := func(want ...string) {
 		t.Helper()
 		o := s.command("setup", "--plan", plan).mustSucceed(t)

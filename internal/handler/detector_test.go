@@ -1,7 +1,6 @@
 package handler_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,14 +49,7 @@ func newStream(t *testing.T, attempts int, change func(*handler.Config)) *stream
 // publish sends a command for conversations of one name, filled with messages.
 func (s *stream) publish(id string, convs ...string) {
 	s.Helper()
-	cmd := conversation.Command{CommandID: id, AppID: "demo", UserID: "alice", DeviceID: "phone"}
-	for _, c := range convs {
-		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: c})
-	}
-	data, err := json.Marshal(cmd)
-	if err != nil {
-		s.Fatal(err)
-	}
+	data := s.encode(id, convs)
 	s.mu.Lock()
 	s.seq++
 	seq := s.seq
