@@ -65,7 +65,7 @@ func (w *world) runSmall(ctx context.Context, who contestant, st step) (sample, 
 // untilEvents lets the commands go, and returns when that was and when the last
 // of n events was stored.
 func (w *world) untilEvents(ctx context.Context, n int) (start, end time.Time, err error) {
-	if start, err = w.resume(ctx); err != nil {
+	if start, err = w.resume(); err != nil {
 		return start, end, err
 	}
 	end, err = w.awaitEvents(ctx, n)

@@ -111,6 +111,9 @@ func (w *world) runReplicasOf(ctx context.Context, s sample, who contestant, dat
 			return err
 		}
 	}
+	if err := w.pause(); err != nil { // the others
+		return err
+	}
 	if err := w.publish(ctx, commands); err != nil {
 		return err
 	}

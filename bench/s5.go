@@ -62,7 +62,7 @@ func runChatting(ctx context.Context, w *world, who contestant) (sample, error) 
 		if err := w.start(ctx, who, w.database); err != nil {
 			return nil, err
 		}
-		if _, err := w.resume(ctx); err != nil {
+		if _, err := w.resume(); err != nil {
 			return nil, err
 		}
 	}

@@ -39,7 +39,7 @@ func runAmid(ctx context.Context, w *world, who contestant) (sample, error) {
 	if err := w.start(ctx, who, w.database); err != nil {
 		return nil, err
 	}
-	if _, err := w.resume(ctx); err != nil {
+	if _, err := w.resume(); err != nil {
 		return nil, err
 	}
 	courier, err := w.newCourier()

@@ -46,7 +46,7 @@ func runDuplicates(ctx context.Context, w *world, who contestant) (sample, error
 // timeDuplicates measures until the last duplicate is acknowledged: there is no
 // new event to wait for.
 func (w *world) timeDuplicates(ctx context.Context, commands []conversation.Command, repeats int) (sample, error) {
-	if err := w.pause(ctx); err != nil {
+	if err := w.pause(); err != nil {
 		return nil, err
 	}
 	for range repeats {
@@ -57,7 +57,7 @@ func (w *world) timeDuplicates(ctx context.Context, commands []conversation.Comm
 	if err := w.checkpoint(ctx); err != nil {
 		return nil, err
 	}
-	start, err := w.resume(ctx)
+	start, err := w.resume()
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os/exec"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -114,15 +115,15 @@ func (w *world) startNATS(ctx context.Context, sync bool) (err error) {
 	return err
 }
 
-// start starts the contestant and waits until it is ready. It is given no
-// command before resume.
+// start starts the contestant, waits until it is ready, and stops it there: it does
+// nothing before resume.
 func (w *world) start(ctx context.Context, who contestant, database string, flags ...string) error {
-	if err := w.pause(ctx); err != nil {
-		return err
-	}
 	p, err := w.launch(ctx, who, database, flags...)
 	w.contestant = p
-	return err
+	if err != nil {
+		return err
+	}
+	return w.pause()
 }
 
 // launch starts a worker and waits until it is ready. Whoever calls it ends it.
@@ -213,20 +214,23 @@ func freeAddr(ctx context.Context) (string, error) {
 	return listener.Addr().String(), listener.Close()
 }
 
-// pause holds back all commands until resume, so that a contestant can be ready
-// and its commands stored before the clock starts.
-func (w *world) pause(ctx context.Context) error {
-	_, err := w.js.PauseConsumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer, time.Now().Add(trialLimit))
-	return err
-}
+// pause stops the contestant's process, so that it is ready and its commands are
+// stored before the clock starts. A paused consumer wouldn't do: the worker notices
+// it, and only looks again seconds later.
+func (w *world) pause() error { return w.signal(syscall.SIGSTOP) }
 
-// resumeIn is how far ahead the end of a pause is announced. nats-server wakes
-// those who wait when a pause runs out, but not when it is lifted.
-const resumeIn = 20 * time.Millisecond
+// resume lets it go on, and returns the moment at which that was.
+func (w *world) resume() (time.Time, error) { return time.Now(), w.signal(syscall.SIGCONT) }
 
-// resume lets the commands go, and returns the moment at which that is.
-func (w *world) resume(ctx context.Context) (time.Time, error) {
-	start := time.Now().Add(resumeIn)
-	_, err := w.js.PauseConsumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer, start)
-	return start, err
+// signal sends the contestant, all of its replicas, a signal.
+func (w *world) signal(s syscall.Signal) error {
+	for _, p := range append(w.helpers, w.contestant) {
+		if p.alive() != nil {
+			continue // a replica of an earlier step
+		}
+		if err := syscall.Kill(p.pid, s); err != nil {
+			return p.explain(fmt.Errorf("signal %v: %w", s, err))
+		}
+	}
+	return nil
 }

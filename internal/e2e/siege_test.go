@@ -239,7 +239,7 @@ func (b *battle) waiting(t testing.TB) int64 {
 func (b *battle) bound(t testing.TB) {
 	t.Helper()
 	for name, change := range map[string]func(*jetstream.StreamConfig){
-		conversation.CommandsStream:    func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 1000, true },
+		conversation.CommandsStream:    func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 200, true },
 		conversation.DeadLettersStream: func(c *jetstream.StreamConfig) { c.MaxBytes = 8 << 20 },
 	} {
 		s, err := b.js.Stream(t.Context(), name)
