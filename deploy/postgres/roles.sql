@@ -60,7 +60,7 @@ begin
     execute 'grant pg_read_all_stats to lethe_setup'
         || case when current_setting('server_version_num')::int >= 160000 then ' with inherit true' else '' end;
     if exists (select from pg_catalog.pg_auth_members
-               where roleid = 'pg_monitor'::regrole and member = 'lethe_worker'::regrole) then -- as this file once gave it
+               where roleid = 'pg_monitor'::regrole and member = 'lethe_worker'::regrole) then -- granted by earlier versions of this file
         revoke pg_monitor from lethe_worker;
     end if;
 exception when insufficient_privilege then

@@ -21,7 +21,7 @@ const (
 	PermitsHeld Cause = "permits_held" // a session that runs no batch has permits of the long lane
 )
 
-// Lock says that a deletion waits for a row or a table that somebody else has
+// Lock says that a deletion waits for a row or a table that another transaction has
 // locked. It is the deletion's own, and throttles nothing.
 const Lock Cause = "lock"
 

@@ -40,8 +40,8 @@ where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not nul
     and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`
 
 // watch monitors the transaction that is about to be sent over conn. If it takes
-// long, a new connection asks whether the server still works on it; after a failover
-// that nobody was told of, or where a network has swallowed the answer, it doesn't.
+// long, a new connection asks whether the server still runs it. After a silent failover,
+// or where a network has dropped the answer, it doesn't.
 // The context ends then, and with it the connection. stop ends the watch and says
 // what it found.
 func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched context.Context, stop func() error) {

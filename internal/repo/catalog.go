@@ -112,8 +112,8 @@ func (c *catalog) read(ctx context.Context, q querier, names []tableName) error 
 	return nil
 }
 
-// The zone of this session is not asked for where somebody has set it for us
-// alone, if that can be told: who writes the messages has the database's.
+// The zone of this session is ignored if it was set for this session alone, as far as
+// that can be seen: writers of messages have the database's.
 const serverSQL = `
 with zones as (
   select s.setdatabase, s.setrole, split_part(c, '=', 2) as zone

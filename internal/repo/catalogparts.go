@@ -28,7 +28,7 @@ type keeper struct {
 	function string // as SQL writes it
 }
 
-// Triggers for each row are those of the tables that hold them. What is published
+// Triggers for each row are those of the tables with the rows. What is published
 // follows Postgres: by the table, by one whose partition it is, by their schemas
 // ({{schemas}}, since Postgres 15), or as a table like all. tgtype's bits: 1 for
 // each row, 2 before, 8 delete.

@@ -11,7 +11,7 @@ import (
 )
 
 // clock says how the messages' times are kept. The catalog may leave open in which
-// zone; then the messages tell ([clock.sentBy]).
+// zone; then the messages decide ([clock.sentBy]).
 type clock struct {
 	// readings are how a moment may stand in the column, as formats for the moment's
 	// expression; none for a column that keeps it as it is.

@@ -17,7 +17,7 @@ func storesAll(encoding string) bool { return encoding == "UTF8" || encoding == 
 
 // Unencodable returns those of the deletions, by their index, that have an id which
 // the encoding of the database can't store: no row can have it, and the ledger can't
-// keep it. Nobody is asked where the encoding holds every id or the ids are ASCII.
+// store it. It doesn't ask the server if the encoding can store every id or the ids are ASCII.
 func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error) {
 	if storesAll(r.schema.encoding) {
 		return nil, nil

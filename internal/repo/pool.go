@@ -42,7 +42,7 @@ const (
 	// regrow is how long after a refused connection no other is asked for while there
 	// are some to share.
 	regrow = 2 * time.Second
-	// sharePoll is how often somebody who waits for a connection looks again, besides
+	// sharePoll is how often a call that waits for a connection checks again, besides
 	// when one is released.
 	sharePoll = 50 * time.Millisecond
 )

@@ -108,7 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 	return r, nil
 }
 
-// prepare checks the plan and makes what hangs on it.
+// prepare checks the plan and makes what depends on it.
 func (r *Repo) prepare(ctx context.Context) (err error) {
 	if r.schema, err = r.resolve(ctx); err != nil {
 		return err

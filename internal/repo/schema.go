@@ -48,7 +48,7 @@ func (s *schema) tables() []table {
 }
 
 // emptied are the tables whose rows a deletion removes one after the other, in the
-// order in which they can be: what hangs on messages by foreign keys first.
+// order in which they can be: child rows that refer to messages by foreign keys first.
 func (s *schema) emptied() []table {
 	all := []table{s.Messages.table}
 	for _, c := range s.Children {
@@ -121,8 +121,8 @@ type conversations struct {
 	Hints []string
 }
 
-// Doubt is the expression for what a row says of messages, by its columns Hints,
-// which have the names hint_0 and so on: null where it says that there are none.
+// Doubt is the expression for the columns Hints of a row and their values,
+// as hint_0 and so on: null where none of them shows a message.
 func (c conversations) Doubt() string {
 	parts := make([]string, len(c.Hints))
 	for i, t := range c.Hints {

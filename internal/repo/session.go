@@ -153,7 +153,7 @@ func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) 
 }
 
 // commit sends everything and waits for the commit. After an error nothing was
-// changed, or, if the connection broke, everything or nothing: the ledger tells.
+// changed, or, if the connection broke, everything or nothing: the ledger shows which.
 // A server that doesn't answer at all, or a network that has swallowed it, is given
 // up after a while, and counts as a broken connection.
 func (t *transaction) commit(ctx context.Context) error {

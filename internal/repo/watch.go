@@ -193,7 +193,7 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 
 // blockers is who most likely locks the rows that a deletion waits for: of others'
 // transactions that have locked rows of one of the tables $1, or a table, the
-// oldest. Who holds just this row is known only to those who wait for it, and
+// oldest. Postgres shows who locks a single row only to transactions that wait for it, and
 // deletions don't.
 const blockers = `select coalesce(` + sessionText + `,
   'prepared transaction "' || x.gid || '" (role ' || x.owner || '), since ' || to_char(x.prepared at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
@@ -206,7 +206,7 @@ where l.locktype = 'relation' and l.granted and l.mode <> 'AccessShareLock' and 
 order by coalesce(s.xact_start, x.prepared) limit 1`
 
 // Blocker returns who most likely locks what a deletion waits for, in one line for
-// people; "" if nobody is found or the role may not see it.
+// people; "" if there is none or the role may not see it.
 func (r *Repo) Blocker(ctx context.Context) string {
 	tables := []string{r.schema.Messages.Name, r.schema.Conversations.Name}
 	for _, c := range r.schema.Children {

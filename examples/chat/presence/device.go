@@ -95,7 +95,7 @@ func (d *device) tell(ev event) {
 	}
 }
 
-// restart tells the device to reload, by resync, and where it stands then. The hub's
+// restart asks the device to reload, by resync, and sends its new position. The hub's
 // mu is held.
 func (d *device) restart(resync []byte, position uint64, epoch string) {
 	d.cursor = position

@@ -1,8 +1,8 @@
 -- Enters in the ledger what was taken, as done where nothing is left, and tells what the ledger says of every deletion. An earlier
 -- statement has locked the conversations' rows: only a row that carries our lock (or that a key's action has rewritten for us since)
 -- may go, for only then does this statement's snapshot hold every message that its senders have committed. A row that came or was
--- locked by somebody else in between leaves its deletion unfinished, and so do several rows of one conversation: the long way takes
--- all of them. No conversation comes twice.
+-- locked by another transaction in between leaves its deletion unfinished, and so do several rows of one conversation: the long
+-- way deletes all of them. No conversation is listed twice.
 -- Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before.
 with q as materialized (
 {{- if .One}}
