@@ -23,9 +23,9 @@ type setupAppCommand struct {
 
 // Help is the long form of the subcommand's help.
 func (c *setupAppCommand) Help() string {
-	return `Gives an app that has a NATS account of its own (deploy/nats) the stream CONVERSATION_EVENTS there, which follows the
-workers': presence services of the app read that one. Run it after worker setup, once for each app and after each
-upgrade. Safe to repeat; a stream that was deleted comes back with all events that the workers' still has.
+	return `Creates the stream CONVERSATION_EVENTS in an app's own NATS account (deploy/nats). It follows the workers' stream, and
+the app's presence services read it. Run it after worker setup, once for each app and after each upgrade. Safe to repeat.
+If the app's stream was deleted, it is created again with all events that the workers' stream still has.
 
     worker setup-app --app demo --nats-url nats://setup@nats:4222 --app-nats-url nats://setup-demo@nats:4222`
 }

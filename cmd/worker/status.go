@@ -29,9 +29,9 @@ const statusPage = 100
 func (c *statusCommand) Help() string {
 	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names
 are those of the events. Fails if the ledger knows nothing of the command: it waits in the stream, never came, was
-refused, or was forgotten after --ledger-retention. waiting_for says what a deletion that is under way waits for, and
-waiting_detail more about it: figures, or who holds the lock. With --user and --app instead of a command: all deletions of the
-user that are pending or running, by command.
+refused, or was forgotten after --ledger-retention. waiting_for says what an unfinished deletion waits for, and
+waiting_detail more about it: figures, or who has the lock. With --user and --app instead of a command: all deletions of
+the user that are pending or running, by command.
 
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --app demo
     worker status --app demo --user alice

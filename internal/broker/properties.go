@@ -240,7 +240,7 @@ var streamProperties = []property[streamConfig]{
 	},
 	{commandsOnly, "allow_direct", anyValue, leaves, ignores, "", nil},
 	{
-		notCommands, "allow_direct", "true", mends, warns, "devices and worker replay read by direct get",
+		notCommands, "allow_direct", "true", mends, warns, "devices, worker replay and worker dead-letters read by direct get",
 		func(c *streamConfig, _ goal) { c.AllowDirect = true },
 	},
 	{allStreams, "mirror_direct", anyValue, leaves, ignores, "", nil},

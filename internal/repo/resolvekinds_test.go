@@ -18,9 +18,9 @@ const (
 	published = `alter table social.mentions drop constraint mentions_pkey; alter table social.mentions replica identity nothing; create publication social_p for table social.mentions;`
 )
 
-// What the catalog can show of surroundings in which rows stay, or others' go.
+// What the catalog shows of tables in which rows stay, or rows of others are deleted.
 // An error's statement is run, and then the plan must be accepted.
-var surroundingsCases = map[string]planCheck{
+var tableCases = map[string]planCheck{
 	"a_position_that_may_be_null":                     {sql: nullable, want: []string{nullSeq}},
 	"a_position_with_a_check_not_valid":               {sql: nullable + `alter table social."Post" add check (position is not null) not valid`, want: []string{nullSeq}},
 	"a_position_with_a_check_that_null_passes":        {sql: nullable + `alter table social."Post" add check (position > 0)`, want: []string{nullSeq}},
@@ -81,7 +81,7 @@ var surroundingsCases = map[string]planCheck{
 
 func TestResolveChecksWhatAffectsDeletes(t *testing.T) {
 	t.Parallel()
-	runAll(t, surroundingsCases, func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string) {
+	runAll(t, tableCases, func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string) {
 		t.Helper()
 		c.sql = strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(c.sql, "social_p", schemaName+"_p"), "social_w", schemaName+"_w"), "social_s", schemaName+"_s")
 		for i, w := range c.want {
