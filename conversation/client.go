@@ -119,7 +119,7 @@ func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) 
 
 // commandMsg builds the message of a valid command. It has no Nats-Msg-Id: the
 // stream's window is one for all apps, so that one could make the stream drop
-// another's command. The ledger alone tells a repetition.
+// another's command. The ledger alone recognizes a repetition.
 func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
 	cmd.RequestedAt = cmd.RequestedAt.UTC()
 	data, err := json.Marshal(cmd)

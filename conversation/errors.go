@@ -66,7 +66,7 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 // explainRefusal covers the answers of the server.
 func explainRefusal(subject string, api *jetstream.APIError) error {
 	switch api.ErrorCode {
-	case codeStoreRefused: // for each limit, and for faults of the disk; the text alone tells
+	case codeStoreRefused: // for each limit, and for faults of the disk; only the text says which
 		if strings.Contains(api.Description, "maximum messages per subject") {
 			return fmt.Errorf("%w on %s: let workers finish some and send again later, or raise --commands-max-per-app of `worker setup`: %w",
 				ErrAppFull, subject, api)

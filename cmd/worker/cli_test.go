@@ -2,8 +2,6 @@ package main
 
 import (
 	"bytes"
-	"os"
-	"path/filepath"
 	"reflect"
 	"slices"
 	"strings"
@@ -147,10 +145,7 @@ func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
 
 func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	t.Parallel()
-	plan := filepath.Join(t.TempDir(), "plan.yaml")
-	if err := os.WriteFile(plan, []byte("messages: {table: m}\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
+	plan := planFile(t, "messages: {table: m}\n")
 	env := map[string]string{"LETHE_MIN_ROWS": "many", "LETHE_SETUP": "perhaps", "LOG_LEVEL": "loud", "HTTP_ADDR": "8080"}
 	o := execute(vars(env), "run", "--target", "50", "--max-rows", "0", "--places=-1", "--ack-wait", "1s", "--plan", plan,
 		"--nats-url", "http://x", "--nats-creds", "/nowhere", "--nats-tls-cert", plan, "--flush-after", "1GB", "--events-max-bytes", "1x")
@@ -205,8 +200,8 @@ func TestWrongUsageEndsWithTwoAndOneLine(t *testing.T) {
 		{[]string{"dead-letters", "list", "--app", strings.Repeat("a", 65)}, "app_id"},
 		{[]string{"setup", "--database-url", "postgres://h/d", "--commands-max-per-app=-1"}, "--commands-max-per-app (LETHE_COMMANDS_MAX_PER_APP): -1 is negative"},
 		{[]string{"setup", "--check", "--dead-letters-max-bytes", "4MiB"}, "too small: expected 8MiB or more"},
-		{[]string{"dead-letters", "drop"}, "no letters are named: expected SEQ…, --all, --reason or --app"},
-		{[]string{"dead-letters", "drop", "1", "--all"}, "both numbers and --all"},
+		{[]string{"dead-letters", "drop"}, "no letters given: expected SEQ…, --all, --reason or --app"},
+		{[]string{"dead-letters", "drop", "1", "--all"}, "SEQ… and --all, --reason or --app are mutually exclusive"},
 		{[]string{"dead-letters", "show", "x"}, "<seq>"},
 		{[]string{"dead-letters", "show", "1", "--raw", "--json"}, "--raw and --json are mutually exclusive"},
 		{[]string{"settings", "set", "--app", "a", "--database-url", "postgres://h/d"}, "missing flags: --multi-client-sync"},

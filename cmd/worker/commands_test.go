@@ -140,7 +140,7 @@ func TestStatusTellsWhatTheLedgerKnows(t *testing.T) {
 	s := newReadyStack(t)
 	s.startWorking(t)
 	s.addConversation(t, "c2c_bob", 7)
-	s.command("status", "c1").mustFail(t, exitError, "the ledger knows no command c1")
+	s.command("status", "c1").mustFail(t, exitError, "the ledger has no command c1")
 	s.send("--device", "phone", "--conversation", "c2c_bob", "--command-id", "c1", "--wait").mustSucceed(t)
 	o := s.command("status", "c1", "--json").mustSucceed(t).objects(t)
 	if len(o) != 1 {
@@ -164,7 +164,7 @@ func TestStatusTellsWhatTheLedgerKnows(t *testing.T) {
 			t.Errorf("status printed %q; want the line %q", text, line)
 		}
 	}
-	s.command("status", "c1", "--app", "other").mustFail(t, exitError, "the ledger knows no command c1 of app other")
+	s.command("status", "c1", "--app", "other").mustFail(t, exitError, "the ledger has no command c1 of app other")
 }
 
 func TestStatusOfABulkCommandHasARowForEachConversation(t *testing.T) {

@@ -88,7 +88,7 @@ type databaseConfig struct {
 
 func (c *databaseConfig) check(p *problems) {
 	if c.DatabaseURL == "" {
-		p.add("database-url", "is missing: expected postgres://user@host:5432/name or host=… dbname=…, or file:PATH for a file that holds it")
+		p.add("database-url", "is missing: expected postgres://user@host:5432/name or host=… dbname=…, or file:PATH for a file with one of these")
 		return
 	}
 	ledger, err := repo.OpenLedger(context.Background(), c.DatabaseURL) // which doesn't connect yet
@@ -144,10 +144,10 @@ type setupConfig struct {
 	SampleSchema        bool          `name:"sample-schema" group:"Setup:" help:"Setup also creates the schema chat, for trying out."`
 	StreamReplicas      int           `name:"stream-replicas" group:"Setup:" placeholder:"N" help:"Copies of each stream in the NATS cluster, 1 to 5; 3 in production. New streams: 1."`
 	CommandsMaxBytes    byteSize      `name:"commands-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of commands holds; then it refuses new ones. New streams: 1GiB."`
-	CommandsMaxPerApp   *int64        `name:"commands-max-per-app" group:"Setup:" placeholder:"N" help:"Most unfinished commands of one app; then the stream refuses its new ones, and no other app's. 0 for no limit. New streams: 50000."`
+	CommandsMaxPerApp   *int64        `name:"commands-max-per-app" group:"Setup:" placeholder:"N" help:"Maximum number of unfinished commands of one app. Beyond it the stream refuses that app's new commands alone. 0 for no limit. New streams: 50000."`
 	EventsMaxBytes      byteSize      `name:"events-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of events holds; then the workers wait. New streams: what the server has room for."`
 	EventsMaxAge        time.Duration `name:"events-max-age" group:"Setup:" placeholder:"DURATION" help:"How long an event stays, for devices that were offline. New streams: 720h."`
-	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Most that the stream of dead letters holds, 8MiB or more. From half of it on, malformed commands get no letter; at the end, commands that need one wait. New streams: 1GiB."`
+	DeadLettersMaxBytes byteSize      `name:"dead-letters-max-bytes" group:"Setup:" placeholder:"SIZE" help:"Maximum size of the stream of dead letters, 8MiB or more. From half of it on, malformed commands get no letter; at the limit, commands that need one are deferred. New streams: 1GiB."`
 	AckWait             time.Duration `name:"ack-wait" group:"Setup:" placeholder:"DURATION" help:"How long after a worker's crash another one goes on: redelivery, which setup writes into the consumer, and lease of a long deletion. New consumers, and leases: 30s."`
 }
 

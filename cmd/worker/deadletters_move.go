@@ -14,7 +14,7 @@ type lettersChoice struct {
 	lettersConfig
 	lettersFilter
 	Seqs []uint64 `arg:"" optional:"" name:"seq" help:"The letters' numbers."`
-	All  bool     `name:"all" help:"All letters that there are now, or all of --app and --reason."`
+	All  bool     `name:"all" help:"All present letters, or all of --app and --reason."`
 }
 
 func (c *lettersChoice) check() problems {
@@ -23,9 +23,9 @@ func (c *lettersChoice) check() problems {
 	many := c.All || c.lettersFilter != lettersFilter{}
 	switch {
 	case len(c.Seqs) == 0 && !many:
-		p = append(p, errors.New("no letters are named: expected SEQ…, --all, --reason or --app"))
+		p = append(p, errors.New("no letters given: expected SEQ…, --all, --reason or --app"))
 	case len(c.Seqs) > 0 && many:
-		p = append(p, errors.New("both numbers and --all, --reason or --app are given: expected one of them"))
+		p = append(p, errors.New("SEQ… and --all, --reason or --app are mutually exclusive"))
 	}
 	return p
 }

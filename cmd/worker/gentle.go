@@ -13,7 +13,7 @@ const mostYield = 100
 
 // gentleConfig is when the long lane holds back for others.
 type gentleConfig struct {
-	MaxReplicaLag    time.Duration `name:"max-replica-lag" group:"Gentle:" placeholder:"DURATION" default:"5s" help:"Large deletions wait while a standby is further behind than this; 0 for off. Needs what deploy/postgres/roles.sql gives to lethe_setup."`
+	MaxReplicaLag    time.Duration `name:"max-replica-lag" group:"Gentle:" placeholder:"DURATION" default:"5s" help:"Large deletions wait while a standby is further behind than this; 0 for off. Needs what deploy/postgres/roles.sql grants to lethe_setup."`
 	IgnoreStandbys   string        `name:"ignore-standbys" group:"Gentle:" placeholder:"NAMES" help:"Standbys whose lag is no matter, by application_name, with commas between them: those that are delayed on purpose."`
 	MaxLockWait      time.Duration `name:"max-lock-wait" group:"Gentle:" placeholder:"DURATION" default:"100ms" help:"Large deletions wait while others have waited for longer than this, and twice --target, for a worker's locks; 0 for off."`
 	MaxWALHeld       byteSize      `name:"max-wal-held" group:"Gentle:" placeholder:"SIZE" default:"4GiB" help:"Large deletions wait while a replication slot or a failing archiver holds more WAL back than this; 0 for off."`

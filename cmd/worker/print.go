@@ -38,7 +38,7 @@ func (t terminal) confirm(ctx context.Context, question string) error {
 		if answer == "y" || answer == "yes" {
 			return nil
 		}
-		return errors.New("nothing was done, for the answer was not yes: answer y, or add --yes")
+		return errors.New("nothing was done, because the answer was not yes: answer y, or add --yes")
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

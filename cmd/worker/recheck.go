@@ -13,12 +13,12 @@ import (
 )
 
 const (
-	// recheckEvery is how often the tables are looked at, unless that would take more
-	// than a part in recheckShare of the time: a look takes some milliseconds, and more
+	// recheckEvery is how often the tables are checked, unless that would take more
+	// than a part in recheckShare of the time: a check takes some milliseconds, and more
 	// where tables have hundreds of parts. recheckSoon is for while they don't fit.
 	recheckEvery, recheckSoon = 5 * time.Second, time.Second
 	recheckShare              = 50
-	// recheckTimeout ends a look at a catalog that doesn't answer.
+	// recheckTimeout ends a check of a catalog that doesn't answer.
 	recheckTimeout = 10 * time.Second
 )
 
@@ -37,7 +37,7 @@ type recheck struct {
 	changed  func()   // called once, when the worker has to start anew
 }
 
-// run looks again and again until ctx ends or the worker has to start anew.
+// run checks repeatedly until ctx ends or the worker has to restart.
 func (c *recheck) run(ctx context.Context) error {
 	for next := recheckEvery; ; {
 		select {
@@ -59,7 +59,7 @@ func (c *recheck) run(ctx context.Context) error {
 	}
 }
 
-// look takes one look. A database that doesn't answer is for others to notice.
+// look checks once. Other parts notice a database that doesn't answer.
 func (c *recheck) look(ctx context.Context) (fits, changed bool) {
 	const cause = "tables"
 	limited, cancel := context.WithTimeout(ctx, recheckTimeout)

@@ -3,8 +3,6 @@ package main
 import (
 	"log/slog"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -95,14 +93,10 @@ func execute1(t *testing.T, url, sql string) {
 func TestSetupPrintsWhatAWorkerWouldWarnOf(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
-	plan := filepath.Join(t.TempDir(), "plan.yaml")
-	text := `
+	plan := planFile(t, `
 messages: {table: chat.messages, app: app_id, user: user_id, conversation: conversation_id, seq: seq, sent_at: sent_at}
 conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
-`
-	if err := os.WriteFile(plan, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`)
 	print := func(want ...string) {
 		t.Helper()
 		o := s.command("setup", "--plan", plan).mustSucceed(t)
@@ -141,7 +135,7 @@ func TestAWorkerGoesOnWithTablesAsTheyAre(t *testing.T) {
 	execute1(t, s.database, `alter table chat.messages replica identity full`)
 	w.wantReady(t, http.StatusOK, "ready")
 	execute1(t, s.database, `alter table chat.messages alter user_id type varchar(5)`)
-	w.log.await(t, "starting anew")
+	w.log.await(t, "restarting the worker in place")
 	w.log.await(t, `"msg":"stopped"`)
 	s.addConversation(t, "c2c_bob", 3)
 	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)

@@ -112,7 +112,7 @@ func (c *replayCommand) ending(ctx context.Context, s replay.Summary, err error)
 	case err != nil:
 		return fmt.Errorf("%w: run it again when that is mended, and it goes on", err)
 	case s.Malformed+s.Failed > 0:
-		return fmt.Errorf("%s could not be read, and %s could not be replayed: the log above says which and why", purge.Count(s.Malformed, "event"), purge.Count(s.Failed, "deletion"))
+		return fmt.Errorf("%s could not be read, and %s could not be replayed: see the log above", purge.Count(s.Malformed, "event"), purge.Count(s.Failed, "deletion"))
 	case len(s.Missing) > 0:
 		return errMissing
 	}

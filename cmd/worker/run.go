@@ -70,7 +70,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		if !anew {
 			return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
 		}
-		w.log.Info("tables have changed; starting anew to work with them as they are")
+		w.log.Info("tables have changed and fit the plan; restarting the worker in place")
 		if err := w.stop(context.WithoutCancel(ctx)); err != nil {
 			return err
 		}

@@ -107,14 +107,10 @@ func TestRunWithSetupNeedsNoSetup(t *testing.T) {
 func TestAPlanThatDoesNotFitEndsTheWorkerWithALineForEachProblem(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
-	plan := filepath.Join(t.TempDir(), "plan.yaml")
-	text := `
+	plan := planFile(t, `
 messages: {table: chat.messages, app: app_id, user: owner, conversation: conversation_id, seq: number, sent_at: sent_at}
 conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
-`
-	if err := os.WriteFile(plan, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
+`)
 	o := s.command("run", "--plan", plan).mustFail(t, exitError, "owner", "number")
 	for line := range strings.Lines(o.stderr) {
 		if !strings.HasPrefix(line, "{") && !strings.HasPrefix(line, "worker: ") {
@@ -178,4 +174,14 @@ func TestTheWorkerSurvivesAnOutageOfTheDatabase(t *testing.T) {
 	w.wantReady(t, http.StatusOK, "ready")
 	s.addConversation(t, "c2c_bob", 2)
 	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
+}
+
+// planFile writes a plan and returns its path.
+func planFile(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "plan.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
 }

@@ -157,7 +157,7 @@ func (c *sendCommand) unfinished(ctx context.Context, events *follower, err erro
 	}
 	hint := "the command is stored and goes on: `worker status " + events.cmd.CommandID + "` tells how far it is"
 	if events.lookBack {
-		hint += "; if the id was used before, was it for other conversations?"
+		hint += "; if the id was used before, check that it was for the same conversations"
 	}
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):

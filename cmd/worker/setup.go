@@ -21,7 +21,7 @@ type setupCommand struct {
 	setupConfig
 	jsonConfig
 	Check   bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another. Exit status 1 if one is wrong. Needs no database."`
-	Plan    string        `name:"plan" placeholder:"FILE" help:"Also hold this plan against the tables, and print what a worker would warn of at its start."`
+	Plan    string        `name:"plan" placeholder:"FILE" help:"Also check this plan against the tables, and print the warnings that a worker would log at start."`
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
 }
 
@@ -92,7 +92,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	return schemaPart(report), nil
 }
 
-// checkPlan tells how the plan fits. That it doesn't fails no setup: the tables may
+// checkPlan reports whether the plan fits. That it doesn't fails no setup: the tables may
 // come later.
 func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
@@ -201,7 +201,7 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 		for _, p := range streamParts(report) {
 			w.logPart(p)
 		}
-		if err != nil { // whatever it is, an operator can mend it while we wait
+		if err != nil { // whatever it is, an operator can correct it meanwhile
 			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
 		}
 		return nil

@@ -16,16 +16,16 @@ type setupAppCommand struct {
 	App            string        `name:"app" required:"" placeholder:"APP" help:"The app."`
 	AppURL         string        `name:"app-nats-url" required:"" placeholder:"URL" help:"Addresses of the NATS servers with the user that sets up the app's account."`
 	AppCreds       string        `name:"app-nats-creds" placeholder:"FILE" help:"Credentials file (JWT and seed) of that user."`
-	AppInbox       string        `name:"app-nats-inbox-prefix" placeholder:"PREFIX" default:"_INBOX" help:"First part of the subjects that its answers come on."`
-	EventsMaxBytes byteSize      `name:"app-events-max-bytes" placeholder:"SIZE" help:"Maximum size of the app's stream of events; then the oldest go. New streams: what the account may store."`
-	Timeout        time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most."`
+	AppInbox       string        `name:"app-nats-inbox-prefix" placeholder:"PREFIX" default:"_INBOX" help:"First part of the subjects of its answers."`
+	EventsMaxBytes byteSize      `name:"app-events-max-bytes" placeholder:"SIZE" help:"Maximum size of the app's stream of events; beyond it the oldest events are removed. New streams: what the account may store."`
+	Timeout        time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"Maximum time to wait."`
 }
 
 // Help is the long form of the subcommand's help.
 func (c *setupAppCommand) Help() string {
-	return `Gives an app that has a NATS account of its own (deploy/nats) the stream CONVERSATION_EVENTS there, which follows the
-workers': presence services of the app read that one. Run it after worker setup, once for each app and after each
-upgrade. Safe to repeat; a stream that was deleted comes back with all events that the workers' still has.
+	return `Creates the stream CONVERSATION_EVENTS in an app's own NATS account (deploy/nats). It follows the workers' stream, and
+the app's presence services read it. Run it after worker setup, once for each app and after each upgrade. Safe to repeat.
+If the app's stream was deleted, it is created again with all events that the workers' stream still has.
 
     worker setup-app --app demo --nats-url nats://setup@nats:4222 --app-nats-url nats://setup-demo@nats:4222`
 }

@@ -17,7 +17,7 @@ type statusCommand struct {
 	databaseConfig
 	jsonConfig
 	App       string `name:"app" placeholder:"APP" help:"The command's app, or the user's. Without it: all apps that have used the command's id."`
-	User      string `name:"user" placeholder:"USER" help:"The user. Without a command id, the user's deletions under way are listed. Needs --app."`
+	User      string `name:"user" placeholder:"USER" help:"The user. Without a command id, lists the user's unfinished deletions. Needs --app."`
 	Page      int    `name:"page" placeholder:"N" default:"1" help:"Which page of the list, of 100 deletions, from 1. With --json all of them are printed."`
 	CommandID string `arg:"" optional:"" name:"command-id" help:"The command's id, as worker send prints it."`
 }
@@ -29,9 +29,9 @@ const statusPage = 100
 func (c *statusCommand) Help() string {
 	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names
 are those of the events. Fails if the ledger knows nothing of the command: it waits in the stream, never came, was
-refused, or was forgotten after --ledger-retention. waiting_for says what a deletion that is under way waits for, and
-waiting_detail more about it: figures, or who holds the lock. With --user and --app instead of a command: all deletions of the
-user that are pending or running, by command.
+refused, or was forgotten after --ledger-retention. waiting_for says what an unfinished deletion waits for, and
+waiting_detail more about it: figures, or who has the lock. With --user and --app instead of a command: all deletions of
+the user that are pending or running, by command.
 
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --app demo
     worker status --app demo --user alice
@@ -68,11 +68,11 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 	records = slices.DeleteFunc(records, func(r purge.Record) bool { return c.User != "" && r.User != c.User })
 	switch {
 	case len(records) == 0 && c.User != "":
-		return fmt.Errorf("the ledger knows no command %s of user %s of app %s", c.CommandID, c.User, c.App)
+		return fmt.Errorf("the ledger has no command %s of user %s of app %s", c.CommandID, c.User, c.App)
 	case len(records) == 0 && c.App == "":
-		return fmt.Errorf("the ledger knows no command %s", c.CommandID)
+		return fmt.Errorf("the ledger has no command %s", c.CommandID)
 	case len(records) == 0:
-		return fmt.Errorf("the ledger knows no command %s of app %s", c.CommandID, c.App)
+		return fmt.Errorf("the ledger has no command %s of app %s", c.CommandID, c.App)
 	case c.JSON:
 		for _, r := range records {
 			if err := t.printJSON(deletionOf(r)); err != nil {
@@ -86,11 +86,11 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 	return t.printTable(statusTable(records))
 }
 
-// list prints what is under way of a user. It holds one page at a time.
+// list prints a user's unfinished deletions. It keeps one page in memory.
 func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledger) error {
 	var after purge.Key
 	for page := 1; ; page++ {
-		records, err := ledger.UnderWay(ctx, c.App, c.User, after, statusPage)
+		records, err := ledger.Unfinished(ctx, c.App, c.User, after, statusPage)
 		if err != nil {
 			return err
 		}
@@ -102,7 +102,7 @@ func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledge
 				}
 			}
 		case page == 1 && len(records) == 0:
-			return t.printf("nothing is under way for user %s of app %s\n", printable(c.User), printable(c.App))
+			return t.printf("user %s of app %s has no unfinished deletions\n", printable(c.User), printable(c.App))
 		case page == c.Page:
 			return c.printPage(t, records)
 		}

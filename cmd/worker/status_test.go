@@ -59,8 +59,8 @@ func TestStatusSaysWhoseLockADeletionWaitsFor(t *testing.T) {
 			if done["waiting_for"] != nil || done["waiting_detail"] != nil {
 				t.Errorf("status = %v; want a deletion that is done to wait for nothing", done)
 			}
-			if out := s.command("status", "--app", "demo", "--user", "alice").mustSucceed(t).stdout; out != "nothing is under way for user alice of app demo\n" {
-				t.Errorf("status --user printed %q; want nothing under way", out)
+			if out := s.command("status", "--app", "demo", "--user", "alice").mustSucceed(t).stdout; out != "user alice of app demo has no unfinished deletions\n" {
+				t.Errorf("status --user printed %q; want no unfinished deletions", out)
 			}
 		})
 	}
@@ -110,7 +110,7 @@ func TestStatusListsWhatIsUnderWayOfAUser(t *testing.T) {
 		}
 	}
 	s.command(append(of, "--page", "3")...).mustFail(t, exitError, "there is no page 3: the last one is 2")
-	s.command("status", "cmd001", "--app", "demo", "--user", "bob").mustFail(t, exitError, "the ledger knows no command cmd001 of user bob of app demo")
+	s.command("status", "cmd001", "--app", "demo", "--user", "bob").mustFail(t, exitError, "the ledger has no command cmd001 of user bob of app demo")
 	s.command("status").mustFail(t, exitUsage, "neither a command id nor --user is given")
 	s.command("status", "--user", "alice").mustFail(t, exitUsage, "--app")
 	s.command("status", "c1", "--page", "2").mustFail(t, exitUsage, "--page")

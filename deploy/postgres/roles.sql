@@ -1,4 +1,4 @@
--- The roles of Lethe, each with the least that it needs. Run it as a superuser, or as the owner of the app's tables, before the
+-- The roles of Lethe, each with the minimum of privileges. Run it as a superuser, or as the owner of the app's tables, before the
 -- first `worker setup`; safe to run again, on each version of Postgres from 13 on. It gives no passwords: see
 -- deploy/postgres/passwords.sh for the local stack. The tables here are the bundled schema's; for your own, name those of your
 -- plan. A missing grant shows in the worker's log and in /readyz, with the statement that gives it.
@@ -14,8 +14,8 @@ begin
     end loop;
 end $$;
 
--- What everybody may do unless it is revoked: make temporary tables, large objects and, before Postgres 15, tables in public.
--- Nobody of Lethe's needs it. Every other role that is there keeps it; to a role that comes later give what it needs, as here.
+-- Every role may create temporary tables, large objects and, before Postgres 15, tables in public, unless it is revoked. Lethe's
+-- roles don't need that. All other roles that exist keep it; grant a later role what it needs, as here.
 do $$
 declare
     may record;
@@ -43,7 +43,7 @@ begin
             end loop;
             execute format('revoke %s from public', may.what);
         exception when insufficient_privilege then
-            raise warning 'everybody may still use: %; run this file as a superuser to revoke it', may.what;
+            raise warning 'every role may still use: %; run this file as a superuser to revoke it', may.what;
         end;
     end loop;
 end $$;
@@ -51,20 +51,20 @@ end $$;
 -- lethe_setup owns schema lethe, the ledger, and may do nothing else: worker setup.
 create schema if not exists lethe authorization lethe_setup;
 
--- How far standbys lag, and whose session holds a lock, is for pg_read_all_stats to see, together with what all sessions run.
--- So lethe_setup is the member; it owns the functions lethe.standbys and lethe.sessions, which give the worker's role the figures
--- alone. From Postgres 16 on a membership itself says whether it is inherited; before, the role does.
+-- Only members of pg_read_all_stats see how far standbys lag and whose session has a lock, together with the SQL of all sessions.
+-- So lethe_setup is the member. It owns the functions lethe.standbys and lethe.sessions, which return only the figures to the
+-- worker's role. From Postgres 16 on the membership says whether it is inherited; before, the role does.
 alter role lethe_setup inherit;
 do $$
 begin
     execute 'grant pg_read_all_stats to lethe_setup'
         || case when current_setting('server_version_num')::int >= 160000 then ' with inherit true' else '' end;
     if exists (select from pg_catalog.pg_auth_members
-               where roleid = 'pg_monitor'::regrole and member = 'lethe_worker'::regrole) then -- as this file once gave it
+               where roleid = 'pg_monitor'::regrole and member = 'lethe_worker'::regrole) then -- granted by earlier versions of this file
         revoke pg_monitor from lethe_worker;
     end if;
 exception when insufficient_privilege then
-    raise warning 'large deletions won''t throttle for lagging standbys: lethe_setup is no member of pg_read_all_stats; run this file as a superuser';
+    raise warning 'large deletions won''t throttle for lagging standbys: lethe_setup is not a member of pg_read_all_stats; run this file as a superuser';
 end $$;
 alter role lethe_worker noinherit;
 

@@ -13,7 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 )
 
-// The addresses of the servers hold passwords, and where one is malformed nobody
+// The addresses of the servers contain passwords, and where one is malformed nobody
 // knows which part of it that is: so the errors here quote none of it, nor do they
 // wrap the parsers' own errors, which do.
 

@@ -21,11 +21,11 @@ type options struct {
 	App         string `variable:"CHAT_APP" default:"demo" help:"The app, as the workers call it."`
 	TokenKey    string `variable:"CHAT_TOKEN_KEY" placeholder:"KEY" help:"Key that tokens are signed with, 32 bytes or more; the same for all roles. Better as a variable: command lines are seen by all."`
 	DatabaseURL string `variable:"DATABASE_URL" placeholder:"URL" help:"Address of the database, for the gateway alone."`
-	ReadURL     string `name:"read-database-url" variable:"READ_DATABASE_URL" placeholder:"URL" help:"Address of a standby, which may lag: lists and histories are read there. Without it: from the database."`
+	ReadURL     string `name:"read-database-url" variable:"READ_DATABASE_URL" placeholder:"URL" help:"Address of a standby, which may lag, for reading lists and histories. Without it they are read from the database."`
 	PresenceURL string `variable:"CHAT_PRESENCE_URL" placeholder:"URL" help:"Where the page finds presence, such as ws://host:8081/v1/connect. Without it: the page's own address."`
-	Demo        bool   `variable:"CHAT_DEMO" help:"Serve the page and issue tokens to anybody who opens it. Never where it matters."`
+	Demo        bool   `variable:"CHAT_DEMO" help:"Serve the page and issue tokens to every visitor. Never in production."`
 
-	Hosts []string `variable:"CHAT_HOSTS" placeholder:"NAME" help:"Host names that the page is served under, with commas between them and without ports. This machine's own (localhost) need not be named."`
+	Hosts []string `variable:"CHAT_HOSTS" placeholder:"NAME" help:"Comma-separated host names of the page, without ports. This machine's own (localhost) are always allowed."`
 
 	NATSURL     string `variable:"NATS_URL" default:"nats://127.0.0.1:4222" placeholder:"URL" help:"Addresses of the NATS servers, with commas between them."`
 	NATSCreds   string `variable:"NATS_CREDS" placeholder:"FILE" help:"Credentials file (JWT and seed) of the NATS user."`
@@ -58,7 +58,7 @@ func (o *options) check() error {
 		errs = append(errs, err)
 	}
 	if o.PresenceURL != "" && !presenceURL.MatchString(o.PresenceURL) {
-		errs = append(errs, errors.New("--presence-url (CHAT_PRESENCE_URL) is not a WebSocket address: want ws://host:8081/v1/connect"))
+		errs = append(errs, errors.New("--presence-url (CHAT_PRESENCE_URL): not a WebSocket address: want ws://host:8081/v1/connect"))
 	}
 	for i, host := range o.Hosts {
 		o.Hosts[i] = strings.ToLower(strings.TrimSpace(host))

@@ -99,7 +99,7 @@ func openDatabase(ctx context.Context, setting, address string) (*pgxpool.Pool, 
 	return pgxpool.NewWithConfig(ctx, cfg)
 }
 
-// check tells whether a role can do its work.
+// check reports whether a role can do its work.
 type check struct {
 	role string
 	ask  func(context.Context) error
@@ -130,7 +130,7 @@ func health(mux *http.ServeMux, ready []check, log *slog.Logger) {
 			err := c.ask(ctx)
 			tell(ctx, c.role, err)
 			if err != nil {
-				http.Error(w, "not ready: "+c.role+" lacks a server that it needs: see its log", http.StatusServiceUnavailable)
+				http.Error(w, "not ready: a server that "+c.role+" needs is unavailable: see its log", http.StatusServiceUnavailable)
 				return
 			}
 		}

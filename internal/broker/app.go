@@ -23,9 +23,9 @@ const (
 	// appMaxAckPending bounds the events between the two streams. A test of
 	// 20,000 took 0.2 s.
 	appMaxAckPending = 1000
-	// appPatience is how long setup waits until the app's stream follows: as a rule
+	// appTimeout is how long setup waits until the app's stream follows: usually
 	// some milliseconds.
-	appPatience = 5 * time.Second
+	appTimeout = 5 * time.Second
 	// appHeartbeat is what the server demands of a consumer that is sourced from.
 	appHeartbeat = time.Second
 )
@@ -39,7 +39,7 @@ type AppOptions struct {
 	EventsMaxBytes int64
 }
 
-// SetupApp gives an app with an account of its own a stream there,
+// SetupApp creates the stream of an app in its own account,
 // CONVERSATION_EVENTS as everywhere, that sources the app's events from lethe's:
 // a consumer in lethe's account and the stream in the account that app is
 // connected to, or it brings those that exist to what is wanted. How long and how
@@ -75,7 +75,7 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 // listens to what that delivers.
 func awaitApp(ctx context.Context, lethe, app *Broker, token string) error {
 	var reached, heard bool
-	until := time.NewTimer(appPatience)
+	until := time.NewTimer(appTimeout)
 	defer until.Stop()
 	for pause := 10 * time.Millisecond; ; pause *= 2 {
 		err := errors.Join(
@@ -149,7 +149,7 @@ func appStream(token string, origin streamConfig) streamConfig {
 		Description:       "What became of deletions, for the devices of each user",
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
-		Discard:           jetstream.DiscardOld, // a full stream must not hold up what follows
+		Discard:           jetstream.DiscardOld, // a full stream must not block later events
 		Replicas:          origin.Replicas,
 		MaxAge:            origin.MaxAge,
 		MaxMsgsPerSubject: origin.MaxMsgsPerSubject,
@@ -163,12 +163,12 @@ func appStream(token string, origin streamConfig) streamConfig {
 	}
 }
 
-// appProperties are what setup looks after in that stream.
+// appProperties are the properties of that stream that setup checks.
 func appProperties(want streamConfig) []property[streamConfig] {
 	of := []string{want.Name}
 	return []property[streamConfig]{
 		{
-			of, "sources", "the events of this app alone", refuses, ignores, "devices would see what the workers haven't published",
+			of, "sources", "the events of this app alone", refuses, ignores, "devices would see events that no worker published",
 			func(c *streamConfig, _ goal) {
 				if len(c.Sources) != 1 || !reflect.DeepEqual(c.Sources[0].Consumer, want.Sources[0].Consumer) {
 					c.Sources = want.Sources
@@ -176,7 +176,7 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			},
 		},
 		{
-			of, "discard", "old", mends, ignores, "a full stream would hold up what follows",
+			of, "discard", "old", mends, ignores, "a full stream would block later events",
 			func(c *streamConfig, _ goal) { c.Discard = want.Discard },
 		},
 		{
@@ -188,11 +188,11 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			func(c *streamConfig, _ goal) { c.Replicas = want.Replicas },
 		},
 		{
-			of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or fewer events than documented",
 			func(c *streamConfig, _ goal) { c.MaxAge = want.MaxAge },
 		},
 		{
-			of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or less than was promised",
+			of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or fewer events than documented",
 			func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = want.MaxMsgsPerSubject },
 		},
 		{
@@ -200,7 +200,7 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			func(c *streamConfig, _ goal) { c.Duplicates = want.Duplicates },
 		},
 		{
-			of, "max_bytes", "any; --events-max-bytes", sets, ignores, "the oldest events go first",
+			of, "max_bytes", "any; --app-events-max-bytes", sets, ignores, "the oldest events are removed first",
 			func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) },
 		},
 	}

@@ -30,7 +30,7 @@ func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[Let
 			page, perr := b.directGet(ctx, conversation.DeadLettersStream,
 				map[string]any{"seq": next, "next_by_subj": subject, "batch": letterPage, "max_bytes": letterPageBytes})
 			if err = perr; len(page) == 0 {
-				break // somebody has removed the rest
+				break // the rest has been removed
 			}
 			for _, s := range page {
 				if s.Sequence > last {

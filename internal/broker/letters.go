@@ -121,7 +121,7 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 }
 
 // LetterRoom returns how many bytes of letters about malformed commands there is
-// room for: half of their stream's limit, less what it holds. The other half is
+// room for: half of their stream's limit, less its present size. The other half is
 // for commands that can be retried. math.MaxInt64 where there is no limit.
 func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
 	s, err := b.stream(ctx, conversation.DeadLettersStream)
@@ -172,7 +172,7 @@ func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterI
 	return l, nil
 }
 
-// letterInfo reads what the headers and the subject of a letter tell.
+// letterInfo reads the headers and the subject of a letter.
 func letterInfo(subject string, seq uint64, h nats.Header) LetterInfo {
 	l := LetterInfo{Sequence: seq, Header: h}
 	l.Reason, l.Error, l.Subject = h.Get(conversation.HeaderReason), h.Get(conversation.HeaderError), h.Get(conversation.HeaderSubject)

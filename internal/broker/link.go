@@ -58,7 +58,7 @@ func (l *link) observe(nc *nats.Conn, err error) {
 	default:
 		l.gate.Close(causeLink, l.reason(nc))
 		if was || !seen {
-			l.log.Warn("no connection to NATS; trying until there is one", withError(l.why(nc), "url", l.urls)...)
+			l.log.Warn("no connection to NATS; retrying", withError(l.why(nc), "url", l.urls)...)
 		}
 	}
 }
@@ -130,7 +130,7 @@ func (b *Broker) closed(nc *nats.Conn) {
 		return
 	}
 	b.link.observe(nc, nc.LastError())
-	b.log.Error("the connection to NATS was closed for good; restart the worker", withError(nc.LastError())...)
+	b.log.Error("connection to NATS closed permanently; restart the worker", withError(nc.LastError())...)
 }
 
 func (b *Broker) disconnected(nc *nats.Conn, err error) {

@@ -147,8 +147,8 @@ func (b *Broker) explainPull(ctx context.Context, fault error) string {
 	return "pull from " + commandsConsumer + ": " + fault.Error()
 }
 
-// consumerInfo asks for the workers' consumer, of whatever kind it is: the client
-// package tells nothing of one that pushes.
+// consumerInfo requests the workers' consumer, of whatever kind it is: the client
+// package returns nothing about a push consumer.
 func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	var info jetstream.ConsumerInfo
 	if err := b.api(ctx, "CONSUMER.INFO."+conversation.CommandsStream+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {

@@ -16,11 +16,11 @@ import (
 type part interface {
 	// label is what errors call it.
 	label() string
-	// setup makes it, or mends what it can. It does so also where it returns an
+	// setup creates it, or corrects what it can. It does so also where it returns an
 	// error, which then has a line for each property that isn't right.
 	setup(ctx context.Context) (SetupPart, error)
 	// check returns a line for each property. The error is errMissing where there
-	// is no such part, or why the server doesn't tell.
+	// is no such part, or why the server doesn't say.
 	check(ctx context.Context) ([]PropertyState, error)
 	// missing is the line in place of those of check where there is no such part.
 	missing() PropertyState
@@ -38,7 +38,7 @@ type asset[C any] struct {
 	// get reads the configuration, and into goal what that depends on. The error
 	// wraps errMissing if there is none.
 	get func(ctx context.Context, g *goal) (C, error)
-	// create makes it. exists is for one that somebody else has made.
+	// create creates it. exists is the error if another client has created it.
 	create func(ctx context.Context, config C) error
 	exists error
 	// update changes it from have to config.
@@ -59,13 +59,13 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 		have, err = a.get(ctx, &a.goal)
 		switch {
 		case errors.Is(err, errMissing):
-			config, _ := holdAgainst(a.table, a.name, a.fresh, a.goal)
+			config, _ := compare(a.table, a.name, a.fresh, a.goal)
 			if err = a.create(ctx, config); err == nil {
 				done.Action = actionCreated
 				return done, nil
 			}
 			if errors.Is(err, a.exists) {
-				continue // somebody else was first, with other options
+				continue // another client was first, with other options
 			}
 			return done, explainSetup(a.label(), err)
 		case err != nil:
@@ -73,7 +73,7 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 		}
 		done.Changes, err = a.mend(ctx, have)
 		if errors.Is(err, errMissing) {
-			continue // somebody else has deleted it
+			continue // another client has deleted it
 		}
 		switch {
 		case len(done.Changes) > 0:
@@ -86,9 +86,9 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 	return done, err
 }
 
-// mend sets right what can be. The error has a line for each of the others.
+// mend corrects what it can. The error has a line for each of the others.
 func (a *asset[C]) mend(ctx context.Context, have C) (made []string, err error) {
-	mended, wrong := holdAgainst(a.table, a.name, have, a.goal)
+	mended, wrong := compare(a.table, a.name, have, a.goal)
 	var errs []error
 	var open []deviation[C]
 	for _, d := range wrong {
@@ -115,7 +115,7 @@ func (a *asset[C]) mend(ctx context.Context, have C) (made []string, err error) 
 	return made, errors.Join(append(errs, err)...)
 }
 
-// mendEach sets right what the server lets, one by one, as it has refused all
+// mendEach corrects what the server allows, one by one, after it has refused all
 // together: an old server, or a limit of the server or account.
 func (a *asset[C]) mendEach(ctx context.Context, have C, open []deviation[C]) (made []string, err error) {
 	for progress := true; progress; {
@@ -138,7 +138,7 @@ func (a *asset[C]) mendEach(ctx context.Context, have C, open []deviation[C]) (m
 
 func (d deviation[C]) change() string { return d.name + ": " + d.becomes + ", was " + d.was }
 
-// stays says that the server doesn't let a property be mended.
+// stays is the error of a property that the server doesn't let setup change.
 func (d deviation[C]) stays(err error) error {
 	if d.name == "max_consumers" { // by versions tried
 		return fmt.Errorf("%s stays %s, expected %s: nats-server changes it from version 2.12.7 on: upgrade it, or leave it where fewer than 1,000 relays read: %w",
@@ -147,10 +147,10 @@ func (d deviation[C]) stays(err error) error {
 	return fmt.Errorf("%s stays %s, expected %s (%s): %w", d.name, d.was, d.want, d.why, err)
 }
 
-// meant is byHand of the streams: somebody must have meant these.
+// meant is byHand of the streams: someone must have chosen these values.
 var meant = map[string]string{
-	"sources":           "let producers publish on the stream's own subjects, as through a subject mapping, and edit it so that it sources nothing; what it has sourced by then counts from its arrival",
-	"subject_transform": "edit the stream so that it transforms nothing",
+	"sources":           "let producers publish on the stream's own subjects, such as through a subject mapping, and remove the sources; commands sourced before keep the time of their arrival",
+	"subject_transform": "remove the stream's subject transform",
 }
 
 func (a *asset[C]) refusal(d deviation[C]) error {
@@ -177,7 +177,7 @@ func (a *asset[C]) missing() PropertyState {
 
 // states returns a line for each property of the stream or consumer called of.
 func states[C any](kind, of string, table []property[C], have C, g goal) []PropertyState {
-	_, wrong := holdAgainst(table, of, have, g)
+	_, wrong := compare(table, of, have, g)
 	var lines []PropertyState
 	for _, p := range table {
 		if !slices.Contains(p.of, of) {
@@ -204,7 +204,7 @@ func (b *Broker) parts(g goal) []part {
 func (b *Broker) streamPart(fresh streamConfig, g goal) part {
 	a := b.streamAsset(fresh, streamProperties, g)
 	a.byHand = meant
-	a.rebuild = "back it up if you need what it holds, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
+	a.rebuild = "back it up if you need its messages, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	if a.name == conversation.CommandsStream {
 		a.rebuild = "stop the producers, let the workers empty it, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	}
@@ -261,7 +261,7 @@ func (b *Broker) consumerPart(g goal) part {
 	}
 }
 
-// updateConsumer changes the consumer. A pause is ended by a request of its own.
+// updateConsumer changes the consumer. A separate request ends a pause.
 func (b *Broker) updateConsumer(ctx context.Context, have, config consumerConfig) error {
 	if have.PauseUntil != nil && config.PauseUntil == nil {
 		err := b.ask(ctx, "CONSUMER.PAUSE.", func(ctx context.Context) error {
@@ -316,8 +316,8 @@ type PropertyState struct {
 	Why string `json:"why,omitempty"`
 }
 
-// Check holds the streams and the consumer against the table of properties, and
-// against the options. It changes nothing and needs no right but to look. The
+// Check compares the streams and the consumer with the table of properties, and
+// with the options. It changes nothing and needs only the right to read them. The
 // lines are in the table's order, and complete unless there is an error.
 func (b *Broker) Check(ctx context.Context, o SetupOptions) ([]PropertyState, error) {
 	g, err := b.goal(ctx, o)

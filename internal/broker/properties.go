@@ -20,7 +20,7 @@ const (
 	// mends: setup sets the right value.
 	mends remedy = "mends"
 	// refuses: setup does the rest, says what the operator has to do, and fails.
-	// For what no update can change, and for what somebody must have meant.
+	// For values that no update can change, and those that someone must have chosen.
 	refuses remedy = "refuses"
 	// sets: setup sets what a flag asks for, and leaves the value without the flag.
 	sets remedy = "sets"
@@ -33,7 +33,7 @@ const (
 type notice string
 
 const (
-	// warns: the worker goes on, and says so in /readyz, log and metrics.
+	// warns: the worker continues, and says so in /readyz, log and metrics.
 	warns notice = "warns"
 	// stops: the worker takes no more commands and isn't ready until the property
 	// is right: to go on would lose commands or messages, or nothing would come.
@@ -64,7 +64,7 @@ type goal struct {
 	SetupOptions
 	// maxCommand is the largest command that the server takes, in bytes.
 	maxCommand int32
-	// stored is how much the stream holds, in bytes.
+	// stored is the size of the stream, in bytes.
 	stored uint64
 	// ackWait is the configured one; 0 for none.
 	ackWait time.Duration
@@ -93,15 +93,15 @@ type (
 // knows, but for the name.
 var streamProperties = []property[streamConfig]{
 	{
-		allStreams, "subjects", "those of the contract, and any besides", mends, warns, "what is published on a missing one isn't stored",
+		allStreams, "subjects", "those of the contract, and any others", mends, warns, "messages published on a missing one aren't stored",
 		func(c *streamConfig, _ goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(c.Name)) },
 	},
 	{
-		commandsOnly, "retention", "workqueue", refuses, warns, "commands that are done would stay, or vanish before a worker has seen them",
+		commandsOnly, "retention", "workqueue", refuses, warns, "finished commands would stay, or commands be removed before a worker has seen them",
 		func(c *streamConfig, _ goal) { c.Retention = jetstream.WorkQueuePolicy },
 	},
 	{
-		notCommands, "retention", "limits, where it is workqueue", refuses, warns, "the first reader takes a message away from the others",
+		notCommands, "retention", "limits, where it is workqueue", refuses, warns, "the first reader removes a message for all others",
 		func(c *streamConfig, _ goal) {
 			if c.Retention == jetstream.WorkQueuePolicy {
 				c.Retention = jetstream.LimitsPolicy
@@ -109,7 +109,7 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		notCommands, "retention", "limits, where it is interest", mends, warns, "what is stored while nobody reads vanishes",
+		notCommands, "retention", "limits, where it is interest", mends, warns, "messages stored without a reader are removed",
 		func(c *streamConfig, _ goal) {
 			if c.Retention == jetstream.InterestPolicy {
 				c.Retention = jetstream.LimitsPolicy
@@ -117,11 +117,11 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		allStreams, "storage", "file", refuses, warns, "a restart of the server loses all of it",
+		allStreams, "storage", "file", refuses, warns, "a restart of the server loses all messages",
 		func(c *streamConfig, _ goal) { c.Storage = jetstream.FileStorage },
 	},
 	{
-		allStreams, "discard", "new", mends, warns, "a full stream would drop its oldest messages, done or not",
+		allStreams, "discard", "new", mends, warns, "a full stream would drop its oldest messages, finished or not",
 		func(c *streamConfig, _ goal) { c.Discard = jetstream.DiscardNew },
 	},
 	{
@@ -134,16 +134,16 @@ var streamProperties = []property[streamConfig]{
 	},
 	{
 		commandsOnly, "sources", "none", refuses, stops,
-		"a sourced command gets the time of its arrival, and messages that were sent after the user's delete would go",
+		"a sourced command gets the time of its arrival, and messages sent after the user's delete would be deleted",
 		func(c *streamConfig, _ goal) { c.Sources = nil },
 	},
 	{notCommands, "sources", anyValue, leaves, ignores, "", nil},
 	{
-		allStreams, "sealed", "false", refuses, warns, "nothing can be stored, and nothing removed",
+		allStreams, "sealed", "false", refuses, warns, "nothing can be stored or removed",
 		func(c *streamConfig, _ goal) { c.Sealed = false },
 	},
 	{
-		allStreams, "no_ack", "false", mends, warns, "nobody is told that a message is stored",
+		allStreams, "no_ack", "false", mends, warns, "publishers get no acknowledgement",
 		func(c *streamConfig, _ goal) { c.NoAck = false },
 	},
 
@@ -157,7 +157,7 @@ var streamProperties = []property[streamConfig]{
 	},
 	{
 		lettersOnly, "max_bytes", "8 MiB or more, not unlimited; --dead-letters-max-bytes", mends, warns,
-		"without a limit one producer's garbage fills the disk",
+		"without a limit one producer's malformed commands fill the disk",
 		func(c *streamConfig, g goal) {
 			c.MaxBytes = or(g.DeadLettersMaxBytes, c.MaxBytes)
 			if c.MaxBytes <= 0 { // twice what there is: half of it stays for commands that can be retried
@@ -176,7 +176,7 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		eventsOnly, "max_msgs_per_subject", "100,000 or more", mends, warns, "a user's events vanish before a device that was away has read them",
+		eventsOnly, "max_msgs_per_subject", "100,000 or more", mends, warns, "a user's events are removed before a device that was away has read them",
 		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = max(c.MaxMsgsPerSubject, eventsPerSubject) },
 	},
 	{
@@ -192,7 +192,7 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = false },
 	},
 	{
-		commandsOnly, "max_age", "unlimited", mends, warns, "commands would vanish before a worker has done them",
+		commandsOnly, "max_age", "unlimited", mends, warns, "commands would be removed before a worker has finished them",
 		func(c *streamConfig, _ goal) { c.MaxAge = 0 },
 	},
 	{
@@ -202,7 +202,7 @@ var streamProperties = []property[streamConfig]{
 	{lettersOnly, "max_age", anyValue, leaves, ignores, "how long an operator may take", nil},
 	{
 		commandsOnly, "max_msg_size", "900,000 bytes to max_payload less 64 KiB", mends, warns,
-		"a larger command has no room for its dead letter, a smaller limit refuses what the contract allows",
+		"a larger command has no room for its dead letter, a smaller limit refuses commands that the contract allows",
 		func(c *streamConfig, g goal) {
 			if c.MaxMsgSize < minCommand || c.MaxMsgSize > g.maxCommand {
 				c.MaxMsgSize = g.maxCommand
@@ -210,7 +210,7 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		notCommands, "max_msg_size", "unlimited", mends, warns, "the workers would wait with an event or dead letter that is larger",
+		notCommands, "max_msg_size", "unlimited", mends, warns, "the workers would wait forever with a larger event or dead letter",
 		func(c *streamConfig, _ goal) { c.MaxMsgSize = -1 },
 	},
 	{commandsOnly, "max_consumers", anyValue, leaves, ignores, "a work queue has no second one", nil},
@@ -224,11 +224,11 @@ var streamProperties = []property[streamConfig]{
 	},
 	{lettersOnly, "max_consumers", anyValue, leaves, ignores, "", nil},
 	{
-		commandsOnly, "duplicate_window", "100ms, the server's minimum", mends, warns, "with the Nats-Msg-Id of another app's command one app can make the stream drop it",
+		commandsOnly, "duplicate_window", "100ms, the server's minimum", mends, warns, "an app can make the stream drop another app's command by its Nats-Msg-Id",
 		func(c *streamConfig, _ goal) { c.Duplicates = commandsWindow },
 	},
 	{
-		notCommands, "duplicate_window", "1h or more, or max_age if that is less", mends, warns, "what is published again would be stored twice",
+		notCommands, "duplicate_window", "1h or more, or max_age if that is less", mends, warns, "a repeated publish would be stored twice",
 		func(c *streamConfig, _ goal) {
 			if c.MaxAge > 0 {
 				c.Duplicates = min(c.Duplicates, c.MaxAge) // the server wouldn't take it
@@ -240,7 +240,7 @@ var streamProperties = []property[streamConfig]{
 	},
 	{commandsOnly, "allow_direct", anyValue, leaves, ignores, "", nil},
 	{
-		notCommands, "allow_direct", "true", mends, warns, "devices and worker replay read by direct get",
+		notCommands, "allow_direct", "true", mends, warns, "devices, worker replay and worker dead-letters read by direct get",
 		func(c *streamConfig, _ goal) { c.AllowDirect = true },
 	},
 	{allStreams, "mirror_direct", anyValue, leaves, ignores, "", nil},
@@ -257,18 +257,18 @@ var streamProperties = []property[streamConfig]{
 	{notCommands, "consumer_limits", anyValue, leaves, ignores, "", nil},
 
 	{allStreams, "deny_purge", anyValue, leaves, ignores, "", nil},
-	{commandsOnly, "deny_delete", anyValue, leaves, ignores, "acknowledged commands leave all the same", nil},
+	{commandsOnly, "deny_delete", anyValue, leaves, ignores, "acknowledged commands are removed regardless", nil},
 	{eventsOnly, "deny_delete", anyValue, leaves, ignores, "", nil},
 	{
-		lettersOnly, "deny_delete", "false", refuses, warns, "worker dead-letters can't remove a letter, and retries it again and again",
+		lettersOnly, "deny_delete", "false", refuses, warns, "worker dead-letters can't remove letters, and retries them again",
 		func(c *streamConfig, _ goal) { c.DenyDelete = false },
 	},
 	{
-		allStreams, "allow_rollup_hdrs", "false", mends, warns, "with the header Nats-Rollup a producer erases everybody's messages",
+		allStreams, "allow_rollup_hdrs", "false", mends, warns, "a producer can erase all messages by the header Nats-Rollup",
 		func(c *streamConfig, _ goal) { c.AllowRollup = false },
 	},
 	{
-		commandsOnly, "allow_msg_ttl", "false", refuses, warns, "with the header Nats-TTL a command vanishes before a worker has seen it",
+		commandsOnly, "allow_msg_ttl", "false", refuses, warns, "a command with the header Nats-TTL is removed before a worker has seen it",
 		func(c *streamConfig, _ goal) { c.AllowMsgTTL = false },
 	},
 	{notCommands, "allow_msg_ttl", anyValue, leaves, ignores, "workers alone publish there, and never with Nats-TTL", nil},
@@ -281,17 +281,17 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, _ goal) { c.AllowMsgCounter = false },
 	},
 	{
-		allStreams, "allow_msg_schedules", "false", refuses, warns, "it excludes discard new, and with Nats-Schedule a producer makes the server publish in others' names",
+		allStreams, "allow_msg_schedules", "false", refuses, warns, "it excludes discard new, and by Nats-Schedule a producer makes the server publish for it",
 		func(c *streamConfig, _ goal) { c.AllowMsgSchedules = false },
 	},
 	{allStreams, "allow_atomic", anyValue, leaves, ignores, "", nil},
 	{allStreams, "allow_batched", anyValue, leaves, ignores, "", nil},
 	{
-		allStreams, "persist_mode", "default", refuses, warns, "what is acknowledged may be lost in a crash of the server",
+		allStreams, "persist_mode", "default", refuses, warns, "acknowledged messages may be lost in a crash of the server",
 		func(c *streamConfig, _ goal) { c.PersistMode = jetstream.DefaultPersistMode },
 	},
 	{
-		allStreams, "subject_transform", "none", refuses, warns, "messages would be stored on other subjects than they are published on, another app's or user's among them",
+		allStreams, "subject_transform", "none", refuses, warns, "messages would be stored on other subjects than they are published on, such as another app's",
 		func(c *streamConfig, _ goal) { c.SubjectTransform = nil },
 	},
 	{allStreams, "republish", anyValue, leaves, ignores, "", nil},
@@ -310,47 +310,47 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.Durable = conversation.WorkerConsumer },
 	},
 	{
-		theConsumer, "deliver_subject", "none", refuses, stops, "it pushes, and workers pull",
+		theConsumer, "deliver_subject", "none", refuses, stops, "workers pull",
 		func(c *consumerConfig, _ goal) { c.DeliverSubject = "" },
 	},
 	{
-		theConsumer, "deliver_group", "none", refuses, warns, "of a consumer that pushes",
+		theConsumer, "deliver_group", "none", refuses, warns, "only for push consumers",
 		func(c *consumerConfig, _ goal) { c.DeliverGroup = "" },
 	},
 	{
-		theConsumer, "flow_control", "false", refuses, warns, "of a consumer that pushes",
+		theConsumer, "flow_control", "false", refuses, warns, "only for push consumers",
 		func(c *consumerConfig, _ goal) { c.FlowControl = false },
 	},
 	{
-		theConsumer, "idle_heartbeat", "none", refuses, warns, "of a consumer that pushes",
+		theConsumer, "idle_heartbeat", "none", refuses, warns, "only for push consumers",
 		func(c *consumerConfig, _ goal) { c.IdleHeartbeat = 0 },
 	},
 	{
-		theConsumer, "rate_limit_bps", "none", refuses, warns, "of a consumer that pushes",
+		theConsumer, "rate_limit_bps", "none", refuses, warns, "only for push consumers",
 		func(c *consumerConfig, _ goal) { c.RateLimit = 0 },
 	},
 	{
-		theConsumer, "ack_policy", "explicit", refuses, stops, "to acknowledge one command would acknowledge others",
+		theConsumer, "ack_policy", "explicit", refuses, stops, "acknowledging one command would acknowledge others",
 		func(c *consumerConfig, _ goal) { c.AckPolicy = jetstream.AckExplicitPolicy },
 	},
 	{
-		theConsumer, "deliver_policy", "all", refuses, warns, "commands that waited before would never come",
+		theConsumer, "deliver_policy", "all", refuses, warns, "commands that waited before would never be delivered",
 		func(c *consumerConfig, _ goal) { c.DeliverPolicy = jetstream.DeliverAllPolicy },
 	},
 	{
-		theConsumer, "opt_start_seq", "none", refuses, warns, "commands before it would never come",
+		theConsumer, "opt_start_seq", "none", refuses, warns, "commands before it would never be delivered",
 		func(c *consumerConfig, _ goal) { c.OptStartSeq = 0 },
 	},
 	{
-		theConsumer, "opt_start_time", "none", refuses, warns, "commands before it would never come",
+		theConsumer, "opt_start_time", "none", refuses, warns, "commands before it would never be delivered",
 		func(c *consumerConfig, _ goal) { c.OptStartTime = nil },
 	},
 	{
-		theConsumer, "replay_policy", "instant", refuses, warns, "commands would come at the pace at which they were sent",
+		theConsumer, "replay_policy", "instant", refuses, warns, "commands would be delivered at the rate at which they were published",
 		func(c *consumerConfig, _ goal) { c.ReplayPolicy = jetstream.ReplayInstantPolicy },
 	},
 	{
-		theConsumer, "pause_until", "none", mends, stops, "no command comes until then; worker pause is the pause that setup leaves",
+		theConsumer, "pause_until", "none", mends, stops, "no command is delivered until then; use worker pause, which setup leaves",
 		func(c *consumerConfig, g goal) {
 			if c.PauseUntil != nil && c.PauseUntil.After(g.now) {
 				c.PauseUntil = nil
@@ -358,19 +358,19 @@ var consumerProperties = []property[consumerConfig]{
 		},
 	},
 	{
-		theConsumer, "headers_only", "false", mends, stops, "commands would come without their bodies, and be given up as malformed",
+		theConsumer, "headers_only", "false", mends, stops, "commands would be delivered without bodies, and be given up as malformed",
 		func(c *consumerConfig, _ goal) { c.HeadersOnly = false },
 	},
 	{
-		theConsumer, "filter_subject", "none", mends, warns, "commands on other subjects would never come",
+		theConsumer, "filter_subject", "none", mends, warns, "commands on other subjects would never be delivered",
 		func(c *consumerConfig, _ goal) { c.FilterSubject = "" },
 	},
 	{
-		theConsumer, "filter_subjects", "none", mends, warns, "commands on other subjects would never come",
+		theConsumer, "filter_subjects", "none", mends, warns, "commands on other subjects would never be delivered",
 		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil },
 	},
 	{
-		theConsumer, "max_ack_pending", "200,000 or more", mends, warns, "no worker is given another command while so many aren't settled, those that wait for another try included",
+		theConsumer, "max_ack_pending", "200,000 or more", mends, warns, "no worker gets another command while so many are in flight or deferred",
 		func(c *consumerConfig, _ goal) {
 			if c.MaxAckPending >= 0 { // -1 is unlimited
 				c.MaxAckPending = max(c.MaxAckPending, maxAckPending)
@@ -378,11 +378,11 @@ var consumerProperties = []property[consumerConfig]{
 		},
 	},
 	{
-		theConsumer, "max_deliver", "unlimited", mends, warns, "commands that have used it up stay in the stream, and no worker sees them",
+		theConsumer, "max_deliver", "unlimited", mends, warns, "commands that have used up their deliveries stay in the stream, unseen by workers",
 		func(c *consumerConfig, _ goal) { c.MaxDeliver = -1 },
 	},
 	{
-		theConsumer, "backoff", "none", mends, warns, "it replaces ack_wait, and bends the delays that workers ask for",
+		theConsumer, "backoff", "none", mends, warns, "it replaces ack_wait, and changes the delays that workers ask for",
 		func(c *consumerConfig, g goal) {
 			if len(c.BackOff) > 0 {
 				c.BackOff, c.AckWait = nil, or(g.ackWait, defaultAckWait) // ack_wait showed the first of it
@@ -429,11 +429,11 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.PriorityGroups = nil },
 	},
 	{
-		theConsumer, "priority_timeout", "none", mends, warns, "of priority groups",
+		theConsumer, "priority_timeout", "none", mends, warns, "only for priority groups",
 		func(c *consumerConfig, _ goal) { c.PinnedTTL = 0 },
 	},
 	{theConsumer, "num_replicas", anyValue, leaves, ignores, "the server keeps it at the stream's", nil},
-	{theConsumer, "mem_storage", anyValue, leaves, ignores, "after a restart of the server commands in flight come again", nil},
+	{theConsumer, "mem_storage", anyValue, leaves, ignores, "after a restart of the server commands in flight are delivered again", nil},
 	{theConsumer, "sample_freq", anyValue, leaves, ignores, "", nil},
 	{theConsumer, "description", anyValue, leaves, ignores, "", nil},
 	{theConsumer, "metadata", anyValue, leaves, ignores, "", nil},
@@ -445,9 +445,9 @@ type deviation[C any] struct {
 	was, becomes string
 }
 
-// holdAgainst returns which properties of the stream or consumer called of aren't
-// right in have, and have with all of those set right that setup mends.
-func holdAgainst[C any](table []property[C], of string, have C, g goal) (mended C, wrong []deviation[C]) {
+// compare returns which properties of the stream or consumer called of aren't
+// right in have, and have with the right value of those that setup corrects.
+func compare[C any](table []property[C], of string, have C, g goal) (mended C, wrong []deviation[C]) {
 	mended = have
 	for _, p := range table {
 		if p.right == nil || !slices.Contains(p.of, of) {

@@ -203,7 +203,7 @@ func TestEachPropertyThatSomebodyAlters(t *testing.T) {
 				t.Parallel()
 				rig := newAltered(t, a.also)
 				for _, fresh := range newStreams(SetupOptions{}) {
-					config, _ := holdAgainst(streamProperties, fresh.Name, fresh, rig.goal)
+					config, _ := compare(streamProperties, fresh.Name, fresh, rig.goal)
 					if fresh.Name == streamOfLetter[letter] {
 						a.alter(&config)
 					}
@@ -230,7 +230,7 @@ func TestEachPropertyThatSomebodyAlters(t *testing.T) {
 			if err := rig.js.DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
 				t.Fatal(err)
 			}
-			config, _ := holdAgainst(consumerProperties, conversation.WorkerConsumer,
+			config, _ := compare(consumerProperties, conversation.WorkerConsumer,
 				consumerConfig{Durable: conversation.WorkerConsumer, MaxWaiting: defaultWaiting}, rig.goal)
 			a.alter(&config)
 			var err error

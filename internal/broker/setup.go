@@ -51,7 +51,7 @@ const (
 // Setup creates the streams and the workers' consumer, or brings those that
 // exist to what the table of properties requires; what an operator has tuned
 // beyond that stays. To repeat it, or to run it from several workers at once, is
-// safe. Where all is as wanted it needs no right but to look. It does all that it
+// safe. Where nothing is to change it needs only the right to read. It does all that it
 // can; the error has a line for each thing that it couldn't do.
 func (b *Broker) Setup(ctx context.Context, o SetupOptions) (SetupReport, error) {
 	g, err := b.goal(ctx, o)
@@ -66,7 +66,7 @@ func (b *Broker) Setup(ctx context.Context, o SetupOptions) (SetupReport, error)
 			break // the consumer, of a stream that couldn't be made
 		}
 		report.Parts, errs = append(report.Parts, done), append(errs, err)
-		if silent(err) { // and so would be the rest
+		if silent(err) { // and so would the others
 			break
 		}
 	}

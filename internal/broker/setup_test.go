@@ -264,7 +264,7 @@ func TestSetupGivesUnlimitedDeadLettersALimit(t *testing.T) {
 		stored uint64
 		want   int64
 	}{{900_000, 1 << 30}, {3 << 30, 6 << 30}} {
-		mended, _ := holdAgainst(streamProperties, conversation.DeadLettersStream, streamOf(t, js, conversation.DeadLettersStream), goal{stored: tt.stored})
+		mended, _ := compare(streamProperties, conversation.DeadLettersStream, streamOf(t, js, conversation.DeadLettersStream), goal{stored: tt.stored})
 		if mended.MaxBytes != tt.want {
 			t.Errorf("with %d bytes stored: max_bytes %d; want %d", tt.stored, mended.MaxBytes, tt.want)
 		}

@@ -29,7 +29,7 @@ const (
 	// minLettersBytes has room for some letters of the largest size.
 	minLettersBytes = 8 << 20
 
-	// commandsWindow is the least that the server takes: it is one for all apps.
+	// commandsWindow is the server's minimum: all apps share the window.
 	commandsWindow = 100 * time.Millisecond
 	eventsWindow   = time.Hour
 
@@ -57,7 +57,7 @@ type SetupOptions struct {
 	CommandsMaxPerApp *int64
 	// EventsMaxBytes bounds the events. Default: as much as the server has room for.
 	EventsMaxBytes int64
-	// DeadLettersMaxBytes bounds the dead letters, at least 8 MiB. Default 1 GiB.
+	// DeadLettersMaxBytes bounds the dead letters: 8 MiB or more. Default 1 GiB.
 	DeadLettersMaxBytes int64
 	// EventsMaxAge is how long events are kept for devices that are offline.
 	// Default 30 days.

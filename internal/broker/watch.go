@@ -38,7 +38,7 @@ type watched struct {
 }
 
 // Notice says in one line what about the streams and the consumer isn't as setup
-// makes it, and doesn't keep the worker from working; "" for nothing. What does
+// makes it, and doesn't stop the worker; "" for nothing. What does
 // keeps the gate closed.
 func (b *Broker) Notice() string {
 	b.seen.mu.Lock()
@@ -60,7 +60,7 @@ func (b *Broker) watch(stop context.Context) {
 	}
 }
 
-// inspect holds the streams and the consumer against the table of properties, and
+// inspect compares the streams and the consumer with the table of properties, and
 // learns the consumer's AckWait and whether it still is the same one. What can't be
 // read is as it was before: why shows where it is needed.
 func (b *Broker) inspect(ctx context.Context) {
@@ -160,7 +160,7 @@ func (b *Broker) report() {
 	case now != "":
 		b.log.Warn("streams or consumer altered", "error", now)
 	default:
-		b.log.Info("streams and consumer are as setup makes them again")
+		b.log.Info("streams and consumer no longer altered")
 	}
 }
 

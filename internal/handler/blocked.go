@@ -12,19 +12,19 @@ const (
 	// blockedTimeout bounds what is written and asked about a blocked deletion.
 	blockedTimeout = 2 * time.Second
 	// blockedEvery is the shortest time between two lines of the log about blocked
-	// deletions, and how long the answer to who is in the way serves: one lock may be in
+	// deletions, and how long the answer to who blocks is reused: one lock may be in
 	// the way of thousands.
 	blockedEvery = time.Second
 )
 
-// blocked knows who was last found in the way of deletions. Safe for concurrent use.
+// blocked knows who last blocked deletions. Safe for concurrent use.
 type blocked struct {
 	mu     sync.Mutex // guards what follows; held while the database is asked
 	asked  time.Time
 	holder string // for people; "" if it isn't known
 }
 
-// by returns who most likely is in the way, and whether it was asked for now.
+// by returns who most likely blocks, and whether the database was asked now.
 func (b *blocked) by(ctx context.Context, ask func(context.Context) string) (holder string, news bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -34,7 +34,7 @@ func (b *blocked) by(ctx context.Context, ask func(context.Context) string) (hol
 	return b.holder, news
 }
 
-// releaseBlocked is release for a deletion that somebody else's lock is in the way of:
+// releaseBlocked is release for a deletion that another transaction's lock blocks:
 // the ledger and the log say so, and who that is where it is known.
 func (h *Handler) releaseBlocked(t *task, low int64) {
 	ctx, cancel := context.WithTimeout(h.working, blockedTimeout)

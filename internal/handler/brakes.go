@@ -41,7 +41,7 @@ type brakes struct {
 	owed    float64   // purge.Traffic's share
 	small   time.Time // when the last small deletion was finished
 	slow    time.Time // the last slow batch
-	permits string    // who holds permits without a batch, for people; "" for nobody
+	permits string    // which sessions have permits without a batch, for people; "" for none
 	since   map[purge.Cause]time.Time
 	changed chan struct{} // closed and replaced when a brake comes or goes
 }
@@ -135,7 +135,7 @@ func (b *brakes) found(at time.Time, f purge.Figures, all bool) {
 	b.change(b.h.cfg.Limits.Judge(b.now, f))
 }
 
-// failed notes that a look failed. That stops no work in flight: the figures are left
+// failed notes that a sample failed. That stops no work in flight: the figures are left
 // out, and of the pauses the last known ones hold. It reports whether the worker should
 // take no more: the database is away, also for a worker that has nothing to do, or it
 // hides an operator's pause.
@@ -238,7 +238,7 @@ func (b *brakes) batch(slow bool, detail string) {
 	b.begin(purge.Brake{Cause: purge.SlowBatch, Detail: detail})
 }
 
-// permitsHeld notes who holds permits of the long lane without a batch. What is left
+// permitsHeld notes which sessions have permits of the long lane without a batch. What is left
 // of the permits still serves, so that it is no brake. It is called with mu held.
 func (b *brakes) permitsHeld(holders []string) {
 	if b.permits = strings.Join(holders, "; "); b.permits == "" {

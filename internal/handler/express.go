@@ -28,27 +28,27 @@ func (h *Handler) expressLane() {
 			}
 			continue
 		}
-		h.jury.busy.Add(1)
+		h.detector.busy.Add(1)
 		r := &round{h: h}
 		r.run(entries)
-		h.jury.busy.Add(-1)
+		h.detector.busy.Add(-1)
 	}
 }
 
-// fanOut is into how many parts a batch is divided that took too long: each part
-// with a bad deletion takes as long again, so that eight halvings would be too many.
+// fanOut is into how many parts a batch is divided that timed out. Each part with a
+// bad deletion takes as long again, so that eight halvings would be too many.
 const fanOut = 16
 
-// hopeless is how many tries of a group may fail, with nothing getting through,
-// before the rest of it isn't tried: enough to show that it is the infrastructure.
-const hopeless = 8
+// maxGroupFailures is how many tries of a group may fail, with no success, before the
+// rest of it is not tried: enough to show that the infrastructure is at fault.
+const maxGroupFailures = 8
 
 // purge runs tasks in one statement. Where that fails, and it may be the fault of
-// one of them, the batch is divided until that one stands alone: one bad deletion
-// must not fail its neighbours, nor make them wait. It reports whether any of them
-// got through.
+// one of them, the batch is divided until that one is alone: one bad deletion must
+// neither fail the others nor make them wait. It reports whether any of them
+// succeeded.
 func (r *round) purge(tasks []*task) bool {
-	if r.others == 0 && (len(r.failed) >= hopeless || r.slow > hopeless) {
+	if r.others == 0 && (len(r.failed) >= maxGroupFailures || r.slow > maxGroupFailures) {
 		r.untried = append(r.untried, tasks...)
 		return false
 	}
@@ -57,7 +57,7 @@ func (r *round) purge(tasks []*task) bool {
 	first, second := tasks[:len(tasks)/2], tasks[len(tasks)/2:]
 	switch {
 	case err == nil:
-		r.through(tasks, res)
+		r.committed(tasks, res)
 		return true
 	case fault.MayBeOwn():
 		return r.divide(tasks, err, cause == purge.StatementTimeout)
@@ -73,13 +73,13 @@ func (r *round) purge(tasks []*task) bool {
 	return false
 }
 
-// through notes that a batch was committed, and sorts its tasks.
-func (r *round) through(tasks []*task, res purge.Result) {
+// committed notes that a batch was committed, and sorts its tasks.
+func (r *round) committed(tasks []*task, res purge.Result) {
 	if slices.Contains(res.Finished, true) {
 		r.h.brakes.smallDone()
 	}
 	r.others |= res.Tables
-	r.h.jury.succeeded(res.Tables, finished(tasks, res)...)
+	r.h.detector.succeeded(res.Tables, finished(tasks, res)...)
 	for i, t := range tasks {
 		r.sort(t, res.Records[i], res.Finished[i], res.BudgetSpent)
 	}
@@ -96,14 +96,14 @@ func finished(tasks []*task, res purge.Result) []purge.Key {
 	return keys
 }
 
-// divide tries the parts of a batch that failed for a reason that may be one
-// deletion's own. One that failed alone is judged with all of its round; one that
-// took too long gets more time first, apart from the others.
+// divide tries the parts of a batch that failed with an error that may be one
+// deletion's own fault. A deletion that failed alone is decided on at the end of the
+// round; one that timed out first runs isolated, with more time.
 func (r *round) divide(tasks []*task, err error, slow bool) bool {
 	t := tasks[0]
 	if slow {
 		r.slow++
-	} else if found := r.h.jury.examine(); found != nil {
+	} else if found := r.h.detector.examine(); found != nil {
 		r.setBack(tasks, found)
 		return false
 	}
@@ -112,10 +112,10 @@ func (r *round) divide(tasks []*task, err error, slow bool) bool {
 		return r.parts(tasks, fanOut)
 	case len(tasks) > 1:
 		return r.parts(tasks, 2)
-	case slow && !r.apart:
+	case slow && !r.isolated:
 		t.again = true
-		r.h.jury.watch(t, r.others)
-		r.h.jury.tryApart(t, 0)
+		r.h.detector.track(t, r.others)
+		r.h.detector.runIsolated(t, 0)
 	default:
 		r.failed = append(r.failed, failedTask{task: t, err: err, began: r.began})
 	}
@@ -142,10 +142,10 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		batch.Reclaim = batch.Reclaim || redelivered || t.again || t.d.Retry > 0
 		batch.SkipLocked = batch.SkipLocked || redelivered || t.tries > 0
 	}
-	if r.apart {
-		batch.Apart, batch.Budget.Rows = true, h.cfg.MinRows // few rows, that may take long
+	if r.isolated {
+		batch.Isolated, batch.Budget.Rows = true, h.cfg.MinRows // few rows, that may take long
 	} else {
-		batch.Patience = h.patience(r.slow > 0)
+		batch.Timeout = h.batchTimeout(r.slow > 0)
 	}
 	span := h.beginBatch(tasks)
 	err = h.persist(func() error {
@@ -155,7 +155,7 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		res, err = h.cfg.Store.Express(h.working, batch)
 		if err != nil {
 			fault, _ := purge.FaultOf(err)
-			if !r.apart {
+			if !r.isolated {
 				h.express.failed(batch.Budget.Rows, time.Since(start), err)
 			}
 			batch.SkipLocked = batch.SkipLocked || fault == purge.Contention
@@ -169,10 +169,10 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	return res, err
 }
 
-// patience is how long a statement of the express lane may take: far longer than
+// batchTimeout is how long a statement of the express lane may take: far longer than
 // its target, and so short that a few bad deletions, whose batch is tried in parts,
-// cost their neighbours less than a second. A part has less to do than the batch.
-func (h *Handler) patience(part bool) time.Duration {
+// delay the others by less than a second. A part has less to do than the batch.
+func (h *Handler) batchTimeout(part bool) time.Duration {
 	if part {
 		return max(h.cfg.Target, 50*time.Millisecond)
 	}
@@ -180,7 +180,7 @@ func (h *Handler) patience(part bool) time.Duration {
 }
 
 func (h *Handler) measure(b purge.Batch, res purge.Result, took time.Duration) {
-	if !b.Apart {
+	if !b.Isolated {
 		h.express.took(b.Budget.Rows, took, res.BudgetSpent || full(res.Rows, b.Budget.Rows))
 		h.express.saw(worked(res), res.Rows)
 	}
@@ -255,23 +255,23 @@ func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 	}
 }
 
-// errNotEntered is what a deletion fails with that the ledger doesn't take up.
-var errNotEntered = errors.New("the ledger has not taken the deletion up: look at the triggers of lethe.deletions")
+// errNotEntered is the error of a deletion for which the ledger has no row after the batch that enters it.
+var errNotEntered = errors.New("the ledger has no row for the deletion after its insert: check the triggers of lethe.deletions")
 
-// goOn has a deletion go on in another batch.
+// goOn continues a deletion in another batch.
 func (r *round) goOn(t *task) {
 	switch {
-	case r.apart && r.trial:
-		r.h.jury.wait(t)
-	case r.apart:
-		r.h.jury.tryApart(t, 0)
+	case r.isolated && r.probing:
+		r.h.detector.retryLater(t)
+	case r.isolated:
+		r.h.detector.runIsolated(t, 0)
 	default:
-		r.h.queue.push(entry{job: t.job, tasks: []*task{t}})
+		r.h.queue.push(single(t))
 	}
 }
 
-// blocked finds out why nothing goes of a small deletion: a trigger or a rule keeps
-// its rows, which is an attempt, or somebody holds a lock.
+// blocked finds out why a small deletion makes no progress: a trigger or a rule keeps
+// its rows, which counts as an attempt, or another transaction holds a lock.
 func (r *round) blocked(t *task, rec purge.Record) {
 	kept, err := r.h.cfg.Store.Kept(r.h.working, t.d)
 	fault, _ := purge.FaultOf(err)

@@ -51,8 +51,8 @@ type watchStore interface {
 	Blocker(ctx context.Context) string
 }
 
-// juryStore is what tells whose fault an error is.
-type juryStore interface {
+// detectorStore is what the fault detector needs of the database.
+type detectorStore interface {
 	Tables(ctx context.Context, d purge.Deletion) (purge.Tables, error)
 	Examine(ctx context.Context) error
 }
@@ -65,7 +65,7 @@ type Store interface {
 	watchStore
 	Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error)
 	Probe(ctx context.Context) error
-	juryStore
+	detectorStore
 }
 
 // Publisher stores announcements; *broker.Broker satisfies it.
@@ -139,16 +139,16 @@ var errStopping = errors.New("the worker is stopping")
 // Handler works on deliveries from [New] to [Handler.Stop]. Safe for concurrent
 // use.
 type Handler struct {
-	cfg     Config
-	queue   *queue
-	express *pacer
-	long    *pacer
-	modest  *pacer // of batches of the long lane that yield
-	brakes  *brakes
-	jury    *jury
-	blocked blocked
-	places  chan struct{} // taken by long deletions
-	line    chan struct{} // taken by those who wait for such a place
+	cfg      Config
+	queue    *queue
+	express  *pacer
+	long     *pacer
+	modest   *pacer // of batches of the long lane that yield
+	brakes   *brakes
+	detector *faultDetector
+	blocked  blocked
+	places   chan struct{} // taken by long deletions
+	line     chan struct{} // taken by those who wait for such a place
 
 	stopping context.Context // done at once at a stop: start nothing new
 	stop     context.CancelCauseFunc
@@ -172,7 +172,7 @@ func New(cfg Config) *Handler {
 	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
-	h.brakes, h.jury = newBrakes(h), newJury(h)
+	h.brakes, h.detector = newBrakes(h), newFaultDetector(h)
 	h.brakes.look()
 	h.lanes.Go(h.brakes.watch)
 	for range cfg.ExpressLanes {
@@ -199,7 +199,7 @@ func (h *Handler) Stop() {
 	patience := time.AfterFunc(h.cfg.Grace, func() { h.giveUp(errStopping) })
 	defer patience.Stop()
 	h.lanes.Wait()
-	for _, e := range append(h.queue.drain(), h.jury.drain()...) {
+	for _, e := range append(h.queue.drain(), h.detector.drain()...) {
 		h.handBack(e)
 	}
 	h.giveUp(errStopping)

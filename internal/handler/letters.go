@@ -15,16 +15,16 @@ func (h *Handler) rejected(j *job, reason conversation.Reason, omitted bool) {
 	attrs := j.traced("app", j.app, "command", j.command, "reason", reason, "error", j.why().message)
 	if omitted {
 		h.cfg.Metrics.LettersOmitted.WithLabelValues(string(reason)).Inc()
-		h.cfg.Log.Warn("command given up without a dead letter: their stream is half full", attrs...)
+		h.cfg.Log.Warn("command given up without a dead letter; their stream is half full", attrs...)
 		return
 	}
 	h.cfg.Log.Warn("command given up", attrs...)
 }
 
 // awaitLetterRoom defers a command whose dead letter has no room: an operator has
-// to make some, and everything else goes on meanwhile. It is no attempt.
+// to make some, and everything else continues meanwhile. It is no attempt.
 func (h *Handler) awaitLetterRoom(j *job) bus.Outcome {
-	h.cfg.Log.Warn("dead letters are full; command deferred", j.traced("app", j.app, "command", j.command, "reason", j.why().reason)...)
+	h.cfg.Log.Warn("stream of dead letters full; command deferred", j.traced("app", j.app, "command", j.command, "reason", j.why().reason)...)
 	return bus.Outcome{Verdict: bus.Retry, Delay: letterWait - time.Duration(spread()*float64(letterWait/3))}
 }
 

@@ -36,7 +36,7 @@ func (h *Handler) logFinal(t *task, rec purge.Record, news bool) {
 	}
 	if rec.Doubt != "" {
 		h.cfg.Metrics.Doubts.Inc()
-		h.cfg.Log.Warn("deletion found no message, but the conversation's row says that there were some; check that the worker can see and find its messages",
+		h.cfg.Log.Warn("deletion found no message, but the conversation's row has an unread count or last_seq; check that the worker can read its messages",
 			append(t.attrs(), "through_seq", rec.ThroughSeq, "row", rec.Doubt)...)
 	}
 	h.cfg.Metrics.Deletions.WithLabelValues(t.lane, string(rec.State)).Inc()

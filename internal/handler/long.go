@@ -21,8 +21,8 @@ const (
 	// lane, and lineFor how long: many that are a little too large for the express
 	// lane pass in that time. Then others shall have the chance.
 	lineLength, lineFor = 64, 2 * time.Second
-	// mostIdle is how many tries in a row may remove nothing before somebody asks why.
-	mostIdle = 3
+	// maxIdle is how many tries in a row may remove nothing before the lane finds out why.
+	maxIdle = 3
 	// progressEvery is the least time between two progress messages.
 	progressEvery = time.Second
 )
@@ -128,7 +128,7 @@ func (l *longRun) run() {
 		l.end(err)
 	case l.rec.Final():
 		if l.news {
-			l.h.jury.succeeded(l.rec.Removed(), l.t.d.Key)
+			l.h.detector.succeeded(l.rec.Removed(), l.t.d.Key)
 		}
 		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
 	case l.rec.Mine: // a stop
@@ -227,7 +227,7 @@ func (l *longRun) advance() error {
 	switch {
 	case step.Rows > 0:
 		l.idle = 0
-		l.h.jury.succeeded(step.Tables)
+		l.h.detector.succeeded(step.Tables)
 	case !step.Empty:
 		if err := l.stuck(); err != nil {
 			return err
@@ -276,7 +276,7 @@ func (l *longRun) prove() error {
 // sender's; then it finds out whether a trigger or a rule keeps rows, which is an
 // attempt. Otherwise it waits a little longer each time.
 func (l *longRun) stuck() error {
-	if l.idle++; l.idle >= mostIdle {
+	if l.idle++; l.idle >= maxIdle {
 		kept, err := l.h.cfg.Store.Kept(l.h.working, l.t.d)
 		if err != nil {
 			return err
@@ -343,11 +343,11 @@ func (l *longRun) end(err error) {
 	}
 	fault, _ := purge.FaultOf(err)
 	if fault.MayBeOwn() {
-		found := l.h.jury.examine()
+		found := l.h.detector.examine()
 		if found == nil {
 			l.conclude(func(r *round) {
 				r.failed = []failedTask{{task: l.t, err: err}}
-				r.judge()
+				r.attribute()
 			})
 			return
 		}

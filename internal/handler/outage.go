@@ -51,8 +51,8 @@ func (h *Handler) pauseFor(d time.Duration) {
 	}
 }
 
-// pauseUnless is pauseFor, and ends early when over is closed.
-func (h *Handler) pauseUnless(over <-chan struct{}, d time.Duration) {
+// sleepUnless is pauseFor, and ends early when over is closed.
+func (h *Handler) sleepUnless(over <-chan struct{}, d time.Duration) {
 	select {
 	case <-time.After(d):
 	case <-over:
@@ -60,8 +60,8 @@ func (h *Handler) pauseUnless(over <-chan struct{}, d time.Duration) {
 	}
 }
 
-// unless reports whether neither over is closed nor the worker stops.
-func (h *Handler) unless(over <-chan struct{}) bool {
+// active reports whether neither over is closed nor the worker stops.
+func (h *Handler) active(over <-chan struct{}) bool {
 	select {
 	case <-over:
 		return false

@@ -9,14 +9,17 @@ type entry struct {
 	tasks []*task
 }
 
+// single returns the entry of one task.
+func single(t *task) entry { return entry{job: t.job, tasks: []*task{t}} }
+
 // queue gathers entries while a batch is in the database. It has no bound of
 // its own: the broker's places bound it.
 type queue struct {
-	mu      sync.Mutex
-	filled  *sync.Cond // entries came, or it was closed
-	entries []entry
-	closed  bool
-	held    bool // nothing is taken but by one
+	mu        sync.Mutex
+	filled    *sync.Cond // entries came, or it was closed
+	entries   []entry
+	closed    bool
+	suspended bool // only one returns entries
 }
 
 func newQueue() *queue {
@@ -40,7 +43,7 @@ func (q *queue) push(e entry) {
 func (q *queue) take(limit func() int) []entry {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for (len(q.entries) == 0 || q.held) && !q.closed {
+	for (len(q.entries) == 0 || q.suspended) && !q.closed {
 		q.filled.Wait()
 	}
 	if q.closed {
@@ -61,8 +64,8 @@ func (q *queue) take(limit func() int) []entry {
 	return taken
 }
 
-// one returns an entry with one task at most, without waiting; false if there is
-// nothing. It may be called while the queue is held.
+// one returns an entry with at most one task, without waiting; false if the queue is
+// empty. It works while the queue is suspended, too.
 func (q *queue) one() (entry, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -79,18 +82,18 @@ func (q *queue) one() (entry, bool) {
 	return e, true
 }
 
-// empty reports whether nothing is to be taken.
+// empty reports whether the queue has no entries.
 func (q *queue) empty() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.entries) == 0
 }
 
-// hold keeps take from returning anything, or lets it go on.
-func (q *queue) hold(held bool) {
+// suspend makes take wait, whatever the queue has, or lets it go on.
+func (q *queue) suspend(suspended bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.held = held
+	q.suspended = suspended
 	q.filled.Broadcast()
 }
 

@@ -97,6 +97,12 @@ func (r *rig) count(sql string, args ...any) (n int) {
 // send hands a command for convs to the handler and returns its place.
 func (r *rig) send(command string, convs ...string) *place {
 	r.Helper()
+	return r.deliver("conversation.delete.demo", r.encode(command, convs), nil)
+}
+
+// encode returns the body of a command for convs.
+func (r *rig) encode(command string, convs []string) []byte {
+	r.Helper()
 	cmd := conversation.Command{CommandID: command, AppID: "demo", UserID: "alice", DeviceID: "phone"}
 	for _, c := range convs {
 		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: c})
@@ -105,7 +111,7 @@ func (r *rig) send(command string, convs ...string) *place {
 	if err != nil {
 		r.Fatal(err)
 	}
-	return r.deliver("conversation.delete.demo", data, nil)
+	return data
 }
 
 func (r *rig) deliver(subject string, data []byte, header map[string][]string) *place {

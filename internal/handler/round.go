@@ -18,15 +18,15 @@ type round struct {
 	refused   []*job  // whole commands
 	outage    error   // what the surroundings have failed with
 
-	apart   bool         // of one suspect, which may take its time
-	long    bool         // the end of a deletion's time in the long lane
-	trial   bool         // of one deletion, while the infrastructure is at fault
-	trouble bool         // something failed or was set back
-	failed  []failedTask // alone, to be judged when all have been tried
-	others  purge.Tables // of which rows went since the group of tasks in hand was first tried
-	began   time.Time    // the last batch
-	slow    int          // batches of that group that took too long
-	untried []*task      // of a group of which nothing gets through
+	isolated bool         // of one deletion that failed before, outside the lanes: it may take long
+	long     bool         // the end of a deletion's time in the long lane
+	probing  bool         // of one deletion, while the infrastructure is at fault
+	trouble  bool         // something failed or was set back
+	failed   []failedTask // alone; whose fault that is is decided at the end of the round
+	others   purge.Tables // from which rows were deleted since the current group was first tried
+	began    time.Time    // the last batch
+	slow     int          // batches of that group that timed out
+	untried  []*task      // of a group of which every try failed
 }
 
 func (r *round) run(entries []entry) {
@@ -37,7 +37,7 @@ func (r *round) run(entries []entry) {
 		}
 		tasks = append(tasks, e.tasks...)
 	}
-	tasks = r.reopen(r.failUnfit(r.failUnencodable(r.innocent(tasks))))
+	tasks = r.reopen(r.failUnfit(r.failUnencodable(r.isolateFailed(tasks))))
 	known, fresh := apart(tasks)
 	for _, tasks := range [][]*task{known, fresh} {
 		switch {
@@ -47,30 +47,30 @@ func (r *round) run(entries []entry) {
 			r.group(tasks)
 		}
 	}
-	r.judge()
+	r.attribute()
 	crash.Point("after_commit")
 	r.conclude()
 }
 
-// innocent returns the tasks that haven't failed before, and has the others tried
-// apart from them.
-func (r *round) innocent(tasks []*task) []*task {
-	if r.apart || r.trial {
+// isolateFailed runs the tasks that have failed before isolated, and returns the
+// others.
+func (r *round) isolateFailed(tasks []*task) []*task {
+	if r.isolated || r.probing {
 		return tasks
 	}
-	innocent := tasks[:0]
+	others := tasks[:0]
 	for _, t := range tasks {
-		if r.h.jury.suspect(t) {
-			r.h.jury.tryApart(t, 0)
+		if r.h.detector.failedBefore(t) {
+			r.h.detector.runIsolated(t, 0)
 		} else {
-			innocent = append(innocent, t)
+			others = append(others, t)
 		}
 	}
-	return innocent
+	return others
 }
 
-// group purges tasks, and notes for those that fail what became of the others:
-// whatever got through since the first try of all of them.
+// group purges tasks. For each that fails it notes from which tables rows of the
+// others were deleted since the first try of all of them.
 func (r *round) group(tasks []*task) {
 	before := len(r.failed)
 	r.others, r.slow = 0, 0
@@ -83,7 +83,8 @@ func (r *round) group(tasks []*task) {
 	}
 }
 
-// self is how many of the busy the round is: one in the long lane isn't among them.
+// self is how many of the detector's busy rounds this one is: rounds of the long lane
+// are not among them.
 func (r *round) self() int64 {
 	if r.long {
 		return 0
@@ -91,21 +92,21 @@ func (r *round) self() int64 {
 	return 1
 }
 
-// judge finds out whose the failures are, when everything has been tried, and
-// counts them or not.
-func (r *round) judge() {
+// attribute finds out whose fault the failures are, when everything has been tried,
+// and enters them in the ledger as attempts or not.
+func (r *round) attribute() {
 	if len(r.failed) > 0 {
-		verdicts := r.h.jury.failed(r.failed, r.self())
+		attributions := r.h.detector.failed(r.failed, r.self())
 		for i, t := range r.failed {
 			t.job.trouble(t.err)
 			f := r.h.attempt(t.err)
-			f.Unproven = !verdicts[i].Proven
-			f.Uncounted, f.TakeBack = verdicts[i].Fault != purge.Own, verdicts[i].TakeBack
-			r.fail(t.task, f, verdicts[i].Fault)
+			f.Unproven = !attributions[i].Proven
+			f.Uncounted, f.TakeBack = attributions[i].Fault != purge.Own, attributions[i].TakeBack
+			r.fail(t.task, f, attributions[i].Fault)
 		}
 	}
 	for _, t := range r.untried {
-		r.h.queue.push(entry{job: t.job, tasks: []*task{t}})
+		r.h.queue.push(single(t))
 	}
 }
 
@@ -130,8 +131,8 @@ func (r *round) refuse(j *job) {
 	r.refused = append(r.refused, j)
 }
 
-// failUnencodable gives up the deletions that have an id which the database can't
-// store, and so neither its ledger, and returns the others.
+// failUnencodable gives up the deletions with an id that the database, and so the
+// ledger, can't store, and returns the others.
 func (r *round) failUnencodable(tasks []*task) []*task {
 	ds := make([]purge.Deletion, len(tasks))
 	for i, t := range tasks {
@@ -168,7 +169,7 @@ func (r *round) failUnencodable(tasks []*task) []*task {
 	return fit
 }
 
-// refuseTask gives a task's whole command up, and tells of it once.
+// refuseTask gives up a task's whole command, and announces that once.
 func (r *round) refuseTask(t *task, f failure) {
 	first := t.job.refuse(f)
 	if a, ok := refusal(t.job); ok && first {
@@ -228,16 +229,16 @@ func (r *round) final(t *task, rec purge.Record, news bool) {
 	r.closed = append(r.closed, t)
 }
 
-// kept counts an attempt of a deletion of which a trigger or a rule keeps rows.
+// kept counts an attempt of a deletion whose rows a trigger or a rule keeps.
 func (r *round) kept(t *task, kept purge.Kept) {
 	t.job.trouble(kept)
-	r.h.cfg.Log.Warn("rows stay although they were deleted", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
+	r.h.cfg.Log.Warn("rows are still there after their delete", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
 	r.fail(t, r.h.attempt(kept), purge.Own)
 }
 
-// fail enters a failure in the ledger; the deletion is given up if it was the
-// last attempt, or else comes back later; one whose fault it isn't, or may not be,
-// stays in hand.
+// fail enters a failure in the ledger. After the last attempt the deletion is given up;
+// before that it is deferred. If the failure isn't the deletion's own fault, or may not
+// be, the deletion stays in flight.
 func (r *round) fail(t *task, f purge.Failure, whose purge.Fault) {
 	r.trouble = true
 	var rec purge.Record
@@ -255,13 +256,13 @@ func (r *round) fail(t *task, f purge.Failure, whose purge.Fault) {
 		r.final(t, rec, rec.State == purge.Failed)
 	case whose == purge.Ambiguous:
 		t.again, t.tries = true, 0
-		r.h.jury.tryApart(t, againAfter)
+		r.h.detector.runIsolated(t, isolatedRetryDelay)
 	case whose == purge.Surroundings:
-		r.h.cfg.Log.Warn("deletion failed as others do; not counted as an attempt", append(t.attrs(), "attempts", rec.Attempts, "error", f.Err)...)
+		r.h.cfg.Log.Warn("deletion failed like others; not counted as an attempt", append(t.attrs(), "attempts", rec.Attempts, "error", f.Err)...)
 		r.h.cfg.Metrics.Retries.WithLabelValues("shared").Inc()
-		r.h.jury.wait(t)
+		r.h.detector.retryLater(t)
 	default:
-		r.h.cfg.Log.Warn("deletion failed; it is tried again", append(t.attrs(), "attempt", rec.Attempts, "error", f.Err)...)
+		r.h.cfg.Log.Warn("deletion failed; retrying", append(t.attrs(), "attempt", rec.Attempts, "error", f.Err)...)
 		r.h.cfg.Metrics.Retries.WithLabelValues("failure").Inc()
 		r.h.park(t, purge.RetryDelay(rec.Attempts, spread()))
 	}

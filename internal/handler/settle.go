@@ -57,7 +57,7 @@ func (h *Handler) park(t *task, delay time.Duration) {
 		h.lanes.Go(func() {
 			h.pauseFor(delay)
 			t.again, t.tries = true, 0
-			h.queue.push(entry{job: t.job, tasks: []*task{t}})
+			h.queue.push(single(t))
 		})
 		return
 	}
@@ -92,8 +92,8 @@ func (h *Handler) setBack(t *task, err error) {
 		h.releaseBlocked(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
 	case purge.Own, purge.Ambiguous: // not even its failure could be counted
-		if h.jury.failed([]failedTask{{task: t, err: err}}, 1)[0].Fault == purge.Surroundings {
-			h.jury.wait(t)
+		if h.detector.failed([]failedTask{{task: t, err: err}}, 1)[0].Fault == purge.Surroundings {
+			h.detector.retryLater(t)
 			return
 		}
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()

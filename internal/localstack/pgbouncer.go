@@ -159,7 +159,7 @@ func (b *PgBouncer) Stop(ctx context.Context) error {
 	return b.stopLocked(ctx)
 }
 
-// stopLocked is Stop for who holds b.mu.
+// stopLocked is Stop, called with b.mu held.
 func (b *PgBouncer) stopLocked(ctx context.Context) error {
 	if b.server == nil {
 		return nil

@@ -64,7 +64,7 @@ func startCluster(ctx context.Context, c *cluster) (*Postgres, error) {
 
 // OpenPostgres is the server that DATABASE_URL names, if it is set, and else
 // StartPostgres. It does not connect: CreateDatabase is the first to. An error
-// about DATABASE_URL quotes none of it, since it may hold a password.
+// about DATABASE_URL quotes none of it, since it may contain a password.
 func OpenPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) {
 	if address := os.Getenv("DATABASE_URL"); address != "" {
 		if _, err := pgx.ParseConfig(address); err != nil {

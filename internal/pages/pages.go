@@ -1,5 +1,5 @@
 // Package pages reads the commands on the project's pages, so that tests can run
-// them and hold them against what they name. It is for tests alone.
+// them and check that what they name exists. It is for tests alone.
 package pages
 
 import (
@@ -43,7 +43,7 @@ type reader struct {
 	found []Command
 	open  bool   // in a block
 	skip  bool   // of another language
-	begun string // a command that goes on in the next line
+	begun string // a command that continues in the next line
 }
 
 func (r *reader) line(n int, line string) {

@@ -20,11 +20,11 @@ type Batch struct {
 	// SkipLocked passes over messages that somebody else has locked, instead of
 	// waiting for them. Slower; for a batch that met such a lock.
 	SkipLocked bool
-	// Patience is how long each statement may take; 0 for the store's own limit.
-	Patience time.Duration
-	// Apart says that the batch may take long, and must not take a connection from
-	// those that others wait for.
-	Apart bool
+	// Timeout bounds each statement; 0 for the store's own limit.
+	Timeout time.Duration
+	// Isolated says that the batch may take long, and must not use a connection of the
+	// express lane.
+	Isolated bool
 }
 
 // Result is what became of a batch. Its slices are in the order of the batch's
@@ -40,7 +40,7 @@ type Result struct {
 	Rows int
 	// BudgetSpent says that the row budget cut the batch short.
 	BudgetSpent bool
-	// Tables are those of which rows went.
+	// Tables are those from which rows were deleted.
 	Tables Tables
 }
 
@@ -83,13 +83,13 @@ func (f Failure) Counts() int {
 type Kept struct {
 	// Table is the first of the plan's tables with such rows, quoted.
 	Table string
-	// Rows is how many were found, of at most a hundred that were looked at.
+	// Rows is how many were found, of at most a hundred that were checked.
 	Rows int
-	// Seq is the least seq among them; 0 in the conversations' table.
+	// Seq is the smallest seq among them; 0 in the conversations' table.
 	Seq int64
 }
 
-// Error says what was found and what to look at.
+// Error says what was found and what to check.
 func (k Kept) Error() string {
 	where := ""
 	if k.Seq != 0 {

@@ -18,10 +18,10 @@ const (
 	WALHeld     Cause = "wal_held"     // WAL piles up behind a slot or the archiver
 	LockWaiters Cause = "lock_waiters" // others wait for our locks
 	SlowBatch   Cause = "slow_batch"   // a batch took far longer than its target
-	PermitsHeld Cause = "permits_held" // a session that runs no batch holds permits of the long lane
+	PermitsHeld Cause = "permits_held" // a session that runs no batch has permits of the long lane
 )
 
-// Lock says that a deletion waits for a row or a table that somebody else has
+// Lock says that a deletion waits for a row or a table that another transaction has
 // locked. It is the deletion's own, and throttles nothing.
 const Lock Cause = "lock"
 

@@ -7,16 +7,15 @@ import (
 	"time"
 )
 
-// event is what becomes of deletions at one moment: tries that fail, or one that
-// gets through.
+// event is the result of deletions at one time: tries that fail, or one that succeeds.
 type event struct {
 	fail    string // names of deletions, with spaces between them
 	needs   Tables // of those that fail
-	others  Tables // what went of others between their batch's failure and theirs
-	company bool   // while others wait to be tried
-	watch   string // who is suspected from now on
+	others  Tables // from which rows of others were deleted between their batch's failure and theirs
+	pending bool   // others wait to be tried
+	track   string // a deletion that is tracked from now on
 	ok      string
-	tables  Tables        // of which rows went
+	tables  Tables        // from which rows were deleted
 	after   time.Duration // since the event before it
 	// want is what is said of each failure: "own" may end the deletion, "count" is an
 	// attempt that may not, "again" is none yet, "shared-N" is none and takes N back.
@@ -25,7 +24,7 @@ type event struct {
 	shared bool          // whether the infrastructure is at fault then
 }
 
-func (v Verdict) String() string {
+func (v Attribution) String() string {
 	switch {
 	case v.Fault == Ambiguous:
 		return "again"
@@ -47,30 +46,30 @@ func TestEvidence(t *testing.T) {
 		"alone, it is its own, but the first failure never ends it": {
 			fail("a", "count"), fail("a", "own"), fail("a", "own"), ok("a"), fail("a", "count"),
 		},
-		"what fails while others get through is its own": {
+		"what fails while others succeed is its own": {
 			fail("a", "count"), ok("x"), fail("a", "own"), fail("a", "own"),
 		},
-		"what fails alone after it failed with others that got through is its own at once": {
+		"what fails alone after it failed with others that succeeded is its own at once": {
 			{fail: "a", needs: messages, others: messages, want: "own"},
 		},
 		"where others are about to be tried, the first failure says nothing yet": {
-			{fail: "a b c", needs: messages, company: true, want: "again again again"},
-			{fail: "a b", needs: messages, company: true, want: "again again"},
-			{fail: "a", needs: messages, company: true, after: patience, want: "own"},
-			{fail: "c", needs: messages, company: true, want: "shared-0", shared: true},
+			{fail: "a b c", needs: messages, pending: true, want: "again again again"},
+			{fail: "a b", needs: messages, pending: true, want: "again again"},
+			{fail: "a", needs: messages, pending: true, after: othersTimeout, want: "own"},
+			{fail: "c", needs: messages, pending: true, want: "shared-0", shared: true},
 		},
 		"while it is the infrastructure's, nobody who fails again ends that": {
 			shared(fail("a b c", "shared-0 shared-0 shared-0")),
-			{fail: "a b c d", needs: messages, company: true, want: "shared-0 shared-0 shared-0 shared-0", shared: true},
+			{fail: "a b c d", needs: messages, pending: true, want: "shared-0 shared-0 shared-0 shared-0", shared: true},
 			{ok: "x", tables: reactions, shared: true},
 		},
-		"what got through after a try began says nothing of it, and of the next one it does": {
+		"what succeeded after a try began says nothing of it, and of the next one it does": {
 			fail("a", "count"), ok("x"), {fail: "a", needs: messages, took: time.Second, want: "again"}, fail("a", "own"),
 		},
-		"what is watched needs no failure of its own before others get through": {
-			{watch: "a"}, ok("x"), fail("a", "own"), {watch: "b"}, fail("b", "count"),
+		"what is tracked needs no failure of its own before others succeed": {
+			{track: "a"}, ok("x"), fail("a", "own"), {track: "b"}, fail("b", "count"),
 		},
-		"several that fail while others get through are each its own, also when nobody else is left": {
+		"several that fail while others succeed are each its own, also when nobody else is left": {
 			{fail: "a b c d", needs: messages, others: messages, want: "own own own own"},
 			fail("a b c d", "own own own own"), fail("a", "own"), fail("b", "own"), fail("c", "own"), fail("d", "own"),
 		},
@@ -84,10 +83,10 @@ func TestEvidence(t *testing.T) {
 		"three in one round are": {
 			shared(fail("a b c", "shared-0 shared-0 shared-0")),
 		},
-		"it goes on when one gets through, and what fails again then has to fail with others first": {
+		"it goes on when one succeeds, and what fails again then has to fail with others first": {
 			shared(fail("a b c", "shared-0 shared-0 shared-0")), ok("a"), fail("b", "count"), fail("c", "count"), shared(fail("a", "shared-0")),
 		},
-		"one that gets through ends a streak": {
+		"one that succeeds ends a streak": {
 			fail("a b", "count count"), ok("x"), fail("c d", "count count"), fail("a", "own"),
 		},
 		"what was clear before an outage isn't in it": {
@@ -110,7 +109,7 @@ func TestEvidence(t *testing.T) {
 			{fail: "a", want: "count"}, ok("x"), {fail: "a", want: "own"},
 		},
 		"what is long ago is forgotten": {
-			fail("a b", "count count"), {fail: "c", needs: messages, after: remembered + 1, want: "count"}, fail("d", "count"), shared(fail("e", "shared-0")),
+			fail("a b", "count count"), {fail: "c", needs: messages, after: evidenceTTL + 1, want: "count"}, fail("d", "count"), shared(fail("e", "shared-0")),
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -120,15 +119,15 @@ func TestEvidence(t *testing.T) {
 			key := func(name string) Key { return Key{Conversation: name} }
 			for i, ev := range events {
 				at = at.Add(ev.after + time.Millisecond)
-				if ev.watch != "" {
-					e.Watch(at, key(ev.watch), ev.others)
+				if ev.track != "" {
+					e.Track(at, key(ev.track), ev.others)
 				}
 				if ev.ok != "" {
 					e.Succeeded(at, ev.tables, key(ev.ok))
 				}
 				var tries []FailedTry
 				for n := range strings.FieldsSeq(ev.fail) {
-					tries = append(tries, FailedTry{Key: key(n), Needs: ev.needs, Others: ev.others, Company: ev.company, Began: at.Add(-ev.took)})
+					tries = append(tries, FailedTry{Key: key(n), Needs: ev.needs, Others: ev.others, OthersPending: ev.pending, Began: at.Add(-ev.took)})
 				}
 				got := strings.Trim(fmt.Sprint(e.Failed(at, tries...)), "[]")
 				if got != ev.want || e.Shared() != ev.shared {
@@ -143,20 +142,20 @@ func TestEvidenceIsBounded(t *testing.T) {
 	t.Parallel()
 	var e Evidence
 	at := time.Unix(0, 0)
-	for i := range 10 * mostSuspects {
+	for i := range 10 * maxTracked {
 		at = at.Add(time.Millisecond)
 		e.Failed(at, FailedTry{Key: Key{Conversation: fmt.Sprint(i)}, Needs: 1, Others: 1})
-		if n := len(e.suspects); n > mostSuspects {
-			t.Fatalf("%d suspects are remembered; want %d at most", n, mostSuspects)
+		if n := len(e.tracked); n > maxTracked {
+			t.Fatalf("%d deletions are tracked; want at most %d", n, maxTracked)
 		}
 	}
-	if last := (Key{Conversation: fmt.Sprint(10*mostSuspects - 1)}); !e.Suspect(last) || e.Suspect(Key{Conversation: "0"}) {
+	if last := (Key{Conversation: fmt.Sprint(10*maxTracked - 1)}); !e.FailedBefore(last) || e.FailedBefore(Key{Conversation: "0"}) {
 		t.Error("the newest is forgotten, or the oldest isn't")
 	}
-	e.Failed(at, FailedTry{Key: Key{Conversation: "doubt"}, Needs: 1})
-	e.Acquit()
-	if e.Empty() || e.Suspect(Key{Conversation: "doubt"}) {
-		t.Error("Acquit forgets all, or not whom it should")
+	e.Failed(at, FailedTry{Key: Key{Conversation: "undecided"}, Needs: 1})
+	e.ForgetUndecided()
+	if e.Empty() || e.FailedBefore(Key{Conversation: "undecided"}) {
+		t.Error("ForgetUndecided forgot all deletions, or kept an undecided one")
 	}
 }
 

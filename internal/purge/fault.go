@@ -19,7 +19,7 @@ const (
 	Surroundings
 	// Stopping: the worker is being stopped. Not an attempt.
 	Stopping
-	// Ambiguous: the error alone doesn't tell whether the deletion or the
+	// Ambiguous: the error alone doesn't show whether the deletion or the
 	// infrastructure is at fault: a constraint, a trigger, a missing table. What
 	// becomes of other deletions does; see [Evidence].
 	Ambiguous

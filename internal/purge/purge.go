@@ -90,7 +90,7 @@ type Record struct {
 	// found not one message; "" else. It may be right, or rows were not found.
 	Doubt string
 	// WaitingFor is what an unfinished deletion waits for, "" for nothing, and
-	// WaitingDetail more about it for people. Only told where somebody asks for the
+	// WaitingDetail more about it for people. Only set where a caller asks for the
 	// status.
 	WaitingFor    Cause
 	WaitingDetail string
@@ -136,7 +136,7 @@ type Step struct {
 	Low int64
 	// Rows is how many rows the batch deleted, of all tables.
 	Rows int
-	// Tables are those of which rows went.
+	// Tables are those from which rows were deleted.
 	Tables Tables
 	// Full says that the batch used up its limit: its duration measures the
 	// limit. A batch that is not full says nothing about a larger one.

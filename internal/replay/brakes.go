@@ -23,10 +23,10 @@ type brakes struct {
 	trail  purge.Trail
 	now    purge.Brakes
 	looked time.Time
-	// permits are who holds permits without a batch, for people.
+	// permits are the sessions that have permits without a batch, for people.
 	permits []string
-	told    string // what was last said to hold it
-	blind   bool   // that looks fail, or figures are hidden, was told
+	told    string // the cause that was last logged
+	blind   bool   // it was logged that samples fail or figures are hidden
 }
 
 // await looks about once a second, and waits while something holds.

@@ -51,7 +51,7 @@ func inherited(pg *pgconn.PgError) bool {
 
 const hidesRows, setsSetting = "check_enable_rls", "set_config"
 
-// advise adds to an error of a session what mends it, and whose fault it is. What a
+// advise adds to an error of a session what corrects it, and whose fault it is. What a
 // trigger has run (Where is set) may be about tables of its own.
 func (s *source) advise(err error) error {
 	var pg *pgconn.PgError
@@ -61,10 +61,10 @@ func (s *source) advise(err error) error {
 	return &purge.FaultError{Fault: purge.Surroundings, Cause: "permission", Err: s.mend(pg, err)}
 }
 
-// mend says what mends an error that is inherited.
+// mend says what corrects an error that comes from an inherited setting.
 func (s *source) mend(pg *pgconn.PgError, err error) error {
 	if pg.Routine == hidesRows {
-		return fmt.Errorf("row-level security would hide rows from %s, and they would stay; run: alter role %s bypassrls; or switch it off for the table (%w)",
+		return fmt.Errorf("row-level security would hide rows from %s, and they would stay; run: alter role %s bypassrls; or disable it for the table (%w)",
 			s.role(), s.role(), err)
 	}
 	return fmt.Errorf("the worker can't work with a default of %s or of the database (psql: \\drds lists them); run: alter role %s reset <parameter>, "+
@@ -72,7 +72,7 @@ func (s *source) mend(pg *pgconn.PgError, err error) error {
 }
 
 // adviseLedger adds to an error of a statement on the ledger's tables alone
-// what mends it. role is quoted.
+// what corrects it. role is quoted.
 func adviseLedger(err error, role string) error {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {

@@ -19,8 +19,8 @@ const (
 	checkTimeout, checkConnect = 4 * time.Second, 2 * time.Second
 )
 
-// patience is the source's checkAfter.
-func (s *source) patience() time.Duration {
+// timeout is the source's checkAfter.
+func (s *source) timeout() time.Duration {
 	if s.checkAfter > 0 {
 		return s.checkAfter
 	}
@@ -39,9 +39,9 @@ where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not nul
   else a.datname = current_database() and a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
     and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`
 
-// watch looks after the transaction that is about to be sent over conn. If it takes
-// long, a new connection asks whether the server still works on it; after a failover
-// that nobody was told of, or where a network has swallowed the answer, it doesn't.
+// watch monitors the transaction that is about to be sent over conn. If it takes
+// long, a new connection asks whether the server still runs it. After a silent failover,
+// or where a network has dropped the answer, it doesn't.
 // The context ends then, and with it the connection. stop ends the watch and says
 // what it found.
 func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched context.Context, stop func() error) {
@@ -52,7 +52,7 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 	}
 	began, ended := time.Now(), make(chan struct{})
 	var lost error
-	timer := time.AfterFunc(t.source.patience(), func() {
+	timer := time.AfterFunc(t.source.timeout(), func() {
 		defer close(ended)
 		for {
 			if lost = t.lost(watched, pid, began); lost != nil {
@@ -60,7 +60,7 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 				_ = wire.Close() // a farewell would wait for an answer, too
 				return
 			}
-			if !sleep(watched, t.source.patience()) {
+			if !sleep(watched, t.source.timeout()) {
 				return
 			}
 		}
@@ -84,11 +84,11 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 			return nil //nolint:nilerr // the transaction has ended: nobody asks any more
 		case err != nil:
 			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
-		case !sleep(ctx, t.source.patience()/3):
+		case !sleep(ctx, t.source.timeout()/3):
 			return nil
 		}
 	}
-	return fmt.Errorf("no answer for %v, and the server that new connections reach doesn't work on it", time.Since(began).Round(time.Millisecond))
+	return fmt.Errorf("no answer for %v, and the server that new connections reach doesn't run the transaction", time.Since(began).Round(time.Millisecond))
 }
 
 // working asks over a new connection whether the server works on a transaction. It may
@@ -112,7 +112,7 @@ func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool
 		fmt.Appendf(nil, "%d", pid),
 		fmt.Appendf(nil, "%.3f", time.Since(began).Seconds()),
 		[]byte(c.RuntimeParams["application_name"]),
-		fmt.Appendf(nil, "%.3f", (s.patience() / 3).Seconds()),
+		fmt.Appendf(nil, "%.3f", (s.timeout() / 3).Seconds()),
 	}
 	res := conn.ExecParams(ctx, atWork, args, nil, nil, nil).Read()
 	if res.Err != nil || len(res.Rows) != 1 {

@@ -62,7 +62,7 @@ type column struct {
 	typeName      string // as SQL writes it
 	max           int    // varchar(n); 0 for none
 	digits        int    // of a second's fraction that a timestamp keeps: 0 to 6
-	notNull       bool   // by the column or its domain, or by a check that holds for all rows
+	notNull       bool   // by the column or its domain, or by a valid check
 	preset        string // the default, as SQL writes it; "" for none
 	collation     uint32
 	deterministic bool // two different texts are never equal
@@ -76,7 +76,7 @@ func (r *relation) String() string { return quote(r.schema, r.name) }
 func (r *relation) columnNames() []string { return slices.Sorted(maps.Keys(r.columns)) }
 
 // readCatalog reads all that the checks need. The transaction of q sees one moment and
-// takes no lock that anybody waits for.
+// takes no lock that others wait for.
 func readCatalog(ctx context.Context, q querier, names []tableName) (*catalog, error) {
 	c := &catalog{relations: map[tableName]*relation{}}
 	if err := c.read(ctx, q, names); err != nil {
@@ -112,8 +112,8 @@ func (c *catalog) read(ctx context.Context, q querier, names []tableName) error 
 	return nil
 }
 
-// The zone of this session is not asked for where somebody has set it for us
-// alone, if that can be told: who writes the messages has the database's.
+// The zone of this session is ignored if it was set for this session alone, as far as
+// that can be seen: writers of messages have the database's.
 const serverSQL = `
 with zones as (
   select s.setdatabase, s.setrole, split_part(c, '=', 2) as zone

@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// part is a table that holds rows of a relation, or the relation itself where
+// part is a table with rows of a relation, or the relation itself where
 // others hold them.
 type part struct {
 	name     string // quoted
@@ -28,7 +28,7 @@ type keeper struct {
 	function string // as SQL writes it
 }
 
-// Triggers for each row are those of the tables that hold them. What is published
+// Triggers for each row are those of the tables with the rows. What is published
 // follows Postgres: by the table, by one whose partition it is, by their schemas
 // ({{schemas}}, since Postgres 15), or as a table like all. tgtype's bits: 1 for
 // each row, 2 before, 8 delete.

@@ -11,7 +11,7 @@ import (
 )
 
 // clock says how the messages' times are kept. The catalog may leave open in which
-// zone; then the messages tell ([clock.sentBy]).
+// zone; then the messages decide ([clock.sentBy]).
 type clock struct {
 	// readings are how a moment may stand in the column, as formats for the moment's
 	// expression; none for a column that keeps it as it is.
@@ -47,7 +47,7 @@ var grains = map[string]time.Duration{
 	"day": 24 * time.Hour, "current_date": 24 * time.Hour, "::date": 24 * time.Hour,
 }
 
-// coarse is from when a grain is worth telling: people notice it.
+// coarse is the grain from which a warning is useful: people notice it.
 const coarse = 100 * time.Millisecond
 
 // clockOf reads from a column's type and default how it keeps a time.
@@ -122,7 +122,7 @@ func grainOf(digits int) time.Duration {
 	return d
 }
 
-// stored are the moment's readings in SQL, at least one.
+// stored are the moment's readings in SQL, one or more.
 func (k clock) stored(moment string) []string {
 	if len(k.readings) == 0 {
 		return []string{moment}

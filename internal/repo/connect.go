@@ -40,7 +40,7 @@ const urlFile = "file:"
 // passwords and certificates may change while the worker runs. Safe for concurrent
 // use.
 type source struct {
-	url        string        // a connection string, or file: and the path of a file that holds it
+	url        string        // a connection string, or file: and the path of a file with one
 	pooler     atomic.Bool   // a pooler stands in between
 	checkAfter time.Duration // how long a transaction may take unchecked; 0 for the constant
 }
@@ -54,10 +54,10 @@ func (s *source) text() (string, error) {
 	path = strings.TrimPrefix(path, "//") // file:///run/secrets/url
 	text, err := os.ReadFile(path)
 	if err != nil {
-		return "", fmt.Errorf("database url: %w: want a file that holds the connection string", err)
+		return "", fmt.Errorf("database url: %w: expected a file with the connection string", err)
 	}
 	if len(strings.TrimSpace(string(text))) == 0 {
-		return "", fmt.Errorf("database url: file %s is empty: want the connection string in it", path)
+		return "", fmt.Errorf("database url: file %s is empty: expected the connection string", path)
 	}
 	return strings.TrimSpace(string(text)), nil
 }
@@ -111,14 +111,14 @@ func parseURL(text string) (c *pgx.ConnConfig, detect bool, err error) {
 	}
 	for name := range pc.ConnConfig.RuntimeParams {
 		if !parameterName.MatchString(name) {
-			return nil, false, errors.New("a setting has a name that can't be one: " + encodeAdvice)
+			return nil, false, errors.New("invalid name of a setting:  " + encodeAdvice)
 		}
 	}
 	detect, err = setExecMode(pc.ConnConfig, text)
 	return pc.ConnConfig, detect, err
 }
 
-const encodeAdvice = "write special characters of user and password as %XX (@ as %40, / as %2F), or quote the value ('…') among words"
+const encodeAdvice = "write special characters of user and password as %XX (@ as %40, / as %2F), or quote the value ('…') of a key=value pair"
 
 // parameterName is what a server's setting can be called.
 var parameterName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`)
@@ -204,7 +204,7 @@ end`
 
 // errPooler is returned by the connection that found a pooler. The next one is as a
 // pooler needs it.
-var errPooler = errors.New("a pooler stands between the worker and the server")
+var errPooler = errors.New("connected through a pooler")
 
 // prepareSession finds out, on a new connection, whether a pooler stands in between. A
 // pooler gives its clients process ids of its own, and may run a statement on another

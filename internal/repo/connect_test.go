@@ -84,19 +84,7 @@ func TestHowStatementsAreSent(t *testing.T) {
 // with a database, and the role's address there without the password.
 func passwordServer(t *testing.T) (admin *Repo, role string) {
 	t.Helper()
-	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := server.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	if _, err := Setup(t.Context(), server.URL(), SetupOptions{SampleSchema: true}); err != nil {
-		t.Fatal(err)
-	}
-	admin = openRepo(t, Config{URL: server.URL(), Plan: BundledPlan()})
+	server, admin := ownServer(t)
 	execSQL(t, admin.pool, `create role app login superuser password 'first'`)
 	hba := "local all postgres trust\nlocal all all password\n"
 	if err := os.WriteFile(filepath.Join(server.DataDir(), "pg_hba.conf"), []byte(hba), 0o644); err != nil { //nolint:gosec // the server runs as somebody else

@@ -6,7 +6,7 @@ import "syscall"
 const tcpUserTimeout = 18
 
 // limitUnacknowledged lets the kernel give a TCP connection up whose other end has
-// acknowledged nothing for a while, as after a failover that nobody was told of.
+// acknowledged nothing for a while, as after a silent failover.
 func limitUnacknowledged(network, _ string, conn syscall.RawConn) error {
 	if network == "unix" {
 		return nil

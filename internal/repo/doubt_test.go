@@ -30,7 +30,7 @@ func TestAllRowsOfAConversationGoTogether(t *testing.T) {
 			url := newDatabase(t)
 			execSQL(t, openPool(t, url), twoRows)
 			r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
-			compareLines(t, "warnings", r.Warnings(), []string{`nothing keeps two rows of "chat"."conversations" from being of one conversation`})
+			compareLines(t, "warnings", r.Warnings(), []string{`conversations: several rows of "chat"."conversations" may be of one conversation`})
 			execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) select 'demo', 'alice', 'c', i, now() - interval '1 hour' from generate_series(1, 40) i`)
 			d := deletion("1", "c")
 			d.ThroughSeq = c.through

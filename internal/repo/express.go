@@ -65,11 +65,11 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) express(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	if !b.Apart {
+	if !b.Isolated {
 		t.own = r.ready
 	}
-	if b.Patience > 0 {
-		t.limits.statement = min(t.limits.statement, b.Patience)
+	if b.Timeout > 0 {
+		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
 	children := r.queue(t, b, &res)
 	if err := r.commit(ctx, t); err != nil {

@@ -51,7 +51,7 @@ func faultOf(err error) (purge.Fault, string) {
 	var connect *pgconn.ConnectError
 	switch {
 	case errors.As(err, &connect), pg.SeverityUnlocalized == "FATAL", pg.SeverityUnlocalized == "PANIC":
-		return purge.Surroundings, cause // it has ended the connection: no deletion can cause that
+		return purge.Surroundings, cause // the server has ended the connection: no deletion can cause that
 	case pg.Where != "" && (fault == purge.Surroundings || pg.Code == "40001"):
 		return purge.Ambiguous, cause // a trigger's, which may raise any code, for one conversation too
 	}
@@ -98,8 +98,8 @@ var faults = map[string]struct {
 	"23":    {purge.Ambiguous, "constraint"},
 }
 
-// faultOfState maps an SQLSTATE. Of most of them what becomes of other deletions
-// tells whose fault they are.
+// faultOfState maps an SQLSTATE. For most of them the results of other deletions show
+// whose fault they are.
 func faultOfState(code string) (purge.Fault, string) {
 	if len(code) < 2 {
 		return purge.Ambiguous, "unknown"

@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// Tables returns the tables that hold rows which the deletion may remove; see
+// Tables returns the tables with rows that the deletion may remove; see
 // [purge.Evidence]. Of rows that refer to messages by a reference, those of the
 // first 1,000 messages are looked for.
 func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, error) {
@@ -30,8 +30,8 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 	return tables, nil
 }
 
-// Kept looks for rows that stay when they are deleted, in a deletion that makes no
-// progress and whose lease we hold. What is locked by others is passed over, and
+// Kept finds rows that stay when they are deleted, in a deletion that makes no
+// progress and whose lease is ours. Rows that others have locked are skipped, and
 // what doesn't stay is gone then.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token}

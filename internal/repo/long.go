@@ -160,7 +160,7 @@ func (r *Repo) Release(ctx context.Context, d purge.Deletion, low int64) error {
 	return r.commit(ctx, t)
 }
 
-// Blocked is Release for a deletion that waits for somebody else's lock; detail
+// Blocked is Release for a deletion that waits for another transaction's lock; detail
 // says whose, for people. A deletion that the ledger doesn't know, since the lock
 // kept it from being taken up, is entered.
 func (r *Repo) Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error {

@@ -45,7 +45,7 @@ type MessageTable struct {
 	Table   string `yaml:"table"`
 	Columns `yaml:",inline"`
 	Seq     string `yaml:"seq"`     // the message's position; smallint, integer or bigint, not null
-	SentAt  string `yaml:"sent_at"` // timestamptz, or timestamp, which is UTC unless its default says otherwise; not null
+	SentAt  string `yaml:"sent_at"` // timestamptz, or timestamp, which is UTC unless its default says otherwise; not null, or with a default
 }
 
 // ConvTable is the table with one row for each conversation of each owner.

@@ -42,7 +42,7 @@ const (
 	// regrow is how long after a refused connection no other is asked for while there
 	// are some to share.
 	regrow = 2 * time.Second
-	// sharePoll is how often somebody who waits for a connection looks again, besides
+	// sharePoll is how often a call that waits for a connection checks again, besides
 	// when one is released.
 	sharePoll = 50 * time.Millisecond
 )
@@ -52,7 +52,7 @@ const (
 type pools struct {
 	all     []*pgxpool.Pool
 	refused atomic.Int64  // when the server last refused one, in Unix nanoseconds
-	freed   chan struct{} // holds something after a release
+	freed   chan struct{} // has an element after a release
 }
 
 // add makes one more pool.
@@ -167,7 +167,7 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 // serves as well, unless it is closed: the first deletion finds the same, or takes
 // longer.
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, r.limits(true).patience())
+	ctx, cancel := context.WithTimeout(ctx, r.limits(true).roundTrip())
 	defer cancel()
 	none := []purge.Batch{{}}
 	if r.takes(none[0]) {

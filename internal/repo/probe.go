@@ -33,7 +33,7 @@ func (r *Repo) Probe(ctx context.Context) error {
 // and written to, every statement of the worker can be planned and is permitted,
 // and the plan still fits the tables ([Repo.Recheck]). One short transaction, which changes nothing
 // that anybody sees, and some reading of the catalog. The error is one line, says
-// what mends it where that is known, and is never the deletion's own fault.
+// what corrects it where that is known, and is never the deletion's own fault.
 func (r *Repo) Examine(ctx context.Context) error {
 	t := r.begin(true)
 	id := "probe-" + rand.Text()

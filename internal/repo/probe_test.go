@@ -115,9 +115,10 @@ func probeMissing(t *testing.T) {
 	wantProbe(t, r, "configuration", "worker setup")
 }
 
-// probeServer has a server of its own.
-func probeServer(t *testing.T) {
-	t.Parallel()
+// ownServer starts a Postgres server for the test alone, and opens a Repo there with
+// the sample schema.
+func ownServer(t *testing.T) (*localstack.Postgres, *Repo) {
+	t.Helper()
 	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{})
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +131,13 @@ func probeServer(t *testing.T) {
 	if _, err := Setup(t.Context(), server.URL(), SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	r := openRepo(t, Config{URL: server.URL(), Plan: BundledPlan()})
+	return server, openRepo(t, Config{URL: server.URL(), Plan: BundledPlan()})
+}
+
+// probeServer has its own server.
+func probeServer(t *testing.T) {
+	t.Parallel()
+	server, r := ownServer(t)
 	wantHealthy(t, r)
 	signal := filepath.Join(server.DataDir(), "standby.signal")
 	for _, step := range []func() error{

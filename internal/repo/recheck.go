@@ -13,9 +13,9 @@ import (
 // anew works with them as they are.
 var ErrChanged = errors.New("the plan's tables have changed since they were checked")
 
-// Recheck holds the plan against the catalog again, as [Open] did, and returns its
+// Recheck checks the plan against the catalog again, as [Open] did, and returns its
 // warnings. The error is [ErrChanged], or is never a deletion's own fault, is one
-// line, and says what mends it. It reads the catalog in one short transaction (some
+// line, and says what corrects it. It reads the catalog in one short transaction (some
 // milliseconds) and changes nothing.
 func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
 	s, err := r.resolve(ctx)

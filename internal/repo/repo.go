@@ -19,7 +19,7 @@ import (
 // Config is what a [Repo] needs.
 type Config struct {
 	// URL is the database: a postgres:// URL, a keyword string, or file: and the path
-	// of a file that holds one of these. The file, the password file and certificates
+	// of a file with one of these. The file, the password file and certificates
 	// are read again for each new connection. A transaction pooler may stand in
 	// between: no session state is used.
 	URL string
@@ -108,7 +108,7 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 	return r, nil
 }
 
-// prepare checks the plan and makes what hangs on it.
+// prepare checks the plan and makes what depends on it.
 func (r *Repo) prepare(ctx context.Context) (err error) {
 	if r.schema, err = r.resolve(ctx); err != nil {
 		return err
@@ -120,7 +120,7 @@ func (r *Repo) prepare(ctx context.Context) (err error) {
 	return nil
 }
 
-// resolve holds the plan against the catalog.
+// resolve checks the plan against the catalog.
 func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
 	err = r.begin(false).read(ctx, func(ctx context.Context, q querier) error {
 		s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.resolveOptions())

@@ -18,7 +18,7 @@ func (r *Repo) Warnings() []string { return r.schema.warnings }
 
 // resolve checks the plan against the catalog and returns what the statements
 // are made from. It only reads. Every problem is one line of the error. The
-// error is the surroundings' where nothing is missing but what an operator mends
+// error is the infrastructure's where only that is missing which an operator provides
 // without touching the plan (a grant, the ledger, a replica identity, a rebuilt
 // index), and else purge.Own: the plan and the tables don't fit.
 func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*schema, error) {
@@ -69,7 +69,7 @@ type resolveOptions struct {
 	sessions       int  // connections that the worker may have; 0: how many locks they take isn't asked
 }
 
-// CheckPlan holds the plan against the tables and returns its warnings, as a worker
+// CheckPlan checks the plan against the tables and returns its warnings, as a worker
 // would log them at its start, whatever the role at url may do with them. The error
 // is that of [Open]. It only reads.
 func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {

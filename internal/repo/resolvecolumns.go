@@ -23,9 +23,9 @@ func (k *checker) build() *schema {
 	s.Conversations.table = k.table(&k.convs, c.Columns)
 	if c.Unread != "" {
 		s.Conversations.Unread = k.unread(c.Unread)
-		s.Conversations.Tells = append(s.Conversations.Tells, s.Conversations.Unread)
+		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
 	}
-	s.Conversations.Tells = append(s.Conversations.Tells, k.lastSeq()...)
+	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
 	for i, c := range k.plan.Children {
 		m := k.member(fmt.Sprintf("children[%d]", i), c.Table)
 		out := child{messageSeq: s.Messages.Seq}
@@ -153,7 +153,7 @@ func (k *checker) seq(m *member, planned string) string {
 	if c.typ != 0 && !isInteger(c) {
 		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName)
 	}
-	k.wantNotNull(m, "seq", c, "a row without a position is at no side of a boundary")
+	k.wantNotNull(m, "seq", c, "a row without a position is on no side of a boundary")
 	m.seq = c.name
 	return quote(c.name)
 }
@@ -178,9 +178,9 @@ func (k *checker) sentAt(planned string) (quoted string, times clock) {
 		k.refuse("messages.sent_at: column %s of %s is %s; it must be timestamp with time zone, or timestamp in UTC", quote(c.name), k.messages.rel, c.typeName)
 	}
 	if c.preset == "" {
-		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time was sent neither before a command nor after it")
-	} else if mayBeNull(k.messages.rel, c) { // only where somebody writes null instead of nothing
-		k.warn("messages.sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one goes; run: alter table %s alter column %s set not null",
+		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time is neither before nor after a command")
+	} else if mayBeNull(k.messages.rel, c) { // only where a writer writes null instead of nothing
+		k.warn("messages.sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one is deleted; run: alter table %s alter column %s set not null",
 			quote(c.name), k.messages.rel, k.messages.rel, quote(c.name))
 	}
 	times = clockOf(c, k.cat.server)

@@ -33,12 +33,12 @@ var indexCases = map[string]planCheck{
 		want: []string{`children[1]: "social"."files" has no btree index that leads with "owner", "thread" and goes on with "position"`},
 	},
 	"for_the_conversations": {
-		warned: []string{`nothing keeps two rows of "`},
+		warned: []string{`conversations: several rows of "`},
 		sql:    `alter table social.thread_members drop constraint thread_members_pkey; create index on social.thread_members (member)`,
 		want:   []string{`conversations: "social"."thread_members" has no btree index that leads with "member", "thread"`},
 	},
 	"for_the_conversations_in_the_columns_collation": {
-		warned: []string{`nothing keeps two rows of "`},
+		warned: []string{`conversations: several rows of "`},
 		sql:    `alter table social.thread_members drop constraint thread_members_pkey; create index on social.thread_members (thread, member collate "POSIX")`,
 		want:   []string{`conversations: "social"."thread_members" has no btree index that leads with "member", "thread"`},
 	},

@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// checkForeignKeys looks at every foreign key that refers to a table of the plan
+// checkForeignKeys checks every foreign key that refers to a table of the plan
 // or is of one, and decides whether what refers to a message has to go before it.
 func (k *checker) checkForeignKeys(s *schema) {
 	for _, f := range k.cat.keys {
@@ -20,7 +20,7 @@ func (k *checker) checkForeignKeys(s *schema) {
 			continue
 		}
 		if !k.planned(f.from) {
-			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would hold the deletion up, or be changed without a bound; %s",
+			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would block the deletion, or be changed without a bound; %s",
 				f.fromName, f.to, quote(f.name), f.action(), k.either(f))
 			continue
 		}
@@ -103,7 +103,7 @@ func (k *checker) uncovered(f foreignKey) string {
 			}
 		}
 	}
-	return "no entry of the plan goes this way; " + k.either(f)
+	return "no entry of the plan can describe it; " + k.either(f)
 }
 
 // either is what to do about a foreign key that the plan doesn't follow. An entry
@@ -114,7 +114,7 @@ func (k *checker) either(f foreignKey) string {
 	if entry := k.entry(f); entry != "" && f.required {
 		return "if each of its rows is a part of that message and may be deleted with it, add to children: " + entry + "; if not, " + drop
 	}
-	return "no entry of the plan can delete just its rows, so that they have to stay, or be deleted by you; " + drop
+	return "no entry of the plan can delete only its rows: keep them, or delete them yourself; " + drop
 }
 
 // entry is the plan's entry for the rows that refer by the foreign key; "" if
@@ -170,7 +170,7 @@ func (k *checker) meaning(rel *relation, column string) string {
 }
 
 // elsewhere refuses a column by which the plan finds rows where its foreign key
-// says that it holds something else: the same number is another row's there, and
+// says that it refers to something else: the same number is another row's there, and
 // others' rows would go.
 func (k *checker) elsewhere(f foreignKey) bool {
 	for _, m := range k.members() {
@@ -185,7 +185,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
-				k.refuse("%s: column %s of %s holds %s of %s by foreign key %s, and not %s of %s: rows that belong to others would go; take it out of the plan, and %s",
+				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan; %s",
 					m.path, quote(c), m.rel, quote(f.refs[i]), f.toName, quote(f.name), quote(k.meaning(m.rel, c)), k.messages.rel, k.either(f))
 				return true
 			}
@@ -194,7 +194,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 	return false
 }
 
-// sharesKey says that the messages' column holds the same key of another table.
+// sharesKey says that the messages' column refers to the same key of another table.
 func (k *checker) sharesKey(column, table, key string) bool {
 	return slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
 		for i, c := range f.columns {

@@ -9,7 +9,7 @@ import (
 
 const (
 	nullable = `alter table social."Post" alter position drop not null;`
-	nullSeq  = `messages.seq: column "position" of "social"."Post" may be null, and a row without a position is at no side of a boundary; run: alter table "social"."Post" alter column "position" set not null`
+	nullSeq  = `messages.seq: column "position" of "social"."Post" may be null, and a row without a position is on no side of a boundary; run: alter table "social"."Post" alter column "position" set not null`
 	keepsRow = `create function social.keep() returns trigger language plpgsql as $$ begin return null; end $$;`
 	kept     = `fires before each row is deleted: a deletion whose rows it keeps`
 	// A parent whose rows are in tables that inherit from it, as before partitions.
@@ -18,9 +18,9 @@ const (
 	published = `alter table social.mentions drop constraint mentions_pkey; alter table social.mentions replica identity nothing; create publication social_p for table social.mentions;`
 )
 
-// What the catalog can show of surroundings in which rows stay, or others' go.
+// What the catalog shows of tables in which rows stay, or rows of others are deleted.
 // An error's statement is run, and then the plan must be accepted.
-var surroundingsCases = map[string]planCheck{
+var tableCases = map[string]planCheck{
 	"a_position_that_may_be_null":                     {sql: nullable, want: []string{nullSeq}},
 	"a_position_with_a_check_not_valid":               {sql: nullable + `alter table social."Post" add check (position is not null) not valid`, want: []string{nullSeq}},
 	"a_position_with_a_check_that_null_passes":        {sql: nullable + `alter table social."Post" add check (position > 0)`, want: []string{nullSeq}},
@@ -52,7 +52,7 @@ var surroundingsCases = map[string]planCheck{
 		warned: []string{`trigger "k" of "social"."m0" and 1 more part of "social"."mentions", with function social.keep`, `trigger "own" of "social"."m1", with`},
 	},
 
-	"a_publication_and_nothing_that_names_a_row": {sql: published, want: []string{`publication "social_p" publishes what is deleted from "social"."mentions", which has no replica identity, so that the server refuses to delete there; run: alter table "social"."mentions" replica identity full`}},
+	"a_publication_and_nothing_that_names_a_row": {sql: published, want: []string{`publication "social_p" publishes deletes from "social"."mentions", which has no replica identity, so the server refuses to delete there; run: alter table "social"."mentions" replica identity full`}},
 	"a_publication_and_a_key_that_would_do":      {sql: published + `alter table social.mentions replica identity default, alter id set not null; create unique index mid on social.mentions (id)`, want: []string{`run: alter table "social"."mentions" replica identity using index "mid"`}},
 	"a_publication_and_a_deferrable_key":         {sql: published + `alter table social.mentions replica identity default, add primary key (id) deferrable`, want: []string{`run: alter table "social"."mentions" replica identity full`}},
 	"a_publication_of_inserts":                   {sql: published + `alter publication social_p set (publish = 'insert, truncate')`},
@@ -65,7 +65,7 @@ var surroundingsCases = map[string]planCheck{
 		sql: `drop table social.mentions; create table social.mentions (id int, post int not null, who text) partition by hash (id); create index on social.mentions (post);
 			create table social.m0 partition of social.mentions for values with (modulus 2, remainder 0); create table social.m1 partition of social.mentions for values with (modulus 2, remainder 1);
 			alter table social.m1 replica identity full; create publication social_p for table social.mentions`,
-		want: []string{`"social"."m0", which has no replica identity, so that the server refuses to delete there; run: alter table "social"."m0" replica identity full`},
+		want: []string{`"social"."m0", which has no replica identity, so the server refuses to delete there; run: alter table "social"."m0" replica identity full`},
 	},
 
 	"a_time_of_whole_seconds": {
@@ -79,9 +79,9 @@ var surroundingsCases = map[string]planCheck{
 	"milliseconds_are_nothing_to_tell": {sql: `alter table social."Post" alter "sent.at" type timestamp(3), alter "sent.at" set default now()`},
 }
 
-func TestResolveLooksAtTheSurroundings(t *testing.T) {
+func TestResolveChecksWhatAffectsDeletes(t *testing.T) {
 	t.Parallel()
-	runAll(t, surroundingsCases, func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string) {
+	runAll(t, tableCases, func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string) {
 		t.Helper()
 		c.sql = strings.ReplaceAll(strings.ReplaceAll(strings.ReplaceAll(c.sql, "social_p", schemaName+"_p"), "social_w", schemaName+"_w"), "social_s", schemaName+"_s")
 		for i, w := range c.want {

@@ -107,23 +107,23 @@ var refuseCases = map[string]planCheck{
 		edit: func(p *Plan) {
 			p.Children = append([]ChildTable{{Table: strings.Replace(p.Children[1].Table, "files", "like_notes", 1), References: &Reference{"like_id", "id"}}}, p.Children...)
 		},
-		want: []string{`plan: children[0]: column "like_id" of "social"."like_notes" holds "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not "id" of "social"."Post": rows that belong to others would go; take it out of the plan, and no entry of the plan can delete just its rows, so that they have to stay, or be deleted by you; run: alter table "social"."like_notes" drop constraint "like_notes_like_id_fkey"`},
+		want: []string{`plan: children[0]: column "like_id" of "social"."like_notes" refers to "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not to "id" of "social"."Post": rows of others would be deleted; take it out of the plan; no entry of the plan can delete only its rows: keep them, or delete them yourself; run: alter table "social"."like_notes" drop constraint "like_notes_like_id_fkey"`},
 	},
 	"a_reference_that_is_to_another_table": {
 		sql:  `create table social.events (id int primary key); alter table social.mentions add foreign key (post) references social.events`,
-		want: []string{`plan: children[2]: column "post" of "social"."mentions" holds "id" of "social"."events" by foreign key "mentions_post_fkey", and not "id" of "social"."Post"`},
+		want: []string{`plan: children[2]: column "post" of "social"."mentions" refers to "id" of "social"."events" by foreign key "mentions_post_fkey", and not to "id" of "social"."Post"`},
 	},
 	"a_reference_that_is_to_another_column_of_the_messages": {
 		sql:  `alter table social."Post" add number bigint unique; alter table social.mentions add foreign key (post) references social."Post" (number)`,
-		want: []string{`plan: children[2]: column "post" of "social"."mentions" holds "number" of "social"."Post" by foreign key "mentions_post_fkey", and not "id" of "social"."Post"`},
+		want: []string{`plan: children[2]: column "post" of "social"."mentions" refers to "number" of "social"."Post" by foreign key "mentions_post_fkey", and not to "id" of "social"."Post"`},
 	},
 	"a_childs_position_that_is_another_tables_key": {
 		sql:  `create table social.pages (id int primary key); alter table social.files drop constraint files_owner_thread_position_fkey, add foreign key (position) references social.pages`,
-		want: []string{`plan: children[1]: column "position" of "social"."files" holds "id" of "social"."pages" by foreign key "files_position_fkey", and not "position" of "social"."Post"`},
+		want: []string{`plan: children[1]: column "position" of "social"."files" refers to "id" of "social"."pages" by foreign key "files_position_fkey", and not to "position" of "social"."Post"`},
 	},
 	"a_conversation_that_is_another_column_of_the_conversations": {
 		sql:  `alter table social.thread_members add room uuid unique; alter table social."Post" add foreign key (thread) references social.thread_members (room); create index on social."Post" (thread)`,
-		want: []string{`plan: messages: column "thread" of "social"."Post" holds "room" of "social"."thread_members" by foreign key "Post_thread_fkey", and not "thread" of "social"."Post"`},
+		want: []string{`plan: messages: column "thread" of "social"."Post" refers to "room" of "social"."thread_members" by foreign key "Post_thread_fkey", and not to "thread" of "social"."Post"`},
 	},
 	"an_unplanned_table_that_refers_to_messages": {
 		sql:  `create table social.reports (id int primary key, post bigint references social."Post" on delete cascade); create index on social.reports (post)`,
@@ -150,11 +150,11 @@ var refuseCases = map[string]planCheck{
 	},
 	"a_second_reference_that_the_plan_does_not_follow": {
 		sql:  `alter table social.mentions add origin bigint not null references social."Post"; create index on social.mentions (origin)`,
-		want: []string{`foreign key "mentions_origin_fkey" of "social"."mentions" to "social"."Post" (on delete no action): no entry of the plan goes this way; if each of its rows is a part of that message and may be deleted with it, add to children: {table: '"social"."mentions"', references: {column: "origin", to: "id"}}; if not, run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
+		want: []string{`foreign key "mentions_origin_fkey" of "social"."mentions" to "social"."Post" (on delete no action): no entry of the plan can describe it; if each of its rows is a part of that message and may be deleted with it, add to children: {table: '"social"."mentions"', references: {column: "origin", to: "id"}}; if not, run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
 	},
 	"a_pointer_to_a_message_that_is_no_reason_to_delete_its_row": {
 		sql:  `alter table social.mentions add origin bigint references social."Post"; create index on social.mentions (origin)`,
-		want: []string{`no entry of the plan goes this way; no entry of the plan can delete just its rows, so that they have to stay, or be deleted by you; run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
+		want: []string{`no entry of the plan can describe it; no entry of the plan can delete only its rows: keep them, or delete them yourself; run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
 	},
 	"replies_that_go_with_what_they_answer": {
 		sql:  `alter table social."Post" add reply_to bigint references social."Post" on delete cascade; create index on social."Post" (reply_to)`,

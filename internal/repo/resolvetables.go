@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// checkTables looks at what else happens where rows are deleted: by parts of a
+// checkTables checks what else happens where rows are deleted: by parts of a
 // table, triggers and publications. sessions is how many connections the worker
 // may have.
 func (k *checker) checkTables(sessions int) {
@@ -32,13 +32,13 @@ func (k *checker) checkTables(sessions int) {
 		}
 	}
 	if locks*sessions > k.cat.locks {
-		k.warn("each transaction locks up to %s (tables and indexes; %s has %s), over %s %d; the server has room for %s of all sessions; have fewer parts, or raise max_locks_per_transaction to %d",
+		k.warn("each transaction locks up to %s (tables and indexes; %s has %s), over %s %d; the server has room for %s of all sessions; use fewer partitions, or raise max_locks_per_transaction to %d",
 			purge.Count(locks, "relation"), widest, purge.Count(len(widest.parts)-1, "part"), purge.Count(sessions, "connection"), locks*sessions, purge.Count(k.cat.locks, "lock"), (locks*sessions*max(1, k.cat.locksEach)+k.cat.locks-1)/max(1, k.cat.locks))
 	}
 }
 
-// checkKeepers tells of triggers that may keep a row: what their functions do
-// can't be read from the catalog. One that all parts of a table have is told once.
+// checkKeepers warns of triggers that may keep a row: what their functions do
+// can't be read from the catalog. One that all parts of a table have is named once.
 func (k *checker) checkKeepers(m member) {
 	tables := map[keeper][]string{}
 	var order []keeper
@@ -55,7 +55,7 @@ func (k *checker) checkKeepers(m member) {
 		if n := len(tables[t]); n > 1 {
 			where += fmt.Sprintf(" and %s of %s", purge.Count(n-1, "more part"), m.rel)
 		}
-		k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; see that it returns old",
+		k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; make sure that it returns old",
 			m.path, quote(t.trigger), where, t.function)
 	}
 }
@@ -81,7 +81,7 @@ func (k *checker) checkPublished(rel *relation, updated bool) {
 	if len(bad) > 1 {
 		more = fmt.Sprintf(", and the same for %s of %s", purge.Count(len(bad)-1, "more part"), rel)
 	}
-	k.lack("replica_identity", "publication %s publishes what is deleted from %s, which has no replica identity, so that the server refuses to delete there; run: %s%s",
+	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there; run: %s%s",
 		quote(which), p.name, k.identify(rel, p), more)
 }
 
@@ -99,10 +99,10 @@ func (k *checker) identify(rel *relation, p part) string {
 	return fmt.Sprintf("alter table %s replica identity full", p.name)
 }
 
-// checkConversations tells where several rows may be of one conversation.
+// checkConversations warns where several rows may be of one conversation.
 func (k *checker) checkConversations() {
 	if rel := k.convs.rel; rel != nil && !slices.Contains(k.convs.keys, "") && !rel.unique(k.convs.keys...) {
-		k.warn("conversations: nothing keeps two rows of %s from being of one conversation, and then all of them go together; if there is to be one, run: %s",
+		k.warn("conversations: several rows of %s may be of one conversation, and then all of them are deleted together; if there must be only one, run: %s",
 			rel, createIndex("create unique index", rel, k.convs.keys))
 	}
 }
@@ -140,7 +140,7 @@ func (k *checker) checkCollations() {
 	}
 }
 
-// findsBy says that the statements look for rows by the column.
+// findsBy says that the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
 		if m.rel == rel && (slices.Contains(m.keys, column) || m.ref.Column == column) {

@@ -48,7 +48,7 @@ func (s *schema) tables() []table {
 }
 
 // emptied are the tables whose rows a deletion removes one after the other, in the
-// order in which they can be: what hangs on messages by foreign keys first.
+// order in which they can be: child rows that refer to messages by foreign keys first.
 func (s *schema) emptied() []table {
 	all := []table{s.Messages.table}
 	for _, c := range s.Children {
@@ -117,16 +117,16 @@ type messages struct {
 type conversations struct {
 	table
 	Unread string // quoted; "" if there is none
-	// Tells are the columns, quoted, that say whether there were messages: above 0.
-	Tells []string
+	// Hints are the columns, quoted, that say whether there were messages: above 0.
+	Hints []string
 }
 
-// Doubt is the expression for what a row says of messages, by its columns Tells,
-// which have the names tells_0 and so on: null where it says that there are none.
+// Doubt is the expression for the columns Hints of a row and their values,
+// as hint_0 and so on: null where none of them shows a message.
 func (c conversations) Doubt() string {
-	parts := make([]string, len(c.Tells))
-	for i, t := range c.Tells {
-		parts[i] = fmt.Sprintf("case when tells_%d > 0 then %s || tells_%d end", i, text(unquoted(t)+" "), i)
+	parts := make([]string, len(c.Hints))
+	for i, t := range c.Hints {
+		parts[i] = fmt.Sprintf("case when hint_%d > 0 then %s || hint_%d end", i, text(unquoted(t)+" "), i)
 	}
 	return "nullif(concat_ws(', ', " + strings.Join(parts, ", ") + "), '')"
 }

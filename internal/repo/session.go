@@ -114,8 +114,8 @@ type limits struct {
 	durable         bool // the commit waits for the disk
 }
 
-// patience is how long a round trip may take: as long as two statements that hang.
-func (l limits) patience() time.Duration { return 2*l.statement + silence }
+// roundTrip is the timeout of a round trip: two statements that hang.
+func (l limits) roundTrip() time.Duration { return 2*l.statement + silence }
 
 // silence is how long a server may take to say that a statement's time is over.
 const silence = 5 * time.Second
@@ -153,7 +153,7 @@ func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) 
 }
 
 // commit sends everything and waits for the commit. After an error nothing was
-// changed, or, if the connection broke, everything or nothing: the ledger tells.
+// changed, or, if the connection broke, everything or nothing: the ledger shows which.
 // A server that doesn't answer at all, or a network that has swallowed it, is given
 // up after a while, and counts as a broken connection.
 func (t *transaction) commit(ctx context.Context) error {
@@ -200,7 +200,7 @@ func (t *transaction) send(ctx context.Context, conn *pgx.Conn, begin string) er
 
 // on calls work with a connection, on which it leaves no transaction.
 func (t *transaction) on(ctx context.Context, work func(context.Context, *pgx.Conn) error) error {
-	limited, cancel := context.WithTimeout(ctx, t.limits.patience())
+	limited, cancel := context.WithTimeout(ctx, t.limits.roundTrip())
 	defer cancel()
 	conn, err := t.pools.acquire(limited, t.own)
 	if err != nil {

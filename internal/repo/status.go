@@ -58,10 +58,10 @@ func (l *Ledger) Status(ctx context.Context, app, command string) ([]purge.Recor
 	return l.records(ctx, statusOf, app, command)
 }
 
-// UnderWay returns the next deletions of a user that aren't final, at most limit of
+// Unfinished returns the next deletions of a user that aren't final, at most limit of
 // them, ordered by command and conversation, after the one of that key; the zero
 // key stands before all. It is otherwise like Status.
-func (l *Ledger) UnderWay(ctx context.Context, app, user string, after purge.Key, limit int) ([]purge.Record, error) {
+func (l *Ledger) Unfinished(ctx context.Context, app, user string, after purge.Key, limit int) ([]purge.Record, error) {
 	return l.records(ctx, underWay, app, user, after.Command, after.Conversation, limit)
 }
 

@@ -66,7 +66,7 @@ func (u *turn) heldBy(err error) purge.Held {
 func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
 
 // Hold renews the lease of a deletion whose batches are held back, and notes what
-// it waits for, "" for nothing that need be told, with details for people. Nothing is left at and below
+// it waits for, "" for nothing to report, with details for people. Nothing is left at and below
 // low. The record is not Mine if the lease was lost.
 func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause, detail string) (purge.Record, error) {
 	t := r.begin(false)

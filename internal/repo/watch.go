@@ -25,7 +25,7 @@ from pg_stat_database s where s.datname = current_database()`
 	// standbys are those that replay, and where they and we are. What only
 	// receives, such as pg_receivewal, says nothing of replaying. The role may see
 	// them itself, as an older roles.sql had it, or the function's owner does. If neither
-	// may, the rows are there, and empty: then the grant that mends it. Postgres 16 and
+	// may, the rows are there, and empty: then the grant that is missing. Postgres 16 and
 	// newer keep with a membership whether it is inherited.
 	standbys = `select coalesce(s.application_name, ''), pg_wal_lsn_diff(s.replay_lsn, '0/0')::bigint,
   case when not pg_is_in_recovery() then pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0')::bigint else 0 end,
@@ -123,7 +123,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 	return f, nil
 }
 
-// mend is what makes a look work that the server has refused.
+// mend is the statement after which the server allows a sample that it has refused.
 func (r *Repo) mend(err error, k look) string {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code != noPrivilege { // no such function
@@ -191,9 +191,9 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 	return found
 }
 
-// blockers is who most likely holds the rows that a deletion waits for: of others'
+// blockers is who most likely locks the rows that a deletion waits for: of others'
 // transactions that have locked rows of one of the tables $1, or a table, the
-// oldest. Who holds just this row is known only to those who wait for it, and
+// oldest. Postgres shows who locks a single row only to transactions that wait for it, and
 // deletions don't.
 const blockers = `select coalesce(` + sessionText + `,
   'prepared transaction "' || x.gid || '" (role ' || x.owner || '), since ' || to_char(x.prepared at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'))
@@ -205,8 +205,8 @@ where l.locktype = 'relation' and l.granted and l.mode <> 'AccessShareLock' and 
   and coalesce(s.xact_start, x.prepared) < clock_timestamp() - interval '100 ms'
 order by coalesce(s.xact_start, x.prepared) limit 1`
 
-// Blocker returns who most likely holds what a deletion waits for, in one line for
-// people; "" if nobody is found or the role may not see it.
+// Blocker returns who most likely locks what a deletion waits for, in one line for
+// people; "" if there is none or the role may not see it.
 func (r *Repo) Blocker(ctx context.Context) string {
 	tables := []string{r.schema.Messages.Name, r.schema.Conversations.Name}
 	for _, c := range r.schema.Children {

@@ -77,7 +77,7 @@ func (g *Gateway) delete(r *request, d deletion) error {
 }
 
 // allow bounds how many conversations a user, and all of the app's users, may
-// delete. In doubt the same request counts again: who repeats it is told when.
+// delete. In doubt the same request counts again: the answer says when to repeat it.
 func (g *Gateway) allow(r *request, conversations int) error {
 	if wait := g.deletions.Take(g.clock(), r.who.User, float64(conversations)); wait > 0 {
 		return tooMany("deletions", wait)

@@ -36,7 +36,7 @@ type Config struct {
 	// (nats.ReconnectBufSize(-1)): a gateway says at once that it can't help.
 	NATS *nats.Conn
 	Log  *slog.Logger
-	// Demo issues tokens to anybody who opens the page, and fills a group with messages.
+	// Demo issues tokens to every visitor of the page, and fills a group with messages.
 	Demo bool
 	// Hosts are the names of the page, beside those of this machine: only there
 	// does the demo issue tokens.

@@ -18,7 +18,7 @@ import (
 // maxKey bounds an Idempotency-Key, in bytes.
 const maxKey = 255
 
-var errKeyReused = refuse(http.StatusUnprocessableEntity, "key_reused", "this Idempotency-Key stands for another request")
+var errKeyReused = refuse(http.StatusUnprocessableEntity, "key_reused", "this Idempotency-Key was used for another request")
 
 // command completes a command. With an Idempotency-Key it is the one of the
 // first request with that key, boundary and all: a message that came in since

@@ -25,7 +25,7 @@ type problem struct {
 func (p *problem) Error() string { return p.message }
 
 var (
-	errNoRoute   = refuse(http.StatusNotFound, "not_found", "there is nothing here: see examples/chat/README.md")
+	errNoRoute   = refuse(http.StatusNotFound, "not_found", "no such path: see examples/chat/README.md")
 	errNoToken   = refuse(http.StatusUnauthorized, "unauthenticated", "expected the header Authorization: Bearer and a token")
 	errOtherApp  = refuse(http.StatusForbidden, "forbidden", "the token is for another app")
 	errNotAdmin  = refuse(http.StatusForbidden, "forbidden", "the token is not an administrator's")
@@ -87,7 +87,7 @@ func explain(err error) *problem {
 	case errors.Is(err, conversation.ErrStreamFull), errors.Is(err, conversation.ErrAppFull):
 		return unavailable("busy", "too many deletions are waiting: try again")
 	case errors.Is(err, conversation.ErrUnconfirmed), errors.Is(err, context.DeadlineExceeded):
-		return unavailable("unconfirmed", "nobody knows whether it was done: try again with the same Idempotency-Key")
+		return unavailable("unconfirmed", "it is not known whether the request was done: try again with the same Idempotency-Key")
 	}
-	return unavailable("unavailable", "something that this needs is away: try again")
+	return unavailable("unavailable", "a server that this request needs is unavailable: try again")
 }

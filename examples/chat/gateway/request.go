@@ -75,7 +75,7 @@ func (r *request) body(v any) error {
 	case errors.As(err, &tooLarge):
 		return refuse(http.StatusRequestEntityTooLarge, "too_large", fmt.Sprintf("the body is larger than %d bytes", tooLarge.Limit))
 	case err != nil:
-		return badRequest("the body ends early, or came too slowly")
+		return badRequest("the body ended early, or arrived too slowly")
 	case !utf8.Valid(data): // it would be mended, so that two ids become one
 		return badRequest("the body is not UTF-8")
 	case len(strings.TrimSpace(string(data))) == 0:

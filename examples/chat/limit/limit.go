@@ -65,7 +65,7 @@ type Limiter struct {
 }
 
 // New returns a limiter: all bounds what all keys take together, each what one
-// key takes. With several rates for each, all of them hold.
+// key takes. With several rates for each, all of them apply.
 func New(all Rate, each ...Rate) *Limiter {
 	return &Limiter{all: all, each: each, recent: map[string][]Bucket{}}
 }

@@ -1,4 +1,4 @@
-// Package note is how the gateway tells the presence service of a new message:
+// Package note is the gateway's notice of a new message to the presence service:
 // the two agree on what stands here, and on nothing else.
 package note
 
@@ -54,7 +54,7 @@ func Parse(subject string, data []byte) (Message, error) {
 		return Message{}, fmt.Errorf("note: %w", err)
 	}
 	if subject != Subject(m.AppID, m.UserID) {
-		return Message{}, errors.New("note: is about another user than its subject")
+		return Message{}, errors.New("note: names another user than its subject")
 	}
 	return m, nil
 }

@@ -1,4 +1,4 @@
-// Package origin tells the page's own requests from those of other pages.
+// Package origin distinguishes the page's own requests from those of other pages.
 package origin
 
 import (

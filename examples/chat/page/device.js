@@ -9,7 +9,7 @@ import { isState, soundConversations, soundMessages } from "./shape.js";
 const pageSize = 50; // messages that are loaded at once
 const endedLimit = 100; // finished commands that are remembered
 const nobody = "c2c_nobody"; // a conversation that isn't there
-const longestLag = 30_000; // ms, of the standby that the gateway may read from
+const maxLag = 30_000; // ms, of the standby that the gateway may read from
 const askAgain = 2; // seconds, where the gateway doesn't say
 
 // Device tells about itself by events:
@@ -156,7 +156,7 @@ export class Device extends EventTarget {
   // were sent shortly before the device connected, of which nobody tells it live.
   #refreshLater() {
     clearTimeout(this.#settle);
-    this.#settle = setTimeout(() => this.online && this.refresh(), longestLag * (1 + Math.random()));
+    this.#settle = setTimeout(() => this.online && this.refresh(), maxLag * (1 + Math.random()));
   }
 
   async #load() {

@@ -98,7 +98,7 @@ export class Link {
 
   #closed(code, accepted) {
     if (code === tokenExpired || !accepted) this.#handlers.onRefused();
-    if (code === busy) this.#tries = 10; // the longest pause
+    if (code === busy) this.#tries = 10; // the maximum wait
     this.#again();
   }
 

@@ -17,7 +17,7 @@ export function newCopy() {
   };
 }
 
-// dictionary is an object that holds nothing but its entries: an id may be
+// dictionary is an object without properties of its prototype: an id may be
 // "constructor" or "__proto__".
 export const dictionary = (entries = {}) => Object.assign(Object.create(null), entries);
 
@@ -64,9 +64,9 @@ export function applyDeleted(copy, eventID, data) {
   return gone;
 }
 
-// raise remembers a boundary, which never moves back, and forgets the one that was
-// raised the longest ago where there are too many: seqs are never used twice, so
-// that only a standby that still has it could bring its conversation back.
+// raise remembers a boundary, which never moves back. If there are too many it forgets
+// the one that was raised the longest ago: seqs are never used twice, so only a
+// standby that lags could still return its conversation.
 function raise(boundaries, id, through) {
   const boundary = Math.max(boundaries[id] ?? 0, through);
   delete boundaries[id]; // so that it becomes the newest

@@ -1,6 +1,6 @@
-// What may come in: frames, answers, and the state that a device had before the page
-// was reloaded. Only what has its shape gets further, so that nothing that a
-// server or another program says can break the page, not even once.
+// Checks of all input: frames, answers, and the state that a device had before the page
+// was reloaded. Only well-formed input is used, so that nothing that a server or another
+// program sends can break the page.
 
 const text = (most) => (v) => typeof v === "string" && v !== "" && v.length <= most;
 const anyText = (most) => (v) => v === "" || text(most)(v);

@@ -44,7 +44,7 @@ func (s *Service) connect(w http.ResponseWriter, r *http.Request) {
 	defer s.exit(who.User)
 	conn, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
-		InsecureSkipVerify: true, // admit has looked at the origin
+		InsecureSkipVerify: true, // admit has checked the origin
 		// It would cost each connection more memory than all the rest.
 		CompressionMode: websocket.CompressionDisabled,
 	})
@@ -112,7 +112,7 @@ type place struct {
 func parsePlace(query url.Values) (place, error) {
 	from := place{epoch: query.Get("epoch")}
 	if len(from.epoch) > maxEpoch {
-		return place{}, fmt.Errorf("epoch: has %d bytes; expected hello's, which has at most %d", len(from.epoch), maxEpoch)
+		return place{}, fmt.Errorf("epoch: has %d bytes; expected that of hello, at most %d", len(from.epoch), maxEpoch)
 	}
 	text := query.Get("cursor")
 	if text == "" {
@@ -140,7 +140,7 @@ func (s *Service) enter(user string) *refusal {
 	case s.open == s.MaxDevices:
 		return &refusal{http.StatusServiceUnavailable, "full: connect to another instance", 10 * time.Second}
 	case s.openOf[user] == s.MaxPerUser:
-		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has the most connections that there may be, %d: close one", s.MaxPerUser), 10 * time.Second}
+		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has %d connections, the maximum: close one", s.MaxPerUser), 10 * time.Second}
 	}
 	s.sessions.Add(1)
 	s.open++

@@ -20,7 +20,7 @@ import (
 
 // Close codes of our own.
 const (
-	closeInvalid websocket.StatusCode = 4400 // the device said something malformed: mend it
+	closeInvalid websocket.StatusCode = 4400 // the device sent something malformed
 	closeToken   websocket.StatusCode = 4401 // the token has expired: get another
 	closeSlow    websocket.StatusCode = 4408 // the device didn't read: reconnect with the cursor
 	closeBusy    websocket.StatusCode = 4429 // the device says too much: reconnect with the cursor, and say less
@@ -95,7 +95,7 @@ func (d *device) tell(ev event) {
 	}
 }
 
-// restart tells the device to reload, by resync, and where it stands then. The hub's
+// restart asks the device to reload, by resync, and sends its new position. The hub's
 // mu is held.
 func (d *device) restart(resync []byte, position uint64, epoch string) {
 	d.cursor = position
@@ -236,7 +236,7 @@ func (d *device) read() {
 			continue // it hasn't seen yet that it is being closed
 		}
 		if said.Take(time.Now(), fromDevice, 1) > 0 {
-			d.finish(closeBusy, fmt.Sprintf("more than %.0f messages a second: say less", fromDevice.PerSecond))
+			d.finish(closeBusy, fmt.Sprintf("more than %.0f messages a second: send fewer", fromDevice.PerSecond))
 			open = false
 		} else if problem := d.hear(data); problem != "" {
 			d.finish(closeInvalid, problem)

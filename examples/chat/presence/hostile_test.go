@@ -48,8 +48,14 @@ func TestOneTokenOpensFewSockets(t *testing.T) {
 	}
 	i.device(t, "alice", "phone").silent(t) // others aren't held up
 	_ = open[0].CloseNow()
-	eventually(t, "a place is free", func() bool {
-		conn, _, err := i.try(t, sign("mallory", "d"), nil, nil)
+	i.awaitRoom(t, "mallory")
+}
+
+// awaitRoom waits until one more device of the user can connect.
+func (i *instance) awaitRoom(t *testing.T, user string) {
+	t.Helper()
+	eventually(t, "one more device can connect", func() bool {
+		conn, _, err := i.try(t, sign(user, "phone"), nil, nil)
 		if err == nil {
 			t.Cleanup(func() { _ = conn.CloseNow() })
 		}
@@ -66,13 +72,7 @@ func TestAnInstanceIsFullAtSomePoint(t *testing.T) {
 		t.Errorf("the third device: %v; want 503", err)
 	}
 	_ = phone.conn.CloseNow()
-	eventually(t, "a place is free", func() bool {
-		conn, _, err := i.try(t, sign("carol", "phone"), nil, nil)
-		if err == nil {
-			t.Cleanup(func() { _ = conn.CloseNow() })
-		}
-		return err == nil
-	})
+	i.awaitRoom(t, "carol")
 }
 
 func TestOnlyOwnPagesConnectAndTheTokenIsNotAnswered(t *testing.T) {

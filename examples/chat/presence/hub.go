@@ -162,7 +162,7 @@ func (h *hub) count() (n int) {
 	return n
 }
 
-// beat tells the devices whose turn it is how far the stream is and pings them,
+// beat sends the stream's position to the devices whose turn it is, pings them,
 // and closes those whose tokens have expired.
 func (h *hub) beat(now time.Time, every, reply time.Duration) {
 	h.mu.Lock()

@@ -1,8 +1,8 @@
 -- +goose Up
 
--- What the worker may see of other sessions and of standbys: figures, and never their SQL, which holds what people write. Postgres
--- shows these figures to members of pg_read_all_stats alone, together with pg_stat_activity.query. So the functions run with the
--- rights of their owner (deploy/postgres/roles.sql), and the worker's role has none of that. Without that membership Postgres
+-- What the worker may see of other sessions and of standbys: figures, and never their SQL, which contains messages. Postgres shows
+-- these figures only to members of pg_read_all_stats, together with pg_stat_activity.query. So the functions run with the rights of
+-- their owner (deploy/postgres/roles.sql), and the worker's role is not a member. If the owner is not a member either, Postgres
 -- returns nulls, and the worker says which figures it leaves out.
 create function lethe.standbys() returns table (application_name text, state text, replay_lsn pg_lsn)
 language sql stable security definer set search_path = pg_catalog, pg_temp as
@@ -10,7 +10,7 @@ language sql stable security definer set search_path = pg_catalog, pg_temp as
 
 comment on function lethe.standbys() is 'The standbys and how far each has replayed.';
 
--- Of the sessions of this database: who, since when, and in a transaction since when.
+-- The sessions of this database: the role, and when the session and its transaction began.
 create function lethe.sessions() returns table (pid integer, usename name, application_name text, backend_start timestamptz, xact_start timestamptz)
 language sql stable security definer set search_path = pg_catalog, pg_temp as
 'select a.pid, a.usename, a.application_name, a.backend_start, a.xact_start
@@ -20,8 +20,8 @@ comment on function lethe.sessions() is 'The sessions of this database, without 
 
 revoke all on function lethe.standbys(), lethe.sessions() from public;
 
--- A pause is the operator's to set and to lift; a worker notes rests in the same table. Who may delete from it is an operator:
--- ledger.sql takes that away from workers.
+-- Only an operator sets and lifts pauses; workers note waits in the same table. Whoever may delete from it is an operator:
+-- ledger.sql revokes that from workers.
 -- +goose StatementBegin
 create function lethe.guard_pauses() returns trigger language plpgsql set search_path = pg_catalog, pg_temp as $$
 begin
@@ -41,10 +41,10 @@ for each row when (new.cause = 'paused') execute function lethe.guard_pauses();
 create trigger guard_changed_pauses before update on lethe.holds
 for each row when (old.cause = 'paused' or new.cause = 'paused') execute function lethe.guard_pauses();
 
--- More about waiting_for, for people: figures, or who holds the lock.
+-- More about waiting_for, for people: figures, or who has the lock.
 alter table lethe.deletions add column waiting_detail text;
 
--- Whoever may work on the ledger may see the figures.
+-- Roles that may update the ledger may see the figures.
 -- +goose StatementBegin
 do $$
 declare

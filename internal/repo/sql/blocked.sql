@@ -1,4 +1,4 @@
--- Gives the lease back, if it is ours, of a deletion that waits for somebody else's lock, and notes that. deletions_pkey
+-- Releases the lease, if it is ours, of a deletion that waits for another transaction's lock, and notes that. deletions_pkey
 update lethe.deletions d
 set state = 'pending', lease_token = null, lease_until = null, waiting_for = 'lock', waiting_detail = nullif($6::text, ''),
   cursor_seq = greatest(d.cursor_seq, $5)

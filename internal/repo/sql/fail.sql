@@ -1,6 +1,6 @@
 -- Adds $10 to the attempts ($10 = 1 for a real failure, less than that takes some back), releases the lease, and gives up
 -- when $5 of them are used up ($5 = 1 gives up at once), unless this one may not be the last ($11). The try that failed may
--- have been rolled back together with its claim, so that the row is ours, or nobody's.
+-- have been rolled back together with its claim, so that the row is ours, or has no lease.
 {{- if .Pin}} That
 -- try has also decided the boundary, which a later one must not move.
 {{- end}}

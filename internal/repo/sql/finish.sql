@@ -12,7 +12,7 @@
 -- Each key forward, one row; the conversations' key; commands_pkey, deletions_pkey.
 with {{template "held" .}},
 seen as materialized (
-  select q.*, c.there, c.ours, c.spot,{{range $i, $t := .Conversations.Tells}} c.tells_{{$i}},{{end}}
+  select q.*, c.there, c.ours, c.spot,{{range $i, $t := .Conversations.Hints}} c.hint_{{$i}},{{end}}
     {{- if .Proven}}
     (q.batch_seq is distinct from q.through_seq
       or c.version <> current_setting('lethe.version') and not q.history_kept and {{template "remaining" .}}) as remaining,
@@ -23,7 +23,7 @@ seen as materialized (
   from held q cross join lateral (
     select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
       min(c.tableoid || ' ' || c.ctid) as spot
-      {{- range $i, $t := .Conversations.Tells}}, max(c.{{$t}}) as tells_{{$i}}{{end}}
+      {{- range $i, $t := .Conversations.Hints}}, max(c.{{$t}}) as hint_{{$i}}{{end}}
     {{- if .Proven}}, {{template "version" .}} as version{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
 ),
@@ -64,7 +64,7 @@ done as (
     and (q.stays or not q.there or q.spot not in ( -- a trigger may keep a row
       select e.spot from entries e where not e.newer and (e.part, e.id) not in (select x.part, x.id from dropped x)))
   returning q.ord, d as entry,
-    {{if .Conversations.Tells}}case when q.none_found and not q.stays then {{.Conversations.Doubt}} end{{else}}null{{end}} as doubt
+    {{if .Conversations.Hints}}case when q.none_found and not q.stays then {{.Conversations.Doubt}} end{{else}}null{{end}} as doubt
 )
 -- What the ledger now says of each deletion, finished here or not.
 select l.ord, l.finished, l.doubt, l.reused, {{template "outcome" "(l.entry)"}}

@@ -1,5 +1,5 @@
--- Deletes up to 100 rows of one table that the deletion covers and that nobody else has locked, and counts those that are still
--- there: this transaction has locked them, so that only a trigger or a rule can have kept them.
+-- Deletes up to 100 rows of one table that the deletion covers and that no other transaction has locked, and counts those that
+-- are still there: this transaction has locked them, so only a trigger or a rule can have kept them.
 -- {{if .Child.Name}}The messages' key forward, the child's key or reference{{else}}The messages' key forward{{end}}.
 {{- $from := .Messages.From}}{{if .Child.Name}}{{$from = .Child.From}}{{end}}
 with {{template "fence" .}},

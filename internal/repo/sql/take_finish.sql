@@ -1,8 +1,8 @@
 -- Enters in the ledger what was taken, as done where nothing is left, and tells what the ledger says of every deletion. An earlier
 -- statement has locked the conversations' rows: only a row that carries our lock (or that a key's action has rewritten for us since)
 -- may go, for only then does this statement's snapshot hold every message that its senders have committed. A row that came or was
--- locked by somebody else in between leaves its deletion unfinished, and so do several rows of one conversation: the long way takes
--- all of them. No conversation comes twice.
+-- locked by another transaction in between leaves its deletion unfinished, and so do several rows of one conversation: the long
+-- way deletes all of them. No conversation is listed twice.
 -- Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before.
 with q as materialized (
 {{- if .One}}
@@ -19,13 +19,13 @@ with q as materialized (
 {{- end}}
 ),
 seen as materialized (
-  select q.*, c.there, c.part, c.id,{{range $i, $t := .Conversations.Tells}} c.tells_{{$i}},{{end}}
+  select q.*, c.there, c.part, c.id,{{range $i, $t := .Conversations.Hints}} c.hint_{{$i}},{{end}}
     (c.ours or not c.there) and not c.several and (q.history_kept or not {{template "remaining" .}}) as finished,
     exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
   from q cross join lateral (
     select count(*) > 0 as there, count(*) > 1 as several, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
       max(c.tableoid) as part, max(c.ctid) as id
-      {{- range $i, $t := .Conversations.Tells}}, max(c.{{$t}}) as tells_{{$i}}{{end}}
+      {{- range $i, $t := .Conversations.Hints}}, max(c.{{$t}}) as hint_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
   where q.through_seq is not null
 ),
@@ -49,7 +49,7 @@ recounted as (
 settled as materialized ( -- a trigger may keep the row
   select q.ord, q.app_id, q.command_id, q.conversation_id, q.token, q.user_id, q.device_id, q.requested_through_seq, q.stored_at, q.history_kept,
     q.requested_at, q.through_seq, q.deleted, q.there, q.newer
-    {{- range $i, $t := .Conversations.Tells}}, q.tells_{{$i}}{{end}},
+    {{- range $i, $t := .Conversations.Hints}}, q.hint_{{$i}}{{end}},
     q.finished and (q.newer or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)) as finished
   from seen q
 ),
@@ -68,7 +68,7 @@ written as (
     nullif(requested_at, ''), completed_at, case when not finished then token end, lease_until
   from told
 )
-select ord, finished, {{if .Conversations.Tells}}case when finished and removed and there and deleted = 0 and not history_kept then {{.Conversations.Doubt}} end{{else}}null{{end}}, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
+select ord, finished, {{if .Conversations.Hints}}case when finished and removed and there and deleted = 0 and not history_kept then {{.Conversations.Doubt}} end{{else}}null{{end}}, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
   case when finished then through_seq else 0 end, deleted, history_kept, removed, sync, nullif(requested_at, ''), completed_at, null, null,
   null, 0, null, extract(epoch from lease_until - clock_timestamp())::float8
 from told

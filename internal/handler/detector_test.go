@@ -1,7 +1,6 @@
 package handler_test
 
 import (
-	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,14 +49,7 @@ func newStream(t *testing.T, attempts int, change func(*handler.Config)) *stream
 // publish sends a command for conversations of one name, filled with messages.
 func (s *stream) publish(id string, convs ...string) {
 	s.Helper()
-	cmd := conversation.Command{CommandID: id, AppID: "demo", UserID: "alice", DeviceID: "phone"}
-	for _, c := range convs {
-		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: c})
-	}
-	data, err := json.Marshal(cmd)
-	if err != nil {
-		s.Fatal(err)
-	}
+	data := s.encode(id, convs)
 	s.mu.Lock()
 	s.seq++
 	seq := s.seq
@@ -192,8 +184,8 @@ func TestWhatFailsEveryDeletionIsNoAttempt(t *testing.T) {
 	}
 }
 
-// What fails one deletion, or a few: it ends with its event and its letter, the
-// gate stays open, and nobody waits for it.
+// What fails one deletion, or a few: each ends with its event and its dead letter, the
+// gate stays open, and no other deletion waits for it.
 func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 	t.Parallel()
 	before := func(table, body string) string {
@@ -260,14 +252,14 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 			}
 			t.Logf("the slowest neighbor took %v", s.slowest)
 			if s.slowest > time.Second {
-				t.Errorf("a neighbor took %v; want a second at most", s.slowest)
+				t.Errorf("a neighbor took %v; want at most a second", s.slowest)
 			}
 		})
 	}
 }
 
-// What waits to be tried again is handed back at a stop.
-func TestAStopEndsATrial(t *testing.T) {
+// At a stop, the deletions that wait to be tried again are released.
+func TestAStopEndsProbing(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, nil)
 	r.exec(`create function public.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
@@ -278,7 +270,7 @@ func TestAStopEndsATrial(t *testing.T) {
 		r.fill(id, 2)
 		places = append(places, r.send(id, id))
 	}
-	r.until("a trial is under way", func() bool { return strings.Contains(r.gate.Reason(), "broken") })
+	r.until("the handler probes", func() bool { return strings.Contains(r.gate.Reason(), "broken") })
 	began := time.Now()
 	r.h.Stop()
 	if took := time.Since(began); took > 5*time.Second {
