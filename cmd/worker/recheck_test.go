@@ -97,8 +97,12 @@ func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
 		fits       bool
 		took, want time.Duration
 	}{
-		{true, time.Millisecond, recheckEvery}, {true, 200 * time.Millisecond, 10 * time.Second}, {true, recheckTimeout, recheckMost},
-		{false, time.Millisecond, recheckSoon}, {false, 40 * time.Millisecond, 2 * time.Second}, {false, recheckTimeout, recheckEvery},
+		{true, time.Millisecond, recheckEvery},
+		{true, 200 * time.Millisecond, 10 * time.Second},
+		{true, recheckTimeout, recheckMost},
+		{false, time.Millisecond, recheckSoon},
+		{false, 40 * time.Millisecond, 2 * time.Second},
+		{false, recheckTimeout, recheckEvery},
 	} {
 		if got := pauseAfter(c.fits, c.took); got != c.want {
 			t.Errorf("after %v, fits %t: %v; want %v", c.took, c.fits, got, c.want)
