@@ -18,6 +18,8 @@ const (
 	// where tables have hundreds of parts. recheckSoon is for while they don't fit.
 	recheckEvery, recheckSoon = 5 * time.Second, time.Second
 	recheckShare              = 50
+	// recheckMost is the longest time between two checks.
+	recheckMost = time.Minute
 	// recheckTimeout ends a check of a catalog that doesn't answer.
 	recheckTimeout = 10 * time.Second
 )
@@ -51,15 +53,20 @@ func (c *recheck) run(ctx context.Context) error {
 			c.changed()
 			return nil
 		}
-		next = recheckEvery
-		if !fits {
-			next = recheckSoon
-		}
-		next = max(next, recheckShare*time.Since(began))
+		next = pauseAfter(fits, time.Since(began))
 	}
 }
 
-// look checks once. Other parts notice a database that doesn't answer.
+// pauseAfter is the time until the next check after one that has taken so long.
+func pauseAfter(fits bool, took time.Duration) time.Duration {
+	if !fits {
+		return max(recheckSoon, min(recheckShare*took, recheckEvery)) // the worker waits for it
+	}
+	return max(recheckEvery, min(recheckShare*took, recheckMost))
+}
+
+// look checks once. Other parts notice a database that doesn't answer: then fits is
+// false, and the gate stays as it is.
 func (c *recheck) look(ctx context.Context) (fits, changed bool) {
 	const cause = "tables"
 	limited, cancel := context.WithTimeout(ctx, recheckTimeout)
@@ -79,9 +86,8 @@ func (c *recheck) look(ctx context.Context) (fits, changed bool) {
 		if c.gate.Close(cause, err.Error()) {
 			c.log.Error("tables no longer fit the plan; not pulling commands", "cause", why, "error", err)
 		}
-		return false, false
 	}
-	return true, false
+	return err == nil, false
 }
 
 // warn logs what is new.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -74,6 +75,36 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 			execute1(t, url, c.mend)
 			look("mended", "", c.anew)
 		})
+	}
+}
+
+// A look that has waited for a database which doesn't answer must not put off the one
+// that finds the tables mended.
+func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	store, err := repo.Open(t.Context(), repo.Config{URL: newReadyStack(t).database, Plan: repo.BundledPlan()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	store.Close()
+	check := &recheck{store: store, gate: handler.NewGate(nil), log: slog.New(slog.DiscardHandler)}
+	if fits, changed := check.look(t.Context()); fits || changed || check.gate.Reason() != "" {
+		t.Errorf("without a database: fits %t, changed %t, gate closed by %q; want nothing of that", fits, changed, check.gate.Reason())
+	}
+	for _, c := range []struct {
+		fits       bool
+		took, want time.Duration
+	}{
+		{true, time.Millisecond, recheckEvery},
+		{true, 200 * time.Millisecond, 10 * time.Second},
+		{true, recheckTimeout, recheckMost},
+		{false, time.Millisecond, recheckSoon},
+		{false, 40 * time.Millisecond, 2 * time.Second},
+		{false, recheckTimeout, recheckEvery},
+	} {
+		if got := pauseAfter(c.fits, c.took); got != c.want {
+			t.Errorf("after %v, fits %t: %v; want %v", c.took, c.fits, got, c.want)
+		}
 	}
 }
 

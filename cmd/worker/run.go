@@ -203,8 +203,8 @@ func askLedger(ctx context.Context, url string) error {
 	return err
 }
 
-// await repeats op until it succeeds, as long as the surroundings are at fault;
-// meanwhile the gate is closed, with the reason. Each reason is logged once.
+// await repeats op until it succeeds, as long as the surroundings are at fault, or
+// somebody holds a lock, as whoever is just altering a table does; meanwhile the gate is closed, with the reason. Each reason is logged once.
 func (w *worker) await(ctx context.Context, cause string, op func() error) error {
 	defer w.gate.Open(cause)
 	told := ""
@@ -215,7 +215,7 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 		if err == nil {
 			return nil
 		}
-		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings {
+		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings && fault != purge.Contention {
 			return backoff.Permanent(err)
 		}
 		w.gate.Close(cause, err.Error())

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -102,6 +103,27 @@ func TestRunWithSetupNeedsNoSetup(t *testing.T) {
 	if n := s.messages(t, "c2c_bob"); n != 0 {
 		t.Errorf("%d messages left; want 0", n)
 	}
+}
+
+// A migration may hold the tables when a worker starts, or starts anew since they have
+// changed.
+func TestAWorkerThatFindsATableLockedWaitsForIt(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	conn, err := pgx.Connect(t.Context(), s.database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `begin; lock table chat.messages`); err != nil {
+		t.Fatal(err)
+	}
+	w := s.start(t)
+	w.wantReady(t, http.StatusServiceUnavailable, "lock timeout")
+	if _, err := conn.Exec(t.Context(), `commit`); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, http.StatusOK, "ready")
 }
 
 func TestAPlanThatDoesNotFitEndsTheWorkerWithALineForEachProblem(t *testing.T) {

@@ -47,6 +47,7 @@ type puller struct {
 	denied chan error
 	// returned are the sequences that were handed back since the last request.
 	returned map[uint64]struct{}
+	doubted  []*nats.Msg // arrived together; see [doubtful]
 }
 
 // offer returns a function that puts an error into c if there is room.
@@ -114,15 +115,16 @@ func (p *puller) pull(stop context.Context, n, bytes int) (heard bool, err error
 	}
 	over := time.NewTimer(pullWait + pullGrace)
 	defer over.Stop()
+	defer p.decide(stop)
 	for n > 0 && most > 0 {
 		select {
 		case m := <-p.msgs:
 			heard = true
-			if p.doubtful(stop, m) {
-				p.handBack(m)
-				n--
-			} else if !p.isStatus(m) {
-				p.take(stop, m)
+			if !p.isStatus(m) {
+				p.weigh(stop, m)
+				if len(p.msgs) == 0 {
+					p.decide(stop)
+				}
 				n--
 				most -= m.Size()
 			} else if m.Subject == reply {
@@ -150,20 +152,47 @@ func pullRequest(n, bytes int) []byte {
 // isStatus tells the server's words about a request from commands.
 func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, p.inbox) }
 
-// doubtful reports whether m must not be taken as it is, for what somebody has
+// doubtful reports whether m must not be taken as it is, for what somebody may have
 // altered since the last inspection: a command that came without its body, or from
 // another stream and so with the time of its arrival. Its headers alone don't
-// tell: a producer may have set them. So the streams are inspected again, and a
-// body that isn't there is believed at the second delivery at the earliest.
-func (p *puller) doubtful(stop context.Context, m *nats.Msg) bool {
-	bodiless := len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
-	if p.isStatus(m) || !bodiless && m.Header.Get(headerSource) == "" {
-		return false
+// tell: a producer may have set them.
+func doubtful(m *nats.Msg) (doubt, bodiless bool) {
+	bodiless = len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
+	return bodiless || m.Header.Get(headerSource) != "", bodiless
+}
+
+// weigh takes a command, or keeps it for decide, where it is doubtful. A body that isn't there is believed at the second delivery at the
+// earliest.
+func (p *puller) weigh(stop context.Context, m *nats.Msg) {
+	doubt, bodiless := doubtful(m)
+	if !doubt {
+		p.take(stop, m)
+		return
 	}
 	if meta, err := m.Metadata(); bodiless && err == nil && meta.NumDelivered == 1 {
-		return true
+		p.handBack(m)
+		return
 	}
-	return !p.b.inspectAgain(stop)
+	p.doubted = append(p.doubted, m)
+}
+
+// decide takes what was doubtful if a new inspection finds nothing, or hands it back.
+// It is one inspection for all that have arrived by now, so that a producer's headers
+// can't make the worker do nothing else.
+func (p *puller) decide(stop context.Context) {
+	if len(p.doubted) == 0 {
+		return
+	}
+	fine := p.b.inspectAgain(stop)
+	for _, m := range p.doubted {
+		if fine {
+			p.take(stop, m)
+		} else {
+			p.handBack(m)
+		}
+	}
+	clear(p.doubted)
+	p.doubted = p.doubted[:0]
 }
 
 // take hands one command over, or back if there is no place for it or the

@@ -17,10 +17,6 @@ import (
 // still as setup makes them: four small requests.
 const inspectEvery = 3 * time.Second
 
-// inspectAgainAfter bounds how often a single command makes a worker inspect, so
-// that a producer's headers can't make it do nothing else.
-const inspectAgainAfter = 10 * time.Millisecond
-
 // causeStreams closes the gate while a property is wrong that stops the worker.
 const causeStreams = "streams"
 
@@ -104,15 +100,8 @@ func (b *Broker) inspect(ctx context.Context) {
 }
 
 // inspectAgain inspects, and reports whether all is known and nothing stops the worker.
-// It also says no where the last inspection was just before.
 func (b *Broker) inspectAgain(ctx context.Context) bool {
 	began := time.Now()
-	b.seen.mu.Lock()
-	recent := began.Sub(b.seen.at) < inspectAgainAfter
-	b.seen.mu.Unlock()
-	if recent {
-		return false
-	}
 	b.inspect(ctx)
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()

@@ -143,3 +143,27 @@ func TestNoCommandIsTakenWithoutItsBody(t *testing.T) {
 		t.Errorf("delivery %d = %q; want the empty command, not at once", d.Deliveries, d.Data)
 	}
 }
+
+// Headers of an app's producer must not make another app's commands wait for an
+// inspection each: that took 4 s and more for these.
+func TestAProducersHeadersDontHoldUpOthers(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Places: 256})
+	js := admin(t, n)
+	for range 3000 {
+		msg := nats.NewMsg(conversation.CommandSubject("evil"))
+		msg.Header.Set("Nats-Msg-Size", "9")
+		if _, err := js.PublishMsgAsync(msg); err != nil {
+			t.Fatal(err)
+		}
+	}
+	<-js.PublishAsyncComplete()
+	send(t, js, 1)
+	w, began := start(t, b), time.Now()
+	for d := w.next(); d.Subject != conversation.CommandSubject("demo"); d = w.next() {
+		d.Settle(done())
+	}
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("another app's command waited for %v", took)
+	}
+}

@@ -147,7 +147,7 @@ func (b *brakes) failed(err error) (away bool) {
 	}
 	b.change(purge.Limits{}.Judge(nil, purge.Figures{Pauses: b.pauses}))
 	fault, cause := purge.FaultOf(err)
-	late := errors.Is(err, context.DeadlineExceeded)
+	late := errors.Is(err, context.DeadlineExceeded) && fault != purge.Contention // our own connections may all be in use
 	return fault == purge.Surroundings && cause == "permission" || b.failing > 1 && (late || fault == purge.Surroundings)
 }
 

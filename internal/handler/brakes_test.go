@@ -525,3 +525,37 @@ func (l *logText) String() string {
 	defer l.mu.Unlock()
 	return l.buf.String()
 }
+
+// That all of a worker's own connections are in use, by what takes long, is no outage:
+// what is small has others, and goes on.
+func TestAWatchWithoutAConnectionIsNoOutage(t *testing.T) {
+	t.Parallel()
+	url := localtest.Database(t)
+	if _, err := repo.Setup(t.Context(), url, repo.SetupOptions{SampleSchema: true}); err != nil {
+		t.Fatal(err)
+	}
+	store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: repo.BundledPlan(), MaxConns: 3, ExpressConns: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	r := newRigOn(t, url, func(c *handler.Config) {
+		c.Store, c.WatchEvery = store, 10*time.Millisecond
+		c.Gate = handler.NewGate(func(cause string, closed bool) {
+			if closed {
+				t.Errorf("the gate was closed by %q", cause)
+			}
+		})
+	})
+	r.exec(`create function slow() returns trigger language plpgsql as $$ begin
+		if old.conversation_id = 'slow' then perform pg_sleep(5); end if; return old; end $$;
+		create trigger slow before delete on chat.messages for each row execute function slow()`)
+	r.fill("slow", 1)
+	slow := r.send("slow", "slow")
+	r.fill("small", 1)
+	r.send("small", "small").wait(t)
+	slow.wait(t)
+	if !strings.Contains(r.log.String(), "are in use") {
+		t.Errorf("the watch has had a connection all the while; the log:\n%s", r.log)
+	}
+}

@@ -43,6 +43,7 @@ type source struct {
 	url        string        // a connection string, or file: and the path of a file with one
 	pooler     atomic.Bool   // a pooler stands in between
 	checkAfter time.Duration // how long a transaction may take unchecked; 0 for the constant
+	lock       time.Duration // how long a statement that is being prepared waits for a lock; 0 for any time
 }
 
 // text returns the connection string.
@@ -194,10 +195,12 @@ func setExecMode(c *pgx.ConnConfig, text string) (ours bool, err error) {
 // directSession says which process serves the client. Where the client is connected
 // to that process itself, the session is ours alone, and defaults of the role or the
 // database are taken off it that count outside of transactions: while it is idle in a
-// pool, and when statements are prepared.
+// pool, and when statements are prepared, which takes locks on their tables and waits
+// for them. $2: for how long.
 const directSession = `select pg_catalog.pg_backend_pid(),
 case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int8 then pg_catalog.concat(
-  pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('search_path', ` + searchPath + `, false),
+  pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', $2::pg_catalog.text, false),
+  pg_catalog.set_config('search_path', ` + searchPath + `, false),
   case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end,
   case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end)
 end`
@@ -212,7 +215,7 @@ var errPooler = errors.New("connected through a pooler")
 // prepare them.
 func (s *source) prepareSession(ctx context.Context, conn *pgconn.PgConn, prepares bool) error {
 	pid := fmt.Sprint(conn.PID())
-	res := conn.ExecParams(ctx, directSession, [][]byte{[]byte(pid)}, nil, nil, nil).Read()
+	res := conn.ExecParams(ctx, directSession, [][]byte{[]byte(pid), fmt.Appendf(nil, "%dms", s.lock.Milliseconds())}, nil, nil, nil).Read()
 	if res.Err != nil {
 		return res.Err
 	}

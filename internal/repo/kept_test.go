@@ -94,6 +94,32 @@ func TestKept(t *testing.T) {
 	}
 }
 
+// Whoever held messages may let them go just before somebody asks whether they stay.
+func TestMessagesThatDontStayAreCounted(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	fillChat(t, r, "c", 40)
+	d := deletion("1", "c")
+	tx, err := openPool(t, r.cfg.URL).Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tx.Rollback(t.Context()) //nolint:errcheck // it is only for a test that fails
+	if _, err := tx.Exec(t.Context(), `select from chat.messages where seq > 10 for update`); err != nil {
+		t.Fatal(err)
+	}
+	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, SkipLocked: true})
+	if err := tx.Rollback(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := r.Kept(t.Context(), d); err != nil || got.Rows != 0 {
+		t.Errorf("Kept = %+v, %v; want nothing kept", got, err)
+	}
+	if rec := carryOut(t, r, d, 1000); rec.State != purge.Done || rec.MessagesDeleted != 40 {
+		t.Errorf("record = %+v; want done, with 40 messages deleted", rec)
+	}
+}
+
 // A conversation's row that a trigger keeps is no end of a deletion, by any way.
 func TestARowThatIsKeptIsNoEnd(t *testing.T) {
 	t.Parallel()

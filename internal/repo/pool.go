@@ -67,7 +67,8 @@ func (p *pools) add(ctx context.Context, pc *pgxpool.Config) error {
 
 // acquire takes a connection, of the pool own if it has or gets one. As long as there
 // are others, one that the server refuses (a role's or a pooler's limit, a password
-// that is just being changed) is no error: then it waits for one of them.
+// that is just being changed) is no error: then it waits for one of them. That all of
+// its own are in use until ctx ends says nothing of the server.
 func (p *pools) acquire(ctx context.Context, own *pgxpool.Pool) (*pgxpool.Conn, error) {
 	var refusal error
 	for {
@@ -78,6 +79,9 @@ func (p *pools) acquire(ctx context.Context, own *pgxpool.Pool) (*pgxpool.Conn, 
 			}
 			if err == nil {
 				return conn, nil
+			}
+			if s := one.Stat(); errors.Is(err, context.DeadlineExceeded) && s.AcquiredConns() == s.MaxConns() {
+				return nil, &purge.FaultError{Fault: purge.Contention, Cause: "resources", Err: fmt.Errorf("all %d connections are in use: %w", s.MaxConns(), err)}
 			}
 			var connect *pgconn.ConnectError
 			if !errors.As(err, &connect) || ctx.Err() != nil || p.size() == 0 {

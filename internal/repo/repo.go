@@ -95,7 +95,7 @@ type Repo struct {
 // each problem.
 func Open(ctx context.Context, cfg Config) (*Repo, error) {
 	cfg = cfg.withDefaults()
-	from := &source{url: cfg.URL}
+	from := &source{url: cfg.URL, lock: cfg.Target}
 	conns, err := from.newPools(ctx, cfg.MaxConns-cfg.ExpressConns)
 	if err != nil {
 		return nil, err

@@ -18,7 +18,7 @@ type Ledger struct {
 // most. It connects when it is first used; an error here is the url's. Errors of
 // its methods are one line, and say what to do where that is known.
 func OpenLedger(ctx context.Context, url string) (*Ledger, error) {
-	from := &source{url: url}
+	from := &source{url: url, lock: ledgerLock}
 	conns, err := from.newPools(ctx, 2)
 	if err != nil {
 		return nil, oneLine(err)

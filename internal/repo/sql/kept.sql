@@ -1,5 +1,6 @@
 -- Deletes up to 100 rows of one table that the deletion covers and that no other transaction has locked, and counts those that
 -- are still there: this transaction has locked them, so only a trigger or a rule can have kept them.
+-- Messages that went are counted in the ledger.
 -- {{if .Child.Name}}The messages' key forward, the child's key or reference{{else}}The messages' key forward{{end}}.
 {{- $from := .Messages.From}}{{if .Child.Name}}{{$from = .Child.From}}{{end}}
 with {{template "fence" .}},
@@ -35,6 +36,11 @@ gone as (
   delete from {{$from}} x where {{if .Child.Name}}{{.Child.At "x" "found"}}{{else}}{{.Messages.At "x" "found"}}{{end}}
   returning x.tableoid as part, x.ctid as id
 )
+{{- if not .Child.Name}},
+noted as (
+  update lethe.deletions d set messages_deleted = d.messages_deleted + (select count(*) from gone) where {{template "entry"}} and exists (select from gone)
+)
+{{- end}}
 select count(*), coalesce(min(f.seq), 0)
 from found f
 where (f.part, f.id) not in (select g.part, g.id from gone g)
