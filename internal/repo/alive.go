@@ -34,7 +34,7 @@ func (s *source) timeout() time.Duration {
 // behind a pooler; $2: since when the call is outstanding; $3: the application_name;
 // $4: how old a transaction must be. Times are in seconds.
 const atWork = `
-select count(*) > 0 from pg_catalog.pg_stat_activity a
+select pg_catalog.count(*) > 0 from pg_catalog.pg_stat_activity a
 where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not null or a.state = 'disabled')
   else a.datname = current_database() and a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
     and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`

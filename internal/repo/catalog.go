@@ -116,8 +116,8 @@ func (c *catalog) read(ctx context.Context, q querier, names []tableName) error 
 // that can be seen: writers of messages have the database's.
 const serverSQL = `
 with zones as (
-  select s.setdatabase, s.setrole, split_part(c, '=', 2) as zone
-  from pg_catalog.pg_db_role_setting s, unnest(s.setconfig) c
+  select s.setdatabase, s.setrole, pg_catalog.split_part(c, '=', 2) as zone
+  from pg_catalog.pg_db_role_setting s, pg_catalog.unnest(s.setconfig) c
   where s.setdatabase in (0, (select d.oid from pg_catalog.pg_database d where d.datname = current_database())) and c ilike 'timezone=%'
 ),
 named as (
@@ -130,7 +130,7 @@ named as (
   where (timestamptz '2026-01-01 00:00Z' at time zone zone, timestamptz '2026-07-01 00:00Z' at time zone zone)
     <> (timestamp '2026-01-01 00:00', timestamp '2026-07-01 00:00')
 )
-select quote_ident(current_user), current_setting('search_path'), current_setting('server_version_num')::int, current_database()::text, current_setting('server_encoding'),
+select pg_catalog.quote_ident(current_user), current_setting('search_path'), current_setting('server_version_num')::int, current_database()::text, current_setting('server_encoding'),
   current_setting('max_locks_per_transaction')::int * (current_setting('max_connections')::int + current_setting('max_prepared_transactions')::int),
   current_setting('max_locks_per_transaction')::int,
   coalesce((select n.zone from named n where not n.own), ''), array(select distinct n.zone from named n where n.own order by n.zone)`

@@ -23,7 +23,7 @@ type collation struct {
 // version is recorded since Postgres 15.
 const collationsSQL = `
 with recursive tree (root, oid) as (
-  select o, o from unnest($1::oid[]) as o
+  select o, o from pg_catalog.unnest($1::oid[]) as o
   union
   select t.root, i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
 ),

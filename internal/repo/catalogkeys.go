@@ -57,7 +57,7 @@ select i.indrelid, c.relname, i.indisunique, i.indimmediate,
     join pg_catalog.pg_opclass o on o.oid = k.class
     join pg_catalog.pg_opfamily f on f.oid = o.opcfamily
     where k.ord <= i.indnkeyatts order by k.ord),
-  array(select k.opt in (0, 3) from unnest(i.indoption::int2[]) with ordinality as k (opt, ord) order by k.ord) -- bits: desc, nulls first
+  array(select k.opt in (0, 3) from pg_catalog.unnest(i.indoption::int2[]) with ordinality as k (opt, ord) order by k.ord) -- bits: desc, nulls first
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 join pg_catalog.pg_am m on m.oid = c.relam
@@ -94,7 +94,7 @@ type foreignKey struct {
 // A partition's foreign keys are its table's, and not told twice.
 const foreignKeysSQL = `
 with recursive tree (root, oid) as (
-  select o, o from unnest($1::oid[]) as o
+  select o, o from pg_catalog.unnest($1::oid[]) as o
   union
   select t.root, i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
 ),
@@ -103,17 +103,17 @@ keys as (
   from pg_catalog.pg_constraint k
   left join tree t on t.oid = k.confrelid
   left join tree f on f.oid = k.conrelid
-  where k.contype = 'f' and (t.oid is not null or f.oid is not null) and coalesce((to_jsonb(k) ->> 'conenforced')::boolean, true) -- a column since Postgres 18
+  where k.contype = 'f' and (t.oid is not null or f.oid is not null) and coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean, true) -- a column since Postgres 18
 )
 select k.conname, coalesce(k.from_root, 0::oid), n.nspname, c.relname, coalesce(k.to_root, 0::oid), o.nspname, p.relname, k.confdeltype::text,
-  array(select a.attname::text from unnest(k.conkey) with ordinality as u (num, ord)
+  array(select a.attname::text from pg_catalog.unnest(k.conkey) with ordinality as u (num, ord)
     join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by u.ord),
-  array(select a.attname::text from unnest(k.confkey) with ordinality as u (num, ord)
+  array(select a.attname::text from pg_catalog.unnest(k.confkey) with ordinality as u (num, ord)
     join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by u.ord),
-  (select bool_and(a.attnotnull) from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
+  (select pg_catalog.bool_and(a.attnotnull) from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
   array(select a.attname::text from pg_catalog.pg_attribute a
     where k.confdeltype in ('n', 'd') and a.attrelid = k.conrelid and a.attnum = any (k.conkey) and
-      coalesce(nullif(to_jsonb(k) -> 'confdelsetcols', 'null') @> to_jsonb(a.attnum), true)) -- a column since Postgres 15, null for all
+      coalesce(nullif(pg_catalog.to_jsonb(k) -> 'confdelsetcols', 'null') @> pg_catalog.to_jsonb(a.attnum), true)) -- a column since Postgres 15, null for all
 from keys k
 join pg_catalog.pg_class c on c.oid = k.conrelid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace

@@ -34,7 +34,7 @@ type keeper struct {
 // each row, 2 before, 8 delete.
 const partsSQL = `
 with recursive tree (root, oid) as (
-  select o, o from unnest($1::oid[]) as o
+  select o, o from pg_catalog.unnest($1::oid[]) as o
   union
   select t.root, i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
 ),
@@ -51,7 +51,7 @@ published (oid, publication) as (
   {{schemas}}
 ),
 unnamed as ( -- what is published of tables whose rows nothing names
-  select x.oid, coalesce(min(p.pubname::text) filter (where p.pubdelete), '') as deletes, coalesce(min(p.pubname::text) filter (where p.pubupdate), '') as updates
+  select x.oid, coalesce(pg_catalog.min(p.pubname::text) filter (where p.pubdelete), '') as deletes, coalesce(pg_catalog.min(p.pubname::text) filter (where p.pubupdate), '') as updates
   from published x
   join pg_catalog.pg_publication p on p.oid = x.publication
   join pg_catalog.pg_class c on c.oid = x.oid
@@ -61,12 +61,12 @@ unnamed as ( -- what is published of tables whose rows nothing names
   group by x.oid
 ),
 keepers as (
-  select g.tgrelid, array_agg(g.tgname::text order by g.tgname) as triggers, array_agg(g.tgfoid::regproc::text order by g.tgname) as functions
+  select g.tgrelid, pg_catalog.array_agg(g.tgname::text order by g.tgname) as triggers, pg_catalog.array_agg(g.tgfoid::regproc::text order by g.tgname) as functions
   from pg_catalog.pg_trigger g
   where g.tgrelid in (select t.oid from tree t) and g.tgenabled in ('O', 'A') and g.tgtype & 11 = 11
   group by g.tgrelid
 )
-select t.root, c.oid, n.nspname, c.relname, c.relkind::text, (select count(*) from pg_catalog.pg_index i where i.indrelid = c.oid),
+select t.root, c.oid, n.nspname, c.relname, c.relkind::text, (select pg_catalog.count(*) from pg_catalog.pg_index i where i.indrelid = c.oid),
   case when c.relkind = 'r' then k.triggers end, k.functions, coalesce(u.deletes, ''), coalesce(u.updates, ''), c.relreplident::text
 from tree t
 join pg_catalog.pg_class c on c.oid = t.oid

@@ -419,3 +419,27 @@ func TestSetupWithDefaults(t *testing.T) {
 		}
 	})
 }
+
+// Whoever may create objects in a schema of the search path can't replace what a
+// statement means: a function or operator of its very types would be preferred.
+func TestNoObjectOfTheSearchPathIsUsed(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	admin := openPool(t, url)
+	for _, table := range []string{"messages", "conversations", "reactions", "attachments"} {
+		execSQL(t, admin, `alter table chat.`+table+` alter app_id type varchar, alter user_id type varchar, alter conversation_id type varchar`)
+	}
+	for _, args := range []string{"varchar, text", "varchar, varchar", "oid, text", "tid, text", "xid, text", "bigint[], bigint", "text, bigint"} {
+		left, right, _ := strings.Cut(args, ", ")
+		execSQL(t, admin, fmt.Sprintf(`
+create function public.used(%[1]s) returns boolean language plpgsql as $$ begin raise exception 'an operator of (%[1]s) was used'; end $$;
+create operator public.= (function = public.used, leftarg = %[2]s, rightarg = %[3]s);
+create operator public.|| (function = public.used, leftarg = %[2]s, rightarg = %[3]s)`, args, left, right))
+	}
+	for _, f := range []string{"count(boolean)", "count(bigint)", "count(anyelement)", "array_agg(bigint)", "array_agg(text)", "unnest(text[])", "first_value(boolean)",
+		"max(text)", "concat_ws(text, text, text)", "coalesce(bigint, bigint)", "set_config(text, varchar, boolean)", "current_setting(varchar)", "string_agg(text, varchar)"} {
+		execSQL(t, admin, fmt.Sprintf(`create function public."%s"(%s returns bigint language plpgsql as $$ begin raise exception '%s was used'; end $$`,
+			f[:strings.Index(f, "(")], f[strings.Index(f, "(")+1:], f))
+	}
+	workUnder(t, openRepo(t, Config{URL: url, Plan: BundledPlan()}), admin)
+}

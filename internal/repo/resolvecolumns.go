@@ -31,7 +31,7 @@ func (k *checker) build() *schema {
 		out := child{messageSeq: s.Messages.Seq}
 		if c.References != nil {
 			out.table = table{Name: name(m.rel)}
-			out.Reference, out.To = k.reference(&m, *c.References)
+			out.Reference, out.To, out.referenceCast = k.reference(&m, *c.References)
 			s.Locked = true
 		} else {
 			out.table = k.table(&m, c.Columns)
@@ -216,11 +216,11 @@ func (k *checker) lastSeq() []string {
 // reference finds both ends of a child's reference. Two messages with one value
 // would share what hangs on it, and each be deleted with the other's: think of
 // the copies that two owners have of one message.
-func (k *checker) reference(m *member, r Reference) (column, to string) {
+func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
 	from, target := k.column(m, "references.column", r.Column), k.column(&k.messages, "references.to", r.To)
 	m.ref = Reference{Column: from.name, To: target.name}
 	if from.typ == 0 || target.typ == 0 {
-		return "", ""
+		return "", "", ""
 	}
 	if !joinable(from, target) {
 		k.refuse("%s.references: column %s of %s is %s and %s of %s is %s; both must be of one type and collation", m.path,
@@ -230,16 +230,20 @@ func (k *checker) reference(m *member, r Reference) (column, to string) {
 		k.refuse("%s.references.to: nothing keeps two rows of %s from having the same %s, and then one's deletion would take what hangs on the other; name a column with a unique index of its own (valid, without a condition)",
 			m.path, k.messages.rel, quote(target.name))
 	}
-	return quote(from.name), quote(target.name)
+	if slices.Contains(textTypes, from.typ) {
+		cast = "::text"
+	}
+	return quote(from.name), quote(target.name), cast
 }
+
+var textTypes = []uint32{pgtype.TextOID, pgtype.VarcharOID}
 
 // joinable says that a = b is defined and can use an index on either.
 func joinable(a, b column) bool {
-	text := []uint32{pgtype.TextOID, pgtype.VarcharOID}
 	switch {
 	case isInteger(a) && isInteger(b):
 		return true
-	case a.typ == b.typ, slices.Contains(text, a.typ) && slices.Contains(text, b.typ):
+	case a.typ == b.typ, slices.Contains(textTypes, a.typ) && slices.Contains(textTypes, b.typ):
 		return a.collation == b.collation
 	}
 	return false

@@ -29,7 +29,7 @@ order by c.created_at, c.app_id, c.command_id`
 // lockExpired locks the deletions of the commands, without waiting: what
 // somebody else has locked is being forgotten by another replica or reopened.
 const lockExpired = `
-select count(*) from (
+select pg_catalog.count(*) from (
   select from unnest($2::text[], $3::text[]) as t (app_id, command_id)
   cross join lateral (
     select d.ctid as id from lethe.deletions d

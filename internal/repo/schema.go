@@ -126,9 +126,9 @@ type conversations struct {
 func (c conversations) Doubt() string {
 	parts := make([]string, len(c.Hints))
 	for i, t := range c.Hints {
-		parts[i] = fmt.Sprintf("case when hint_%d > 0 then %s || hint_%d end", i, text(unquoted(t)+" "), i)
+		parts[i] = fmt.Sprintf("case when hint_%d > 0 then %s || hint_%d::text end", i, text(unquoted(t)+" "), i)
 	}
-	return "nullif(concat_ws(', ', " + strings.Join(parts, ", ") + "), '')"
+	return "nullif(pg_catalog.concat_ws(', ', " + strings.Join(parts, ", ") + "), '')"
 }
 
 // unquoted is the name that a quoted one stands for.
@@ -142,6 +142,7 @@ type child struct {
 	Seq           string // quoted; "" for a reference
 	messageSeq    string // the messages' seq column, quoted
 	Reference, To string // quoted; "" for a range
+	referenceCast string // "::text" for a varchar, as in [keyColumn.equals]
 }
 
 // keyColumn is a column that holds one of the command's ids.
@@ -167,12 +168,23 @@ const (
 func (t table) Match(row, q string) string {
 	conds := make([]string, len(t.keys))
 	for i, k := range t.keys {
-		conds[i] = fmt.Sprintf("%s.%s = %s.%s", row, k.column, q, k.id)
-		if k.typ != textKey {
-			conds[i] += "::" + string(k.typ)
-		}
+		conds[i] = k.equals(row, q+"."+k.id)
 	}
 	return strings.Join(conds, " and ")
+}
+
+// equals compares the key with an id. Both sides are of the very type of the server's
+// operator: of another one, varchar for one, whoever may create operators in a schema
+// of the search path could replace it.
+func (k keyColumn) equals(row, id string) string {
+	switch k.typ {
+	case textKey:
+		return fmt.Sprintf("%s.%s::text = %s", row, k.column, id)
+	case uuidTextKey:
+		return fmt.Sprintf("%s.%s::text = %s::%s", row, k.column, id, k.typ)
+	default:
+		return fmt.Sprintf("%s.%s = %s::%s", row, k.column, id, k.typ)
+	}
 }
 
 // MatchArgs is [table.Match] for a statement about one deletion, whose app, user
@@ -181,10 +193,7 @@ func (t table) MatchArgs(row string) string {
 	args := map[string]string{"app_id": "$1::text", "user_id": "$2::text", "conversation_id": "$3::text"}
 	conds := make([]string, len(t.keys))
 	for i, k := range t.keys {
-		conds[i] = fmt.Sprintf("%s.%s = %s", row, k.column, args[k.id])
-		if k.typ != textKey {
-			conds[i] += "::" + string(k.typ)
-		}
+		conds[i] = k.equals(row, args[k.id])
 	}
 	return strings.Join(conds, " and ")
 }
@@ -192,7 +201,7 @@ func (t table) MatchArgs(row string) string {
 // HangsOn returns the condition that the child's row hangs on the message.
 func (c child) HangsOn(row, message, q string) string {
 	if c.Reference != "" {
-		return fmt.Sprintf("%s.%s = %s.%s", row, c.Reference, message, c.To)
+		return fmt.Sprintf("%s.%s%s = %s.%s%[3]s", row, c.Reference, c.referenceCast, message, c.To)
 	}
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
 }

@@ -58,9 +58,9 @@ order by h.held desc limit 1`
 	// a lock which a worker's session holds, of this replica or another: they are
 	// known by their application_name. Since when they wait is told by Postgres 14
 	// and newer; before, the age of the statement has to do.
-	lockWaiters = `select count(*)::int, coalesce(max(extract(epoch from clock_timestamp() - w.since)), 0)::float8
+	lockWaiters = `select pg_catalog.count(*)::int, coalesce(pg_catalog.max(extract(epoch from clock_timestamp() - w.since)), 0)::float8
 from (
-  select l.pid, min(coalesce((to_jsonb(l) ->> 'waitstart')::timestamptz, a.query_start)) as since
+  select l.pid, pg_catalog.min(coalesce((pg_catalog.to_jsonb(l) ->> 'waitstart')::timestamptz, a.query_start)) as since
   from pg_locks l join pg_stat_activity a on a.pid = l.pid
   where not l.granted and a.application_name <> current_setting('application_name')
   group by l.pid) w
@@ -80,7 +80,7 @@ group by s.pid, s.usename, s.application_name, s.xact_start, s.backend_start
 order by coalesce(s.xact_start, s.backend_start) limit 3`
 
 // sessionText is a session s of lethe.sessions(), for people.
-const sessionText = `'pid ' || s.pid || ' (role ' || coalesce(s.usename::text, '-') || ', application ' || coalesce(nullif(s.application_name, ''), '-') || '), '
+const sessionText = `'pid ' || s.pid::text || ' (role ' || coalesce(s.usename::text, '-') || ', application ' || coalesce(nullif(s.application_name, ''), '-') || '), '
   || case when s.xact_start is null then 'connected' else 'in a transaction' end || ' since '
   || to_char(coalesce(s.xact_start, s.backend_start) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"')`
 

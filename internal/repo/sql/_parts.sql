@@ -22,7 +22,7 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
   select d.through_seq, d.batch_seq, d.history_kept
   from lethe.deletions d
   where {{template "entry"}} and d.lease_token = $5 and d.state = 'running' and d.through_seq is not null
-    and coalesce(current_setting('lethe.held', true), '') = '' -- held.sql
+    and coalesce(pg_catalog.current_setting('lethe.held', true), '') = '' -- held.sql
   for update
 ){{end}}
 
@@ -37,7 +37,7 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
   ){{end}}
 
 {{/* Counts what was deleted (gone) in the ledger, and returns it. */}}
-{{define "counted"}}counted as (select ord, entry, count(*) as n from gone group by ord, entry),
+{{define "counted"}}counted as (select ord, entry, pg_catalog.count(*) as n from gone group by ord, entry),
 noted as (
   update lethe.deletions d set messages_deleted = d.messages_deleted + c.n from counted c where d.ctid = c.entry
 )
@@ -47,7 +47,7 @@ union all select 0, n from conversations -- so that it is run where nothing is d
 {{/* Locks the conversations' rows before a later statement looks for newer messages: a sender's upsert then waits for us and
 inserts the row anew, or we see its message. Rows that somebody else holds are passed over, and their deletions not finished. */}}
 {{define "locked_rows"}}conversations as materialized (
-  select count(*) as n from (
+  select pg_catalog.count(*) as n from (
     select from held q cross join lateral (
       select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
       for update skip locked) c
@@ -55,13 +55,13 @@ inserts the row anew, or we see its message. Rows that somebody else holds are p
 ){{end}}
 
 {{/* Which version of the conversation's row c is there, '' for none: every change makes another one. */}}
-{{define "version"}}coalesce(string_agg(c.tableoid || ' ' || c.xmin, ','), ''){{end}}
+{{define "version"}}coalesce(pg_catalog.string_agg(c.tableoid::text || ' ' || c.xmin::text, ','), ''){{end}}
 
 {{/* The columns of the ledger's row that make a record. */}}
 {{define "outcome"}}{{.}}.user_id, {{.}}.origin_device_id, {{.}}.state, {{.}}.lease_token = l.token, {{.}}.through_seq,
   {{.}}.cursor_seq, {{.}}.messages_deleted, {{.}}.history_kept, {{.}}.conversation_removed, {{.}}.multi_client_sync,
   {{.}}.requested_at, {{.}}.completed_at, {{.}}.failed_at, {{.}}.reason, {{.}}.message, {{.}}.attempts, {{.}}.last_error,
-  extract(epoch from {{.}}.lease_until - clock_timestamp())::float8{{end}}
+  extract(epoch from {{.}}.lease_until - pg_catalog.clock_timestamp())::float8{{end}}
 
 {{/* Deletes up to $10 rows of each table that hang on the messages of what was taken. */}}
 {{define "taken_children"}}{{range $i, $c := .RangeChildren}},

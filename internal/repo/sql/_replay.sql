@@ -5,7 +5,7 @@ finished. After a restore seqs may have been used twice, so that a message at or
 {{define "app"}}$1::text is not null{{end}}
 
 {{/* Nothing may change while the lane is held; see held.sql. */}}
-{{define "free"}}{{template "app"}} and coalesce(current_setting('lethe.held', true), '') = ''{{end}}
+{{define "free"}}{{template "app"}} and coalesce(pg_catalog.current_setting('lethe.held', true), '') = ''{{end}}
 
 {{/* Whether anything is left that the deletion under the alias q had removed. What hangs on a message that has gone is
 among it; where messages are locked first, nothing can hang on one that has gone. */}}
@@ -19,7 +19,7 @@ among it; where messages are locked first, nothing can hang on one that has gone
 
 {{/* The newest message of the conversation of q: whether there is one, and whether it is newer than the deletion. */}}
 {{define "newest"}}(
-    select count(*) > 0 as there, coalesce(bool_or(m.seq > q.through_seq or m.by_then is not true), false) as newer
+    select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_or(m.seq > q.through_seq or m.by_then is not true), false) as newer
     from (
       select m.{{.Messages.Seq}}::bigint as seq, m.{{.Messages.SentAt}} <= {{.Moment "q.completed_at"}} as by_then
       from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}

@@ -10,11 +10,11 @@ fits as materialized (
   select q.app_id, q.command_id, q.digest
   from q
   cross join lateral (
-    select coalesce(bool_and(d.user_id = q.user_id and coalesce(d.origin_device_id, '') = q.device_id and d.history_kept = q.history_kept
+    select coalesce(pg_catalog.bool_and(d.user_id = q.user_id and coalesce(d.origin_device_id, '') = q.device_id and d.history_kept = q.history_kept
       and (d.conversation_id <> q.conversation_id or q.through_seq is null or d.through_seq <= q.through_seq)), true) as fits
     from lethe.deletions d where d.app_id = q.app_id and d.command_id = q.command_id) d
   group by q.app_id, q.command_id, q.digest
-  having bool_and(d.fits)
+  having pg_catalog.bool_and(d.fits)
 ),
 blank as (
   delete from lethe.commands k using (

@@ -21,7 +21,7 @@ insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origi
   requested_through_seq, stored_at, through_seq, history_kept, requested_at, lease_token, lease_until)
 select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif(q.device_id, ''), 'running',
   q.through_seq, q.stored_at, {{.Boundary "q" "through_seq"}}, q.history_kept, nullif(q.requested_at, ''),
-  q.token, clock_timestamp() + $12::interval
+  q.token, pg_catalog.clock_timestamp() + $12::interval
 from q
 left join lateral (
   select true as known from lethe.deletions d

@@ -18,4 +18,4 @@ gone_{{$i}} as (
   delete from {{$c.Name}} x using found_{{$i}} f where x.tableoid = f.part and x.ctid = f.id returning 1
 )
 {{- end}}
-select array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select count(*) from gone_{{$i}}){{end}}]::bigint[]
+select array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[]

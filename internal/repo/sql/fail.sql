@@ -13,9 +13,9 @@ set attempts = {{template "attempts"}}, last_error = $8, lease_token = null, lea
   state = case when {{template "attempts"}} >= $5 then 'failed' else 'pending' end,
   reason = case when {{template "attempts"}} >= $5 then $6 end,
   message = case when {{template "attempts"}} >= $5 then $7 end,
-  failed_at = case when {{template "attempts"}} >= $5 then clock_timestamp() end
+  failed_at = case when {{template "attempts"}} >= $5 then pg_catalog.clock_timestamp() end
 from lethe.commands k
 where d.app_id = $1 and d.command_id = $2 and d.conversation_id = $3 and d.state in ('pending', 'running')
-  and (d.lease_token = $4 or d.lease_until is null or d.lease_until < clock_timestamp())
+  and (d.lease_token = $4 or d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
   and k.app_id = d.app_id and k.command_id = d.command_id and k.digest = $9
 {{- define "attempts"}}greatest(0, case when $10::int > 0 and $11::boolean then d.attempts + $10::int else least(d.attempts + $10::int, $5::int - 1) end){{end}}

@@ -15,21 +15,21 @@ seen as materialized (
   select q.*, c.there, c.ours, c.spot,{{range $i, $t := .Conversations.Hints}} c.hint_{{$i}},{{end}}
     {{- if .Proven}}
     (q.batch_seq is distinct from q.through_seq
-      or c.version <> current_setting('lethe.version') and not q.history_kept and {{template "remaining" .}}) as remaining,
+      or c.version <> pg_catalog.current_setting('lethe.version') and not q.history_kept and {{template "remaining" .}}) as remaining,
     {{- else}}
     not q.history_kept and {{template "remaining" .}} as remaining,
     {{- end}}
     exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
   from held q cross join lateral (
-    select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
-      min(c.tableoid || ' ' || c.ctid) as spot
-      {{- range $i, $t := .Conversations.Hints}}, max(c.{{$t}}) as hint_{{$i}}{{end}}
+    select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_and(pg_catalog.pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
+      pg_catalog.min(c.tableoid::text || ' ' || c.ctid::text) as spot
+      {{- range $i, $t := .Conversations.Hints}}, pg_catalog.max(c.{{$t}}) as hint_{{$i}}{{end}}
     {{- if .Proven}}, {{template "version" .}} as version{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
 ),
 finished as materialized (
-  select *, row_number() over together = 1 as decides, there and first_value(newer) over together as stays,
-    sum(messages_deleted) over (partition by spot) = 0 and there and not history_kept as none_found
+  select *, pg_catalog.row_number() over together = 1 as decides, there and pg_catalog.first_value(newer) over together as stays,
+    pg_catalog.sum(messages_deleted) over (partition by spot) = 0 and there and not history_kept as none_found
   from seen where not remaining and (ours or not there)
   window together as (partition by spot order by through_seq desc, ord)
 ),
@@ -47,7 +47,7 @@ dropped as (
 recounted as (
   update {{.Conversations.Name}} c
   set {{.Conversations.Unread}} = least(c.{{.Conversations.Unread}}, (
-    select count(*) from (
+    select pg_catalog.count(*) from (
       select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq
       limit greatest(c.{{.Conversations.Unread}}, 0)) n))
   from entries q
@@ -56,7 +56,7 @@ recounted as (
 {{- end}},
 done as (
   update lethe.deletions d
-  set state = 'done', completed_at = clock_timestamp(), conversation_removed = not q.stays,
+  set state = 'done', completed_at = pg_catalog.clock_timestamp(), conversation_removed = not q.stays,
     multi_client_sync = coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = d.app_id), false),
     cursor_seq = q.through_seq, batch_seq = null, lease_token = null, lease_until = null
   from finished q

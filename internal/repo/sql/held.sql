@@ -3,11 +3,11 @@
 -- long it lasts, and how long the batch has waited; notes when it begins.
 -- holds_pkey
 with h as materialized (
-  select h.cause, h.detail, extract(epoch from h.until - clock_timestamp())::float8 as lasts
+  select h.cause, h.detail, extract(epoch from h.until - pg_catalog.clock_timestamp())::float8 as lasts
   from lethe.holds h
-  where h.until is null or h.until > clock_timestamp()
+  where h.until is null or h.until > pg_catalog.clock_timestamp()
   order by h.lane, h.cause limit 1
 )
-select set_config('lethe.held', coalesce((select h.cause from h), ''), true), coalesce((select h.detail from h), ''),
-  coalesce((select h.lasts from h), 0), extract(epoch from clock_timestamp() - now())::float8, set_config('lock_timeout', $1::text, true),
-  set_config('lethe.began', clock_timestamp()::text, true)
+select pg_catalog.set_config('lethe.held', coalesce((select h.cause from h), ''), true), coalesce((select h.detail from h), ''),
+  coalesce((select h.lasts from h), 0), extract(epoch from pg_catalog.clock_timestamp() - now())::float8, pg_catalog.set_config('lock_timeout', $1::text, true),
+  pg_catalog.set_config('lethe.began', pg_catalog.clock_timestamp()::text, true)

@@ -38,9 +38,9 @@ gone as (
 )
 {{- if not .Child.Name}},
 noted as (
-  update lethe.deletions d set messages_deleted = d.messages_deleted + (select count(*) from gone) where {{template "entry"}} and exists (select from gone)
+  update lethe.deletions d set messages_deleted = d.messages_deleted + (select pg_catalog.count(*) from gone) where {{template "entry"}} and exists (select from gone)
 )
 {{- end}}
-select count(*), coalesce(min(f.seq), 0)
+select pg_catalog.count(*), coalesce(pg_catalog.min(f.seq), 0)
 from found f
 where (f.part, f.id) not in (select g.part, g.id from gone g)

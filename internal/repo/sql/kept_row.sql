@@ -7,10 +7,10 @@ seen as materialized (
     and not exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as due
   from q
   cross join lateral (
-    select c.tableoid as part, c.ctid as id, pg_current_xact_id()::xid in (c.xmax, c.xmin) as ours
+    select c.tableoid as part, c.ctid as id, pg_catalog.pg_current_xact_id()::xid in (c.xmax, c.xmin) as ours
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}} offset 0) c
 ),
 gone as (
   delete from {{.Conversations.Name}} c using seen s where c.tableoid = s.part and c.ctid = s.id and s.due returning 1
 )
-select (select count(*) from seen where due) - (select count(*) from gone), 0
+select (select pg_catalog.count(*) from seen where due) - (select pg_catalog.count(*) from gone), 0

@@ -2,7 +2,7 @@
 -- for newer messages: a sender's upsert then waits for us and inserts the row
 -- anew, or we see its message. The conversations' key.
 with {{template "held" .}}
-select count(*) from (
+select pg_catalog.count(*) from (
   select from held q cross join lateral (
     select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
     for update) c

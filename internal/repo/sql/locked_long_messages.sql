@@ -18,6 +18,6 @@ found as materialized (
 gone as (
   delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}} returning 1
 )
-update lethe.deletions d set messages_deleted = d.messages_deleted + (select count(*) from gone)
+update lethe.deletions d set messages_deleted = d.messages_deleted + (select pg_catalog.count(*) from gone)
 where {{template "entry"}} and exists (select from fence)
-returning (select count(*) from gone)
+returning (select pg_catalog.count(*) from gone)

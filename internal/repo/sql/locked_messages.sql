@@ -2,7 +2,7 @@
 -- deletion and up to $6 in all, so that nothing new can hang on them, before
 -- what hangs on them goes. The messages' key forward.
 with {{template "held" .}}
-select count(*) from (
+select pg_catalog.count(*) from (
   select m.id
   from held q cross join lateral (
     select m.ctid as id from {{.Messages.Name}} m

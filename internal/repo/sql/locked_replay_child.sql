@@ -1,7 +1,7 @@
 -- Up to $6 rows that hang on those of the batch's messages, which are locked, that are to go.
 -- The messages' key forward, the child's key or reference.
 with q as materialized (
-  select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, nullif(current_setting('lethe.reach', true), '')::bigint as reach
+  select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, nullif(pg_catalog.current_setting('lethe.reach', true), '')::bigint as reach
 ),
 found as materialized (
   select x.part, x.id

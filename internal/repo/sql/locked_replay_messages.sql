@@ -1,7 +1,7 @@
 -- Those of the batch's messages that are to go and on which nothing hangs any more. The messages' key forward, each child's
 -- key or reference. Offset 0 keeps the planner from joins that would use only a part of a key.
 with q as materialized (
-  select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, nullif(current_setting('lethe.reach', true), '')::bigint as reach
+  select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, nullif(pg_catalog.current_setting('lethe.reach', true), '')::bigint as reach
 ),
 found as materialized (
   select m.lethe_part as part, m.lethe_row as id

@@ -13,8 +13,8 @@ with known as materialized (
   where k.digest = t.digest
 )
 update lethe.deletions d
-set state = 'running', lease_token = q.token, lease_until = clock_timestamp() + $6::interval,
+set state = 'running', lease_token = q.token, lease_until = pg_catalog.clock_timestamp() + $6::interval,
   through_seq = coalesce(d.through_seq, {{.Boundary "d" "requested_through_seq"}})
 from known q
 where d.ctid = q.entry and d.state in ('pending', 'running') and d.cursor_seq = 0 and d.messages_deleted < $7
-  and (d.lease_until is null or d.lease_until < clock_timestamp())
+  and (d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())

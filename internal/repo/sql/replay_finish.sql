@@ -5,14 +5,14 @@
 with q as materialized (
   select $1::text as app_id, $2::text as user_id, $3::text as conversation_id, $4::text as command_id, $5::bigint as through_seq,
     $6::timestamptz as completed_at, $7::boolean as history_kept
-  where {{template "free"}} and ($7::boolean or current_setting('lethe.last', true) = 'true')
+  where {{template "free"}} and ($7::boolean or pg_catalog.current_setting('lethe.last', true) = 'true')
 ),
 seen as materialized (
   select q.*, c.there, (c.ours or not c.there) and (q.history_kept or not {{template "restored" .}}) as finished,
     case when q.history_kept then n.newer else n.there end as newer
   from q
   cross join lateral (
-    select count(*) > 0 as there, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours
+    select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_and(pg_catalog.pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
   cross join lateral {{template "newest" .}} n
 ),
@@ -27,13 +27,13 @@ dropped as (
   returning 1
 ),
 kept as materialized ( -- by a trigger
-  select (select count(*) from entries where not newer) > (select count(*) from dropped) as row
+  select (select pg_catalog.count(*) from entries where not newer) > (select pg_catalog.count(*) from dropped) as row
 )
 {{- if .Conversations.Unread}},
 recounted as (
   update {{.Conversations.Name}} c
   set {{.Conversations.Unread}} = least(c.{{.Conversations.Unread}}, (
-    select count(*) from (
+    select pg_catalog.count(*) from (
       select m.{{.Messages.Seq}} > q.through_seq or (m.{{.Messages.SentAt}} <= {{.Moment "q.completed_at"}}) is not true as newer
       from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
       order by m.{{.Messages.Seq}} desc limit greatest(c.{{.Conversations.Unread}}, 0)) n

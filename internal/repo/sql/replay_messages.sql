@@ -2,7 +2,7 @@
 -- later statements how far it reaches, and whether that is the boundary, by settings of the transaction.
 -- The messages' key forward.
 with batch as materialized (
-  select max(s.seq) as seq, count(*) as n
+  select pg_catalog.max(s.seq) as seq, pg_catalog.count(*) as n
   from (
     select m.{{.Messages.Seq}}::bigint as seq from {{.Messages.Name}} m
     where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > $4::bigint and m.{{.Messages.Seq}} <= $5::bigint and {{template "free"}}
@@ -17,5 +17,5 @@ gone as (
     and m.{{.Messages.SentAt}} <= {{.Moment "$6::timestamptz"}}
   returning 1
 )
-select set_config('lethe.reach', r.seq::text, true)::bigint, set_config('lethe.last', r.last::text, true)::boolean, r.n, (select count(*) from gone)
+select pg_catalog.set_config('lethe.reach', r.seq::text, true)::bigint, pg_catalog.set_config('lethe.last', r.last::text, true)::boolean, r.n, (select pg_catalog.count(*) from gone)
 from reach r

@@ -25,7 +25,7 @@ taken as materialized (
   where (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
 ),
 conversations as materialized (
-  select count(*) as n from (
+  select pg_catalog.count(*) as n from (
     select from taken q cross join lateral (
       select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
       for update skip locked) c
@@ -45,9 +45,9 @@ gone as (
 )
 {{- template "taken_children" .}},
 -- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
-counts as materialized (select (select count(*) from gone) = (select count(*) from found) as all_gone),
+counts as materialized (select (select pg_catalog.count(*) from gone) = (select pg_catalog.count(*) from found) as all_gone),
 tally as (
-  select t.ord, max(t.through_seq) as through_seq, count(t.message) as n
+  select t.ord, pg_catalog.max(t.through_seq) as through_seq, pg_catalog.count(t.message) as n
   from (
     select q.ord, null::bigint as through_seq, null::boolean as message from q
     union all select t.ord, t.through_seq, null from taken t
@@ -57,9 +57,9 @@ tally as (
       where not (select all_gone from counts)) t
   group by t.ord
 )
-select array_agg(n order by ord),
-  array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
-  set_config('lethe.through', string_agg(coalesce(through_seq::text, ''), ',' order by ord), true),
-  set_config('lethe.deleted', string_agg(n::text, ',' order by ord), true),
+select pg_catalog.array_agg(n order by ord),
+  array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
+  pg_catalog.set_config('lethe.through', pg_catalog.string_agg(coalesce(through_seq::text, ''), ',' order by ord), true),
+  pg_catalog.set_config('lethe.deleted', pg_catalog.string_agg(n::text, ',' order by ord), true),
   (select n from conversations) -- so that it is run
 from tally

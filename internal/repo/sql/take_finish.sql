@@ -8,12 +8,12 @@ with q as materialized (
 {{- if .One}}
   select $1::text as app_id, $2::text as command_id, $3::text as conversation_id, $4::uuid as token, $5::text as user_id, $6::text as device_id,
     $7::bigint as requested_through_seq, $8::timestamptz as stored_at, $9::boolean as history_kept, $10::text as requested_at, $11::bytea as digest,
-    nullif(current_setting('lethe.through', true), '')::bigint as through_seq, current_setting('lethe.deleted', true)::bigint as deleted, 1::bigint as ord
+    nullif(pg_catalog.current_setting('lethe.through', true), '')::bigint as through_seq, pg_catalog.current_setting('lethe.deleted', true)::bigint as deleted, 1::bigint as ord
 {{- else}}
   select *
   from unnest($1::text[], $2::text[], $3::text[], $4::uuid[], $5::text[], $6::text[], $7::bigint[], $8::timestamptz[], $9::boolean[],
-    $10::text[], $11::bytea[], string_to_array(current_setting('lethe.through', true), ',', '')::bigint[],
-    string_to_array(current_setting('lethe.deleted', true), ',')::bigint[])
+    $10::text[], $11::bytea[], pg_catalog.string_to_array(pg_catalog.current_setting('lethe.through', true), ',', '')::bigint[],
+    pg_catalog.string_to_array(pg_catalog.current_setting('lethe.deleted', true), ',')::bigint[])
     with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, requested_through_seq, stored_at, history_kept,
     requested_at, digest, through_seq, deleted, ord)
 {{- end}}
@@ -23,9 +23,9 @@ seen as materialized (
     (c.ours or not c.there) and not c.several and (q.history_kept or not {{template "remaining" .}}) as finished,
     exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
   from q cross join lateral (
-    select count(*) > 0 as there, count(*) > 1 as several, coalesce(bool_and(pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
-      max(c.tableoid) as part, max(c.ctid) as id
-      {{- range $i, $t := .Conversations.Hints}}, max(c.{{$t}}) as hint_{{$i}}{{end}}
+    select pg_catalog.count(*) > 0 as there, pg_catalog.count(*) > 1 as several, coalesce(pg_catalog.bool_and(pg_catalog.pg_current_xact_id()::xid in (c.xmax, c.xmin)), false) as ours,
+      pg_catalog.max(c.tableoid) as part, pg_catalog.max(c.ctid) as id
+      {{- range $i, $t := .Conversations.Hints}}, pg_catalog.max(c.{{$t}}) as hint_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
   where q.through_seq is not null
 ),
@@ -39,7 +39,7 @@ dropped as (
 recounted as (
   update {{.Conversations.Name}} c
   set {{.Conversations.Unread}} = least(c.{{.Conversations.Unread}}, (
-    select count(*) from (
+    select pg_catalog.count(*) from (
       select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq
       limit greatest(c.{{.Conversations.Unread}}, 0)) n))
   from seen q
@@ -54,9 +54,9 @@ settled as materialized ( -- a trigger may keep the row
   from seen q
 ),
 told as materialized (
-  select q.*, case when q.finished then clock_timestamp() end as completed_at, q.finished and not (q.there and q.newer) as removed,
+  select q.*, case when q.finished then pg_catalog.clock_timestamp() end as completed_at, q.finished and not (q.there and q.newer) as removed,
     q.finished and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false) as sync,
-    case when not q.finished then clock_timestamp() + $12::interval end as lease_until
+    case when not q.finished then pg_catalog.clock_timestamp() + $12::interval end as lease_until
   from settled q
 ),
 written as (
@@ -70,7 +70,7 @@ written as (
 )
 select ord, finished, {{if .Conversations.Hints}}case when finished and removed and there and deleted = 0 and not history_kept then {{.Conversations.Doubt}} end{{else}}null{{end}}, false, user_id, nullif(device_id, ''), case when finished then 'done' else 'running' end, not finished, through_seq,
   case when finished then through_seq else 0 end, deleted, history_kept, removed, sync, nullif(requested_at, ''), completed_at, null, null,
-  null, 0, null, extract(epoch from lease_until - clock_timestamp())::float8
+  null, 0, null, extract(epoch from lease_until - pg_catalog.clock_timestamp())::float8
 from told
 union all
 select l.ord, false, null, l.reused, {{template "outcome" "(l.entry)"}}

@@ -12,7 +12,7 @@ taken as materialized (
     $7::boolean as history_kept from entered) q
 ),
 conversations as materialized (
-  select count(*) as n from (
+  select pg_catalog.count(*) as n from (
     select from taken q cross join lateral (
       select c.ctid as id from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
       for update skip locked) c
@@ -31,7 +31,7 @@ gone as (
 )
 {{- template "taken_children" .}}
 select array[n],
-  array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
-  set_config('lethe.through', coalesce((select through_seq::text from taken), ''), true), set_config('lethe.deleted', n::text, true),
+  array[{{range $i, $c := .RangeChildren}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[], -- what hung on them
+  pg_catalog.set_config('lethe.through', coalesce((select through_seq::text from taken), ''), true), pg_catalog.set_config('lethe.deleted', n::text, true),
   (select n from conversations) -- so that it is run
-from (select count(*) as n from gone) t
+from (select pg_catalog.count(*) as n from gone) t
