@@ -291,7 +291,7 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, _ goal) { c.PersistMode = jetstream.DefaultPersistMode },
 	},
 	{
-		allStreams, "subject_transform", "none", refuses, warns, "messages would be stored on other subjects than they are published on, such as another app's",
+		allStreams, "subject_transform", "none", refuses, stops, "messages would be stored on other subjects than they are published on, such as another app's",
 		func(c *streamConfig, _ goal) { c.SubjectTransform = nil },
 	},
 	{allStreams, "republish", anyValue, leaves, ignores, "", nil},
@@ -362,11 +362,11 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.HeadersOnly = false },
 	},
 	{
-		theConsumer, "filter_subject", "none", mends, warns, "commands on other subjects would never be delivered",
+		theConsumer, "filter_subject", "none", mends, stops, "commands on other subjects would never be delivered",
 		func(c *consumerConfig, _ goal) { c.FilterSubject = "" },
 	},
 	{
-		theConsumer, "filter_subjects", "none", mends, warns, "commands on other subjects would never be delivered",
+		theConsumer, "filter_subjects", "none", mends, stops, "commands on other subjects would never be delivered",
 		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil },
 	},
 	{
@@ -405,15 +405,15 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.MaxWaiting = max(c.MaxWaiting, minWaiting) },
 	},
 	{
-		theConsumer, "max_batch", "unlimited", mends, warns, "the workers' requests would be refused",
+		theConsumer, "max_batch", "unlimited", mends, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxRequestBatch = 0 },
 	},
 	{
-		theConsumer, "max_expires", "unlimited", mends, warns, "the workers' requests would be refused",
+		theConsumer, "max_expires", "unlimited", mends, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxRequestExpires = 0 },
 	},
 	{
-		theConsumer, "max_bytes", "unlimited", mends, warns, "the workers' requests would be refused",
+		theConsumer, "max_bytes", "unlimited", mends, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxRequestMaxBytes = 0 },
 	},
 	{
@@ -421,11 +421,11 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.InactiveThreshold = 0 },
 	},
 	{
-		theConsumer, "priority_policy", "none", mends, warns, "the workers' requests would be refused, or wait for others'",
+		theConsumer, "priority_policy", "none", mends, stops, "the workers' requests would be refused, or wait for others'",
 		func(c *consumerConfig, _ goal) { c.PriorityPolicy = jetstream.PriorityPolicyNone },
 	},
 	{
-		theConsumer, "priority_groups", "none", mends, warns, "the workers' requests would be refused",
+		theConsumer, "priority_groups", "none", mends, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.PriorityGroups = nil },
 	},
 	{

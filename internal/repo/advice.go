@@ -11,9 +11,11 @@ import (
 )
 
 const (
-	noPrivilege  = "42501" // insufficient_privilege
-	readOnly     = "25006" // read_only_sql_transaction
-	readOnlyText = "the database is read-only (a standby? or default_transaction_read_only is on for it or for the role)"
+	noPrivilege = "42501" // insufficient_privilege
+	// invalidColumnReference is what a delete from a published table gets.
+	invalidColumnReference = "42P10"
+	readOnly               = "25006" // read_only_sql_transaction
+	readOnlyText           = "the database is read-only (a standby? or default_transaction_read_only is on for it or for the role)"
 )
 
 // lineError says an error's text on one line, for people.

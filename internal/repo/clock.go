@@ -79,6 +79,10 @@ func clockOf(c column, s server) clock {
 	case timestamp:
 		k.readings = []string{inZone("UTC")}
 		if len(zones) == 0 {
+			if fromServer {
+				k.facts = append(k.facts, fmt.Sprintf("is %s%s, which is the local time of whoever writes, and is read as UTC, the time zone that all roles here have: "+
+					"see that no session sets another; make it timestamp with time zone, or send through_seq", c.typeName, presetOf(c)))
+			}
 			break
 		}
 		if !fromServer {

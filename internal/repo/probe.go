@@ -67,6 +67,9 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 	if pg.Code == readOnly {
 		return fmt.Errorf("%s: %w", readOnlyText, err)
 	}
+	if pg.Code == invalidColumnReference {
+		return fmt.Errorf("a publication's row filter or column list has columns that the replica identity of a table doesn't; run for that table: alter table … replica identity full (%w)", err)
+	}
 	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
 		return err
 	}

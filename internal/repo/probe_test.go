@@ -156,3 +156,21 @@ func probeServer(t *testing.T) {
 		}
 	}
 }
+
+// A publication may look at columns that the replica identity lacks; the server says so
+// only where rows are deleted.
+func TestProbeSaysWhatAPublicationsFilterNeeds(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	admin := openPool(t, url)
+	if queryOne[int](t, admin, `select current_setting('server_version_num')::int`) < 150000 {
+		return // row filters came with 15
+	}
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	execSQL(t, admin, `create publication filtered for table chat.messages where (sender_id <> '')`)
+	if err := r.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "replica identity full") {
+		t.Errorf("Probe = %v; want advice", err)
+	}
+	execSQL(t, admin, `alter table chat.messages replica identity full`)
+	wantHealthy(t, r)
+}

@@ -114,6 +114,9 @@ func (k *checker) either(f foreignKey) string {
 	if entry := k.entry(f); entry != "" && f.required {
 		return "if each of its rows is a part of that message and may be deleted with it, add to children: " + entry + "; if not, " + drop
 	}
+	if k.at(f.to, "messages") && len(f.refs) == 1 && k.messages.rel.unique(f.refs[0]) { // it may be null, as a pointer's column is
+		return "if each row that refers to a message is a part of it, add it to the children by references; if it points to one, make the key on delete set null; else " + drop
+	}
 	return "no entry of the plan can delete only its rows: keep them, or delete them yourself; " + drop
 }
 
@@ -185,8 +188,8 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
-				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan; %s",
-					m.path, quote(c), m.rel, quote(f.refs[i]), f.toName, quote(f.name), quote(k.meaning(m.rel, c)), k.messages.rel, k.either(f))
+				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
+					m.path, quote(c), m.rel, quote(f.refs[i]), f.toName, quote(f.name), quote(k.meaning(m.rel, c)), k.messages.rel)
 				return true
 			}
 		}

@@ -28,7 +28,7 @@ var tableCases = map[string]planCheck{
 	"a_position_of_a_domain_without_null":             {sql: nullable + `create domain social.place as int not null; alter table social."Post" alter position type social.place`},
 	"a_childs_position_that_may_be_null":              {sql: unfiled + `alter table social.files drop constraint files_pkey, alter position drop not null; create index on social.files (owner, thread, position)`, want: []string{`children[1].seq: column "position"`}},
 	"a_time_that_may_be_null":                         {sql: `alter table social."Post" alter "sent.at" drop not null`, want: []string{`messages.sent_at: column "sent.at" of "social"."Post" may be null`}},
-	"a_time_that_may_be_null_and_has_a_default":       {sql: `alter table social."Post" alter "sent.at" drop not null, alter "sent.at" set default now()`, warned: []string{`messages.sent_at: column "sent.at" of "social"."Post" may be null: without through_seq`}},
+	"a_time_that_may_be_null_and_has_a_default":       {sql: `alter table social."Post" alter "sent.at" drop not null, alter "sent.at" set default now()`, warned: []string{`messages.sent_at: column "sent.at" of "social"."Post" may be null: without through_seq`, `is read as UTC`}},
 	"ids_that_may_be_null_are_nobodys":                {sql: `alter table social."Post" alter owner drop not null, alter thread drop not null`},
 	"a_reference_that_may_be_null_is_to_no_message":   {sql: `alter table social.mentions alter post drop not null`},
 	"a_table_that_inherits_without_the_index":         {sql: unbound + strings.Replace(heir, "unique (owner, thread, position)", "", 1), edit: rangeOnly, want: []string{`"social"."old_posts" has no btree index that leads with "owner", "thread" and goes on with "position"`}},
@@ -76,7 +76,7 @@ var tableCases = map[string]planCheck{
 		sql:    `alter table social."Post" alter "sent.at" set default date_trunc('second', now() at time zone 'UTC')`,
 		warned: []string{`keeps times to 1s only (timestamp without time zone default date_trunc('second'::text,`},
 	},
-	"milliseconds_are_nothing_to_tell": {sql: `alter table social."Post" alter "sent.at" type timestamp(3), alter "sent.at" set default now()`},
+	"milliseconds_are_not_coarse": {sql: `alter table social."Post" alter "sent.at" type timestamp(3), alter "sent.at" set default now()`, warned: []string{`is read as UTC`}},
 }
 
 func TestResolveChecksWhatAffectsDeletes(t *testing.T) {

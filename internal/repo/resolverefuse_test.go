@@ -107,7 +107,7 @@ var refuseCases = map[string]planCheck{
 		edit: func(p *Plan) {
 			p.Children = append([]ChildTable{{Table: strings.Replace(p.Children[1].Table, "files", "like_notes", 1), References: &Reference{"like_id", "id"}}}, p.Children...)
 		},
-		want: []string{`plan: children[0]: column "like_id" of "social"."like_notes" refers to "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not to "id" of "social"."Post": rows of others would be deleted; take it out of the plan; no entry of the plan can delete only its rows: keep them, or delete them yourself; run: alter table "social"."like_notes" drop constraint "like_notes_like_id_fkey"`},
+		want: []string{`plan: children[0]: column "like_id" of "social"."like_notes" refers to "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not to "id" of "social"."Post": rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there`},
 	},
 	"a_reference_that_is_to_another_table": {
 		sql:  `create table social.events (id int primary key); alter table social.mentions add foreign key (post) references social.events`,
@@ -154,7 +154,7 @@ var refuseCases = map[string]planCheck{
 	},
 	"a_pointer_to_a_message_that_is_no_reason_to_delete_its_row": {
 		sql:  `alter table social.mentions add origin bigint references social."Post"; create index on social.mentions (origin)`,
-		want: []string{`no entry of the plan can describe it; no entry of the plan can delete only its rows: keep them, or delete them yourself; run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
+		want: []string{`no entry of the plan can describe it; if each row that refers to a message is a part of it, add it to the children by references; if it points to one, make the key on delete set null; else run: alter table "social"."mentions" drop constraint "mentions_origin_fkey"`},
 	},
 	"replies_that_go_with_what_they_answer": {
 		sql:  `alter table social."Post" add reply_to bigint references social."Post" on delete cascade; create index on social."Post" (reply_to)`,
