@@ -81,7 +81,7 @@ func (p *pools) acquire(ctx context.Context, own *pgxpool.Pool) (*pgxpool.Conn, 
 				return conn, nil
 			}
 			if s := one.Stat(); errors.Is(err, context.DeadlineExceeded) && s.AcquiredConns() == s.MaxConns() {
-				return nil, &purge.FaultError{Fault: purge.Contention, Cause: "resources", Err: fmt.Errorf("all %d connections are in use: %w", s.MaxConns(), err)}
+				return nil, &purge.FaultError{Fault: purge.Contention, Cause: "resources", Err: fmt.Errorf("no connection is free, of at most %d: %w", s.MaxConns(), err)}
 			}
 			var connect *pgconn.ConnectError
 			if !errors.As(err, &connect) || ctx.Err() != nil || p.size() == 0 {

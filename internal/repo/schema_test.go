@@ -91,7 +91,7 @@ func TestSchemaIncompatible(t *testing.T) {
 func TestSchemaConditions(t *testing.T) {
 	t.Parallel()
 	keys := []keyColumn{{id: "app_id", column: `"a"`, typ: textKey}, {id: "user_id", column: `"u"`, typ: bigintKey}, {id: "conversation_id", column: `"c"`, typ: uuidTextKey}}
-	const match = `x."a" = q.app_id and x."u" = q.user_id::bigint and x."c" = q.conversation_id::uuid::text`
+	const match = `x."a"::text = q.app_id and x."u" = q.user_id::bigint and x."c"::text = q.conversation_id::uuid::text`
 	inRange := child{table: table{keys: keys}, Seq: `"s"`, messageSeq: `"n"`}
 	byReference := child{Reference: `"r"`, To: `"id"`}
 	for _, c := range []struct{ what, got, want string }{

@@ -140,7 +140,7 @@ func (s *Service) enter(user string) *refusal {
 	case s.open == s.MaxDevices:
 		return &refusal{http.StatusServiceUnavailable, "full: connect to another instance", 10 * time.Second}
 	case s.openOf[user] == s.MaxPerUser:
-		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has %d connections, the maximum: close one", s.MaxPerUser), 10 * time.Second}
+		return &refusal{http.StatusTooManyRequests, fmt.Sprintf("this user has reached the maximum number of connections, %d: close one", s.MaxPerUser), 10 * time.Second}
 	}
 	s.sessions.Add(1)
 	s.open++
