@@ -193,16 +193,15 @@ func setExecMode(c *pgx.ConnConfig, text string) (ours bool, err error) {
 }
 
 // directSession says which process serves the client. Where the client is connected
-// to that process itself, the session is ours alone, and defaults of the role or the
-// database are taken off it that count outside of transactions: while it is idle in a
-// pool, and when statements are prepared, which takes locks on their tables and waits
-// for them. $2: for how long.
-const directSession = `select pg_catalog.pg_backend_pid(),
+// to that process itself, the session is ours alone, and takes what each transaction
+// would have to set ([ownSettings]). So defaults of the role or the database don't count
+// outside of transactions either: while it is idle in a pool, and when statements are
+// prepared, which takes locks on their tables and waits for them. $2: for how long.
+var directSession = `select pg_catalog.pg_backend_pid(),
 case when pg_catalog.pg_backend_pid() operator(pg_catalog.=) $1::pg_catalog.int8 then pg_catalog.concat(
   pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', $2::pg_catalog.text, false),
-  pg_catalog.set_config('search_path', ` + searchPath + `, false),
   case when pg_catalog.current_setting('idle_session_timeout', true) is not null then pg_catalog.set_config('idle_session_timeout', '0', false) end,
-  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end)
+  ` + sessionSettings() + `)
 end`
 
 // errPooler is returned by the connection that found a pooler. The next one is as a

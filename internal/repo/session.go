@@ -37,7 +37,7 @@ type setting struct {
 var ownSettings = []setting{
 	{"row_security", "off", 0}, // an error instead of rows that can't be seen
 	{"client_encoding", "UTF8", 0},
-	{"datestyle", "ISO", 0}, // held.sql keeps a time as text
+	{"datestyle", "ISO, MDY", 0}, // held.sql keeps a time as text
 	{"idle_in_transaction_session_timeout", "0", 0},
 	{"transaction_timeout", "0", 17},
 	{"exit_on_error", "off", 0},
@@ -68,28 +68,49 @@ var superSettings = []struct{ name, bad, good string }{
 // triggers of the tables may rely on it.
 const searchPath = `pg_catalog.replace(pg_catalog.concat('pg_catalog, ', pg_catalog.current_setting('search_path'), ', pg_temp'), ', , ', ', ')`
 
+// setTo is an expression that sets a setting, for the transaction or the session.
+func setTo(name, value string, session bool) string {
+	return fmt.Sprintf("pg_catalog.set_config('%s', %s, %v)", name, value, !session)
+}
+
+// unlessIs is expr where the setting isn't as it matches already: to set one costs some
+// microseconds in each transaction, and on a direct connection the session has them.
+func unlessIs(name, pattern, expr string) string {
+	return "case when pg_catalog.current_setting('" + name + "') operator(pg_catalog.!~~) '" + pattern + "' then " + expr + " end"
+}
+
 // settingsSQL returns the statement that sets all settings for the transaction, on a
 // server of this major version. $1 and $2: lock_timeout, statement_timeout; $3:
 // backend_flush_after; $4: whether the commit waits for the disk. It runs with the
 // role's search path, and so names the schema of all that it calls.
 func settingsSQL(major int) string {
-	set := func(name, value string) string {
-		return "pg_catalog.set_config('" + name + "', " + value + ", true)"
-	}
 	parts := []string{
-		set("lock_timeout", "$1::text"), set("statement_timeout", "$2::text"), set("backend_flush_after", "$3::text"),
-		set("synchronous_commit", "case when not $4::boolean then 'off' else pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'on') end"),
-		set("search_path", searchPath),
+		setTo("lock_timeout", "$1::text", false), setTo("statement_timeout", "$2::text", false), setTo("backend_flush_after", "$3::text", false),
+		setTo("synchronous_commit", "case when not $4::boolean then 'off' else pg_catalog.replace(pg_catalog.current_setting('synchronous_commit'), 'off', 'on') end", false),
+		unlessIs("search_path", "pg_catalog, %pg_temp", setTo("search_path", searchPath, false)),
 	}
 	for _, s := range ownSettings {
 		if major >= s.since {
-			parts = append(parts, set(s.name, "'"+s.value+"'"))
+			parts = append(parts, unlessIs(s.name, s.value, setTo(s.name, "'"+s.value+"'", false)))
 		}
 	}
 	for _, s := range superSettings {
-		parts = append(parts, "case when pg_catalog.current_setting('"+s.name+"') operator(pg_catalog.=) '"+s.bad+"' then "+set(s.name, "'"+s.good+"'")+" end")
+		parts = append(parts, "case when pg_catalog.current_setting('"+s.name+"') operator(pg_catalog.=) '"+s.bad+"' then "+setTo(s.name, "'"+s.good+"'", false)+" end")
 	}
 	return "select " + strings.Join(parts, ",\n  ")
+}
+
+// sessionSettings are the expressions that set the own settings for the session.
+func sessionSettings() string {
+	parts := []string{setTo("search_path", searchPath, true)}
+	for _, s := range ownSettings {
+		set := setTo(s.name, "'"+s.value+"'", true)
+		if s.since > 0 {
+			set = "case when pg_catalog.current_setting('" + s.name + "', true) is not null then " + set + " end"
+		}
+		parts = append(parts, set)
+	}
+	return strings.Join(parts, ",\n  ")
 }
 
 // settingsBefore17 and settingsSince17 are made once: they are sent each time.
