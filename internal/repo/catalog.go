@@ -112,7 +112,7 @@ func (c *catalog) read(ctx context.Context, q querier, names []tableName) error 
 	return nil
 }
 
-// The zone of this session is ignored if it was set for this session alone, as far as
+// The zone of the connection is ignored if it was set for that alone, as far as
 // that can be seen: writers of messages have the database's.
 const serverSQL = `
 with zones as (
