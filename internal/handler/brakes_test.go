@@ -147,7 +147,7 @@ func TestTheServersBrakes(t *testing.T) {
 			t.Fatal(err)
 		}
 		r = braked(t, address, limits)
-		r.fill("g", 60_000)
+		r.fill("g", 200_000)
 		return r, r.send("1", "g")
 	}
 	on := func(t *testing.T, pool *pgxpool.Pool, sql string) {
@@ -555,7 +555,7 @@ func TestAWatchWithoutAConnectionIsNoOutage(t *testing.T) {
 	r.fill("small", 1)
 	r.send("small", "small").wait(t)
 	slow.wait(t)
-	if !strings.Contains(r.log.String(), "are in use") {
+	if !strings.Contains(r.log.String(), "no connection is free") {
 		t.Errorf("the watch has had a connection all the while; the log:\n%s", r.log)
 	}
 }

@@ -146,9 +146,11 @@ type Handler struct {
 	modest   *pacer // of batches of the long lane that yield
 	brakes   *brakes
 	detector *faultDetector
-	blocked  blocked
-	places   chan struct{} // taken by long deletions
-	line     chan struct{} // taken by those who wait for such a place
+	// lettersMu is held by the lane that uses up the room for letters about malformed commands.
+	lettersMu sync.Mutex
+	blocked   blocked
+	places    chan struct{} // taken by long deletions
+	line      chan struct{} // taken by those who wait for such a place
 
 	stopping context.Context // done at once at a stop: start nothing new
 	stop     context.CancelCauseFunc

@@ -44,7 +44,8 @@ func malformed(reason conversation.Reason) bool {
 }
 
 // letterRoom is the room for letters about malformed commands. It is asked for
-// when the first one comes.
+// when the first one comes, and until release no other lane asks: what it has taken
+// isn't stored before.
 type letterRoom struct {
 	h     *Handler
 	asked bool
@@ -56,6 +57,7 @@ type letterRoom struct {
 func (r *letterRoom) take(d bus.Delivery) bool {
 	if !r.asked {
 		r.asked = true
+		r.h.lettersMu.Lock()
 		var err error
 		if r.bytes, err = r.h.cfg.Publisher.LetterRoom(r.h.working); err != nil {
 			r.bytes = math.MaxInt64
@@ -71,4 +73,11 @@ func (r *letterRoom) take(d bus.Delivery) bool {
 		}
 	}
 	return true
+}
+
+// release lets the other lanes ask, once the letters are stored or refused.
+func (r *letterRoom) release() {
+	if r.asked {
+		r.h.lettersMu.Unlock()
+	}
 }

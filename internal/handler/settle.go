@@ -25,6 +25,7 @@ func (h *Handler) settle(jobs []*job) {
 		}
 	}
 	err := h.announce(letters)
+	room.release()
 	if lettersFull(err) && len(jobs) > 1 { // one at a time, so that only those wait that need a letter
 		for _, j := range jobs {
 			h.settle([]*job{j})
