@@ -139,13 +139,13 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 			t.Cleanup(func() { _ = standby.Close() })
 			r := lockedRigOn(t, lockedNATS(t, accountEach), address)
 			giant := chat{"demo", "giant", "g"}
-			r.huge(t, giant, 100_000)
+			r.huge(t, giant, 200_000)
 			replay := func(how string) { (&rig{dbURL: standby.URL()}).execAs(t, "postgres", "select pg_wal_replay_"+how+"()") }
 			replay("pause")
 			operator := r.as(t, operatorUser, "lethe_operator")
 			r.must(t, append(operator, "pause", "--lane", "long")...)
 			r.exec(t, "revoke pg_read_all_stats from lethe_setup")
-			w := r.start(t, "--max-replica-lag", "500ms", "--max-rows", "200")
+			w := r.start(t, "--max-replica-lag", "500ms", "--max-rows", "50")
 			cmd := giant.ask()
 			r.send(t, cmd)
 			var advice []string
@@ -160,11 +160,11 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 				t.Errorf("/readyz = %q; want the lag", body)
 			}
 			_, at, _, _ := r.ledger(t, cmd.CommandID, giant.id)
-			if at >= 100_000 {
+			if at >= 200_000 {
 				t.Error("the deletion was over before the standby lagged: the test is too small")
 			}
 			replay("resume")
-			wantFields(t, r.deleted(t, cmd.CommandID, giant.id), "messages_deleted", 100_000)
+			wantFields(t, r.deleted(t, cmd.CommandID, giant.id), "messages_deleted", 200_000)
 			w.term(t)
 		})
 	}
