@@ -80,7 +80,6 @@ func (s stack) awaitStatus(t *testing.T, right func(map[string]any) bool, args .
 		if time.Now().After(end) {
 			t.Fatalf("%v printed %q %q in the end", args, o.stdout, o.stderr)
 		}
-		time.Sleep(20 * time.Millisecond)
 	}
 }
 
