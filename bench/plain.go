@@ -26,8 +26,8 @@ import (
 // before the command is acknowledged; one line of log for each deletion. Its
 // statements are prepared, and there are as few as read well.
 
-// plainHandlers is how many commands the plain worker handles at once.
-const plainHandlers = 16
+// plainFlightlers is how many commands the plain worker handles at once.
+const plainFlightlers = 16
 
 // ownSchema is the ledger of the contestants that have none: one row for each
 // deletion, under the same key as lethe's.
@@ -94,7 +94,7 @@ func runPlain(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	config.MaxConns = plainHandlers
+	config.MaxConns = plainFlightlers
 	db, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return err
@@ -116,17 +116,17 @@ func runPlain(ctx context.Context, stdout io.Writer) error {
 	})
 }
 
-// work consumes commands until ctx ends, and then finishes what is in hand.
+// work consumes commands until ctx ends, and then finishes what is in flight.
 func (w *plainWorker) work(ctx context.Context, ready func() error) error {
 	consumer, err := w.js.Consumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
 	if err != nil {
 		return err
 	}
-	slots := make(chan struct{}, plainHandlers)
-	var inHand sync.WaitGroup
+	slots := make(chan struct{}, plainFlightlers)
+	var inFlight sync.WaitGroup
 	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
 		slots <- struct{}{}
-		inHand.Go(func() {
+		inFlight.Go(func() {
 			defer func() { <-slots }()
 			if err := w.handle(context.WithoutCancel(ctx), msg); err != nil {
 				w.log.Error("command", "error", err)
@@ -142,7 +142,7 @@ func (w *plainWorker) work(ctx context.Context, ready func() error) error {
 	}
 	consuming.Stop()
 	<-consuming.Closed()
-	inHand.Wait()
+	inFlight.Wait()
 	return err
 }
 

@@ -66,7 +66,7 @@ type Deleting struct {
 	// MessagesDeleted counts the messages deleted so far, over all tries.
 	MessagesDeleted int64 `json:"messages_deleted"`
 	// WaitingFor says what holds the deletion back, empty if nothing: "lock" (a row
-	// that somebody else holds), "replica_lag", "wal_held", "lock_waiters",
+	// that somebody else holds), "replica_lag", "wal_retained", "lock_waiters",
 	// "slow_batch", "permits_held" or "paused". Others may follow.
 	WaitingFor string `json:"waiting_for,omitempty"`
 }

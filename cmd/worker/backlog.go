@@ -67,7 +67,7 @@ func (w backlogWatch) look(ctx context.Context) error {
 
 // workOf is the backlog as the metrics show it.
 func workOf(b broker.Backlog, now time.Time) telemetry.Work {
-	work := telemetry.Work{Waiting: b.Waiting, InHand: uint64(b.InHand), Stuck: b.Stuck}
+	work := telemetry.Work{Waiting: b.Waiting, InFlight: uint64(b.InFlight), Stuck: b.Stuck}
 	if !b.Oldest.IsZero() {
 		work.Oldest = max(0, now.Sub(b.Oldest)) // the clocks are two machines' and may disagree
 	}

@@ -119,7 +119,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		{"LOG_FORMAT", c.LogFormat, "text"},
 		{"target", c.Target, 50 * time.Millisecond},
 		{"max-attempts", c.MaxAttempts, 10},
-		{"places", c.Places, 512},
+		{"slots", c.Slots, 512},
 		{"ledger-retention", c.LedgerRetention, 720 * time.Hour},
 		{"setup", c.Setup, false},
 	} {
@@ -137,7 +137,7 @@ func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
 	}
 	c := parseRun(t, vars(env), "--target=30ms", "--allow-unindexed=false")
 	want := []any{30 * time.Millisecond, 7000, true, false, byteSize(2 << 30), 512}
-	got := []any{c.Target, c.MaxRows, c.Setup, c.AllowUnindexed, c.CommandsMaxBytes, c.Places}
+	got := []any{c.Target, c.MaxRows, c.Setup, c.AllowUnindexed, c.CommandsMaxBytes, c.Slots}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("settings = %v; want %v", got, want)
 	}

@@ -37,13 +37,13 @@ func (c *config) check() problems {
 	c.gentleConfig.check(&p, c.Target)
 	c.serviceConfig.check(&p)
 	if c.MaxConns > 0 && c.MaxConns < c.leastConns() {
-		p.add("max-conns", "%d is too few: expected at least %d: --express-lanes, --long-lanes, and two more", c.MaxConns, c.leastConns())
+		p.add("max-connections", "%d is too few: expected at least %d: --express-lanes, --long-lanes, and two more", c.MaxConns, c.leastConns())
 	}
 	return p
 }
 
 // leastConns is how many connections the lanes may want at once, each of which
-// has one; so have retention and brakes.
+// has one; so have retention and throttles.
 func (c *config) leastConns() int { return c.ExpressLanes + c.LongLanes + 2 }
 
 // natsConfig is how to reach NATS.
@@ -199,9 +199,9 @@ type paceConfig struct {
 	BatchSize       int           `name:"batch-size" group:"Pace:" placeholder:"N" default:"256" help:"Most deletions that share one express transaction."`
 	ExpressLanes    int           `name:"express-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Express transactions at a time."`
 	LongLanes       int           `name:"long-lanes" group:"Pace:" placeholder:"N" default:"2" help:"Long deletions at a time."`
-	Places          int           `name:"places" group:"Pace:" placeholder:"N" default:"512" help:"Most commands that wait for the express lane or are in it; long ones give their place up."`
+	Slots           int           `name:"slots" group:"Pace:" placeholder:"N" default:"512" help:"Most commands that wait for the express lane or are in it; long ones give their place up."`
 	MaxAttempts     int           `name:"max-attempts" group:"Pace:" placeholder:"N" default:"10" help:"Real failures after which a deletion is given up; waiting and outages don't count."`
-	MaxConns        int           `name:"max-conns" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database. --express-lanes of them are for small deletions alone, and opened at the start."`
+	MaxConns        int           `name:"max-connections" group:"Pace:" placeholder:"N" default:"16" help:"Most connections to the database. --express-lanes of them are for small deletions alone, and opened at the start."`
 	LedgerRetention time.Duration `name:"ledger-retention" group:"Pace:" placeholder:"DURATION" default:"720h" help:"How long the ledger remembers what is final, and so the same command repeats its event; 0 keeps it for ever."`
 }
 
@@ -238,9 +238,9 @@ func (c *paceConfig) check(p *problems) {
 	p.upTo("batch-size", c.BatchSize, 10_000)
 	p.upTo("express-lanes", c.ExpressLanes, 64)
 	p.upTo("long-lanes", c.LongLanes, 64)
-	p.upTo("places", c.Places, 10_000)
+	p.upTo("slots", c.Slots, 10_000)
 	p.upTo("max-attempts", c.MaxAttempts, 1000)
-	p.upTo("max-conns", c.MaxConns, 1000)
+	p.upTo("max-connections", c.MaxConns, 1000)
 	if c.LedgerRetention != 0 {
 		p.lasting("ledger-retention", c.LedgerRetention, time.Second, 100*365*24*time.Hour)
 	}

@@ -62,7 +62,7 @@ type lettersFilter struct {
 }
 
 // each calls do for the letters that f chooses. No answer may take longer than the
-// time-out.
+// timeout.
 func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, f lettersFilter, do func(broker.LetterInfo) error) error {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -81,10 +81,10 @@ func routes(metrics *prometheus.Registry, ready readiness) http.Handler {
 	return mux
 }
 
-// httpGrace is how long requests in hand may take at the end.
+// httpGrace is how long requests in flight may take at the end.
 const httpGrace = time.Second
 
-// close ends the server, and requests in hand after a short grace.
+// close ends the server, and requests in flight after a short grace.
 func (s *httpServer) close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, httpGrace)
 	defer cancel()

@@ -18,7 +18,7 @@ type pauseCommand struct {
 // Help is the long form of the subcommand's help.
 func (c *pauseCommand) Help() string {
 	return `Holds all workers back until worker resume, within about a second; those that are started later, too. With --lane all they
-take no new commands and begin no batch; what they have taken stays in hand, or goes back at their stop. With --lane long only
+take no new commands and begin no batch; what they have taken stays in flight, or goes back at their stop. With --lane long only
 the deletions in the long lane wait, between two batches. Commands pile up in the stream meanwhile, and none is lost. A paused
 worker is ready, and /readyz says that it is paused; worker status says waiting_for paused. Pausing twice is pausing once.
 

@@ -58,17 +58,17 @@ func TestPauseWithoutTheSchemaSaysWhatToDo(t *testing.T) {
 	}
 }
 
-func TestTheBrakesSettings(t *testing.T) {
+func TestTheThrottlesSettings(t *testing.T) {
 	t.Parallel()
-	c := gentleConfig{MaxReplicaLag: time.Second, MaxLockWait: 20 * time.Millisecond, MaxWALHeld: 1 << 30, IgnoreStandbys: " a, b,,"}
+	c := gentleConfig{MaxReplicaLag: time.Second, MaxLockWait: 20 * time.Millisecond, MaxWALRetained: 1 << 30, IgnoreStandbys: " a, b,,"}
 	got := c.limits(50 * time.Millisecond)
-	if got.ReplicaLag != time.Second || got.WALHeld != 1<<30 || strings.Join(got.IgnoreStandbys, "|") != "a|b" {
+	if got.ReplicaLag != time.Second || got.WALRetained != 1<<30 || strings.Join(got.IgnoreStandbys, "|") != "a|b" {
 		t.Errorf("limits = %+v", got)
 	}
 	if got.LockWait != 100*time.Millisecond {
-		t.Errorf("lock wait = %v; want twice the target, or ordinary batches brake", got.LockWait)
+		t.Errorf("lock wait = %v; want twice the target, or ordinary batches throttle", got.LockWait)
 	}
-	if off := (&gentleConfig{}).limits(time.Second); off.LockWait != 0 || off.ReplicaLag != 0 || off.WALHeld != 0 {
+	if off := (&gentleConfig{}).limits(time.Second); off.LockWait != 0 || off.ReplicaLag != 0 || off.WALRetained != 0 {
 		t.Errorf("limits = %+v; want all off", off)
 	}
 	for _, c := range []struct {
@@ -78,9 +78,9 @@ func TestTheBrakesSettings(t *testing.T) {
 		{"max-replica-lag", gentleConfig{MaxReplicaLag: -1}},
 		{"max-lock-wait", gentleConfig{MaxLockWait: time.Microsecond}},
 		{"slow-batch", gentleConfig{SlowBatch: 10 * time.Millisecond}},
-		{"yield", gentleConfig{Yield: -1}},
-		{"yield", gentleConfig{Yield: 101}},
-		{"long-transactions", gentleConfig{LongTransactions: 65}},
+		{"foreground-backoff", gentleConfig{ForegroundBackoff: -1}},
+		{"foreground-backoff", gentleConfig{ForegroundBackoff: 101}},
+		{"long-concurrency", gentleConfig{LongConcurrency: 65}},
 	} {
 		var p problems
 		if c.cfg.check(&p, 50*time.Millisecond); len(p) == 0 || !p.about(c.flag) {

@@ -39,7 +39,7 @@ deletions that kept the history no message is touched. The ledger learns the out
 Nothing is published.
 
 Give the same plan as to worker run. It goes in batches like a large deletion of a worker, and is held back by the same
-brakes, worker pause included. It may be stopped at any time and run again: what is done is found to be so, and a second run deletes nothing
+throttles, worker pause included. It may be stopped at any time and run again: what is done is found to be so, and a second run deletes nothing
 more. Progress is on standard error, the summary on standard output. docs/restore.md has the whole procedure.
 
 Exit status: 0 all that was deleted since then is gone again; 1 failed, was stopped, or an event can't be read or replayed;
@@ -74,7 +74,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	}
 	store, err := repo.Open(ctx, repo.Config{
 		URL: c.DatabaseURL, Plan: plan, Target: c.Target, StatementTimeout: c.StatementTimeout, FlushAfter: c.FlushAfter,
-		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongTransactions: c.LongTransactions,
+		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
 		return err

@@ -22,7 +22,7 @@ import (
 const (
 	// stopLimit is within the 10 s that a stop may take in all.
 	stopLimit = 9500 * time.Millisecond
-	// stopGrace is what a statement in hand may still take at a stop.
+	// stopGrace is what a statement in flight may still take at a stop.
 	stopGrace = 5 * time.Second
 )
 
@@ -105,7 +105,7 @@ func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
 	w.metrics.Target.Set(cfg.Target.Seconds())
 	w.metrics.Build.WithLabelValues(buildOf().Version, buildOf().Revision).Set(1)
 	w.gate = handler.NewGate(func(cause string, closed bool) {
-		w.metrics.Paused.WithLabelValues(cause).Set(map[bool]float64{true: 1}[closed])
+		w.metrics.NotPulling.WithLabelValues(cause).Set(map[bool]float64{true: 1}[closed])
 	})
 	w.gate.Close("start", "starting")
 	return w
@@ -152,13 +152,13 @@ func (w *worker) start(ctx context.Context) error {
 	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
 	w.gate.Open("start")
-	w.log.Info("working", "places", w.cfg.Places, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
+	w.log.Info("working", "slots", w.cfg.Slots, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
 	return nil
 }
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.AckWait, c.Places = w.cfg.AckWait, w.cfg.Places
+	c.AckWait, c.Slots = w.cfg.AckWait, w.cfg.Slots
 	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
 	return c
 }
@@ -184,7 +184,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		store, err = repo.Open(ctx, repo.Config{
 			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
 			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
-			MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.cfg.ExpressLanes), AllowUnindexed: w.cfg.AllowUnindexed, LongTransactions: w.cfg.LongTransactions,
+			MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.cfg.ExpressLanes), AllowUnindexed: w.cfg.AllowUnindexed, LongConcurrency: w.cfg.LongConcurrency,
 		})
 		return err
 	})
@@ -203,7 +203,7 @@ func askLedger(ctx context.Context, url string) error {
 	return err
 }
 
-// await repeats op until it succeeds, as long as the surroundings are at fault, or
+// await repeats op until it succeeds, as long as the infrastructure are at fault, or
 // somebody holds a lock, as whoever is just altering a table does; meanwhile the gate is closed, with the reason. Each reason is logged once.
 func (w *worker) await(ctx context.Context, cause string, op func() error) error {
 	defer w.gate.Open(cause)
@@ -215,7 +215,7 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 		if err == nil {
 			return nil
 		}
-		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings && fault != purge.Contention {
+		if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure && fault != purge.Contention {
 			return backoff.Permanent(err)
 		}
 		w.gate.Close(cause, err.Error())
@@ -234,7 +234,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
-		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch, Yield: w.cfg.Yield, LongTransactions: w.cfg.LongTransactions,
+		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch, ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
 	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)

@@ -59,8 +59,8 @@ func TestReadyzSaysWhatAWorkerWaitsForAndItGoesOnByItself(t *testing.T) {
 	s.command("setup", "--sample-schema").mustSucceed(t)
 	w.wantReady(t, http.StatusOK, "ready")
 	status, body := w.get(t, "/metrics")
-	if status != http.StatusOK || !strings.Contains(body, "lethe_in_hand 0") || !strings.Contains(body, `lethe_paused{cause="nats"} 0`) {
-		t.Errorf("/metrics = %d; want lethe_in_hand and lethe_paused in:\n%s", status, body)
+	if status != http.StatusOK || !strings.Contains(body, "lethe_commands_in_flight 0") || !strings.Contains(body, `lethe_not_pulling{reason="nats"} 0`) {
+		t.Errorf("/metrics = %d; want lethe_commands_in_flight and lethe_not_pulling in:\n%s", status, body)
 	}
 	if err := s.nats.Stop(); err != nil {
 		t.Fatal(err)

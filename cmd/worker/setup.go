@@ -65,7 +65,7 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 }
 
 // setupSchema waits for a database that isn't there yet, as in a stack that
-// starts all at once. Other faults of the surroundings don't heal in half a minute.
+// starts all at once. Other faults of the infrastructure don't heal in half a minute.
 func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
@@ -75,7 +75,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	report, err := backoff.RetryWithData(func() (repo.SetupReport, error) {
 		report, err := repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
 		fault, cause := purge.FaultOf(err)
-		if err != nil && (fault != purge.Surroundings || cause != "connection" && cause != "server") {
+		if err != nil && (fault != purge.Infrastructure || cause != "connection" && cause != "server") {
 			return report, backoff.Permanent(err)
 		}
 		if err != nil {
@@ -202,7 +202,7 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 			w.logPart(p)
 		}
 		if err != nil { // whatever it is, an operator can correct it meanwhile
-			return &purge.FaultError{Fault: purge.Surroundings, Cause: "streams", Err: err}
+			return &purge.FaultError{Fault: purge.Infrastructure, Cause: "streams", Err: err}
 		}
 		return nil
 	})

@@ -30,7 +30,7 @@ func TestAStopIsCleanWhereverTheWorkerIs(t *testing.T) {
 			w.stop(t)
 		})
 	}
-	t.Run("with a long deletion in hand", func(t *testing.T) {
+	t.Run("with a long deletion in flight", func(t *testing.T) {
 		t.Parallel()
 		s := newReadyStack(t)
 		s.addConversation(t, "group_42", 5000)

@@ -8,9 +8,9 @@ grant select on all tables in schema lethe to lethe_operator;
 grant insert, update on lethe.apps to lethe_operator;
 do $$
 begin
-    if to_regclass('lethe.holds') is not null then -- worker pause and resume, which need delete here
-        grant insert, update, delete on lethe.holds to lethe_operator;
-        revoke delete on lethe.holds from lethe_worker;
+    if to_regclass('lethe.throttles') is not null then -- worker pause and resume, which need delete here
+        grant insert, update, delete on lethe.throttles to lethe_operator;
+        revoke delete on lethe.throttles from lethe_worker;
     end if;
 end $$;
 

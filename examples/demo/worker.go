@@ -43,7 +43,7 @@ func (s *stack) startWorker(flags ...string) error {
 		return err
 	}
 	// No context ends it: kill and stop do. It is not to yield to who looks on.
-	cmd := exec.Command(s.binary, append([]string{"run", "--http-addr=" + address, "--yield=0"}, flags...)...) //nolint:noctx // see above
+	cmd := exec.Command(s.binary, append([]string{"run", "--http-addr=" + address, "--foreground-backoff=0"}, flags...)...) //nolint:noctx // see above
 	cmd.Env = s.environment()
 	s.worker, err = s.startProgram("a worker", address, cmd)
 	return err

@@ -12,7 +12,7 @@ import (
 
 // ask makes one request to JetStream's API within apiTimeout. part, of the
 // request's subject, tells its denial from others', which then is the error in
-// place of a time-out.
+// place of a timeout.
 func (b *Broker) ask(ctx context.Context, part string, call func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -43,7 +43,7 @@ func BenchmarkRun(b *testing.B) {
 	b.ResetTimer()
 	finished := make(chan struct{})
 	go func() {
-		ended <- br.Run(stop, func(_ bus.Delivery, p bus.Place) {
+		ended <- br.Run(stop, func(_ bus.Delivery, p bus.Slot) {
 			p.Settle(bus.Outcome{Verdict: bus.Done})
 			if left--; left == 0 {
 				close(finished)

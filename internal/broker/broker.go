@@ -119,7 +119,7 @@ func newBroker(cfg Config) (*Broker, error) {
 }
 
 // Close flushes what is on its way, for at most some seconds, and closes the
-// connection. What is still in hand is redelivered once its AckWait is over.
+// connection. What is still in flight is redelivered once its AckWait is over.
 // A second call does nothing.
 func (b *Broker) Close() error {
 	var err error
@@ -137,7 +137,7 @@ func (b *Broker) Close() error {
 	return err
 }
 
-// OldestInHand returns how long the oldest delivery has been in hand, 0 for none.
+// OldestInHand returns how long the oldest delivery has been in flight, 0 for none.
 func (b *Broker) OldestInHand() time.Duration { return b.hand.oldest() }
 
 // connected waits for the connection.

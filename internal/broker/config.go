@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	defaultAckWait   = 30 * time.Second
-	defaultPlaces    = 512
-	defaultMaxInHand = 2048
+	defaultAckWait     = 30 * time.Second
+	defaultSlots       = 512
+	defaultMaxInFlight = 2048
 	// bytesInHand is where pulling stops until something is settled, so that
 	// hostile commands of a megabyte each don't fill the memory. One pull may go
 	// beyond it by one message.
@@ -47,12 +47,12 @@ type Config struct {
 	// command to another worker; at least 1 s. 0 means 30 s for a new consumer,
 	// and leaves an existing one as it is.
 	AckWait time.Duration
-	// Places is how many deliveries may be waiting or at work in the express
+	// Slots is how many deliveries may be waiting or at work in the express
 	// lane. 0 means 512.
-	Places int
-	// MaxInHand bounds all deliveries in hand, those that left their place too.
-	// 0 means 2048, or Places if that is more.
-	MaxInHand int
+	Slots int
+	// MaxInFlight bounds all deliveries in flight, those that left their slot too.
+	// 0 means 2048, or Slots if that is more.
+	MaxInFlight int
 	// Metrics are counted into. Nil means into none.
 	Metrics *telemetry.Metrics
 	// Log gets what happens to the connection and each delivery's outcome. Nil
@@ -73,8 +73,8 @@ func (c Config) complete() (Config, error) {
 		return c, errors.New("NATS: a client's certificate needs its key, and a key its certificate")
 	case c.AckWait != 0 && c.AckWait < time.Second:
 		return c, fmt.Errorf("NATS: ack wait is %v; expected at least 1s", c.AckWait)
-	case c.Places < 0 || c.MaxInHand < 0:
-		return c, fmt.Errorf("NATS: places %d, at most %d in hand; expected positive numbers", c.Places, c.MaxInHand)
+	case c.Slots < 0 || c.MaxInFlight < 0:
+		return c, fmt.Errorf("NATS: slots %d, at most %d in flight; expected positive numbers", c.Slots, c.MaxInFlight)
 	}
 	if c.Name == "" {
 		c.Name = "lethe-worker"
@@ -82,11 +82,11 @@ func (c Config) complete() (Config, error) {
 	if c.InboxPrefix == "" {
 		c.InboxPrefix = strings.TrimSuffix(nats.InboxPrefix, ".")
 	}
-	if c.Places == 0 {
-		c.Places = defaultPlaces
+	if c.Slots == 0 {
+		c.Slots = defaultSlots
 	}
-	if c.MaxInHand == 0 {
-		c.MaxInHand = max(defaultMaxInHand, c.Places)
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = max(defaultMaxInFlight, c.Slots)
 	}
 	if c.Metrics == nil {
 		c.Metrics = telemetry.New(func() float64 { return 0 })

@@ -83,8 +83,8 @@ func TestConnectNamesWhatIsWrongWithTheConfiguration(t *testing.T) {
 		"no authorities":      {Config{URL: url, TLSCA: missing}, missing},
 		"bad authorities":     {Config{URL: url, TLSCA: junk}, junk},
 		"short ack wait":      {Config{URL: url, AckWait: time.Millisecond}, "ack wait"},
-		"negative places":     {Config{URL: url, Places: -1}, "places -1"},
-		"negative in hand":    {Config{URL: url, MaxInHand: -1}, "-1 in hand"},
+		"negative places":     {Config{URL: url, Slots: -1}, "places -1"},
+		"negative in flight":  {Config{URL: url, MaxInFlight: -1}, "-1 in flight"},
 	}
 	for name, tt := range tests {
 		t.Run(name, func(t *testing.T) {

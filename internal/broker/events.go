@@ -174,5 +174,5 @@ func (b *Broker) eventsFault(ctx context.Context, err error) error {
 	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
 		cause, what = causeTimeout, "stream "+conversation.EventsStream+" doesn't answer"
 	}
-	return &purge.FaultError{Fault: purge.Surroundings, Cause: cause, Err: fmt.Errorf("%s: %w", what, err)}
+	return &purge.FaultError{Fault: purge.Infrastructure, Cause: cause, Err: fmt.Errorf("%s: %w", what, err)}
 }

@@ -124,8 +124,8 @@ func TestWhyEventsCannotBeRead(t *testing.T) {
 	cause := func(t *testing.T, err error) string {
 		t.Helper()
 		fault, cause := purge.FaultOf(err)
-		if fault != purge.Surroundings {
-			t.Errorf("fault of %v is %v; want the surroundings'", err, fault)
+		if fault != purge.Infrastructure {
+			t.Errorf("fault of %v is %v; want the infrastructure'", err, fault)
 		}
 		return cause
 	}

@@ -36,7 +36,7 @@ func (b *Broker) publishFault(caller context.Context, m stored, err error) error
 		err = fmt.Errorf("%w: %w", nats.ErrDisconnected, err)
 	}
 	cause, what := classify(m.stream, err)
-	return &purge.FaultError{Fault: purge.Surroundings, Cause: cause, Err: fmt.Errorf("%s (publish on %s): %w", what, m.msg.Subject, err)}
+	return &purge.FaultError{Fault: purge.Infrastructure, Cause: cause, Err: fmt.Errorf("%s (publish on %s): %w", what, m.msg.Subject, err)}
 }
 
 // classify returns the cause of a refused publish for stream, and what is to be

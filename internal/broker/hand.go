@@ -11,22 +11,22 @@ import (
 
 // hand holds what was taken and isn't settled.
 type hand struct {
-	places, most int
-	gauge        prometheus.Gauge
-	freed        chan struct{} // holds one token when there may be room again
+	slots, most int
+	gauge       prometheus.Gauge
+	freed       chan struct{} // holds one token when there may be room again
 
 	mu      sync.Mutex // guards what follows
-	placed  int        // of all, those that still have their place
+	slotted int        // of all, those that still have their slot
 	bytes   int
-	all     *list.List    // of *place, oldest first
-	emptied chan struct{} // closed while nothing is in hand
+	all     *list.List    // of *slot, oldest first
+	emptied chan struct{} // closed while nothing is in flight
 }
 
 func newHand(cfg Config) *hand {
 	emptied := make(chan struct{})
 	close(emptied)
 	return &hand{
-		places: cfg.Places, most: cfg.MaxInHand, gauge: cfg.Metrics.InHand,
+		slots: cfg.Slots, most: cfg.MaxInFlight, gauge: cfg.Metrics.InFlight,
 		freed: make(chan struct{}, 1), all: list.New(), emptied: emptied,
 	}
 }
@@ -36,7 +36,7 @@ func newHand(cfg Config) *hand {
 func (h *hand) room() (n, bytes int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	n = min(h.places-h.placed, h.most-h.all.Len())
+	n = min(h.slots-h.slotted, h.most-h.all.Len())
 	bytes = bytesInHand - h.bytes
 	if n <= 0 || bytes <= 0 {
 		return 0, 0
@@ -44,36 +44,36 @@ func (h *hand) room() (n, bytes int) {
 	return n, bytes
 }
 
-// take gives p a place, if there is one.
-func (h *hand) take(p *place) bool {
+// take gives p a slot, if there is one.
+func (h *hand) take(p *slot) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.placed >= h.places || h.all.Len() >= h.most {
+	if h.slotted >= h.slots || h.all.Len() >= h.most {
 		return false
 	}
 	if h.all.Len() == 0 {
 		h.emptied = make(chan struct{})
 	}
 	p.element = h.all.PushBack(p)
-	h.placed++
+	h.slotted++
 	h.bytes += p.size
 	h.gauge.Set(float64(h.all.Len()))
 	return true
 }
 
-// leave frees p's place alone.
-func (h *hand) leave(p *place) {
+// leave frees p's slot alone.
+func (h *hand) leave(p *slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.freePlace(p)
+	h.freeSlot(p)
 	h.wake()
 }
 
 // settled takes p out of the hand.
-func (h *hand) settled(p *place) {
+func (h *hand) settled(p *slot) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.freePlace(p)
+	h.freeSlot(p)
 	h.all.Remove(p.element)
 	h.bytes -= p.size
 	h.gauge.Set(float64(h.all.Len()))
@@ -83,11 +83,11 @@ func (h *hand) settled(p *place) {
 	h.wake()
 }
 
-// freePlace is called with mu held.
-func (h *hand) freePlace(p *place) {
+// freeSlot is called with mu held.
+func (h *hand) freeSlot(p *slot) {
 	if !p.left {
 		p.left = true
-		h.placed--
+		h.slotted--
 	}
 }
 
@@ -99,7 +99,7 @@ func (h *hand) wake() {
 	}
 }
 
-// empty waits until nothing is in hand.
+// empty waits until nothing is in flight.
 func (h *hand) empty(ctx context.Context) error {
 	h.mu.Lock()
 	emptied := h.emptied
@@ -112,13 +112,13 @@ func (h *hand) empty(ctx context.Context) error {
 	}
 }
 
-// snapshot returns what is in hand.
-func (h *hand) snapshot() []*place {
+// snapshot returns what is in flight.
+func (h *hand) snapshot() []*slot {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	all := make([]*place, 0, h.all.Len())
+	all := make([]*slot, 0, h.all.Len())
 	for e := h.all.Front(); e != nil; e = e.Next() {
-		all = append(all, e.Value.(*place))
+		all = append(all, e.Value.(*slot))
 	}
 	return all
 }
@@ -127,7 +127,7 @@ func (h *hand) oldest() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if front := h.all.Front(); front != nil {
-		return time.Since(front.Value.(*place).taken)
+		return time.Since(front.Value.(*slot).taken)
 	}
 	return 0
 }

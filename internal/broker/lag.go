@@ -12,12 +12,12 @@ import (
 type Lag struct {
 	// Waiting commands have not been handed to any worker yet.
 	Waiting uint64
-	// InHand are handed over and not acknowledged, those that wait for a repeated
+	// InFlight are handed over and not acknowledged, those that wait for a repeated
 	// try included.
-	InHand int
-	// Redelivered of those in hand were handed over more than once.
+	InFlight int
+	// Redelivered of those in flight were handed over more than once.
 	Redelivered int
-	// Stuck commands are in the stream, but neither waiting nor in hand: no worker
+	// Stuck commands are in the stream, but neither waiting nor in flight: no worker
 	// will ever see them. At least so many; what arrives at this moment may hide
 	// some. Always 0 with the consumer as setup makes it.
 	Stuck uint64
@@ -74,10 +74,10 @@ func (b *Broker) Backlog(ctx context.Context) (Backlog, error) {
 	}
 	commands := found.Streams[0]
 	found.Lag = Lag{
-		Waiting: info.NumPending, InHand: info.NumAckPending, Redelivered: info.NumRedelivered,
+		Waiting: info.NumPending, InFlight: info.NumAckPending, Redelivered: info.NumRedelivered,
 		Letters: found.Streams[2].Messages,
 	}
-	found.Stuck = stuck(commands.Messages, commands.LastSeq-before.LastSeq, found.Waiting+uint64(found.InHand))
+	found.Stuck = stuck(commands.Messages, commands.LastSeq-before.LastSeq, found.Waiting+uint64(found.InFlight))
 	if commands.Messages > 0 {
 		found.Oldest = commands.First
 	}

@@ -15,7 +15,7 @@ import (
 
 func TestTheBacklogTellsTheOldestCommandAndHowFullTheStreamsAre(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{Places: 2})
+	b, n := ready(t, Config{Slots: 2})
 	js := admin(t, n)
 	if got, err := b.Backlog(t.Context()); err != nil || !got.Oldest.IsZero() {
 		t.Errorf("Backlog of an empty stream = oldest at %v, %v; want none", got.Oldest, err)

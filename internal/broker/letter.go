@@ -68,7 +68,7 @@ func letterMsg(l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
 	}
 	own[conversation.HeaderError] = []string{letterError(l.Error, omitted)}
 	if size := len(d.Data) + headerFrame + headersSize(own); size > int(maxPayload) {
-		return nil, &purge.FaultError{Fault: purge.Surroundings, Cause: causeTooLarge, Err: fmt.Errorf(
+		return nil, &purge.FaultError{Fault: purge.Infrastructure, Cause: causeTooLarge, Err: fmt.Errorf(
 			"dead letter of command %d has %d bytes, of %d that the NATS server takes: raise its max_payload", d.Sequence, size, maxPayload)}
 	}
 	subject := conversation.DeadLetterSubject(l.App)

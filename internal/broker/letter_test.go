@@ -554,7 +554,7 @@ func TestALetterThatSomebodyElseWroteIsShownAsFarAsItGoes(t *testing.T) {
 
 func TestLagCountsTheWork(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{Places: 2})
+	b, n := ready(t, Config{Slots: 2})
 	js := admin(t, n)
 	send(t, js, 5)
 	w := start(t, b)
@@ -562,7 +562,7 @@ func TestLagCountsTheWork(t *testing.T) {
 	if err := b.Publish(t.Context(), letters(1, 2, 3)); err != nil {
 		t.Fatal(err)
 	}
-	want := Lag{Waiting: 3, InHand: 2, Letters: 3}
+	want := Lag{Waiting: 3, InFlight: 2, Letters: 3}
 	eventually(t, "the lag", func() bool { got, err := b.Lag(t.Context()); return err == nil && got == want })
 	if err := js.DeleteStream(t.Context(), conversation.CommandsStream); err != nil {
 		t.Fatal(err)

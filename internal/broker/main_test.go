@@ -174,7 +174,7 @@ func send(t *testing.T, js jetstream.JetStream, n int) []uint64 {
 // delivered is one call of a worker's handle.
 type delivered struct {
 	bus.Delivery
-	bus.Place
+	bus.Slot
 }
 
 // worker is a broker whose Run passes all deliveries on.
@@ -192,7 +192,7 @@ func start(t *testing.T, b *Broker) *worker {
 	ctx, stop := context.WithCancel(context.Background())
 	w := &worker{t: t, b: b, in: make(chan delivered, 1<<16), stop: stop, ended: make(chan error, 1)}
 	go func() {
-		w.ended <- b.Run(ctx, func(d bus.Delivery, p bus.Place) { w.in <- delivered{d, p} })
+		w.ended <- b.Run(ctx, func(d bus.Delivery, p bus.Slot) { w.in <- delivered{d, p} })
 		close(w.ended)
 	}()
 	t.Cleanup(func() { // not end, which takes a second

@@ -37,7 +37,7 @@ type stored struct {
 // Publish stores all announcements, and returns nil only once each one is
 // stored. Otherwise some may be; to call it again with the same announcements
 // is safe, since each has the same id every time. The error carries a
-// [purge.Fault]: of the surroundings for all that the server or the connection
+// [purge.Fault]: of the infrastructure for all that the server or the connection
 // is to blame for, with a text that says what to do; Stopping if ctx was
 // canceled; Own for an announcement that can't be written. A failure whose app
 // or user is longer than any valid id has no address: it is logged and left out,

@@ -166,9 +166,9 @@ func TestPublishSaysWhatAFullStreamNeeds(t *testing.T) {
 		update(t, js, stream, func(c *streamConfig) { c.MaxBytes = 1 << 10 })
 	}
 	err := b.Publish(t.Context(), deletedEvents(10))
-	wantFault(t, err, purge.Surroundings, "events_full", conversation.EventsStream, "raise its max_bytes")
+	wantFault(t, err, purge.Infrastructure, "events_full", conversation.EventsStream, "raise its max_bytes")
 	err = b.Publish(t.Context(), letters(1, 2, 3))
-	wantFault(t, err, purge.Surroundings, "letters_full", conversation.DeadLettersStream, "worker dead-letters")
+	wantFault(t, err, purge.Infrastructure, "letters_full", conversation.DeadLettersStream, "worker dead-letters")
 
 	setup(t, b, SetupOptions{EventsMaxBytes: 1 << 20, DeadLettersMaxBytes: 8 << 20})
 	if err := errors.Join(b.Publish(t.Context(), deletedEvents(10)), b.Publish(t.Context(), letters(1, 2, 3))); err != nil {
@@ -189,7 +189,7 @@ func TestPublishTellsAFullSubjectFromAFullStream(t *testing.T) {
 	second := *as[0].Deleted
 	second.CommandID = "another"
 	as = append(as, bus.Announcement{Deleted: &second})
-	wantFault(t, b.Publish(t.Context(), as), purge.Surroundings, "events_full", "on this subject", "worker setup")
+	wantFault(t, b.Publish(t.Context(), as), purge.Infrastructure, "events_full", "on this subject", "worker setup")
 	setup(t, b, SetupOptions{})
 	if err := b.Publish(t.Context(), as); err != nil {
 		t.Errorf("Publish after setup = %v; want nil", err)
@@ -203,12 +203,12 @@ func TestPublishSaysThatAStreamIsMissing(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), conversation.EventsStream); err != nil {
 		t.Fatal(err)
 	}
-	wantFault(t, b.Publish(t.Context(), deletedEvents(2)), purge.Surroundings, "no_stream", conversation.EventsStream, "worker setup")
+	wantFault(t, b.Publish(t.Context(), deletedEvents(2)), purge.Infrastructure, "no_stream", conversation.EventsStream, "worker setup")
 
 	if _, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "OTHER", Subjects: []string{"conversation.deleted.>"}}); err != nil {
 		t.Fatal(err)
 	}
-	wantFault(t, b.Publish(t.Context(), deletedEvents(2)), purge.Surroundings, "no_stream", "another stream", "OTHER")
+	wantFault(t, b.Publish(t.Context(), deletedEvents(2)), purge.Infrastructure, "no_stream", "another stream", "OTHER")
 }
 
 func TestPublishSaysWhichPermissionIsMissing(t *testing.T) {
@@ -239,7 +239,7 @@ func TestPublishSaysWhichPermissionIsMissing(t *testing.T) {
 			b := connect(t, Config{URL: as(n, "worker")})
 			for range 2 {
 				began := time.Now()
-				wantFault(t, b.Publish(t.Context(), tt.as), purge.Surroundings, "publish_denied", "not allowed to "+tt.want, "permissions")
+				wantFault(t, b.Publish(t.Context(), tt.as), purge.Infrastructure, "publish_denied", "not allowed to "+tt.want, "permissions")
 				if took := time.Since(began); took > 2*time.Second {
 					t.Errorf("said after %v; want at once", took)
 				}
@@ -256,11 +256,11 @@ func TestPublishWaitsForTheConnectionAsLongAsItMay(t *testing.T) {
 		t.Fatal(err)
 	}
 	gate.closedFor(t, causeLink)
-	wantFault(t, b.Publish(t.Context(), deletedEvents(1)), purge.Surroundings, "connection", "no connection to NATS")
+	wantFault(t, b.Publish(t.Context(), deletedEvents(1)), purge.Infrastructure, "connection", "no connection to NATS")
 
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
-	wantFault(t, b.Publish(short, deletedEvents(1)), purge.Surroundings, "connection")
+	wantFault(t, b.Publish(short, deletedEvents(1)), purge.Infrastructure, "connection")
 
 	stop, cancelStop := context.WithCancel(t.Context())
 	cancelStop()
@@ -281,8 +281,8 @@ func TestPublishRefusesWhatCannotBeWritten(t *testing.T) {
 	b, _ := ready(t, Config{})
 	bad := deletedEvents(1)
 	bad[0].Deleted.UserID = ""
-	if fault, _ := purge.FaultOf(b.Publish(t.Context(), bad)); fault != purge.Own {
-		t.Errorf("event without a user: fault %v; want %v", fault, purge.Own)
+	if fault, _ := purge.FaultOf(b.Publish(t.Context(), bad)); fault != purge.Command {
+		t.Errorf("event without a user: fault %v; want %v", fault, purge.Command)
 	}
 	bad[0].Deleted.UserID = strings.Repeat("~", 4000) // the server would end the connection
 	if err := b.Publish(t.Context(), bad); err == nil || !b.nc.IsConnected() {
@@ -317,7 +317,7 @@ func TestPublishOfALetterTooLargeForTheServer(t *testing.T) {
 	b, _ := ready(t, Config{})
 	as := letters(1)
 	as[0].Letter.Delivery.Data = make([]byte, 1<<20)
-	wantFault(t, b.Publish(t.Context(), as), purge.Surroundings, "too_large", "max_payload")
+	wantFault(t, b.Publish(t.Context(), as), purge.Infrastructure, "too_large", "max_payload")
 }
 
 func TestPublishSaysThatTheStreamDoesNotAnswer(t *testing.T) {
@@ -328,7 +328,7 @@ func TestPublishSaysThatTheStreamDoesNotAnswer(t *testing.T) {
 	update(t, js, conversation.EventsStream, func(c *jetstream.StreamConfig) { c.NoAck = true })
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	wantFault(t, b.Publish(short, deletedEvents(1)), purge.Surroundings, "timeout", "doesn't answer")
+	wantFault(t, b.Publish(short, deletedEvents(1)), purge.Infrastructure, "timeout", "doesn't answer")
 }
 
 func TestProgressIsHeardByThoseWhoListenAndNeverWaits(t *testing.T) {
@@ -414,8 +414,8 @@ func TestPublishSurvivesARestartInTheMiddle(t *testing.T) {
 			break
 		}
 		if err != nil {
-			if fault, cause := purge.FaultOf(err); fault != purge.Surroundings {
-				t.Fatalf("Publish = %v (%v, %s); want a fault of the surroundings", err, fault, cause)
+			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure {
+				t.Fatalf("Publish = %v (%v, %s); want a fault of the infrastructure", err, fault, cause)
 			}
 		}
 	}

@@ -40,7 +40,7 @@ const (
 // apart by their subject.
 type puller struct {
 	b      *Broker
-	handle func(bus.Delivery, bus.Place)
+	handle func(bus.Delivery, bus.Slot)
 	inbox  string // answers about a request come on inbox + its number
 	last   uint64 // number of the request
 	msgs   chan *nats.Msg
@@ -195,7 +195,7 @@ func (p *puller) decide(stop context.Context) {
 	p.doubted = p.doubted[:0]
 }
 
-// take hands one command over, or back if there is no place for it or the
+// take hands one command over, or back if there is no slot for it or the
 // worker is being stopped.
 func (p *puller) take(stop context.Context, m *nats.Msg) {
 	meta, err := m.Metadata()
@@ -203,7 +203,7 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 		p.b.log.Error("a message without the stream's data can't be settled", "subject", m.Subject, "error", err)
 		return
 	}
-	pl := &place{
+	pl := &slot{
 		b: p.b, reply: m.Reply, subject: m.Subject, sequence: meta.Sequence.Stream,
 		deliveries: meta.NumDelivered, size: m.Size(), stored: meta.Timestamp, taken: time.Now(),
 		generation: p.b.lineage.delivered(meta.Sequence.Consumer),

@@ -41,10 +41,10 @@ func TestRunHandsOverCommandsAsTheyCame(t *testing.T) {
 	d.Settle(done())
 }
 
-func TestRunNeverHandsOverMoreThanThereArePlaces(t *testing.T) {
+func TestRunNeverHandsOverMoreThanThereAreSlots(t *testing.T) {
 	t.Parallel()
 	const places, commands = 7, 500
-	b, n := ready(t, Config{Places: places})
+	b, n := ready(t, Config{Slots: places})
 	js := admin(t, n)
 	send(t, js, commands)
 	w := start(t, b)
@@ -52,7 +52,7 @@ func TestRunNeverHandsOverMoreThanThereArePlaces(t *testing.T) {
 		batch := w.take(min(places, left))
 		left -= len(batch)
 		if got := b.hand.len(); got > places {
-			t.Fatalf("%d in hand; want at most %d", got, places)
+			t.Fatalf("%d in flight; want at most %d", got, places)
 		}
 		if len(batch) == places {
 			if free, _ := b.hand.room(); free != 0 || len(w.in) != 0 {
@@ -68,21 +68,21 @@ func TestRunNeverHandsOverMoreThanThereArePlaces(t *testing.T) {
 
 func TestRunTakesNoMoreThanItCanStart(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{Places: 3})
+	b, n := ready(t, Config{Slots: 3})
 	send(t, admin(t, n), 10)
 	w := start(t, b)
 	w.take(3)
 	settled := func() bool {
 		lag, err := b.Lag(t.Context())
-		return err == nil && lag.InHand == 3 && lag.Waiting == 7 && len(w.in) == 0
+		return err == nil && lag.InFlight == 3 && lag.Waiting == 7 && len(w.in) == 0
 	}
-	eventually(t, "3 in hand and 7 waiting", settled) // the server counts after it has delivered
-	stays(t, "3 in hand and 7 waiting", 300*time.Millisecond, settled)
+	eventually(t, "3 in flight and 7 waiting", settled) // the server counts after it has delivered
+	stays(t, "3 in flight and 7 waiting", 300*time.Millisecond, settled)
 }
 
-func TestLeaveFreesThePlaceOnceAndMaxInHandBoundsAll(t *testing.T) {
+func TestLeaveFreesThePlaceOnceAndMaxInFlightBoundsAll(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{Places: 2, MaxInHand: 5})
+	b, n := ready(t, Config{Slots: 2, MaxInFlight: 5})
 	send(t, admin(t, n), 20)
 	w := start(t, b)
 	held := w.take(2)
@@ -96,10 +96,10 @@ func TestLeaveFreesThePlaceOnceAndMaxInHandBoundsAll(t *testing.T) {
 	held = append(held, w.next())
 	held[3].Leave()
 	held[4].Leave()
-	stays(t, "5 in hand, although both places are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
+	stays(t, "5 in flight, although both places are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
 	held[0].Settle(done())
 	w.next()
-	stays(t, "5 in hand", 100*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
+	stays(t, "5 in flight", 100*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
 }
 
 func TestRunBoundsTheBytesInHand(t *testing.T) {
@@ -120,7 +120,7 @@ func TestRunBoundsTheBytesInHand(t *testing.T) {
 		got := b.hand.bytes
 		b.hand.mu.Unlock()
 		if got > most {
-			t.Fatalf("%d bytes in hand; want at most %d", got, most)
+			t.Fatalf("%d bytes in flight; want at most %d", got, most)
 		}
 		if d.Sequence%3 == 0 { // some stay until the budget is used up
 			continue
@@ -156,7 +156,7 @@ func TestStopHandsBackWhatTheLastRequestBrings(t *testing.T) {
 		t.Errorf("%d handed over after the stop; want none", len(w.in))
 	}
 	if err := b.Settled(t.Context()); err != nil {
-		t.Errorf("Settled = %v; want nil with nothing in hand", err)
+		t.Errorf("Settled = %v; want nil with nothing in flight", err)
 	}
 }
 
@@ -206,7 +206,7 @@ func TestSettledWaitsForWhatIsInHand(t *testing.T) {
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := b.Settled(short); err == nil {
-		t.Error("Settled with 2 in hand = nil; want the context's error")
+		t.Error("Settled with 2 in flight = nil; want the context's error")
 	}
 	settled := make(chan error, 1)
 	go func() { settled <- b.Settled(t.Context()) }()
@@ -216,7 +216,7 @@ func TestSettledWaitsForWhatIsInHand(t *testing.T) {
 		t.Errorf("Settled = %v; want nil", err)
 	}
 	if age := b.OldestInHand(); age != 0 {
-		t.Errorf("OldestInHand = %v; want 0 with nothing in hand", age)
+		t.Errorf("OldestInHand = %v; want 0 with nothing in flight", age)
 	}
 	second := start(t, connect(t, Config{URL: n.URL()}))
 	if d := second.next(); d.Sequence != held[1].Sequence || d.Deliveries != 2 {
@@ -243,7 +243,7 @@ func TestRunWaitsForTheGate(t *testing.T) {
 	send(t, admin(t, n), 3)
 	stays(t, "nothing pulled", 200*time.Millisecond, func() bool {
 		lag, err := b.Lag(t.Context())
-		return err == nil && lag.Waiting == 3 && lag.InHand == 0
+		return err == nil && lag.Waiting == 3 && lag.InFlight == 0
 	})
 	gate.Open("postgres")
 	w.take(3)
@@ -361,7 +361,10 @@ func TestRunGoesOnAfterAServerRestart(t *testing.T) {
 	if took := time.Since(began); took > 5*time.Second {
 		t.Errorf("the first command after the restart took %v; want well under 5s", took)
 	}
-	eventually(t, "all acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag.InHand == 0 && lag.Waiting == 0 })
+	eventually(t, "all acknowledged", func() bool {
+		lag, err := b.Lag(t.Context())
+		return err == nil && lag.InFlight == 0 && lag.Waiting == 0
+	})
 }
 
 func TestRunGoesOnOnceTheStreamIsThere(t *testing.T) {
@@ -464,8 +467,8 @@ func TestRunGoesOnOnceItIsAllowed(t *testing.T) {
 
 func TestTwoWorkersShareTheCommands(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{Places: 8})
-	first, second := start(t, b), start(t, connect(t, Config{URL: n.URL(), Places: 8}))
+	b, n := ready(t, Config{Slots: 8})
+	first, second := start(t, b), start(t, connect(t, Config{URL: n.URL(), Slots: 8}))
 	const commands = 400
 	send(t, admin(t, n), commands)
 	seen := map[uint64]int{}

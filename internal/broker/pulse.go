@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pulse tells the stream, three times in each AckWait, that what is in hand is
+// pulse tells the stream, three times in each AckWait, that what is in flight is
 // being worked on: from the first Run until Close, so that it goes on for what
 // is settled after the pulling has ended.
 type pulse struct {
@@ -97,7 +97,7 @@ func (b *Broker) beatAll() {
 	}
 	for _, p := range b.hand.snapshot() {
 		if err := p.beat(); err != nil {
-			b.log.Warn("no sign of life for what is in hand; it may be redelivered", "error", err)
+			b.log.Warn("no sign of life for what is in flight; it may be redelivered", "error", err)
 			return
 		}
 	}

@@ -17,12 +17,12 @@ import (
 const commandsConsumer = conversation.CommandsStream + "/" + conversation.WorkerConsumer
 
 // Run pulls commands until stop is done and calls handle for each, from one
-// goroutine; handle must not block. It pulls only what there are places for,
+// goroutine; handle must not block. It pulls only what there are slots for,
 // and only while the gate is open. What comes after the stop is handed back at
 // once. Run returns when nothing more can come, about a second after the stop;
 // what handle was given is settled later, see [Broker.Settled]. It may be called
 // once. The error is that of a second call, or of a connection that was closed.
-func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place)) error {
+func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Slot)) error {
 	if !b.running.CompareAndSwap(false, true) {
 		return fmt.Errorf("pull from %s: already runs", commandsConsumer)
 	}
@@ -47,7 +47,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Place))
 	return nil
 }
 
-// Settled waits until nothing is in hand and the server has all acknowledgements.
+// Settled waits until nothing is in flight and the server has all acknowledgements.
 // Call it after Run has returned. The error is ctx's, or the flush's.
 func (b *Broker) Settled(ctx context.Context) error {
 	if err := b.hand.empty(ctx); err != nil {
@@ -60,11 +60,11 @@ func (b *Broker) Settled(ctx context.Context) error {
 }
 
 // session pulls until the stop or a fault.
-func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Place)) error {
+func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Slot)) error {
 	p := &puller{
 		b: b, handle: handle, inbox: b.nc.NewInbox() + ".",
-		// Of a request, at most Places come; as many may be late from the one before it.
-		msgs:   make(chan *nats.Msg, 2*b.cfg.Places+16),
+		// Of a request, at most Slots come; as many may be late from the one before it.
+		msgs:   make(chan *nats.Msg, 2*b.cfg.Slots+16),
 		denied: make(chan error, 1), returned: map[uint64]struct{}{},
 	}
 	defer b.denials.watch(b.denials.ofPull, offer(p.denied))()

@@ -64,12 +64,12 @@ func look(t *testing.T, monitor, path string, into any) {
 	}
 }
 
-// deploy/kubernetes scales the workers by this figure: waiting, in hand, and set
+// deploy/kubernetes scales the workers by this figure: waiting, in flight, and set
 // aside for later.
 func TestTheConsumersLeaderTellsScalersTheBacklog(t *testing.T) {
 	t.Parallel()
 	nodes := localtest.Cluster(t).Nodes()
-	b := connect(t, Config{URL: nodes[0].URL(), Places: 10})
+	b := connect(t, Config{URL: nodes[0].URL(), Slots: 10})
 	setup(t, b, SetupOptions{Replicas: 3})
 	send(t, administer(t, nodes[0].URL()), 30)
 	w := start(t, b)

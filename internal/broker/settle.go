@@ -11,8 +11,8 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// place is a delivery in hand; see [bus.Place].
-type place struct {
+// slot is a delivery in flight; see [bus.Slot].
+type slot struct {
 	b          *Broker
 	reply      string // where it is settled
 	subject    string
@@ -31,13 +31,13 @@ type place struct {
 	verdict bus.Verdict
 }
 
-// Leave implements [bus.Place].
-func (p *place) Leave() { p.b.hand.leave(p) }
+// Leave implements [bus.Slot].
+func (p *slot) Leave() { p.b.hand.leave(p) }
 
-// Settle implements [bus.Place]. It doesn't wait for the server: an
+// Settle implements [bus.Slot]. It doesn't wait for the server: an
 // acknowledgement that gets lost costs a redelivery, which the ledger answers.
 // It panics for an invalid verdict and for a second call.
-func (p *place) Settle(o bus.Outcome) {
+func (p *slot) Settle(o bus.Outcome) {
 	answer := settlement(o)
 	err := p.end(o.Verdict, answer)
 	p.b.hand.settled(p)
@@ -76,7 +76,7 @@ func settlement(o bus.Outcome) []byte {
 }
 
 // end sends the last word about the delivery.
-func (p *place) end(v bus.Verdict, answer []byte) error {
+func (p *slot) end(v bus.Verdict, answer []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over {
@@ -91,7 +91,7 @@ func (p *place) end(v bus.Verdict, answer []byte) error {
 
 // beat tells the stream that the delivery is being worked on. After the last
 // word it is silent: it would turn a delay into a whole AckWait.
-func (p *place) beat() error {
+func (p *slot) beat() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.over || p.b.lineage.gone(p.generation) != nil {
@@ -100,7 +100,7 @@ func (p *place) beat() error {
 	return p.b.nc.Publish(p.reply, []byte("+WPI"))
 }
 
-func (p *place) logOutcome(o bus.Outcome) {
+func (p *slot) logOutcome(o bus.Outcome) {
 	ctx := context.Background()
 	if !p.b.log.Enabled(ctx, slog.LevelDebug) {
 		return
@@ -110,7 +110,7 @@ func (p *place) logOutcome(o bus.Outcome) {
 		slog.String("subject", p.subject),
 		slog.Uint64("sequence", p.sequence),
 		slog.Uint64("deliveries", p.deliveries),
-		slog.Duration("in_hand", time.Since(p.taken)),
+		slog.Duration("in_flight", time.Since(p.taken)),
 	}
 	switch o.Verdict {
 	case bus.Retry:

@@ -29,8 +29,8 @@ func TestSettle(t *testing.T) {
 	send(t, js, 4)
 	w := start(t, b)
 	all := w.take(4)
-	if got := value(t, metrics.InHand); got != 4 {
-		t.Errorf("in hand = %v; want 4", got)
+	if got := value(t, metrics.InFlight); got != 4 {
+		t.Errorf("in flight = %v; want 4", got)
 	}
 	began := time.Now()
 	all[0].Settle(done())
@@ -59,8 +59,8 @@ func TestSettle(t *testing.T) {
 			t.Errorf("commands %s = %v; want %v", verdict, got, want)
 		}
 	}
-	if got := value(t, metrics.InHand); got != 0 {
-		t.Errorf("in hand = %v; want 0", got)
+	if got := value(t, metrics.InFlight); got != 0 {
+		t.Errorf("in flight = %v; want 0", got)
 	}
 	if got := strings.Count(text.String(), `msg="command settled"`); got != 6 {
 		t.Errorf("%d log lines for 6 deliveries:\n%s", got, text)
@@ -81,8 +81,8 @@ func TestSettlePanicsForABug(t *testing.T) {
 	d.Settle(done())
 	mustPanic(t, "settled twice: done, then retry", func() { d.Settle(bus.Outcome{Verdict: bus.Retry}) })
 	d.Leave() // does nothing any more
-	if free, _ := b.hand.room(); free != b.cfg.Places {
-		t.Errorf("%d places free; want %d", free, b.cfg.Places)
+	if free, _ := b.hand.room(); free != b.cfg.Slots {
+		t.Errorf("%d slots free; want %d", free, b.cfg.Slots)
 	}
 }
 
@@ -132,7 +132,7 @@ func TestSettleAfterCloseIsCounted(t *testing.T) {
 		t.Errorf("settle errors = %v; want 1", got)
 	}
 	if err := b.Settled(t.Context()); err != nil {
-		t.Errorf("Settled = %v; want nil: nothing is in hand", err)
+		t.Errorf("Settled = %v; want nil: nothing is in flight", err)
 	}
 }
 

@@ -148,7 +148,7 @@ func TestNoCommandIsTakenWithoutItsBody(t *testing.T) {
 // inspection each: that took 4 s and more for these.
 func TestAProducersHeadersDontHoldUpOthers(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{Places: 256})
+	b, n := ready(t, Config{Slots: 256})
 	js := admin(t, n)
 	for range 3000 {
 		msg := nats.NewMsg(conversation.CommandSubject("evil"))

@@ -23,9 +23,9 @@ type Delivery struct {
 	Deliveries uint64
 }
 
-// Place is a delivery's place at the worker. Its methods are safe for
+// Slot is a delivery's place at the worker. Its methods are safe for
 // concurrent use.
-type Place interface {
+type Slot interface {
 	// Leave frees the place for the next delivery, while this one goes on
 	// elsewhere: a long deletion must not hold up the small ones. A second call
 	// does nothing.

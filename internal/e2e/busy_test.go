@@ -217,7 +217,7 @@ func untilStored(ctx context.Context, store func(context.Context) error) error {
 }
 
 // flows asserts that work goes on: what was asked for before this moment may be
-// done by those who had it in hand, so more than that must come to be told.
+// done by those who had it in flight, so more than that must come to be told.
 func (p *busy) flows(t testing.TB) {
 	t.Helper()
 	more := p.asked() + p.mix.ahead/2

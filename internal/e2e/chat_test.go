@@ -144,7 +144,7 @@ func (r *rig) orphans(t testing.TB) string {
 
 // breakDeletes makes every delete of a message of this conversation fail, until
 // mend is called, as a trigger of the user's own might. It is a failure of the
-// deletion itself, and not of the surroundings.
+// deletion itself, and not of the infrastructure.
 func (r *rig) breakDeletes(t testing.TB, c chat) (mend func()) {
 	t.Helper()
 	r.exec(t, `select pg_advisory_xact_lock(42); -- others may do it at this moment

@@ -73,7 +73,7 @@ func TestSendPublishesACommandAndWaitsForItsEvents(t *testing.T) {
 		t.Errorf("send prints %v", out)
 	}
 	res := r.call(t, send("--conversation=c2c_eve", "--wait", "--timeout=200ms")...)
-	refused(t, res, "a time-out", "200ms", "c2c_eve")
+	refused(t, res, "a timeout", "200ms", "c2c_eve")
 
 	r.start(t)
 	out = objects(t, r.must(t, send("--device=phone", "--conversation="+d.id, "--through-seq=15", "--conversation", c.id, "--conversation=never", "--through-seq", "7", "--command-id=first", "--wait")...))

@@ -196,7 +196,7 @@ func leaderCutOff(t *testing.T) {
 	far.Freeze()
 	w.awaitNotReady(t, "nats:")
 	second := r.start(t)
-	p.flows(t) // what the first one has in hand comes to the second
+	p.flows(t) // what the first one has in flight comes to the second
 	near.Mend()
 	far.Mend()
 	w.awaitReady(t, patience)

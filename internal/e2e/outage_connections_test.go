@@ -92,7 +92,7 @@ func TestFewConnections(t *testing.T) {
 		settings []string
 		second   bool
 	}{
-		"the_least_that_is_documented": {6, []string{"--max-conns", "6"}, false},
+		"the_least_that_is_documented": {6, []string{"--max-connections", "6"}, false},
 		"fewer_and_a_second_worker":    {4, nil, true},
 	} {
 		t.Run(name, func(t *testing.T) {

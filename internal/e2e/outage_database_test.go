@@ -17,14 +17,14 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack"
 )
 
-// outage is something that happens to a worker's surroundings.
+// outage is something that happens to a worker's infrastructure.
 type outage struct {
 	strike, mend func(t *testing.T)
 	reason       []string // words of /readyz meanwhile; one is enough
 	silent       bool     // producers can't publish either
 }
 
-// load is what a worker has to do while its surroundings fail.
+// load is what a worker has to do while its infrastructure fail.
 type load struct {
 	r    *rig
 	want map[deletionKey]int
@@ -268,7 +268,7 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 		{`alter table chat.reactions rename column seq to position`, `alter table chat.reactions rename column position to seq`, "seq"},
 		{`alter table chat.messages enable row level security`, `alter table chat.messages disable row level security`, "row-level security"},
 		{`alter table lethe.deletions enable row level security`, `alter table lethe.deletions disable row level security`, "row-level security"},
-		{`alter table lethe.holds enable row level security`, `alter table lethe.holds disable row level security`, "row-level security"},
+		{`alter table lethe.throttles enable row level security`, `alter table lethe.throttles disable row level security`, "row-level security"},
 		{`alter role worker set session_replication_role = replica`, `alter role worker reset session_replication_role`, "session_replication_role"},
 		{`alter role worker nologin`, `alter role worker login`, "log in"},
 		{`alter role worker connection limit 0`, `alter role worker connection limit -1`, "too many connections"},

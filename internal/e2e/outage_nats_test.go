@@ -184,7 +184,7 @@ func TestAFullStreamOfDeadLettersHoldsUpNothingElse(t *testing.T) {
 	r.awaitStored(t, len(cmds), typed(conversation.TypeDeleted))
 	eventually(t, patience, "all but one are settled", func() bool {
 		info, err := r.streamInfo(t, conversation.CommandsStream)
-		return err == nil && info.State.Msgs == 1 && metric(t, "lethe_retries_total", `cause="letters_full"`, w) > 0
+		return err == nil && info.State.Msgs == 1 && metric(t, "lethe_retries_total", `reason="letters_full"`, w) > 0
 	})
 	if _, found := r.streamMessage(t, conversation.CommandsStream, waits); !found {
 		t.Error("a command that can be retried has left the stream without a dead letter")
@@ -223,7 +223,7 @@ func TestAFullStreamOfCommandsRefusesNewOnesAndIsEmptied(t *testing.T) {
 	w.term(t)
 }
 
-// A stream that is deleted takes its commands with it. Those in hand are finished
+// A stream that is deleted takes its commands with it. Those in flight are finished
 // all the same, and their acknowledgements don't hit others, which now bear
 // their numbers.
 func TestCommandsOfANewStreamAreNotTakenForThoseOfTheOld(t *testing.T) {

@@ -42,15 +42,15 @@ func TestAPauseHoldsAllWorkersAndLosesNothing(t *testing.T) {
 	readyButPaused(t, third)
 	second.term(t)
 	wantWaiting(t, r, long, "paused")
-	const inHand = 2 * 100 // the batch in hand, and the one before it, whose end the ledger learns with it
-	if state, cursor, _, _ := r.ledger(t, long.CommandID, "g"); state != "pending" || cursor > stopped+inHand {
+	const inFlight = 2 * 100 // the batch in flight, and the one before it, whose end the ledger learns with it
+	if state, cursor, _, _ := r.ledger(t, long.CommandID, "g"); state != "pending" || cursor > stopped+inFlight {
 		t.Errorf("the long deletion is %s at %d; want it given back at %d, where the pause found it", state, cursor, stopped)
 	}
 	stored, _, _ := r.seen(typed(conversation.TypeDeleted))
 	if n := len(stored) + one[int](t, r, `select count(*)::int from lethe.deletions where state = 'done'`); n > 0 {
 		t.Errorf("%d deletions were finished or told during the pause", n)
 	}
-	if n := metric(t, "lethe_in_hand", "", third); n != 0 {
+	if n := metric(t, "lethe_commands_in_flight", "", third); n != 0 {
 		t.Errorf("the worker that began during the pause has taken %v commands", n)
 	}
 
@@ -92,14 +92,14 @@ func TestAPauseOfTheLongLaneHoldsLargeDeletionsAlone(t *testing.T) {
 	if state, cursor, _, _ := r.ledger(t, long.CommandID, "g"); state != "running" || cursor > 0 {
 		t.Errorf("the long deletion is %s at %d; want it held before its first batch, with its lease", state, cursor)
 	}
-	if held, taking := metric(t, "lethe_held", `cause="paused"`, w), metric(t, "lethe_paused", "", w); held != 1 || taking != 0 {
-		t.Errorf("lethe_held is %v, lethe_paused %v; want 1 and 0", held, taking)
+	if held, taking := metric(t, "lethe_throttled", `reason="paused"`, w), metric(t, "lethe_not_pulling", "", w); held != 1 || taking != 0 {
+		t.Errorf("lethe_throttled is %v, lethe_not_pulling %v; want 1 and 0", held, taking)
 	}
 	r.must(t, "resume", "--lane", "long")
 	r.awaitStored(t, 1, of(long.CommandID))
 	r.settled(t)
-	if s := metric(t, "lethe_held_seconds_total", `cause="paused"`, w); s <= 0 {
-		t.Errorf("lethe_held_seconds_total is %v; want more", s)
+	if s := metric(t, "lethe_throttled_seconds_total", `reason="paused"`, w); s <= 0 {
+		t.Errorf("lethe_throttled_seconds_total is %v; want more", s)
 	}
 	w.term(t)
 }

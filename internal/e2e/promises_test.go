@@ -60,7 +60,7 @@ func TestPromise1_ACommandIsAcknowledgedOnlyAfterItsEventsAreStored(t *testing.T
 		wantFields(t, r.deleted(t, cmd.CommandID, "g"), "messages_deleted", 5)
 		r.settled(t)
 		if n := len(r.letters(t)); n > 0 {
-			t.Errorf("%d dead letters for a fault of the surroundings", n)
+			t.Errorf("%d dead letters for a fault of the infrastructure", n)
 		}
 	})
 }
@@ -101,7 +101,7 @@ func TestPromise2_AMessageSentAfterTheUserPressedDeleteSurvives(t *testing.T) {
 func TestPromise3_DeletedIsSaidOnlyWhenNothingWasLeft(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.start(t, "--express-rows=50", "--long-lanes=4", "--max-conns=16")
+	r.start(t, "--express-rows=50", "--long-lanes=4", "--max-connections=16")
 	var commands []conversation.Command
 	var release []func()
 	for i, where := range []string{"seq = 1", "seq = 100", "seq in (49, 51)", "seq % 40 = 0"} {

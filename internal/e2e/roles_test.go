@@ -31,10 +31,10 @@ var forbidden = map[string][]string{
 		`update lethe.schema_version set version_id = 0`, `drop table lethe.deletions`, `create table lethe.mine ()`, `create table chat.mine ()`,
 		`create schema mine`, `create role mine`, `set role lethe_setup`, `set role pg_monitor`, `set session_replication_role = replica`,
 		// An operator's pause, in every way that it might go.
-		`delete from lethe.holds`, `truncate lethe.holds`, `update lethe.holds set until = now() where cause = 'paused'`, `update lethe.holds set cause = 'yield'`,
-		`insert into lethe.holds (lane, cause) values ('all', 'paused') on conflict (lane, cause) do update set until = now()`,
-		`insert into lethe.holds (lane, cause) values ('all', 'paused') on conflict do nothing`, `insert into lethe.holds (lane, cause) values ('long', 'paused')`,
-		`alter table lethe.holds disable trigger all`, `drop trigger guard_changed_pauses on lethe.holds`,
+		`delete from lethe.throttles`, `truncate lethe.throttles`, `update lethe.throttles set until = now() where reason = 'paused'`, `update lethe.throttles set reason = 'foreground_load'`,
+		`insert into lethe.throttles (lane, reason) values ('all', 'paused') on conflict (lane, reason) do update set until = now()`,
+		`insert into lethe.throttles (lane, reason) values ('all', 'paused') on conflict do nothing`, `insert into lethe.throttles (lane, reason) values ('long', 'paused')`,
+		`alter table lethe.throttles disable trigger all`, `drop trigger guard_changed_pauses on lethe.throttles`,
 		`create or replace function lethe.guard_pauses() returns trigger language sql as ''`,
 	},
 	"lethe_setup": {
@@ -60,7 +60,7 @@ var forbiddenToAll = []string{
 var allowed = map[string][]string{
 	"lethe_worker": {
 		`select pg_current_wal_lsn()`, `select from lethe.standbys()`, `select from lethe.sessions()`,
-		`insert into lethe.holds (lane, cause, until) values ('long', 'yield', now()) on conflict (lane, cause) do update set until = now()`,
+		`insert into lethe.throttles (lane, reason, until) values ('long', 'foreground_load', now()) on conflict (lane, reason) do update set until = now()`,
 	},
 	"chat_gateway": {
 		`insert into chat.counters as k (app_id, user_id, last_seq) values ('demo', 'bob', 1) on conflict (app_id, user_id) do update set last_seq = k.last_seq + 1`,

@@ -114,8 +114,8 @@ func TestRunDoesTheSetupAndServesItsState(t *testing.T) {
 	}
 }
 
-// A worker without its surroundings stays, isn't ready, and says why.
-func TestAWorkerWaitsForItsSurroundings(t *testing.T) {
+// A worker without its infrastructure stays, isn't ready, and says why.
+func TestAWorkerWaitsForItsInfrastructure(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, withoutSetup())
 	w := r.launch(t)
@@ -214,9 +214,9 @@ func TestMetricsCountTheWork(t *testing.T) {
 		{"lethe_deletions_total", `lane="long"`, 1},
 		{"lethe_messages_purged_total", "", 3040},
 		{"lethe_dead_letters_total", `reason="invalid_command"`, 1},
-		{"lethe_in_hand", "", 0},
-		{"lethe_oldest_in_hand_seconds", "", 0},
-		{"lethe_paused", "", 0},
+		{"lethe_commands_in_flight", "", 0},
+		{"lethe_oldest_in_flight_seconds", "", 0},
+		{"lethe_not_pulling", "", 0},
 		{"lethe_settle_errors_total", "", 0},
 	} {
 		got := 0.0

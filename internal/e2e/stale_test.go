@@ -7,7 +7,7 @@ import (
 )
 
 // A process that is stopped for longer than its lease doesn't know it: it goes on
-// with what it had in hand, and another worker has it now.
+// with what it had in flight, and another worker has it now.
 func TestAStaleWorkerDoesNoHarm(t *testing.T) {
 	t.Parallel()
 	t.Run("while_another_one_goes_on_with_its_long_deletion", func(t *testing.T) {
@@ -103,7 +103,7 @@ func staleWaiting(t *testing.T) {
 	stale.stop(t)
 	next := r.start(t)
 	eventually(t, patience, "another worker has taken over", func() bool {
-		return metric(t, "lethe_retries_total", `cause="blocked"`, next) >= float64(len(cmds))
+		return metric(t, "lethe_retries_total", `reason="blocked"`, next) >= float64(len(cmds))
 	})
 	release()
 	r.awaitStored(t, len(want))

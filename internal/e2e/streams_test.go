@@ -111,7 +111,7 @@ func (r *rig) settledWithin(t testing.TB, limit time.Duration) {
 			return false
 		}
 		info := consumer.CachedInfo()
-		left = fmt.Sprintf("%d stored, %d pending, %d in hand", stream.CachedInfo().State.Msgs, info.NumPending, info.NumAckPending)
+		left = fmt.Sprintf("%d stored, %d pending, %d in flight", stream.CachedInfo().State.Msgs, info.NumPending, info.NumAckPending)
 		return stream.CachedInfo().State.Msgs == 0 && info.NumPending == 0 && info.NumAckPending == 0
 	}) {
 		t.Fatalf("the stream of commands is not empty after %v: %s", limit, left)

@@ -30,9 +30,9 @@ func TestLargeDeletionsYieldToPeople(t *testing.T) {
 			}
 		}
 	})
-	workers := []*worker{r.start(t, "LETHE_YIELD=4"), r.start(t, "LETHE_YIELD=4")}
+	workers := []*worker{r.start(t, "LETHE_FOREGROUND_BACKOFF=4"), r.start(t, "LETHE_FOREGROUND_BACKOFF=4")}
 	for _, w := range workers {
-		eventually(t, patience, "the worker knows of them", func() bool { return metric(t, "lethe_yield", "", w) == 4 })
+		eventually(t, patience, "the worker knows of them", func() bool { return metric(t, "lethe_foreground_backoff", "", w) == 4 })
 	}
 	for _, c := range giants {
 		cmd := c.ask()
@@ -43,14 +43,14 @@ func TestLargeDeletionsYieldToPeople(t *testing.T) {
 	r.told(t, want)
 	var rested float64
 	for _, w := range workers {
-		rested += metric(t, "lethe_yielded_seconds_total", "", w)
+		rested += metric(t, "lethe_foreground_backoff_seconds_total", "", w)
 	}
 	if rested <= 0 {
-		t.Errorf("lethe_yielded_seconds_total is %v; want more", rested)
+		t.Errorf("lethe_foreground_backoff_seconds_total is %v; want more", rested)
 	}
 	_, heard, _ := r.seen(typed(conversation.TypeDeleting))
 	for _, e := range heard {
-		if e.body["waiting_for"] == "yield" {
+		if e.body["waiting_for"] == "foreground_load" {
 			t.Errorf("the progress says that it waits: %v", e.body)
 		}
 	}

@@ -15,7 +15,7 @@ import (
 
 // accept turns a delivery into the tasks of a job, or into a job that is
 // refused and has none. It asks nobody but the plan's column types.
-func (h *Handler) accept(d bus.Delivery, p bus.Place) entry {
+func (h *Handler) accept(d bus.Delivery, p bus.Slot) entry {
 	crash.Point("after_pull")
 	j := &job{delivery: d, place: p, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
 	h.begin(j)

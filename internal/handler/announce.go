@@ -86,7 +86,7 @@ func (h *Handler) announce(as announcements) error {
 }
 
 // store stores the announcements, however long that takes: while it fails
-// the gate is closed, and what is in hand waits here, with its heartbeats. The
+// the gate is closed, and what is in flight waits here, with its heartbeats. The
 // repetition is the probe. It gives up when the worker stops, and when the stream
 // of dead letters is full, which need not block other commands.
 func (h *Handler) store(as []bus.Announcement) error {

@@ -190,7 +190,7 @@ func (f *faultDetector) probeFailures(probing <-chan struct{}) {
 // probe runs one deletion, and returns how long to wait after the next one that
 // fails. If this one fails it waits before it returns.
 func (f *faultDetector) probe(e entry, isolated bool, probing <-chan struct{}, wait time.Duration) time.Duration {
-	if !f.h.brakes.awaitExpress() {
+	if !f.h.throttles.awaitExpress() {
 		f.h.handBack(e)
 		return wait
 	}
@@ -274,7 +274,7 @@ func (f *faultDetector) examine() error {
 	defer cancel()
 	f.found = f.h.cfg.Store.Examine(ctx)
 	f.examined = time.Now()
-	if fault, _ := purge.FaultOf(f.found); fault != purge.Surroundings {
+	if fault, _ := purge.FaultOf(f.found); fault != purge.Infrastructure {
 		f.found = nil
 	}
 	return f.found

@@ -14,7 +14,7 @@ import (
 const maxBlocked = 4
 
 // expressLane takes what has gathered, again and again. What it has taken when an
-// operator pauses all lanes stays in hand, with its heartbeats.
+// operator pauses all lanes stays in flight, with its heartbeats.
 func (h *Handler) expressLane() {
 	size := func() int { return h.express.deletions(h.cfg.BatchSize) }
 	for {
@@ -22,7 +22,7 @@ func (h *Handler) expressLane() {
 		if entries == nil {
 			return
 		}
-		if !h.brakes.awaitExpress() {
+		if !h.throttles.awaitExpress() {
 			for _, e := range entries {
 				h.handBack(e)
 			}
@@ -59,7 +59,7 @@ func (r *round) purge(tasks []*task) bool {
 	case err == nil:
 		r.committed(tasks, res)
 		return true
-	case fault.MayBeOwn():
+	case fault.MayBeCommand():
 		return r.divide(tasks, err, cause == purge.StatementTimeout)
 	case fault == purge.Contention && len(tasks) > 1:
 		if r.purge(first) {
@@ -76,7 +76,7 @@ func (r *round) purge(tasks []*task) bool {
 // committed notes that a batch was committed, and sorts its tasks.
 func (r *round) committed(tasks []*task, res purge.Result) {
 	if slices.Contains(res.Finished, true) {
-		r.h.brakes.smallDone()
+		r.h.throttles.smallDone()
 	}
 	r.others |= res.Tables
 	r.h.detector.succeeded(res.Tables, finished(tasks, res)...)
@@ -280,7 +280,7 @@ func (r *round) blocked(t *task, rec purge.Record) {
 		r.kept(t, kept)
 	case err == nil, fault == purge.Contention:
 		r.h.setBackBlocked(t, rec)
-	case fault.MayBeOwn():
+	case fault.MayBeCommand():
 		r.failed = append(r.failed, failedTask{task: t, err: err})
 	default:
 		r.setBack([]*task{t}, err)

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Gate keeps the worker from taking new commands while its surroundings are at
+// Gate keeps the worker from taking new commands while its infrastructure are at
 // fault. It is closed while any cause is noted. The zero value is not usable;
 // see [NewGate]. Safe for concurrent use.
 type Gate struct {

@@ -41,10 +41,10 @@ type longStore interface {
 	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
 	Release(ctx context.Context, d purge.Deletion, low int64) error
 	Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error
-	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause, detail string) (purge.Record, error)
+	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
 }
 
-// watchStore is what the brakes need of the database.
+// watchStore is what the throttles need of the database.
 type watchStore interface {
 	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	Rest(ctx context.Context, rest time.Duration, detail string) error
@@ -98,14 +98,14 @@ type Config struct {
 	ExpressLanes int           // express batches at a time; 2: more gained nothing
 	LongLanes    int           // long deletions at a time; 2
 	MaxAttempts  int           // real failures that end a deletion; 10
-	Grace        time.Duration // what a statement in hand may still take at a stop; 5 s
+	Grace        time.Duration // what a statement in flight may still take at a stop; 5 s
 
-	Limits purge.Limits // thresholds of the brakes; zero takes one off
-	// LongTransactions is the budget of all workers: [repo.Config]'s.
-	LongTransactions int
-	Yield            float64       // how many times as long as a batch the long lane rests while others are at work; 0 for not
-	SlowBatch        time.Duration // from when a batch of the long lane is slow; twice Target
-	WatchEvery       time.Duration // the longest time between two looks at the database; 1 s
+	Limits purge.Limits // thresholds of the throttles; zero takes one off
+	// LongConcurrency is the budget of all workers: [repo.Config]'s.
+	LongConcurrency   int
+	ForegroundBackoff float64       // how many times as long as a batch the long lane rests while others are at work; 0 for not
+	SlowBatch         time.Duration // from when a batch of the long lane is slow; twice Target
+	WatchEvery        time.Duration // the longest time between two looks at the database; 1 s
 }
 
 func (c Config) withDefaults() Config {
@@ -139,13 +139,13 @@ var errStopping = errors.New("the worker is stopping")
 // Handler works on deliveries from [New] to [Handler.Stop]. Safe for concurrent
 // use.
 type Handler struct {
-	cfg      Config
-	queue    *queue
-	express  *pacer
-	long     *pacer
-	modest   *pacer // of batches of the long lane that yield
-	brakes   *brakes
-	detector *faultDetector
+	cfg       Config
+	queue     *queue
+	express   *pacer
+	long      *pacer
+	modest    *pacer // of batches of the long lane that yield
+	throttles *throttles
+	detector  *faultDetector
 	// lettersMu is held by the lane that uses up the room for letters about malformed commands.
 	lettersMu sync.Mutex
 	blocked   blocked
@@ -174,9 +174,9 @@ func New(cfg Config) *Handler {
 	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
-	h.brakes, h.detector = newBrakes(h), newFaultDetector(h)
-	h.brakes.look()
-	h.lanes.Go(h.brakes.watch)
+	h.throttles, h.detector = newThrottles(h), newFaultDetector(h)
+	h.throttles.look()
+	h.lanes.Go(h.throttles.watch)
 	for range cfg.ExpressLanes {
 		h.lanes.Go(h.expressLane)
 	}
@@ -185,13 +185,13 @@ func New(cfg Config) *Handler {
 
 // Handle takes a delivery and returns at once; its place is settled later, from
 // another goroutine. It must not be called after Stop.
-func (h *Handler) Handle(d bus.Delivery, p bus.Place) {
+func (h *Handler) Handle(d bus.Delivery, p bus.Slot) {
 	e := h.accept(d, p)
 	e.describe()
 	h.queue.push(e)
 }
 
-// Stop ends the work: no statement is begun any more, what is in hand may take
+// Stop ends the work: no statement is begun any more, what is in flight may take
 // the grace, and every delivery is settled, those that aren't finished for
 // redelivery at once. It returns when the last lane has ended. A second call
 // waits too.

@@ -13,9 +13,9 @@ const longestHold = time.Second
 
 // hold keeps a deletion where it is, with its lease and its place, until what
 // holds the long lane changes, for left (0: not known) or for a second.
-func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan struct{}) error {
+func (l *longRun) hold(cause purge.ThrottleReason, left time.Duration, changed <-chan struct{}) error {
 	if cause != l.waits || time.Now().After(l.renew) {
-		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.brakes.detail(cause))
+		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.throttles.detail(cause))
 		if err != nil {
 			return err
 		}
@@ -39,7 +39,7 @@ func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan str
 	case <-l.h.stopping.Done():
 	}
 	if cause != "" {
-		l.h.cfg.Metrics.HeldSeconds.WithLabelValues(string(cause)).Add(time.Since(began).Seconds())
+		l.h.cfg.Metrics.ThrottledSeconds.WithLabelValues(string(cause)).Add(time.Since(began).Seconds())
 	}
 	return nil
 }
@@ -50,21 +50,21 @@ func (l *longRun) hold(cause purge.Cause, left time.Duration, changed <-chan str
 func (l *longRun) kept(held purge.Held) error {
 	never := (<-chan struct{})(nil)
 	switch held.Cause {
-	case purge.NoTurn:
-		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoTurn)).Inc()
-		if l.waits == l.h.brakes.noPermit() && time.Now().Before(l.renew) {
+	case purge.NoPermit:
+		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoPermit)).Inc()
+		if l.waits == l.h.throttles.noPermit() && time.Now().Before(l.renew) {
 			l.h.pauseFor(time.Duration(spread() * float64(100*time.Millisecond)))
 			return nil
 		}
-		return l.hold(l.h.brakes.noPermit(), time.Millisecond, never) // for the lease, too
-	case purge.Yield:
+		return l.hold(l.h.throttles.noPermit(), time.Millisecond, never) // for the lease, too
+	case purge.ForegroundLoad:
 		return l.yield(held.Left)
 	case purge.SlowBatch:
-		l.h.brakes.batch(true, held.Detail)
+		l.h.throttles.batch(true, held.Detail)
 		return l.hold(held.Cause, held.Left, never)
 	default:
-		l.h.brakes.look() // which stops the next batch before it goes to the database
-		_, changed := l.h.brakes.long()
+		l.h.throttles.look() // which stops the next batch before it goes to the database
+		_, changed := l.h.throttles.long()
 		return l.hold(held.Cause, held.Left, changed)
 	}
 }
@@ -73,7 +73,7 @@ func (l *longRun) kept(held purge.Held) error {
 // of another one.
 func (l *longRun) yield(left time.Duration) error {
 	left = min(max(left, time.Millisecond), longestHold)
-	l.h.cfg.Metrics.Yielded.Add(left.Seconds())
+	l.h.cfg.Metrics.ForegroundBackoffSeconds.Add(left.Seconds())
 	return l.hold("", left, nil)
 }
 
@@ -83,7 +83,7 @@ func (l *longRun) rest(limit int, took time.Duration) {
 	rest := l.pacer.pace.Rest(limit, took, l.before)
 	l.before = took
 	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(limit, "row"), took.Round(time.Millisecond), l.h.cfg.Target)
-	l.h.brakes.batch(rest > 0, detail)
+	l.h.throttles.batch(rest > 0, detail)
 	if rest <= 0 {
 		return
 	}

@@ -15,7 +15,7 @@ import (
 // job is one delivery at work.
 type job struct {
 	delivery bus.Delivery
-	place    bus.Place
+	place    bus.Slot
 	trace    conversation.Trace // what its messages name
 	traceID  string             // for the log; "" for none
 	span     trace.Span         // nil if it isn't recorded

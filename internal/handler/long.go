@@ -101,16 +101,16 @@ type longRun struct {
 	rec     purge.Record
 	low     int64 // nothing is left at and below it
 	trail   trail
-	pacer   *pacer    // of the batch in hand
+	pacer   *pacer    // of the batch in flight
 	blocked time.Time // since when it has waited for a lock; zero if it doesn't
 	told    time.Time // the last progress
 	news    bool      // this run has finished the deletion
 	cap     int       // a smaller row limit after a lock; 0 for none
 	idle    int       // tries in a row that found rows and removed none
 
-	waits  purge.Cause   // what the ledger says that it waits for
-	renew  time.Time     // when the lease is to be renewed while no batch does it
-	before time.Duration // of the last batch
+	waits  purge.ThrottleReason // what the ledger says that it waits for
+	renew  time.Time            // when the lease is to be renewed while no batch does it
+	before time.Duration        // of the last batch
 
 	span trace.Span // nil if the command isn't recorded
 	ran  int        // batches of this run
@@ -155,7 +155,7 @@ func (l *longRun) claim() error {
 	l.low, l.told = l.rec.CursorSeq, time.Now()
 	l.trail.swept = l.low
 	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
-	l.h.brakes.fresh()
+	l.h.throttles.fresh()
 	return nil
 }
 
@@ -172,7 +172,7 @@ func (l *longRun) work() error {
 
 // next removes one batch or finishes, unless something holds the long lane back.
 func (l *longRun) next() error {
-	if cause, changed := l.h.brakes.long(); cause != "" {
+	if cause, changed := l.h.throttles.long(); cause != "" {
 		return l.hold(cause, 0, changed)
 	}
 	return l.advance()
@@ -183,10 +183,10 @@ func (l *longRun) advance() error {
 	if l.t.d.KeepHistory {
 		return l.finish()
 	}
-	yield := l.h.brakes.yield()
+	yield := l.h.throttles.yield()
 	l.pacer = l.h.pacerFor(yield)
 	limit, start := l.limit(), time.Now()
-	part := purge.Part{Low: l.low, Limit: limit, Yield: yield}
+	part := purge.Part{Low: l.low, Limit: limit, ForegroundBackoff: yield}
 	part.SweepFrom, part.SweepTo = l.trail.next(distance)
 	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, part)
 	if step.Held.Cause == "" {
@@ -342,7 +342,7 @@ func (l *longRun) end(err error) {
 		return
 	}
 	fault, _ := purge.FaultOf(err)
-	if fault.MayBeOwn() {
+	if fault.MayBeCommand() {
 		found := l.h.detector.examine()
 		if found == nil {
 			l.conclude(func(r *round) {

@@ -40,7 +40,7 @@ func (h *Handler) persist(call func() error) error {
 
 // passing says that the next try may go well, without anybody doing anything.
 func passing(fault purge.Fault, cause string) bool {
-	return fault == purge.Contention || (fault == purge.Surroundings && cause == "connection")
+	return fault == purge.Contention || (fault == purge.Infrastructure && cause == "connection")
 }
 
 // pauseFor waits, but not beyond a stop.

@@ -65,7 +65,7 @@ func (p *pacer) took(limit int, d time.Duration, full bool) {
 }
 
 // failed notes that a statement with limit rows failed after d. One that ran into
-// its time-out counts as a slow one: the next try has fewer rows.
+// its timeout counts as a slow one: the next try has fewer rows.
 func (p *pacer) failed(limit int, d time.Duration, err error) {
 	if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout {
 		p.took(limit, d, true)

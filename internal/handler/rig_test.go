@@ -160,7 +160,7 @@ func (p *recorder) Publish(_ context.Context, as []bus.Announcement) error {
 	}
 	for _, a := range as {
 		if a.Letter != nil && p.full {
-			return &purge.FaultError{Fault: purge.Surroundings, Cause: "letters_full", Err: errors.New("full")}
+			return &purge.FaultError{Fault: purge.Infrastructure, Cause: "letters_full", Err: errors.New("full")}
 		}
 		p.stored = append(p.stored, a)
 	}
@@ -230,4 +230,4 @@ func (p *recorder) summary() (out []string) {
 	return out
 }
 
-var errFull = &purge.FaultError{Fault: purge.Surroundings, Cause: "events_full", Err: errors.New("the stream is full")}
+var errFull = &purge.FaultError{Fault: purge.Infrastructure, Cause: "events_full", Err: errors.New("the stream is full")}

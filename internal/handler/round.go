@@ -16,7 +16,7 @@ type round struct {
 	announced announcements
 	closed    []*task // final, once announced is stored
 	refused   []*job  // whole commands
-	outage    error   // what the surroundings have failed with
+	outage    error   // what the infrastructure have failed with
 
 	isolated bool         // of one deletion that failed before, outside the lanes: it may take long
 	long     bool         // the end of a deletion's time in the long lane
@@ -101,7 +101,7 @@ func (r *round) attribute() {
 			t.job.trouble(t.err)
 			f := r.h.attempt(t.err)
 			f.Unproven = !attributions[i].Proven
-			f.Uncounted, f.TakeBack = attributions[i].Fault != purge.Own, attributions[i].TakeBack
+			f.Uncounted, f.TakeBack = attributions[i].Fault != purge.Command, attributions[i].TakeBack
 			r.fail(t.task, f, attributions[i].Fault)
 		}
 	}
@@ -187,7 +187,7 @@ func (r *round) failUnfit(tasks []*task) []*task {
 			fit = append(fit, t)
 			continue
 		}
-		r.fail(t, purge.Failure{Reason: string(conversation.ReasonIncompatibleID), Message: t.unfit.Error(), Err: t.unfit.Error(), MaxAttempts: 1}, purge.Own)
+		r.fail(t, purge.Failure{Reason: string(conversation.ReasonIncompatibleID), Message: t.unfit.Error(), Err: t.unfit.Error(), MaxAttempts: 1}, purge.Command)
 	}
 	return fit
 }
@@ -208,9 +208,9 @@ func (r *round) reopen(tasks []*task) []*task {
 	switch {
 	case err == nil:
 		return tasks
-	case fault.MayBeOwn() && len(tasks) > 1:
+	case fault.MayBeCommand() && len(tasks) > 1:
 		return append(r.reopen(tasks[:len(tasks)/2:len(tasks)/2]), r.reopen(tasks[len(tasks)/2:])...)
-	case fault.MayBeOwn():
+	case fault.MayBeCommand():
 		r.failed = append(r.failed, failedTask{task: tasks[0], err: err})
 	default:
 		r.setBack(tasks, err)
@@ -233,7 +233,7 @@ func (r *round) final(t *task, rec purge.Record, news bool) {
 func (r *round) kept(t *task, kept purge.Kept) {
 	t.job.trouble(kept)
 	r.h.cfg.Log.Warn("rows are still there after their delete", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
-	r.fail(t, r.h.attempt(kept), purge.Own)
+	r.fail(t, r.h.attempt(kept), purge.Command)
 }
 
 // fail enters a failure in the ledger. After the last attempt the deletion is given up;
@@ -257,7 +257,7 @@ func (r *round) fail(t *task, f purge.Failure, whose purge.Fault) {
 	case whose == purge.Ambiguous:
 		t.again, t.tries = true, 0
 		r.h.detector.runIsolated(t, isolatedRetryDelay)
-	case whose == purge.Surroundings:
+	case whose == purge.Infrastructure:
 		r.h.cfg.Log.Warn("deletion failed like others; not counted as an attempt", append(t.attrs(), "attempts", rec.Attempts, "error", f.Err)...)
 		r.h.cfg.Metrics.Retries.WithLabelValues("shared").Inc()
 		r.h.detector.retryLater(t)
@@ -270,7 +270,7 @@ func (r *round) fail(t *task, f purge.Failure, whose purge.Fault) {
 
 func (r *round) setBack(tasks []*task, err error) {
 	r.trouble = true
-	if fault, _ := purge.FaultOf(err); fault == purge.Surroundings {
+	if fault, _ := purge.FaultOf(err); fault == purge.Infrastructure {
 		r.outage = err
 	}
 	for _, t := range tasks {

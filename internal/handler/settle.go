@@ -84,7 +84,7 @@ func (h *Handler) setBack(t *task, err error) {
 	t.job.trouble(err)
 	fault, cause := purge.FaultOf(err)
 	switch fault {
-	case purge.Surroundings:
+	case purge.Infrastructure:
 		h.pause(err)
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.park(t, purge.ParkDelay(2*time.Second, spread()))
@@ -92,8 +92,8 @@ func (h *Handler) setBack(t *task, err error) {
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.releaseBlocked(t, 0)
 		h.park(t, purge.ParkDelay(time.Second, spread()))
-	case purge.Own, purge.Ambiguous: // not even its failure could be counted
-		if h.detector.failed([]failedTask{{task: t, err: err}}, 1)[0].Fault == purge.Surroundings {
+	case purge.Command, purge.Ambiguous: // not even its failure could be counted
+		if h.detector.failed([]failedTask{{task: t, err: err}}, 1)[0].Fault == purge.Infrastructure {
 			h.detector.retryLater(t)
 			return
 		}

@@ -88,7 +88,7 @@ func (j *job) trouble(err error) {
 	}
 	fault, cause := faultOf(err)
 	j.span.AddEvent("set back", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
-	if fault.MayBeOwn() || fault == purge.Surroundings {
+	if fault.MayBeCommand() || fault == purge.Infrastructure {
 		j.mu.Lock()
 		defer j.mu.Unlock()
 		j.cause = cause
@@ -196,7 +196,7 @@ func below(parent trace.Span) context.Context {
 func end(span trace.Span, err error) {
 	switch fault, cause := faultOf(err); {
 	case err == nil:
-	case fault.MayBeOwn() || fault == purge.Surroundings:
+	case fault.MayBeCommand() || fault == purge.Infrastructure:
 		fail(span, cause)
 	default:
 		span.SetAttributes(attribute.String("lethe.cause", cause))

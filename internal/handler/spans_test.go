@@ -138,11 +138,11 @@ func TestASetBackCommandHasFailedByAFaultAlone(t *testing.T) {
 		verdict bus.Verdict
 		want    string
 	}{
-		{purge.Own, bus.Retry, "word"},
-		{purge.Surroundings, bus.Retry, "word"},
+		{purge.Command, bus.Retry, "word"},
+		{purge.Infrastructure, bus.Retry, "word"},
 		{purge.Contention, bus.Retry, ""},
 		{purge.Stopping, bus.Retry, ""},
-		{purge.Own, bus.Done, ""},
+		{purge.Command, bus.Done, ""},
 	} {
 		j := delivered(h, sampled)
 		j.trouble(&purge.FaultError{Fault: row.fault, Cause: "word", Err: errors.New("no")})
@@ -163,11 +163,11 @@ func TestASpanHasFailedByAFaultAlone(t *testing.T) {
 		code codes.Code
 		want attribute.KeyValue
 	}{
-		"done":         {nil, codes.Unset, attribute.Int("lethe.rows", 0)},
-		"own":          {errors.New("no"), codes.Error, attribute.String("error.type", "unknown")},
-		"surroundings": {&purge.FaultError{Fault: purge.Surroundings, Cause: "connection", Err: errors.New("no")}, codes.Error, attribute.String("error.type", "connection")},
-		"contention":   {&purge.FaultError{Fault: purge.Contention, Cause: "deadlock", Err: errors.New("no")}, codes.Unset, attribute.String("lethe.cause", "deadlock")},
-		"a stop":       {errStopping, codes.Unset, attribute.String("lethe.cause", "stopping")},
+		"done":           {nil, codes.Unset, attribute.Int("lethe.rows", 0)},
+		"own":            {errors.New("no"), codes.Error, attribute.String("error.type", "unknown")},
+		"infrastructure": {&purge.FaultError{Fault: purge.Infrastructure, Cause: "connection", Err: errors.New("no")}, codes.Error, attribute.String("error.type", "connection")},
+		"contention":     {&purge.FaultError{Fault: purge.Contention, Cause: "deadlock", Err: errors.New("no")}, codes.Unset, attribute.String("lethe.cause", "deadlock")},
+		"a stop":         {errStopping, codes.Unset, attribute.String("lethe.cause", "stopping")},
 	} {
 		endBatch(h.beginBatch([]*task{{job: delivered(h, sampled)}}), purge.Result{}, row.err)
 		all := spans.Ended()

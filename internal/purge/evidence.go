@@ -67,13 +67,13 @@ type FailedTry struct {
 
 // Attribution says whose fault a failure is.
 type Attribution struct {
-	// Fault is Own, Surroundings, or Ambiguous: try it once more, when others have
+	// Fault is Command, Infrastructure, or Ambiguous: try it once more, when others have
 	// been tried, before anything is counted.
 	Fault Fault
-	// Proven, for Own, says that the failure may end the deletion: others succeeded
+	// Proven, for Command, says that the failure may end the deletion: others succeeded
 	// meanwhile, or it isn't the first failure.
 	Proven bool
-	// TakeBack, for Surroundings, is how many attempts had been counted against the
+	// TakeBack, for Infrastructure, is how many attempts had been counted against the
 	// deletion before that was known.
 	TakeBack int
 }
@@ -153,16 +153,16 @@ func (d *tracked) attribution(shared, pending bool) Attribution {
 	switch {
 	case d.own:
 		d.counted = 0
-		return Attribution{Fault: Own, Proven: true}
+		return Attribution{Fault: Command, Proven: true}
 	case shared:
-		a := Attribution{Fault: Surroundings, TakeBack: d.counted}
+		a := Attribution{Fault: Infrastructure, TakeBack: d.counted}
 		d.counted = 0
 		return a
 	case d.cleared(), pending && d.last.Sub(d.first) < othersTimeout:
 		return Attribution{Fault: Ambiguous}
 	}
 	d.counted++
-	return Attribution{Fault: Own, Proven: d.failures > 1}
+	return Attribution{Fault: Command, Proven: d.failures > 1}
 }
 
 // Succeeded notes that rows were deleted from tables at one time, and that the

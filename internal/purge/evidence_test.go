@@ -28,7 +28,7 @@ func (v Attribution) String() string {
 	switch {
 	case v.Fault == Ambiguous:
 		return "again"
-	case v.Fault == Surroundings:
+	case v.Fault == Infrastructure:
 		return fmt.Sprintf("shared-%d", v.TakeBack)
 	case v.Proven:
 		return "own"

@@ -3,20 +3,20 @@ package purge
 import "errors"
 
 // Fault says whose an error is, and so what to do about it. The zero value is
-// Own: an unknown error counts against the deletion, which delays work, never
+// Command: an unknown error counts against the deletion, which delays work, never
 // loses it.
 type Fault int
 
 // The faults. See [FaultOf].
 const (
-	// Own: the deletion's own. Counts as an attempt, unless [Evidence] says otherwise.
-	Own Fault = iota
+	// Command: the deletion's own. Counts as an attempt, unless [Evidence] says otherwise.
+	Command Fault = iota
 	// Contention: a deadlock, a serialization failure, a lock not had in time.
 	// Trying again heals it; not an attempt.
 	Contention
-	// Surroundings: no connection, a read-only standby, a missing grant or
+	// Infrastructure: no connection, a read-only standby, a missing grant or
 	// table, a full disk. The worker pauses; not an attempt.
-	Surroundings
+	Infrastructure
 	// Stopping: the worker is being stopped. Not an attempt.
 	Stopping
 	// Ambiguous: the error alone doesn't show whether the deletion or the
@@ -29,18 +29,18 @@ const (
 // statement took far too long. Fewer rows may heal it.
 const StatementTimeout = "statement_timeout"
 
-// MayBeOwn reports whether the error may be the deletion's own.
-func (f Fault) MayBeOwn() bool { return f == Own || f == Ambiguous }
+// MayBeCommand reports whether the error may be the deletion's own.
+func (f Fault) MayBeCommand() bool { return f == Command || f == Ambiguous }
 
 // String returns the fault's name as it stands in logs and metrics.
 func (f Fault) String() string {
 	switch f {
-	case Own:
-		return "own"
+	case Command:
+		return "command"
 	case Contention:
 		return "contention"
-	case Surroundings:
-		return "surroundings"
+	case Infrastructure:
+		return "infrastructure"
 	case Stopping:
 		return "stopping"
 	case Ambiguous:
@@ -64,12 +64,12 @@ func (e *FaultError) Error() string { return e.Err.Error() }
 // Unwrap returns the wrapped error.
 func (e *FaultError) Unwrap() error { return e.Err }
 
-// FaultOf returns the fault that err carries and its cause; Own and "unknown"
+// FaultOf returns the fault that err carries and its cause; Command and "unknown"
 // where it carries none, also for nil.
 func FaultOf(err error) (Fault, string) {
 	var f *FaultError
 	if errors.As(err, &f) {
 		return f.Fault, f.Cause
 	}
-	return Own, "unknown"
+	return Command, "unknown"
 }

@@ -92,7 +92,7 @@ type Record struct {
 	// WaitingFor is what an unfinished deletion waits for, "" for nothing, and
 	// WaitingDetail more about it for people. Only set where a caller asks for the
 	// status.
-	WaitingFor    Cause
+	WaitingFor    ThrottleReason
 	WaitingDetail string
 	// LeaseLeft is how long the present holder's lease lasts; zero or less if
 	// nobody holds one.
@@ -118,9 +118,9 @@ type Part struct {
 	Low int64
 	// Limit is how many messages it removes at most.
 	Limit int
-	// Yield is how many times as long as the batch took the long lane of all workers
+	// ForegroundBackoff is how many times as long as the batch took the long lane of all workers
 	// rests after it, a second at most; 0 for not at all.
-	Yield float64
+	ForegroundBackoff float64
 	// SweepFrom and SweepTo bound what earlier batches have left in the index and this
 	// one walks over first, above the one and up to the other; nothing if they are
 	// equal.
@@ -152,7 +152,7 @@ type Step struct {
 
 // Held says what kept a batch from running. The zero value is one that ran.
 type Held struct {
-	Cause  Cause // Paused, SlowBatch or NoTurn; "" for nothing
+	Cause  ThrottleReason // Paused, SlowBatch or NoPermit; "" for nothing
 	Detail string
 	// Left is how long it will last, as far as that is known.
 	Left time.Duration

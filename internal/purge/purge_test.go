@@ -152,7 +152,7 @@ func TestFaultOf(t *testing.T) {
 	if f, cause := FaultOf(fmt.Errorf("batch 3: %w", marked)); f != Contention || cause != "deadlock" {
 		t.Errorf("FaultOf(wrapped) = %v, %q; want contention, deadlock", f, cause)
 	}
-	if f, cause := FaultOf(errors.New("x")); f != Own || cause != "unknown" {
-		t.Errorf("FaultOf(unmarked) = %v, %q; want own, unknown: it must never count as the surroundings'", f, cause)
+	if f, cause := FaultOf(errors.New("x")); f != Command || cause != "unknown" {
+		t.Errorf("FaultOf(unmarked) = %v, %q; want own, unknown: it must never count as the infrastructure'", f, cause)
 	}
 }

@@ -73,7 +73,7 @@ func (r *run) deletion(ctx context.Context, d purge.Record) error {
 	case err == nil:
 		r.Replayed++
 		r.Log.Debug("deletion replayed", append(named(d), "messages", r.Messages-was, "dry_run", r.DryRun)...)
-	case fault == purge.Surroundings || fault == purge.Stopping || ctx.Err() != nil,
+	case fault == purge.Infrastructure || fault == purge.Stopping || ctx.Err() != nil,
 		fault == purge.Ambiguous && (cause == "permission" || cause == "configuration"): // about every one is likely
 		return err
 	default:
@@ -125,7 +125,7 @@ func (r *run) redo(ctx context.Context, d purge.Record) error {
 func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool) (purge.Redone, error) {
 	blocked, tries := time.Time{}, 0
 	for limit := r.limit; ; {
-		if err := r.brakes.await(ctx, r); err != nil {
+		if err := r.throttles.await(ctx, r); err != nil {
 			return purge.Redone{}, err
 		}
 		start := time.Now()
@@ -135,7 +135,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 			r.note(ctx, res, limit, time.Since(start)-res.Waited)
 			return res, nil
 		case err == nil:
-			if err := r.brakes.held(ctx, res.Held); err != nil {
+			if err := r.throttles.held(ctx, res.Held); err != nil {
 				return purge.Redone{}, err
 			}
 			continue
@@ -147,7 +147,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 			if time.Since(blocked) > lockPatience {
 				return purge.Redone{}, fmt.Errorf("somebody has held a row of it for %v: %w", lockPatience, err)
 			}
-		case fault.MayBeOwn():
+		case fault.MayBeCommand():
 			if tries++; tries >= maxTries {
 				return purge.Redone{}, err
 			}

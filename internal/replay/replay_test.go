@@ -88,7 +88,7 @@ var done = purge.Redone{Messages: 9, Rows: 9, Low: 9, Done: true, RowRemoved: tr
 
 func TestRun(t *testing.T) {
 	t.Parallel()
-	surroundings := &purge.FaultError{Fault: purge.Surroundings, Cause: "connection", Err: errors.New("connection refused")}
+	infrastructure := &purge.FaultError{Fault: purge.Infrastructure, Cause: "connection", Err: errors.New("connection refused")}
 	t.Run("leaves out what can't be a key, and serves the next", func(t *testing.T) {
 		t.Parallel()
 		s, err := replayed(t, told(t, "a", "b", "c"), database{bad: "b", redo: func(purge.Record, int64, bool) (purge.Redone, error) { return done, nil }})
@@ -124,12 +124,12 @@ func TestRun(t *testing.T) {
 			t.Errorf("Run = %+v, %v; want one failed and one replayed", s, err)
 		}
 	})
-	t.Run("waits for surroundings that pass", func(t *testing.T) {
+	t.Run("waits for infrastructure that pass", func(t *testing.T) {
 		t.Parallel()
 		tries := 0
 		s, err := replayed(t, told(t, "a"), database{redo: func(purge.Record, int64, bool) (purge.Redone, error) {
 			if tries++; tries < 3 {
-				return purge.Redone{}, surroundings
+				return purge.Redone{}, infrastructure
 			}
 			return done, nil
 		}})
@@ -137,9 +137,9 @@ func TestRun(t *testing.T) {
 			t.Errorf("Run = %+v, %v after %d tries; want it replayed", s, err, tries)
 		}
 	})
-	t.Run("ends at surroundings that need a hand", func(t *testing.T) {
+	t.Run("ends at infrastructure that need a hand", func(t *testing.T) {
 		t.Parallel()
-		denied := &purge.FaultError{Fault: purge.Surroundings, Cause: "permission", Err: errors.New("permission denied")}
+		denied := &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: errors.New("permission denied")}
 		s, err := replayed(t, told(t, "a", "b"), database{redo: func(purge.Record, int64, bool) (purge.Redone, error) { return purge.Redone{}, denied }})
 		if !errors.Is(err, denied) || s.Failed != 0 || s.Replayed != 0 {
 			t.Errorf("Run = %+v, %v; want the denial, and none counted as failed", s, err)

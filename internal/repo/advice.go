@@ -60,7 +60,7 @@ func (s *source) advise(err error) error {
 	if !errors.As(err, &pg) || pg.Code != noPrivilege || !inherited(pg) || pg.Where != "" {
 		return err
 	}
-	return &purge.FaultError{Fault: purge.Surroundings, Cause: "permission", Err: s.mend(pg, err)}
+	return &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: s.mend(pg, err)}
 }
 
 // mend says what corrects an error that comes from an inherited setting.
@@ -88,7 +88,7 @@ func adviseLedger(err error, role string) error {
 			return err
 		}
 		return fmt.Errorf("%w; if %s is the operator's role, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
-			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.holds to %s", err, role, role, role, role, role)
+			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.throttles to %s", err, role, role, role, role, role)
 	case readOnly:
 		return fmt.Errorf("%s: %w", readOnlyText, err)
 	}

@@ -80,8 +80,8 @@ func mendCollations(t *testing.T, admin *pgxpool.Pool, r *Repo, want, warned []s
 		wantHealthy(t, r)
 		return
 	}
-	if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "collation" {
-		t.Errorf("the error is %v, %s; want surroundings, collation", fault, cause)
+	if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "collation" {
+		t.Errorf("the error is %v, %s; want infrastructure, collation", fault, cause)
 	}
 	wantProbe(t, r, "collation", "were built with version 1.2 of ")
 	for _, m := range mend.FindAllStringSubmatch(err.Error(), -1) {

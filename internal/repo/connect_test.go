@@ -122,7 +122,7 @@ func TestARotatedPassword(t *testing.T) {
 	for how, r := range repos {
 		r.conns.reset()
 		_, err := r.Claim(t.Context(), deletion("1", "c"))
-		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings || strings.Contains(fmt.Sprint(err), "first") {
+		if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure || strings.Contains(fmt.Sprint(err), "first") {
 			t.Errorf("%s: with the old password: %v (%v); want an infrastructure fault, without the password", how, err, fault)
 		}
 		rotate[how]("second")
@@ -258,7 +258,7 @@ func TestAFailoverInSilence(t *testing.T) {
 				began = time.Now()
 				return tx.Commit(t.Context())
 			})
-			if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "connection" || time.Since(began) > enough {
+			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" || time.Since(began) > enough {
 				t.Errorf("after %v: %v (%v, %s); want a broken connection within %v", time.Since(began), err, fault, cause, enough)
 			}
 			b.Again = true
@@ -315,7 +315,7 @@ func TestAFailoverInSilence(t *testing.T) {
 		proxy.Freeze()
 		began := time.Now()
 		_, err = r.Claim(t.Context(), deletion("1", "c"))
-		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "connection" || time.Since(began) > enough {
+		if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" || time.Since(began) > enough {
 			t.Errorf("after %v: %v (%v, %s); want a broken connection within %v", time.Since(began), err, fault, cause, enough)
 		}
 		proxy.Mend()
@@ -373,7 +373,7 @@ func TestSeveralHosts(t *testing.T) {
 		if err == nil {
 			break
 		}
-		if fault, _ := purge.FaultOf(err); fault != purge.Surroundings || time.Now().After(end) {
+		if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure || time.Now().After(end) {
 			t.Fatalf("after the standby was promoted: %v (%v); want it taken", err, fault)
 		}
 	}

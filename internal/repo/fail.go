@@ -14,7 +14,7 @@ import (
 func (r *Repo) Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error) {
 	if _, unfit := r.Incompatible(d); unfit == nil {
 		rec, err := r.fail(ctx, d, f, r.sql.failPinned)
-		if fault, _ := purge.FaultOf(err); err == nil || !fault.MayBeOwn() {
+		if fault, _ := purge.FaultOf(err); err == nil || !fault.MayBeCommand() {
 			return rec, err
 		}
 	}

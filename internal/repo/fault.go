@@ -34,7 +34,7 @@ func classify(ctx context.Context, err error) error {
 func classifyShared(ctx context.Context, err error) error {
 	err = classify(ctx, err)
 	if fault, cause := purge.FaultOf(err); err != nil && fault == purge.Ambiguous {
-		return &purge.FaultError{Fault: purge.Surroundings, Cause: cause, Err: err}
+		return &purge.FaultError{Fault: purge.Infrastructure, Cause: cause, Err: err}
 	}
 	return err
 }
@@ -43,7 +43,7 @@ func faultOf(err error) (purge.Fault, string) {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		if broken(err) {
-			return purge.Surroundings, "connection"
+			return purge.Infrastructure, "connection"
 		}
 		return purge.Ambiguous, "client" // a value that can't be encoded or read, say
 	}
@@ -51,15 +51,15 @@ func faultOf(err error) (purge.Fault, string) {
 	var connect *pgconn.ConnectError
 	switch {
 	case errors.As(err, &connect), pg.SeverityUnlocalized == "FATAL", pg.SeverityUnlocalized == "PANIC":
-		return purge.Surroundings, cause // the server has ended the connection: no deletion can cause that
-	case pg.Where != "" && (fault == purge.Surroundings || pg.Code == "40001"):
+		return purge.Infrastructure, cause // the server has ended the connection: no deletion can cause that
+	case pg.Where != "" && (fault == purge.Infrastructure || pg.Code == "40001"):
 		return purge.Ambiguous, cause // a trigger's, which may raise any code, for one conversation too
 	}
 	return fault, cause
 }
 
 // broken says that the error came from the way to the server: a refused or broken
-// connection, a time-out, a pool that can't connect.
+// connection, a timeout, a pool that can't connect.
 func broken(err error) bool {
 	var network net.Error
 	var number syscall.Errno
@@ -83,18 +83,18 @@ var faults = map[string]struct {
 	"40P01": {purge.Contention, "deadlock"},
 	"40001": {purge.Contention, "serialization"},
 	"57014": {purge.Ambiguous, purge.StatementTimeout}, // ours: the statement, not the server, was too slow
-	"25006": {purge.Surroundings, "read_only"},
-	"25P03": {purge.Surroundings, "server"}, // an operator's limits for idle and for long transactions
-	"25P04": {purge.Surroundings, "server"},
+	"25006": {purge.Infrastructure, "read_only"},
+	"25P03": {purge.Infrastructure, "server"}, // an operator's limits for idle and for long transactions
+	"25P04": {purge.Infrastructure, "server"},
 	"42501": {purge.Ambiguous, "permission"}, // perhaps a trigger's
-	"08":    {purge.Surroundings, "connection"},
-	"28":    {purge.Surroundings, "configuration"},
-	"3D":    {purge.Surroundings, "configuration"},
+	"08":    {purge.Infrastructure, "connection"},
+	"28":    {purge.Infrastructure, "configuration"},
+	"3D":    {purge.Infrastructure, "configuration"},
 	"3F":    {purge.Ambiguous, "configuration"},
 	"42":    {purge.Ambiguous, "configuration"},
-	"53":    {purge.Surroundings, "resources"},
-	"57":    {purge.Surroundings, "server"},
-	"58":    {purge.Surroundings, "server"},
+	"53":    {purge.Infrastructure, "resources"},
+	"57":    {purge.Infrastructure, "server"},
+	"58":    {purge.Infrastructure, "server"},
 	"23":    {purge.Ambiguous, "constraint"},
 }
 

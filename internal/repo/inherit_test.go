@@ -256,7 +256,7 @@ func TestWhatASessionMustNotInherit(t *testing.T) {
 			execSQL(t, admin, "alter role "+r.role()+" set "+c.setting)
 			r.conns.reset()
 			_, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
-			if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != c.cause {
+			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != c.cause {
 				t.Errorf("Express = %v (%v, %s); want an infrastructure fault, %s", err, fault, cause, c.cause)
 			}
 			wantProbe(t, r, c.cause, c.want)
@@ -352,7 +352,7 @@ func TestRowLevelSecurityIsNoticed(t *testing.T) {
 			execSQL(t, admin, "alter table "+table+" enable row level security")
 			refused := func(what string, err error) {
 				t.Helper()
-				if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "permission" || !strings.Contains(fmt.Sprint(err), "row-level security") {
+				if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "permission" || !strings.Contains(fmt.Sprint(err), "row-level security") {
 					t.Errorf("%s = %v (%v, %s); want an infrastructure fault, row-level security", what, err, fault, cause)
 				}
 			}
@@ -414,7 +414,7 @@ func TestSetupWithDefaults(t *testing.T) {
 		execSQL(t, openPool(t, address), "alter database "+strings.TrimPrefix(queryOne[string](t, openPool(t, address), `select current_database()::text`), "/")+
 			" set default_transaction_read_only = on")
 		_, err := Setup(t.Context(), address, SetupOptions{})
-		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "read_only" || !strings.Contains(err.Error(), "default_transaction_read_only") {
+		if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "read_only" || !strings.Contains(err.Error(), "default_transaction_read_only") {
 			t.Errorf("Setup = %v (%v, %s); want an infrastructure fault, read_only", err, fault, cause)
 		}
 	})

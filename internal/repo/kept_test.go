@@ -190,7 +190,7 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 		{`select 1 / 0`, nil, purge.Ambiguous, "sqlstate_22"},
 		{`select $1::int4`, []any{int64(1) << 40}, purge.Ambiguous, "client"},
 		{`select set_config('statement_timeout', '10ms', true)`, nil, purge.Ambiguous, purge.StatementTimeout},
-		{`select pg_terminate_backend(pg_backend_pid())`, nil, purge.Surroundings, "server"},
+		{`select pg_terminate_backend(pg_backend_pid())`, nil, purge.Infrastructure, "server"},
 	} {
 		tx := r.begin(true)
 		tx.exec(nil, c.sql, c.args...)
@@ -205,7 +205,7 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 	closed := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan()})
 	closed.pool.Reset()
 	closed.Close()
-	if fault, cause := purge.FaultOf(closed.Probe(t.Context())); fault != purge.Surroundings {
-		t.Errorf("a closed pool: %v, %s; want surroundings", fault, cause)
+	if fault, cause := purge.FaultOf(closed.Probe(t.Context())); fault != purge.Infrastructure {
+		t.Errorf("a closed pool: %v, %s; want infrastructure", fault, cause)
 	}
 }

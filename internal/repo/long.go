@@ -34,17 +34,17 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 // have left behind, as far as p says; see [Repo.Sweep].
 // The commit doesn't wait for the disk: a batch that is lost in a crash is done
 // again. If the lease was lost nothing is changed and the record is not Mine.
-// Where the role may not note in lethe.holds that all workers shall rest, only the
+// Where the role may not note in lethe.throttles that all workers shall rest, only the
 // caller can.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
 	t := r.begin(false)
-	turn := r.takeTurn(t, p.Yield > 0)
+	turn := r.takeTurn(t, p.ForegroundBackoff > 0)
 	if p.SweepTo > p.SweepFrom {
 		r.queueSweep(t, d, p.SweepFrom, p.SweepTo)
 	}
 	n := r.queueStep(t, d, p.Low, p.Limit)
-	if p.Yield > 0 && r.mayHold.Load() {
-		t.exec(nil, noteYield, p.Yield)
+	if p.ForegroundBackoff > 0 && r.mayThrottle.Load() {
+		t.exec(nil, noteYield, p.ForegroundBackoff)
 	}
 	defer r.own()
 	rec, err := r.commitOne(ctx, t, d)

@@ -58,8 +58,8 @@ func TestResolveTellsWhatMayHeal(t *testing.T) {
 			}
 			plan, _ := ParsePlan([]byte(socialPlan))
 			_, err := Open(t.Context(), Config{URL: as, Plan: plan})
-			if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != c.cause {
-				t.Errorf("the error is %v, %s; want surroundings, %s", fault, cause, c.cause)
+			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != c.cause {
+				t.Errorf("the error is %v, %s; want infrastructure, %s", fault, cause, c.cause)
 			}
 			compareLines(t, "error", errorLines(err), c.want)
 			if c.cause == "configuration" {
@@ -109,22 +109,22 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		url := localtest.Database(t)
 		_, err := Open(t.Context(), Config{URL: url, Plan: BundledPlan()}) // neither chat nor lethe is there
-		if fault, cause := purge.FaultOf(err); fault != purge.Own || cause != "plan" || len(errorLines(err)) != 5 {
+		if fault, cause := purge.FaultOf(err); fault != purge.Command || cause != "plan" || len(errorLines(err)) != 5 {
 			t.Errorf("Open = %v (%v, %s); want own, plan, five lines", err, fault, cause)
 		}
 	})
 	t.Run("refuses_the_zero_plan", func(t *testing.T) {
 		t.Parallel()
 		_, err := Open(t.Context(), Config{URL: localtest.Database(t)})
-		if fault, cause := purge.FaultOf(err); fault != purge.Own || cause != "plan" {
+		if fault, cause := purge.FaultOf(err); fault != purge.Command || cause != "plan" {
 			t.Errorf("Open = %v (%v, %s); want own, plan", err, fault, cause)
 		}
 	})
-	t.Run("calls_a_server_that_is_away_surroundings", func(t *testing.T) {
+	t.Run("calls_a_server_that_is_away_infrastructure", func(t *testing.T) {
 		t.Parallel()
 		_, err := Open(t.Context(), Config{URL: "postgres://127.0.0.1:1/none?connect_timeout=1", Plan: BundledPlan()})
-		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "connection" {
-			t.Errorf("Open = %v (%v, %s); want surroundings, connection", err, fault, cause)
+		if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" {
+			t.Errorf("Open = %v (%v, %s); want infrastructure, connection", err, fault, cause)
 		}
 	})
 	t.Run("says_that_it_was_stopped", func(t *testing.T) {

@@ -40,7 +40,7 @@ func TestStatementsAreASCII(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for _, sql := range []string{settingsBefore17, settingsSince17, directSession, atWork, statusOf, pauses, transactions, standbys, walHeld, lockWaiters, sampleSchema} {
+	for _, sql := range []string{settingsBefore17, settingsSince17, directSession, atWork, statusOf, pauses, transactions, standbys, walRetained, lockWaiters, sampleSchema} {
 		if !ascii(sql) {
 			t.Errorf("%s\nhas characters that not every database can hold", sql)
 		}

@@ -51,8 +51,8 @@ func (r *Repo) Examine(ctx context.Context) error {
 		return err
 	}
 	fault, cause := purge.FaultOf(err)
-	if fault.MayBeOwn() {
-		fault = purge.Surroundings
+	if fault.MayBeCommand() {
+		fault = purge.Infrastructure
 	}
 	return &purge.FaultError{Fault: fault, Cause: cause, Err: oneLine(r.diagnose(ctx, err))}
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// wantProbe fails unless the probe fails for the surroundings with the cause, on
+// wantProbe fails unless the probe fails for the infrastructure with the cause, on
 // one line that holds the text.
 func wantProbe(tb testing.TB, r *Repo, cause, text string) {
 	tb.Helper()
@@ -20,8 +20,8 @@ func wantProbe(tb testing.TB, r *Repo, cause, text string) {
 		tb.Errorf("Probe = nil; want %s: %s", cause, text)
 		return
 	}
-	if fault, got := purge.FaultOf(err); fault != purge.Surroundings || got != cause {
-		tb.Errorf("FaultOf(%v) = %v, %s; want surroundings, %s", err, fault, got, cause)
+	if fault, got := purge.FaultOf(err); fault != purge.Infrastructure || got != cause {
+		tb.Errorf("FaultOf(%v) = %v, %s; want infrastructure, %s", err, fault, got, cause)
 	}
 	if s := err.Error(); !strings.Contains(s, text) || strings.ContainsAny(s, "\n\t") {
 		tb.Errorf("Probe = %q; want one line with %q", s, text)

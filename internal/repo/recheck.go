@@ -21,8 +21,8 @@ func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
 	s, err := r.resolve(ctx)
 	if err != nil {
 		fault, cause := purge.FaultOf(err)
-		if fault == purge.Own { // here it is an operator who has changed the tables
-			fault = purge.Surroundings
+		if fault == purge.Command { // here it is an operator who has changed the tables
+			fault = purge.Infrastructure
 		}
 		return nil, &purge.FaultError{Fault: fault, Cause: cause, Err: oneLine(err)}
 	}

@@ -186,7 +186,7 @@ func TestRedo(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)
-		execSQL(t, p.pool, `insert into lethe.holds (lane, cause) values ('all', 'paused')`)
+		execSQL(t, p.pool, `insert into lethe.throttles (lane, reason) values ('all', 'paused')`)
 		kept := told("c2", "c2c_bob", 40, lately())
 		kept.HistoryKept = true
 		for _, d := range []purge.Record{told("c1", "c2c_bob", 40, lately()), kept} {

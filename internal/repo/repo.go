@@ -46,9 +46,9 @@ type Config struct {
 	// takes 80 ms instead of 2. As many as calls run at the same time are enough.
 	// Zero, or no less than MaxConns: it takes what is free.
 	ExpressConns int32
-	// LongTransactions is how many batches of the long lane may run at the same
+	// LongConcurrency is how many batches of the long lane may run at the same
 	// time, over all workers of this database; zero means any number.
-	LongTransactions int
+	LongConcurrency int
 	// AllowUnindexed goes on where a key or a foreign key has no usable index.
 	AllowUnindexed bool
 }
@@ -77,20 +77,20 @@ func (c Config) withDefaults() Config {
 // Repo is the ledger and the purge of one database and plan. Safe for
 // concurrent use.
 type Repo struct {
-	cfg     Config
-	source  *source
-	conns   *pools
-	pool    *pgxpool.Pool // one of conns
-	ready   *pgxpool.Pool // Express's own; pool if it has none
-	schema  *schema
-	sql     statements
-	made    atomic.Int64 // transactions of the long lane
-	mayHold atomic.Bool  // the role may write lethe.holds, as the last look has found
-	blind   sync.Map     // of purge.Cause, to why: brakes whose figures the role may not read
+	cfg         Config
+	source      *source
+	conns       *pools
+	pool        *pgxpool.Pool // one of conns
+	ready       *pgxpool.Pool // Express's own; pool if it has none
+	schema      *schema
+	sql         statements
+	made        atomic.Int64 // transactions of the long lane
+	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last look has found
+	blind       sync.Map     // of purge.ThrottleReason, to why: throttles whose figures the role may not read
 }
 
 // Open connects, checks the plan against the catalog and makes the statements.
-// It changes nothing. An error that [purge.FaultOf] calls surroundings may heal
+// It changes nothing. An error that [purge.FaultOf] calls infrastructure may heal
 // by itself; any other is a plan that doesn't fit the database, one line for
 // each problem.
 func Open(ctx context.Context, cfg Config) (*Repo, error) {

@@ -20,7 +20,7 @@ func (r *Repo) Warnings() []string { return r.schema.warnings }
 // are made from. It only reads. Every problem is one line of the error. The
 // error is the infrastructure's where only that is missing which an operator provides
 // without touching the plan (a grant, the ledger, a replica identity, a rebuilt
-// index), and else purge.Own: the plan and the tables don't fit.
+// index), and else purge.Command: the plan and the tables don't fit.
 func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*schema, error) {
 	if err := plan.validate(); err != nil {
 		return nil, unfit(err)
@@ -88,7 +88,7 @@ func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, e
 	return warnings, classifyShared(ctx, err)
 }
 
-func unfit(err error) error { return &purge.FaultError{Fault: purge.Own, Cause: "plan", Err: err} }
+func unfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
 
 // checker compares one plan with one catalog. What it finds it keeps, so that
 // all of it is told at once.
@@ -134,7 +134,7 @@ func (k *checker) verdict() error {
 		return unfit(errors.Join(all...))
 	}
 	if len(k.lacking) > 0 {
-		return &purge.FaultError{Fault: purge.Surroundings, Cause: k.cause, Err: errors.Join(k.lacking...)}
+		return &purge.FaultError{Fault: purge.Infrastructure, Cause: k.cause, Err: errors.Join(k.lacking...)}
 	}
 	return nil
 }

@@ -188,7 +188,7 @@ func TestResolveRefuses(t *testing.T) {
 	runAll(t, refuseCases, func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string) {
 		t.Helper()
 		_, err := c.run(t, pool, schemaName)
-		if fault, cause := purge.FaultOf(err); fault != purge.Own || cause != "plan" {
+		if fault, cause := purge.FaultOf(err); fault != purge.Command || cause != "plan" {
 			t.Errorf("the error is %v, %s; want own, plan", fault, cause)
 		}
 	})

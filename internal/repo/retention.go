@@ -115,7 +115,7 @@ func (r *Repo) findExpired(ctx context.Context, olderThan time.Duration, from co
 }
 
 // forget removes the commands in one transaction, but for those that somebody
-// else has in hand, and returns how many went.
+// else has in flight, and returns how many went.
 func (r *Repo) forget(ctx context.Context, olderThan time.Duration, commands []commandKey) (gone int, err error) {
 	if len(commands) == 0 {
 		return 0, nil

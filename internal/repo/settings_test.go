@@ -67,8 +67,8 @@ func TestLedgerSaysWhatIsMissing(t *testing.T) {
 			t.Errorf("%s: no error", c.name)
 			continue
 		}
-		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != c.cause {
-			t.Errorf("%s: FaultOf(%v) = %v, %s; want surroundings, %s", c.name, err, fault, cause, c.cause)
+		if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != c.cause {
+			t.Errorf("%s: FaultOf(%v) = %v, %s; want infrastructure, %s", c.name, err, fault, cause, c.cause)
 		}
 		if text := err.Error(); !strings.Contains(text, c.text) || strings.ContainsAny(text, "\n\t") {
 			t.Errorf("%s: %q; want one line with %q", c.name, text, c.text)

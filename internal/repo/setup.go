@@ -96,7 +96,7 @@ func openOne(url string) (*sql.DB, error) {
 }
 
 // setupSession takes off a session what its role and database may have as defaults
-// and a setup can't work with. A role's own time-out is meant for small statements. A
+// and a setup can't work with. A role's own timeout is meant for small statements. A
 // migration that waits for a table's lock makes everybody wait behind it: not for long.
 const setupSession = `select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '5s', false),
   pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),

@@ -87,8 +87,8 @@ func setupDenied(t *testing.T) {
 		if err == nil {
 			t.Fatalf("Setup without the privilege succeeded; want advice to %s", c.grant)
 		}
-		if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "permission" {
-			t.Errorf("FaultOf(%v) = %v, %s; want surroundings, permission", err, fault, cause)
+		if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "permission" {
+			t.Errorf("FaultOf(%v) = %v, %s; want infrastructure, permission", err, fault, cause)
 		}
 		if text := err.Error(); !strings.Contains(text, c.grant) || !strings.Contains(text, c.role) || strings.Contains(text, "\n") {
 			t.Errorf("error %q; want one line with %q and the role", text, c.grant)
@@ -187,8 +187,8 @@ func setupNoServer(t *testing.T) {
 	if err == nil || strings.ContainsAny(err.Error(), "\n\t") {
 		t.Fatalf("Setup = %q; want an error of one line", err)
 	}
-	if fault, cause := purge.FaultOf(err); fault != purge.Surroundings || cause != "connection" {
-		t.Errorf("FaultOf(%v) = %v, %s; want surroundings, connection", err, fault, cause)
+	if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" {
+		t.Errorf("FaultOf(%v) = %v, %s; want infrastructure, connection", err, fault, cause)
 	}
 }
 

@@ -14,7 +14,7 @@ import (
 const statusColumns = `
 select d.app_id, d.command_id, d.conversation_id,
   case when d.state in ('pending', 'running') then coalesce(
-    (select h.cause from lethe.holds h where h.cause = 'paused' and (h.lane = 'all' or d.cursor_seq > 0) limit 1),
+    (select h.reason from lethe.throttles h where h.reason = 'paused' and (h.lane = 'all' or d.cursor_seq > 0) limit 1),
     case when d.lease_until is null or d.lease_until > clock_timestamp() then d.waiting_for end) end as waiting_for,
   d.waiting_for, d.waiting_detail,
   d.user_id, d.origin_device_id, d.state, false, d.through_seq,
@@ -76,7 +76,7 @@ func (l *Ledger) records(ctx context.Context, sql string, args ...any) ([]purge.
 		if err := rows.Scan(found.targets(&rec.App, &rec.Command, &rec.Conversation, &waitingFor, &noted, &detail)...); err != nil {
 			return err
 		}
-		rec.WaitingFor = purge.Cause(value(waitingFor))
+		rec.WaitingFor = purge.ThrottleReason(value(waitingFor))
 		if rec.WaitingFor != "" && value(waitingFor) == value(noted) { // else it is about another cause
 			rec.WaitingDetail = value(detail)
 		}

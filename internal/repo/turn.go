@@ -32,7 +32,7 @@ type turn struct {
 // hangs on the fence, which changes nothing then. Batches that yield to others go one by
 // one, whatever the budget is, so that each finds the rest after the one before.
 func (r *Repo) takeTurn(t *transaction, yields bool) *turn {
-	n := r.cfg.LongTransactions
+	n := r.cfg.LongConcurrency
 	if yields {
 		n = 1
 	}
@@ -52,10 +52,10 @@ func (r *Repo) takeTurn(t *transaction, yields bool) *turn {
 }
 
 // heldBy returns what kept the batch from running, after its transaction ended
-// with err. A lock time-out before the batch had its turn was the turn's.
+// with err. A lock timeout before the batch had its turn was the turn's.
 func (u *turn) heldBy(err error) purge.Held {
 	if _, cause := purge.FaultOf(err); err != nil && !u.had && cause == "lock_timeout" {
-		return purge.Held{Cause: purge.NoTurn}
+		return purge.Held{Cause: purge.NoPermit}
 	}
 	if err != nil {
 		return purge.Held{}
@@ -68,7 +68,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // Hold renews the lease of a deletion whose batches are held back, and notes what
 // it waits for, "" for nothing to report, with details for people. Nothing is left at and below
 // low. The record is not Mine if the lease was lost.
-func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.Cause, detail string) (purge.Record, error) {
+func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error) {
 	t := r.begin(false)
 	t.exec(nil, r.sql.hold, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease, low, string(waitingFor), detail)
 	return r.commitOne(ctx, t, d)
@@ -76,16 +76,16 @@ func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor
 
 // noteYield lets the long lane of all workers rest for $1 times as long as this
 // batch has taken since it had its turn, if it did anything. It comes last: the row
-// is locked for the moment of the commit alone. By holds_pkey.
-const noteYield = `insert into lethe.holds as h (lane, cause, until)
-select 'long', 'yield', clock_timestamp()
+// is locked for the moment of the commit alone. By throttles_pkey.
+const noteYield = `insert into lethe.throttles as h (lane, reason, until)
+select 'long', 'foreground_load', clock_timestamp()
   + least($1::float8 * (clock_timestamp() - current_setting('lethe.began')::timestamptz), interval '1 s')
-where current_setting('lethe.held') = ''
-on conflict (lane, cause) do update set since = excluded.since, until = greatest(h.until, excluded.until)`
+where current_setting('lethe.throttled') = ''
+on conflict (lane, reason) do update set since = excluded.since, until = greatest(h.until, excluded.until)`
 
-// noteRest notes that the long lane of all workers shall rest. By holds_pkey.
-const noteRest = `insert into lethe.holds as h (lane, cause, until, detail) values ('long', 'slow_batch', clock_timestamp() + $1::interval, $2)
-on conflict (lane, cause) do update
+// noteRest notes that the long lane of all workers shall rest. By throttles_pkey.
+const noteRest = `insert into lethe.throttles as h (lane, reason, until, detail) values ('long', 'slow_batch', clock_timestamp() + $1::interval, $2)
+on conflict (lane, reason) do update
 set since = excluded.since, until = greatest(h.until, excluded.until), detail = excluded.detail`
 
 // Rest lets the long lane of all workers rest for a while; a longer rest that is

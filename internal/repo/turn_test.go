@@ -63,7 +63,7 @@ func TestAStepThatIsHeldChangesNothing(t *testing.T) {
 		}
 	}
 	step(purge.Held{Cause: purge.SlowBatch, Detail: "slow", Left: time.Hour}, 19)
-	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
+	execSQL(t, r.pool, `update lethe.throttles set until = clock_timestamp()`)
 	step(purge.Held{}, 9)
 }
 
@@ -71,7 +71,7 @@ func TestAStepThatIsHeldChangesNothing(t *testing.T) {
 func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongTransactions: 2})
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongConcurrency: 2})
 	other := openRepo(t, Config{URL: url, Plan: BundledPlan()})
 	d, e := claimed(t, r, "1", "g", 40), claimed(t, r, "2", "h", 40)
 	for _, may := range []bool{false, true} { // without the right only the caller can rest
@@ -81,32 +81,32 @@ func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 		} else if _, err := r.Watch(t.Context(), purge.Limits{}, true); err != nil {
 			t.Fatal(err)
 		}
-		if s, err := as.Step(t.Context(), d, purge.Part{Limit: 5, Yield: 1e6}); err != nil || s.Held.Cause != "" || s.Rows != 5 {
+		if s, err := as.Step(t.Context(), d, purge.Part{Limit: 5, ForegroundBackoff: 1e6}); err != nil || s.Held.Cause != "" || s.Rows != 5 {
 			t.Fatalf("Step = %+v, %v; want five rows", s, err)
 		}
-		if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds`); n == 1 != may {
+		if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.throttles`); n == 1 != may {
 			t.Fatalf("%d rests; may note them: %t", n, may)
 		}
 	}
-	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
-	s, err := r.Step(t.Context(), d, purge.Part{Limit: 10, Yield: 1e6})
+	execSQL(t, r.pool, `update lethe.throttles set until = clock_timestamp()`)
+	s, err := r.Step(t.Context(), d, purge.Part{Limit: 10, ForegroundBackoff: 1e6})
 	if err != nil || s.Held.Cause != "" || s.Rows == 0 {
 		t.Fatalf("Step = %+v, %v; want some rows", s, err)
 	}
 	for what, yield := range map[string]float64{"yields": 1, "doesn't": 0} {
-		s, err := other.Step(t.Context(), e, purge.Part{Limit: 10, Yield: yield})
-		if err != nil || s.Held.Cause != purge.Yield || s.Held.Left <= 0 || s.Held.Left > time.Second || s.Rows != 0 {
+		s, err := other.Step(t.Context(), e, purge.Part{Limit: 10, ForegroundBackoff: yield})
+		if err != nil || s.Held.Cause != purge.ForegroundLoad || s.Held.Left <= 0 || s.Held.Left > time.Second || s.Rows != 0 {
 			t.Errorf("Step that %s = %+v, %v; want a rest of up to a second", what, s, err)
 		}
 	}
-	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds where until >= since + interval '1 s'`); n != 1 {
+	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.throttles where until >= since + interval '1 s'`); n != 1 {
 		t.Errorf("%d rests; want one, of a second", n)
 	}
-	execSQL(t, r.pool, `update lethe.holds set until = clock_timestamp()`)
+	execSQL(t, r.pool, `update lethe.throttles set until = clock_timestamp()`)
 	if s, err := other.Step(t.Context(), e, purge.Part{Limit: 10}); err != nil || s.Held.Cause != "" || s.Rows != 10 {
 		t.Errorf("Step = %+v, %v after the rest; want ten rows", s, err)
 	}
-	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.holds where until > clock_timestamp()`); n != 0 {
+	if n := queryOne[int](t, r.pool, `select count(*)::int from lethe.throttles where until > clock_timestamp()`); n != 0 {
 		t.Errorf("%d rests after a batch that doesn't yield; want none", n)
 	}
 }
@@ -120,7 +120,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ledger.Close()
-	wants := func(want purge.Cause) {
+	wants := func(want purge.ThrottleReason) {
 		t.Helper()
 		recs, err := ledger.Status(t.Context(), "demo", "1")
 		if err != nil || len(recs) != 1 || recs[0].WaitingFor != want {
@@ -134,7 +134,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 	wants(purge.ReplicaLag)
 	execSQL(t, r.pool, `update lethe.deletions set lease_until = clock_timestamp() - interval '1 s'`)
 	wants("") // its worker has gone
-	if _, err := r.Hold(t.Context(), d, 0, purge.WALHeld, ""); err != nil {
+	if _, err := r.Hold(t.Context(), d, 0, purge.WALRetained, ""); err != nil {
 		t.Fatal(err)
 	}
 	if _, _, err := ledger.Pause(t.Context(), purge.AllLanes); err != nil {
@@ -144,14 +144,14 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 	if _, err := ledger.Resume(t.Context(), purge.AllLanes); err != nil {
 		t.Fatal(err)
 	}
-	wants(purge.WALHeld)
+	wants(purge.WALRetained)
 	if _, err := r.Step(t.Context(), d, purge.Part{Limit: 10}); err != nil {
 		t.Fatal(err)
 	}
 	wants("")
 	stale := d
 	stale.Token = purge.Token{9}
-	if rec, err := r.Hold(t.Context(), stale, 0, purge.WALHeld, ""); err != nil || rec.Mine {
+	if rec, err := r.Hold(t.Context(), stale, 0, purge.WALRetained, ""); err != nil || rec.Mine {
 		t.Errorf("Hold without the lease = %+v, %v; want it not ours", rec, err)
 	}
 	wants("")
@@ -162,7 +162,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongTransactions: 2})
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongConcurrency: 2})
 	d := claimed(t, r, "1", "g", 40)
 	tx, err := openPool(t, url).Begin(t.Context())
 	if err != nil {
@@ -172,7 +172,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	s, err := r.Step(t.Context(), d, purge.Part{Limit: 10})
-	if err != nil || s.Held != (purge.Held{Cause: purge.NoTurn}) {
+	if err != nil || s.Held != (purge.Held{Cause: purge.NoPermit}) {
 		t.Errorf("Step = %+v, %v; want no turn", s, err)
 	}
 	if n := queryOne[int](t, r.pool, `select count(*)::int from chat.messages`); n != 39 {
@@ -201,7 +201,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 func BenchmarkStep(b *testing.B) {
 	for name, places := range map[string]int{"alone": 0, "with_a_budget": 2} {
 		b.Run(name, func(b *testing.B) {
-			r := openRepo(b, Config{URL: newDatabase(b), Plan: BundledPlan(), LongTransactions: places})
+			r := openRepo(b, Config{URL: newDatabase(b), Plan: BundledPlan(), LongConcurrency: places})
 			d := claimed(b, r, "1", "g", 1)
 			b.ReportAllocs()
 			for b.Loop() { // batches of nothing: what each costs by itself

@@ -12,14 +12,14 @@ import (
 )
 
 const (
-	// pauses are the operator's. By holds_pkey.
-	pauses = `select h.lane, h.since from lethe.holds h where h.cause = 'paused' order by h.lane`
+	// pauses are the operator's. By throttles_pkey.
+	pauses = `select h.lane, h.since from lethe.throttles h where h.reason = 'paused' order by h.lane`
 
 	// transactions are all that this database has seen, as far as its sessions have
 	// reported them: each does so about once a second. And whether this role may let
 	// others rest.
 	transactions = `select s.xact_commit + s.xact_rollback,
-  has_table_privilege('lethe.holds', 'insert') and has_table_privilege('lethe.holds', 'update')
+  has_table_privilege('lethe.throttles', 'insert') and has_table_privilege('lethe.throttles', 'update')
 from pg_stat_database s where s.datname = current_database()`
 
 	// standbys are those that replay, and where they and we are. What only
@@ -37,9 +37,9 @@ from (
   select s.application_name, s.state, s.replay_lsn from lethe.standbys() s where not pg_has_role('pg_read_all_stats', 'usage')) s
 where s.state is null or s.state in ('streaming', 'catchup') and s.replay_lsn is not null and s.application_name <> all ($1::text[])`
 
-	// walHeld is who keeps the most WAL from being recycled. What the archiver
+	// walRetained is who keeps the most WAL from being recycled. What the archiver
 	// failed on last is the oldest that it has not got rid of.
-	walHeld = `select h.holder, h.held
+	walRetained = `select h.holder, h.held
 from (select case when not pg_is_in_recovery() then pg_current_wal_lsn() end as at) p
 cross join lateral (
   select 'replication slot "' || s.slot_name || '"' as holder, pg_wal_lsn_diff(p.at, s.restart_lsn)::bigint as held
@@ -86,7 +86,7 @@ const sessionText = `'pid ' || s.pid::text || ' (role ' || coalesce(s.usename::t
 
 // look is one of the things that a watch looks at.
 type look struct {
-	cause purge.Cause
+	cause purge.ThrottleReason
 	sql   string
 	needs string // the privilege that it takes, as grant names it
 	args  []any
@@ -99,13 +99,13 @@ type look struct {
 // then on, and told in Unread; what is hidden from it is told each time. A limit
 // of time for it is the context's.
 func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error) {
-	f := purge.Figures{Unread: map[purge.Cause]string{}}
+	f := purge.Figures{Unread: map[purge.ThrottleReason]string{}}
 	looks := r.looks(&f, limits, all)
 	err := r.see(ctx, looks...)
 	if !denied(err) {
 		return f, classifyShared(ctx, err)
 	}
-	f = purge.Figures{Unread: map[purge.Cause]string{}}
+	f = purge.Figures{Unread: map[purge.ThrottleReason]string{}}
 	for _, k := range looks {
 		err := r.see(ctx, k)
 		if denied(err) && k.cause != purge.Paused {
@@ -117,7 +117,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 		}
 	}
 	r.blind.Range(func(cause, why any) bool {
-		f.Unread[cause.(purge.Cause)] = why.(string)
+		f.Unread[cause.(purge.ThrottleReason)] = why.(string)
 		return true
 	})
 	return f, nil
@@ -143,12 +143,12 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 		f.Pauses = append(f.Pauses, p)
 		return err
 	}}}
-	if _, blind := r.blind.Load(purge.Yield); !blind {
+	if _, blind := r.blind.Load(purge.ForegroundLoad); !blind {
 		own := r.made.Load()
-		found = append(found, look{purge.Yield, transactions, "select on pg_catalog.pg_stat_database", nil, func(rows pgx.Rows) error {
-			var mayHold bool
-			err := rows.Scan(&f.Transactions, &mayHold)
-			r.mayHold.Store(mayHold)
+		found = append(found, look{purge.ForegroundLoad, transactions, "select on pg_catalog.pg_stat_database", nil, func(rows pgx.Rows) error {
+			var mayThrottle bool
+			err := rows.Scan(&f.Transactions, &mayThrottle)
+			r.mayThrottle.Store(mayThrottle)
 			f.Transactions -= own
 			return err
 		}})
@@ -173,8 +173,8 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 		f.Standbys = append(f.Standbys, s)
 		return nil
 	}})
-	add(limits.WALHeld > 0, look{purge.WALHeld, walHeld, "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", nil, func(rows pgx.Rows) error {
-		return rows.Scan(&f.WALHolder, &f.WALHeld)
+	add(limits.WALRetained > 0, look{purge.WALRetained, walRetained, "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", nil, func(rows pgx.Rows) error {
+		return rows.Scan(&f.WALHolder, &f.WALRetained)
 	}})
 	add(limits.LockWait > 0, look{purge.LockWaiters, lockWaiters, "select on pg_catalog.pg_locks, pg_catalog.pg_stat_activity", []any{limits.LockWait}, func(rows pgx.Rows) error {
 		var longest float64
@@ -182,7 +182,7 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 		f.LongestWait = seconds(longest)
 		return err
 	}})
-	add(r.cfg.LongTransactions > 0, look{purge.PermitsHeld, permitHolders, "execute on function lethe.sessions()", []any{turnClass, r.cfg.LongTransactions}, func(rows pgx.Rows) error {
+	add(r.cfg.LongConcurrency > 0, look{purge.PermitsHeld, permitHolders, "execute on function lethe.sessions()", []any{turnClass, r.cfg.LongConcurrency}, func(rows pgx.Rows) error {
 		var holder string
 		err := rows.Scan(&holder)
 		f.PermitHolders = append(f.PermitHolders, holder)

@@ -12,8 +12,8 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// everything sets a limit for each brake.
-var everything = purge.Limits{ReplicaLag: time.Second, LockWait: 20 * time.Millisecond, WALHeld: 1}
+// everything sets a limit for each throttle.
+var everything = purge.Limits{ReplicaLag: time.Second, LockWait: 20 * time.Millisecond, WALRetained: 1}
 
 func TestWatchLeavesOutWhatTheRoleMayNotRead(t *testing.T) {
 	t.Parallel()
@@ -24,13 +24,13 @@ func TestWatchLeavesOutWhatTheRoleMayNotRead(t *testing.T) {
 	execSQL(t, admin, "grant execute on function lethe.sessions() to "+role)
 	execSQL(t, admin, "revoke select on pg_catalog.pg_replication_slots, pg_catalog.pg_locks from public")
 	r := openRepo(t, Config{URL: as, Plan: BundledPlan()})
-	execSQL(t, admin, "insert into lethe.holds (lane, cause) values ('long', 'paused')")
+	execSQL(t, admin, "insert into lethe.throttles (lane, reason) values ('long', 'paused')")
 	f, err := r.Watch(t.Context(), everything, true)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for cause, grant := range map[purge.Cause]string{
-		purge.WALHeld: "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", purge.LockWaiters: "select on pg_catalog.pg_locks, pg_catalog.pg_stat_activity",
+	for cause, grant := range map[purge.ThrottleReason]string{
+		purge.WALRetained: "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", purge.LockWaiters: "select on pg_catalog.pg_locks, pg_catalog.pg_stat_activity",
 		purge.ReplicaLag: "execute on function lethe.standbys()",
 	} {
 		if why := f.Unread[cause]; !strings.Contains(why, "; run: grant "+grant+" to ") || !strings.Contains(why, role) || strings.Contains(why, "\n") {
@@ -43,7 +43,7 @@ func TestWatchLeavesOutWhatTheRoleMayNotRead(t *testing.T) {
 	if f, err = r.Watch(t.Context(), everything, true); err != nil || len(f.Unread) != 0 || len(f.Pauses) != 1 {
 		t.Errorf("second look = %+v, %v; want the pause, and nothing told again", f, err)
 	}
-	execSQL(t, admin, "revoke select on lethe.holds from public, "+role)
+	execSQL(t, admin, "revoke select on lethe.throttles from public, "+role)
 	if _, err := r.Watch(t.Context(), everything, true); err == nil {
 		t.Error("a look without the pauses succeeded")
 	}
@@ -151,7 +151,7 @@ func TestBlockerIsTheOldestTransactionWithLocks(t *testing.T) {
 	admin := openPool(t, url)
 	role, as := newRole(t, url)
 	execSQL(t, admin, "grant usage on schema lethe, chat to "+role+"; grant all on all tables in schema lethe, chat to "+role)
-	r := openRepo(t, Config{URL: as, Plan: BundledPlan(), LongTransactions: 2})
+	r := openRepo(t, Config{URL: as, Plan: BundledPlan(), LongConcurrency: 2})
 	execSQL(t, admin, "insert into chat.messages (app_id, user_id, conversation_id, seq) values ('demo', 'alice', 'g', 1)")
 	for _, c := range []struct{ application, sql, want string }{
 		{"reader", "select from chat.messages", ""},
@@ -189,7 +189,7 @@ func TestBlockerIsTheOldestTransactionWithLocks(t *testing.T) {
 func TestWatchSeesWhoHoldsPermits(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongTransactions: 2})
+	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongConcurrency: 2})
 	holders := func() []string {
 		t.Helper()
 		f, err := r.Watch(t.Context(), everything, true)

@@ -16,11 +16,11 @@ type Stream struct {
 
 // Work is how much there is to do over all workers, as the server tells it.
 type Work struct {
-	Waiting uint64        // commands that no worker has been given yet
-	InHand  uint64        // given to a worker and not acknowledged, or waiting for a repeated try
-	Stuck   uint64        // neither: no worker will ever see them
-	Oldest  time.Duration // age of the oldest command that isn't finished; 0 for none
-	Streams []Stream
+	Waiting  uint64        // commands that no worker has been given yet
+	InFlight uint64        // given to a worker and not acknowledged, or waiting for a repeated try
+	Stuck    uint64        // neither: no worker will ever see them
+	Oldest   time.Duration // age of the oldest command that isn't finished; 0 for none
+	Streams  []Stream
 }
 
 // Backlog shows the last known Work. While that isn't known its metrics are
@@ -31,7 +31,7 @@ type Backlog struct {
 
 func newBacklog(f factory) *Backlog {
 	return &Backlog{
-		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in hand, or stuck where no worker will see them.", "state"),
+		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck where no worker will see them.", "state"),
 		oldest:   f.gauge("lethe_backlog_oldest_seconds", "Age of the oldest command that isn't finished, over all workers; 0 for none."),
 		messages: f.gauge("lethe_stream_messages", "Messages in a stream.", "stream"),
 		bytes:    f.gauge("lethe_stream_bytes", "Size of a stream.", "stream"),
@@ -42,7 +42,7 @@ func newBacklog(f factory) *Backlog {
 // Set shows w.
 func (b *Backlog) Set(w Work) {
 	b.commands.WithLabelValues("waiting").Set(float64(w.Waiting))
-	b.commands.WithLabelValues("in_hand").Set(float64(w.InHand))
+	b.commands.WithLabelValues("in_flight").Set(float64(w.InFlight))
 	b.commands.WithLabelValues("stuck").Set(float64(w.Stuck))
 	b.oldest.WithLabelValues().Set(w.Oldest.Seconds())
 	for _, s := range w.Streams {

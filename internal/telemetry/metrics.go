@@ -14,33 +14,33 @@ type Metrics struct {
 	Registry *prometheus.Registry
 	Backlog  *Backlog
 
-	Commands       *prometheus.CounterVec // by outcome: done, retry, reject
-	CommandSeconds prometheus.Histogram   // from when the stream stored a command until it was done or given up
-	WaitSeconds    prometheus.Histogram   // from then until a worker took it for the first time
-	Redeliveries   prometheus.Counter
-	Deletions      *prometheus.CounterVec   // by lane and state (done, failed)
-	Doubts         prometheus.Counter       // deletions that found no message where the conversation's row says that there were some
-	Messages       *prometheus.CounterVec   // purged, by lane
-	BatchSeconds   *prometheus.HistogramVec // by lane
-	BatchRows      *prometheus.HistogramVec // by lane
-	BatchLimit     *prometheus.GaugeVec     // by lane
-	Target         prometheus.Gauge         // seconds that a batch may take
-	InHand         prometheus.Gauge
-	OldestSeconds  prometheus.GaugeFunc
-	Retries        *prometheus.CounterVec // by cause
-	DeadLetters    *prometheus.CounterVec // by reason
-	LettersOmitted *prometheus.CounterVec // by reason
-	PublishSeconds prometheus.Histogram
-	SettleErrors   prometheus.Counter
-	LedgerExpired  prometheus.Counter
-	Spans          *prometheus.CounterVec // of traces, by state: ended, exported, failed
-	Paused         *prometheus.GaugeVec   // by cause: 1 while the worker does not pull because of it
-	Altered        *prometheus.GaugeVec   // by name of a stream or the consumer: properties that aren't as setup makes them
-	Held           *prometheus.GaugeVec   // by cause: 1 while it holds the worker's lanes back
-	Yielded        prometheus.Counter     // seconds that deletions of the long lane rested for others
-	Yield          prometheus.Gauge       // how many times as long as a batch the long lane rests
-	HeldSeconds    *prometheus.CounterVec // by cause: waited by deletions of the long lane
-	Build          *prometheus.GaugeVec   // 1, by version and revision
+	Commands                 *prometheus.CounterVec // by outcome: done, retry, reject
+	CommandSeconds           prometheus.Histogram   // from when the stream stored a command until it was done or given up
+	WaitSeconds              prometheus.Histogram   // from then until a worker took it for the first time
+	Redeliveries             prometheus.Counter
+	Deletions                *prometheus.CounterVec   // by lane and state (done, failed)
+	Doubts                   prometheus.Counter       // deletions that found no message where the conversation's row says that there were some
+	Messages                 *prometheus.CounterVec   // purged, by lane
+	BatchSeconds             *prometheus.HistogramVec // by lane
+	BatchRows                *prometheus.HistogramVec // by lane
+	BatchLimit               *prometheus.GaugeVec     // by lane
+	Target                   prometheus.Gauge         // seconds that a batch may take
+	InFlight                 prometheus.Gauge
+	OldestSeconds            prometheus.GaugeFunc
+	Retries                  *prometheus.CounterVec // by reason
+	DeadLetters              *prometheus.CounterVec // by reason
+	LettersOmitted           *prometheus.CounterVec // by reason
+	PublishSeconds           prometheus.Histogram
+	SettleErrors             prometheus.Counter
+	LedgerExpired            prometheus.Counter
+	Spans                    *prometheus.CounterVec // of traces, by state: ended, exported, failed
+	NotPulling               *prometheus.GaugeVec   // by reason: 1 while the worker does not pull because of it
+	Altered                  *prometheus.GaugeVec   // by name of a stream or the consumer: properties that aren't as setup makes them
+	Throttled                *prometheus.GaugeVec   // by reason: 1 while it holds the worker's lanes back
+	ForegroundBackoffSeconds prometheus.Counter     // seconds that deletions of the long lane rested for others
+	ForegroundBackoff        prometheus.Gauge       // how many times as long as a batch the long lane rests
+	ThrottledSeconds         *prometheus.CounterVec // by reason: waited by deletions of the long lane
+	Build                    *prometheus.GaugeVec   // 1, by version and revision
 }
 
 // New registers the worker's metrics in a registry of their own, with Go's and
@@ -66,24 +66,24 @@ func New(oldest func() float64) *Metrics {
 		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a purging transaction removed, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),
 		BatchLimit:     f.gauge("lethe_batch_limit_rows", "Row limit that the pace allows the next batch, by lane.", "lane"),
 		Target:         f.gauge("lethe_target_seconds", "How long a purging transaction may take: --target.").With(nil),
-		InHand:         f.gauge("lethe_in_hand", "Deliveries that the worker has taken and not settled.").With(nil),
+		InFlight:       f.gauge("lethe_commands_in_flight", "Deliveries that the worker has taken and not settled.").With(nil),
 		OldestSeconds: f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "lethe_oldest_in_hand_seconds", Help: "Age of the oldest delivery in hand since it was taken; 0 for none.",
+			Name: "lethe_oldest_in_flight_seconds", Help: "Age of the oldest delivery in flight since it was taken; 0 for none.",
 		}, oldest),
-		Retries:        f.counter("lethe_retries_total", "Tries that are repeated, by cause.", "cause"),
-		DeadLetters:    f.counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
-		LettersOmitted: f.counter("lethe_dead_letters_omitted_total", "Malformed commands given up without a dead letter, because their stream was half full, by reason.", "reason"),
-		PublishSeconds: f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
-		SettleErrors:   f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
-		LedgerExpired:  f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),
-		Spans:          f.counter("lethe_spans_total", "Spans of traces by state: ended, and of these exported or failed; the rest waits or was dropped.", "state"),
-		Paused:         f.gauge("lethe_paused", "1 while the worker takes no new commands because of this cause.", "cause"),
-		Altered:        f.gauge("lethe_altered_properties", "Properties of a stream or the consumer that aren't as worker setup makes them.", "name"),
-		Held:           f.gauge("lethe_held", "1 while this cause holds the long lane back, or all lanes if an operator has paused them.", "cause"),
-		HeldSeconds:    f.counter("lethe_held_seconds_total", "Time that deletions in the long lane were held back, by cause.", "cause"),
-		Yield:          f.gauge("lethe_yield", "How many times as long as each batch the long lane rests now, because others are at work in the database; 0 if nobody is.").With(nil),
-		Yielded:        f.counter("lethe_yielded_seconds_total", "Time that deletions in the long lane rested between batches because others were at work in the database.").With(nil),
-		Build:          f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
+		Retries:                  f.counter("lethe_retries_total", "Tries that are repeated, by reason.", "reason"),
+		DeadLetters:              f.counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
+		LettersOmitted:           f.counter("lethe_dead_letters_omitted_total", "Malformed commands given up without a dead letter, because their stream was half full, by reason.", "reason"),
+		PublishSeconds:           f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
+		SettleErrors:             f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
+		LedgerExpired:            f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),
+		Spans:                    f.counter("lethe_spans_total", "Spans of traces by state: ended, and of these exported or failed; the rest waits or was dropped.", "state"),
+		NotPulling:               f.gauge("lethe_not_pulling", "1 while the worker takes no new commands for this reason.", "reason"),
+		Altered:                  f.gauge("lethe_altered_properties", "Properties of a stream or the consumer that aren't as worker setup makes them.", "name"),
+		Throttled:                f.gauge("lethe_throttled", "1 while this reason throttles the long lane, or all lanes if an operator has paused them.", "reason"),
+		ThrottledSeconds:         f.counter("lethe_throttled_seconds_total", "Time that deletions in the long lane were throttled, by reason.", "reason"),
+		ForegroundBackoff:        f.gauge("lethe_foreground_backoff", "How many times as long as each batch the long lane rests now, because others are at work in the database; 0 if nobody is.").With(nil),
+		ForegroundBackoffSeconds: f.counter("lethe_foreground_backoff_seconds_total", "Time that deletions in the long lane rested between batches because others were at work in the database.").With(nil),
+		Build:                    f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
 	m.begin()
 	return m

@@ -21,7 +21,7 @@ func (m *Metrics) WatchPool(read func() Pool) { m.Registry.MustRegister(&poolCol
 
 var (
 	poolConns  = prometheus.NewDesc("lethe_pool_connections", "Connections to the database: used, idle, or being opened.", []string{"state"}, nil)
-	poolMost   = prometheus.NewDesc("lethe_pool_max_connections", "Most connections to the database: --max-conns.", nil, nil)
+	poolMost   = prometheus.NewDesc("lethe_pool_max_connections", "Most connections to the database: --max-connections.", nil, nil)
 	poolWaits  = prometheus.NewDesc("lethe_pool_waits_total", "How often a statement had to wait for a connection.", nil, nil)
 	poolWaited = prometheus.NewDesc("lethe_pool_wait_seconds_total", "Time that statements have waited for a connection.", nil, nil)
 )

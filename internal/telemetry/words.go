@@ -32,7 +32,7 @@ var (
 	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
-		"failure", "shared", "letters_full", "lock", "blocked", "leased", "no_turn", "long_lane_full",
+		"failure", "shared", "letters_full", "lock", "blocked", "leased", "no_permit", "long_lane_full",
 		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "client", "unknown",
 		"read_only", "server", "permission", "configuration", "resources",
 	}
@@ -64,7 +64,7 @@ func (m *Metrics) begin() {
 		m.LettersOmitted.WithLabelValues(string(reason))
 	}
 	for _, cause := range slices.Concat(pauses, refusals) {
-		m.Paused.WithLabelValues(cause)
+		m.NotPulling.WithLabelValues(cause)
 	}
 	for _, cause := range slices.Concat(retries, refusals) {
 		m.Retries.WithLabelValues(cause)

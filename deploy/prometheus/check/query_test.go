@@ -113,20 +113,20 @@ func TestTheCheckFindsWhatIsWrongWithAQuery(t *testing.T) {
 	t.Parallel()
 	metrics := known(t)
 	for query, want := range map[string]string{
-		`lethe_held{cause="paused"}`:                                    "",
+		`lethe_throttled{reason="paused"}`:                               "",
 		`sum by (job, lane, le) (rate(lethe_batch_seconds_bucket[5m]))`: "",
 		`lethe_hold`:                                                         "there is no metric",
-		`lethe_held{reason="paused"}`:                                        "has no label",
-		`lethe_held{cause="pause"}`:                                          "is never",
-		`lethe_held{cause=~"paused|wal_hold"}`:                               "is never",
-		`lethe_held{cause!~"pause"}`:                                         "is never",
-		`sum by (lane) (lethe_held)`:                                         "has the label",
-		`lethe_held * on (lane) lethe_target_seconds`:                        "has the label",
-		`rate(lethe_in_hand[5m])`:                                            "is a gauge",
+		`lethe_throttled{reason="paused"}`:                                   "has no label",
+		`lethe_throttled{reason="pause"}`:                                     "is never",
+		`lethe_throttled{reason=~"paused|wal_hold"}`:                          "is never",
+		`lethe_throttled{reason!~"pause"}`:                                    "is never",
+		`sum by (lane) (lethe_throttled)`:                                    "has the label",
+		`lethe_throttled * on (lane) lethe_target_seconds`:                   "has the label",
+		`rate(lethe_commands_in_flight[5m])`:                                 "is a gauge",
 		`lethe_commands_total > 5`:                                           "counts",
 		`sum by (le) (rate(lethe_batch_seconds[5m]))`:                        "there is no metric",
 		`histogram_quantile(0.9, rate(lethe_batch_seconds_sum{le="1"}[5m]))`: "has no label",
-		`sum(lethe_held`:                                                     "parse error",
+		`sum(lethe_throttled`:                                                "parse error",
 	} {
 		got := strings.Join(faultsOf(query, metrics), "; ")
 		if want == "" && got != "" || !strings.Contains(got, want) {

@@ -22,7 +22,7 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
   select d.through_seq, d.batch_seq, d.history_kept
   from lethe.deletions d
   where {{template "entry"}} and d.lease_token = $5 and d.state = 'running' and d.through_seq is not null
-    and coalesce(pg_catalog.current_setting('lethe.held', true), '') = '' -- held.sql
+    and coalesce(pg_catalog.current_setting('lethe.throttled', true), '') = '' -- held.sql
   for update
 ){{end}}
 

@@ -5,7 +5,7 @@ finished. After a restore seqs may have been used twice, so that a message at or
 {{define "app"}}$1::text is not null{{end}}
 
 {{/* Nothing may change while the lane is held; see held.sql. */}}
-{{define "free"}}{{template "app"}} and coalesce(pg_catalog.current_setting('lethe.held', true), '') = ''{{end}}
+{{define "free"}}{{template "app"}} and coalesce(pg_catalog.current_setting('lethe.throttled', true), '') = ''{{end}}
 
 {{/* Whether anything is left that the deletion under the alias q had removed. What hangs on a message that has gone is
 among it; where messages are locked first, nothing can hang on one that has gone. */}}

@@ -10,4 +10,4 @@ select
   or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > $4::bigint and x.{{.Seq}} <= $5::bigint)
   {{- end}}
 from (values ($1::text, $2::text, $3::text)) q (app_id, user_id, conversation_id)
-where coalesce(pg_catalog.current_setting('lethe.held', true), '') = ''
+where coalesce(pg_catalog.current_setting('lethe.throttled', true), '') = ''

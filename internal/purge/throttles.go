@@ -6,39 +6,39 @@ import (
 	"time"
 )
 
-// Cause says what holds a lane back, as it stands in logs, metrics, the ledger
+// ThrottleReason says what holds a lane back, as it stands in logs, metrics, the ledger
 // and the progress event's waiting_for.
-type Cause string
+type ThrottleReason string
 
 // The causes, the weightiest first: where several hold the long lane, the first
 // of them is what a deletion is said to wait for.
 const (
-	Paused      Cause = "paused"       // an operator's hand
-	ReplicaLag  Cause = "replica_lag"  // a standby falls behind
-	WALHeld     Cause = "wal_held"     // WAL piles up behind a slot or the archiver
-	LockWaiters Cause = "lock_waiters" // others wait for our locks
-	SlowBatch   Cause = "slow_batch"   // a batch took far longer than its target
-	PermitsHeld Cause = "permits_held" // a session that runs no batch has permits of the long lane
+	Paused      ThrottleReason = "paused"       // an operator's hand
+	ReplicaLag  ThrottleReason = "replica_lag"  // a standby falls behind
+	WALRetained ThrottleReason = "wal_retained" // WAL piles up behind a slot or the archiver
+	LockWaiters ThrottleReason = "lock_waiters" // others wait for our locks
+	SlowBatch   ThrottleReason = "slow_batch"   // a batch took far longer than its target
+	PermitsHeld ThrottleReason = "permits_held" // a session that runs no batch has permits of the long lane
 )
 
 // Lock says that a deletion waits for a row or a table that another transaction has
 // locked. It is the deletion's own, and throttles nothing.
-const Lock Cause = "lock"
+const Lock ThrottleReason = "lock"
 
-// Causes returns all causes in their order.
-func Causes() []Cause {
-	return []Cause{Paused, ReplicaLag, WALHeld, LockWaiters, SlowBatch, PermitsHeld}
+// ThrottleReasons returns all causes in their order.
+func ThrottleReasons() []ThrottleReason {
+	return []ThrottleReason{Paused, ReplicaLag, WALRetained, LockWaiters, SlowBatch, PermitsHeld}
 }
 
-// NoTurn says that a batch got no place in the budget that all replicas share.
+// NoPermit says that a batch got no place in the budget that all replicas share.
 // It is ordinary, and no cause to be told.
-const NoTurn Cause = "no_turn"
+const NoPermit ThrottleReason = "no_permit"
 
-// Yield says that the long lane of all workers rests for a moment, because others
+// ForegroundLoad says that the long lane of all workers rests for a moment, because others
 // are at work in the database. It is ordinary, and no cause to be told.
-const Yield Cause = "yield"
+const ForegroundLoad ThrottleReason = "foreground_load"
 
-// Limits are the thresholds of the brakes; 0 takes a brake off.
+// Limits are the thresholds of the throttles; 0 takes a throttle off.
 type Limits struct {
 	// ReplicaLag is how far the slowest standby may be behind.
 	ReplicaLag time.Duration
@@ -46,10 +46,10 @@ type Limits struct {
 	// no matter, such as one that is delayed on purpose.
 	IgnoreStandbys []string
 	// LockWait is how long others may wait for a lock of ours. It must be longer
-	// than a batch, or ordinary batches brake.
+	// than a batch, or ordinary batches throttle.
 	LockWait time.Duration
-	// WALHeld is how much WAL may be held back, in bytes.
-	WALHeld int64
+	// WALRetained is how much WAL may be held back, in bytes.
+	WALRetained int64
 }
 
 // Figures are what a look at the database has found.
@@ -67,17 +67,17 @@ type Figures struct {
 	// longer than the limit, and LongestWait for how long.
 	LockWaiters int
 	LongestWait time.Duration
-	// WALHeld is how many bytes of WAL WALHolder keeps from being recycled.
-	WALHeld   int64
-	WALHolder string
+	// WALRetained is how many bytes of WAL WALHolder keeps from being recycled.
+	WALRetained int64
+	WALHolder   string
 	// PermitHolders are sessions, for people, that have held permits of the long
 	// lane for longer than a batch takes.
 	PermitHolders []string
 	// Transactions grows by one with each transaction that others make; see
 	// [Traffic]. What the long lane of this worker does itself is not in it.
 	Transactions int64
-	// Unread says for each brake whose figures can't be read why that is so.
-	Unread map[Cause]string
+	// Unread says for each throttle whose figures can't be read why that is so.
+	Unread map[ThrottleReason]string
 }
 
 // Lane is what a pause holds.
@@ -102,63 +102,63 @@ type Standby struct {
 	Replayed int64
 }
 
-// Brake is one thing that holds the long lane back.
-type Brake struct {
-	Cause Cause
+// Throttle is one thing that holds the long lane back.
+type Throttle struct {
+	Cause ThrottleReason
 	// Detail says it with figures, for people.
 	Detail string
 	// calm is how many looks in a row have found it below its threshold.
 	calm int
 }
 
-// Brakes are what holds the long lane back, in the order of the causes. The zero
+// Throttles are what holds the long lane back, in the order of the causes. The zero
 // value holds nothing.
-type Brakes []Brake
+type Throttles []Throttle
 
 // calmLooks is how many looks in a row must find a figure harmless before its
-// brake lets go.
+// throttle lets go.
 const calmLooks = 2
 
 // Judge returns what holds the long lane back, after was did and f was found. A
-// brake takes hold above its threshold, and lets go when two looks in a row have
+// throttle takes hold above its threshold, and lets go when two looks in a row have
 // found less than half of it, so that it doesn't flap; a pause comes and goes at
 // once. It changes neither was nor f.
-func (l Limits) Judge(was Brakes, f Figures) Brakes {
-	var now Brakes
+func (l Limits) Judge(was Throttles, f Figures) Throttles {
+	var now Throttles
 	for _, p := range f.Pauses {
-		now = now.add(Brake{Cause: Paused, Detail: fmt.Sprintf("lane %s, by an operator since %s", p.Lane, p.Since.UTC().Format(time.RFC3339))})
+		now = now.add(Throttle{Cause: Paused, Detail: fmt.Sprintf("lane %s, by an operator since %s", p.Lane, p.Since.UTC().Format(time.RFC3339))})
 	}
 	now = now.measured(was, ReplicaLag, ratio(f.ReplicaLag, l.ReplicaLag),
 		fmt.Sprintf("standby %q is %v behind; --max-replica-lag is %v", f.Standby, f.ReplicaLag.Round(100*time.Millisecond), l.ReplicaLag))
-	now = now.measured(was, WALHeld, ratio(f.WALHeld, l.WALHeld),
-		fmt.Sprintf("%s holds %d MiB of WAL; --max-wal-held is %d MiB", f.WALHolder, f.WALHeld>>20, l.WALHeld>>20))
+	now = now.measured(was, WALRetained, ratio(f.WALRetained, l.WALRetained),
+		fmt.Sprintf("%s holds %d MiB of WAL; --max-wal-retained is %d MiB", f.WALHolder, f.WALRetained>>20, l.WALRetained>>20))
 	return now.measured(was, LockWaiters, ratio(f.LongestWait, l.LockWait),
 		fmt.Sprintf("%s for our locks, one for %v; --max-lock-wait is %v", Count(f.LockWaiters, "session waits", "sessions wait"), f.LongestWait.Round(time.Millisecond), l.LockWait))
 }
 
-// Of returns the brake of a cause; false if that doesn't hold anything.
-func (b Brakes) Of(cause Cause) (Brake, bool) {
-	i := slices.IndexFunc(b, func(b Brake) bool { return b.Cause == cause })
+// Of returns the throttle of a cause; false if that doesn't hold anything.
+func (b Throttles) Of(cause ThrottleReason) (Throttle, bool) {
+	i := slices.IndexFunc(b, func(b Throttle) bool { return b.Cause == cause })
 	if i < 0 {
-		return Brake{}, false
+		return Throttle{}, false
 	}
 	return b[i], true
 }
 
-// add adds a brake; what several say of one cause is put together.
-func (b Brakes) add(more Brake) Brakes {
-	if i := slices.IndexFunc(b, func(b Brake) bool { return b.Cause == more.Cause }); i >= 0 {
+// add adds a throttle; what several say of one cause is put together.
+func (b Throttles) add(more Throttle) Throttles {
+	if i := slices.IndexFunc(b, func(b Throttle) bool { return b.Cause == more.Cause }); i >= 0 {
 		b[i].Detail += "; " + more.Detail
 		return b
 	}
 	return append(b, more)
 }
 
-// measured adds the brake of a figure that is so many times its threshold, if it
+// measured adds the throttle of a figure that is so many times its threshold, if it
 // takes hold or holds on.
-func (b Brakes) measured(was Brakes, cause Cause, times float64, detail string) Brakes {
+func (b Throttles) measured(was Throttles, cause ThrottleReason, times float64, detail string) Throttles {
 	before, held := was.Of(cause)
-	now := Brake{Cause: cause, Detail: detail}
+	now := Throttle{Cause: cause, Detail: detail}
 	switch {
 	case times > 1, held && times > 0.5:
 		return append(b, now)

@@ -10,12 +10,12 @@ import (
 
 func TestJudge(t *testing.T) {
 	t.Parallel()
-	limits := Limits{ReplicaLag: 4 * time.Second, LockWait: 100 * time.Millisecond, WALHeld: 4 << 30}
+	limits := Limits{ReplicaLag: 4 * time.Second, LockWait: 100 * time.Millisecond, WALRetained: 4 << 30}
 	lag := func(s float64) Figures {
 		return Figures{ReplicaLag: time.Duration(s * float64(time.Second)), Standby: "s1"}
 	}
 	all := Figures{
-		Pauses: []Pause{{Lane: LongLane}}, ReplicaLag: time.Hour, WALHeld: math.MaxInt64,
+		Pauses: []Pause{{Lane: LongLane}}, ReplicaLag: time.Hour, WALRetained: math.MaxInt64,
 		LockWaiters: 1, LongestWait: time.Hour,
 	}
 	for _, c := range []struct {
@@ -32,16 +32,16 @@ func TestJudge(t *testing.T) {
 		{"below the half once, and once more after a rise", limits, []Figures{lag(5), lag(1), lag(3), lag(1)}, "replica_lag"},
 		{"below the half twice", limits, []Figures{lag(5), lag(1), lag(2)}, ""},
 		{"let go, and above the half again", limits, []Figures{lag(5), lag(1), lag(1), lag(3)}, ""},
-		{"each of them", limits, []Figures{all}, "paused replica_lag wal_held lock_waiters"},
-		{"all but the pause gone for a moment", limits, []Figures{all, {Pauses: all.Pauses}}, "paused replica_lag wal_held lock_waiters"},
+		{"each of them", limits, []Figures{all}, "paused replica_lag wal_retained lock_waiters"},
+		{"all but the pause gone for a moment", limits, []Figures{all, {Pauses: all.Pauses}}, "paused replica_lag wal_retained lock_waiters"},
 		{"a pause goes at once", limits, []Figures{{Pauses: all.Pauses}, {}}, ""},
 		{"no limits", Limits{}, []Figures{all}, "paused"},
 		{"a limit that is taken off", Limits{LockWait: time.Second}, []Figures{all}, "paused lock_waiters"},
-		{"figures below nothing", limits, []Figures{all, {ReplicaLag: -1, WALHeld: math.MinInt64, LongestWait: -1}, {}}, ""},
+		{"figures below nothing", limits, []Figures{all, {ReplicaLag: -1, WALRetained: math.MinInt64, LongestWait: -1}, {}}, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			var now Brakes
+			var now Throttles
 			for _, f := range c.looks {
 				now = c.limits.Judge(now, f)
 			}
@@ -59,15 +59,15 @@ func TestJudge(t *testing.T) {
 func TestJudgeSaysWhyWithFigures(t *testing.T) {
 	t.Parallel()
 	since := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
-	got := Limits{ReplicaLag: time.Second, LockWait: 100 * time.Millisecond, WALHeld: 1 << 30}.Judge(nil, Figures{
+	got := Limits{ReplicaLag: time.Second, LockWait: 100 * time.Millisecond, WALRetained: 1 << 30}.Judge(nil, Figures{
 		Pauses:     []Pause{{AllLanes, since}, {LongLane, since.Add(time.Minute)}},
-		ReplicaLag: 7340 * time.Millisecond, Standby: "s1", WALHeld: 5 << 30, WALHolder: `replication slot "old"`,
+		ReplicaLag: 7340 * time.Millisecond, Standby: "s1", WALRetained: 5 << 30, WALHolder: `replication slot "old"`,
 		LockWaiters: 3, LongestWait: 250 * time.Millisecond,
 	})
-	want := []Brake{
+	want := []Throttle{
 		{Cause: Paused, Detail: "lane all, by an operator since 2026-11-23T09:00:00Z; lane long, by an operator since 2026-11-23T09:01:00Z"},
 		{Cause: ReplicaLag, Detail: `standby "s1" is 7.3s behind; --max-replica-lag is 1s`},
-		{Cause: WALHeld, Detail: `replication slot "old" holds 5120 MiB of WAL; --max-wal-held is 1024 MiB`},
+		{Cause: WALRetained, Detail: `replication slot "old" holds 5120 MiB of WAL; --max-wal-retained is 1024 MiB`},
 		{Cause: LockWaiters, Detail: "3 sessions wait for our locks, one for 250ms; --max-lock-wait is 100ms"},
 	}
 	if !slices.Equal(got, want) {
@@ -81,13 +81,13 @@ func FuzzJudge(f *testing.F) {
 	f.Add(int64(time.Second), int64(1), int64(1), int64(0), int64(5), int64(math.MaxInt64), true)
 	f.Add(int64(-1), int64(math.MaxInt64), int64(0), int64(math.MinInt64), int64(0), int64(1), false)
 	f.Fuzz(func(t *testing.T, lagLimit, waitLimit, walLimit, lag, wait, wal int64, paused bool) {
-		l := Limits{ReplicaLag: time.Duration(lagLimit), LockWait: time.Duration(waitLimit), WALHeld: walLimit}
-		figures := Figures{ReplicaLag: time.Duration(lag), LongestWait: time.Duration(wait), WALHeld: wal}
+		l := Limits{ReplicaLag: time.Duration(lagLimit), LockWait: time.Duration(waitLimit), WALRetained: walLimit}
+		figures := Figures{ReplicaLag: time.Duration(lag), LongestWait: time.Duration(wait), WALRetained: wal}
 		if paused {
 			figures.Pauses = []Pause{{Lane: AllLanes}}
 		}
 		now := l.Judge(nil, figures)
-		order := Causes()
+		order := ThrottleReasons()
 		for _, b := range now {
 			i := slices.Index(order, b.Cause)
 			if i < 0 {
@@ -96,9 +96,9 @@ func FuzzJudge(f *testing.F) {
 			order = order[i+1:]
 		}
 		for _, c := range []struct {
-			cause    Cause
+			cause    ThrottleReason
 			v, limit int64
-		}{{ReplicaLag, lag, lagLimit}, {LockWaiters, wait, waitLimit}, {WALHeld, wal, walLimit}} {
+		}{{ReplicaLag, lag, lagLimit}, {LockWaiters, wait, waitLimit}, {WALRetained, wal, walLimit}} {
 			_, held := now.Of(c.cause)
 			if clearly := c.limit > 0 && c.v > c.limit && c.v-c.limit > c.limit>>40; clearly && !held || held && (c.limit <= 0 || c.v <= c.limit) {
 				t.Errorf("%s at %d with limit %d: held is %t", c.cause, c.v, c.limit, held)

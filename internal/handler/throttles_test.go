@@ -23,9 +23,9 @@ import (
 	"github.com/lethe-im/lethe/internal/repo"
 )
 
-// braked is a rig whose handler looks at the database often, takes what is above
+// throttled is a rig whose handler looks at the database often, takes what is above
 // ten messages for long, and removes it in batches of a hundred rows.
-func braked(t *testing.T, address string, limits purge.Limits) *rig {
+func throttled(t *testing.T, address string, limits purge.Limits) *rig {
 	t.Helper()
 	return newRigOn(t, address, func(c *handler.Config) {
 		c.Limits, c.WatchEvery, c.PerDeletion, c.MaxRows, c.LongLanes = limits, 40*time.Millisecond, 10, 100, 1
@@ -61,19 +61,19 @@ func (r *rig) waiting() (s string) {
 func (r *rig) left() int { r.Helper(); return r.count(`select count(*) from chat.messages`) }
 
 // held is the metrics' word on a cause.
-func (r *rig) held(cause purge.Cause) float64 {
+func (r *rig) held(cause purge.ThrottleReason) float64 {
 	r.Helper()
 	var m dto.Metric
-	if err := r.metrics.Held.WithLabelValues(string(cause)).Write(&m); err != nil {
+	if err := r.metrics.Throttled.WithLabelValues(string(cause)).Write(&m); err != nil {
 		r.Fatal(err)
 	}
 	return m.GetGauge().GetValue()
 }
 
 // heldSeconds is how long deletions were held by a cause.
-func (r *rig) heldSeconds(cause purge.Cause) float64 {
+func (r *rig) heldSeconds(cause purge.ThrottleReason) float64 {
 	r.Helper()
-	return r.counted(r.metrics.HeldSeconds.WithLabelValues(string(cause)))
+	return r.counted(r.metrics.ThrottledSeconds.WithLabelValues(string(cause)))
 }
 
 // counted is what a counter says.
@@ -88,11 +88,11 @@ func (r *rig) counted(c prometheus.Metric) float64 {
 
 // isHeld waits until a deletion is held back by cause, and asserts that it is told
 // everywhere, that nothing is deleted meanwhile, and that the lease lives on.
-func (r *rig) isHeld(cause purge.Cause) {
+func (r *rig) isHeld(cause purge.ThrottleReason) {
 	r.Helper()
 	r.until("the ledger says "+string(cause), func() bool { return strings.Contains(r.waiting(), string(cause)) })
 	if r.held(cause) != 1 || !strings.Contains(r.h.Held(), string(cause)) {
-		r.Errorf("lethe_held is %v, Held %q; want 1 and %s", r.held(cause), r.h.Held(), cause)
+		r.Errorf("lethe_throttled is %v, Held %q; want 1 and %s", r.held(cause), r.h.Held(), cause)
 	}
 	left := r.left()
 	if cause == purge.SlowBatch {
@@ -110,8 +110,8 @@ func (r *rig) isHeld(cause purge.Cause) {
 	}
 }
 
-// goesOn waits until the deletion is done, and asserts that the brake has let go.
-func (r *rig) goesOn(cause purge.Cause, p *place) {
+// goesOn waits until the deletion is done, and asserts that the throttle has let go.
+func (r *rig) goesOn(cause purge.ThrottleReason, p *place) {
 	r.Helper()
 	if o := p.wait(r.T); o.Verdict != bus.Done {
 		r.Errorf("outcome = %+v; want done", o)
@@ -119,15 +119,15 @@ func (r *rig) goesOn(cause purge.Cause, p *place) {
 	if n, w := r.left(), r.waiting(); n != 0 || w != "" {
 		r.Errorf("%d messages are left, and the ledger says that it waits for %q", n, w)
 	}
-	r.until("the brake lets go", func() bool { return r.held(cause) == 0 })
+	r.until("the throttle lets go", func() bool { return r.held(cause) == 0 })
 	if s := r.log.String(); !strings.Contains(s, `msg="no longer held back" cause=`+string(cause)) || r.heldSeconds(cause) <= 0 {
 		r.Errorf("held for %v s by the metrics; want more, and a word in the log:\n%s", r.heldSeconds(cause), s)
 	}
 }
 
-// A server of its own with a standby, an archiver and a slot; each makes its brake
+// A server of its own with a standby, an archiver and a slot; each makes its throttle
 // take hold, and sees it let go.
-func TestTheServersBrakes(t *testing.T) {
+func TestTheServersThrottles(t *testing.T) {
 	t.Parallel()
 	pg, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{Settings: map[string]string{"archive_mode": "on", "archive_command": "true"}})
 	if err != nil {
@@ -146,7 +146,7 @@ func TestTheServersBrakes(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r = braked(t, address, limits)
+		r = throttled(t, address, limits)
 		r.fill("g", 200_000)
 		return r, r.send("1", "g")
 	}
@@ -184,13 +184,13 @@ func TestTheServersBrakes(t *testing.T) {
 			t.Fatal(err)
 		}
 		on(t, admin, `create role lowly login; grant usage on schema lethe, chat to lowly;
-			grant all on all tables in schema lethe, chat to lowly; revoke update, insert on lethe.holds from lowly`)
-		r := braked(t, asRole(t, address, "lowly"), purge.Limits{ReplicaLag: time.Millisecond, WALHeld: 1 << 40, LockWait: time.Hour})
+			grant all on all tables in schema lethe, chat to lowly; revoke update, insert on lethe.throttles from lowly`)
+		r := throttled(t, asRole(t, address, "lowly"), purge.Limits{ReplicaLag: time.Millisecond, WALRetained: 1 << 40, LockWait: time.Hour})
 		r.fill("g", 60_000)
 		if o := r.send("1", "g").wait(t); o.Verdict != bus.Done {
 			t.Errorf("outcome = %+v; want done", o)
 		}
-		if n := strings.Count(r.log.String(), `a brake has no figures and is left out" cause=replica_lag`); n != 1 {
+		if n := strings.Count(r.log.String(), `a throttle has no figures and is left out" cause=replica_lag`); n != 1 {
 			t.Errorf("told %d times that the lag can't be seen; want once:\n%s", n, r.log)
 		}
 		on(t, replica, `select pg_wal_replay_resume()`)
@@ -198,13 +198,13 @@ func TestTheServersBrakes(t *testing.T) {
 	t.Run("a slot that holds WAL back", func(t *testing.T) { //nolint:paralleltest // see above
 		admin := connect(t, pg.URL())
 		on(t, admin, `select pg_create_physical_replication_slot('left_behind', true)`)
-		r, p := one(t, purge.Limits{WALHeld: 1 << 20})
-		r.isHeld(purge.WALHeld)
+		r, p := one(t, purge.Limits{WALRetained: 1 << 20})
+		r.isHeld(purge.WALRetained)
 		if s := r.h.Held(); !strings.Contains(s, `replication slot "left_behind" holds`) {
 			t.Errorf("held back: %s; want the slot's name", s)
 		}
 		on(t, admin, `select pg_drop_replication_slot('left_behind')`)
-		r.goesOn(purge.WALHeld, p)
+		r.goesOn(purge.WALRetained, p)
 	})
 	t.Run("an archiver that fails", func(t *testing.T) { //nolint:paralleltest // see above
 		admin := connect(t, pg.URL())
@@ -212,14 +212,14 @@ func TestTheServersBrakes(t *testing.T) {
 		on(t, admin, `select pg_reload_conf()`)
 		on(t, admin, `create table public.filler as select generate_series(1, 1000)`)
 		on(t, admin, `select pg_switch_wal()`)
-		r, p := one(t, purge.Limits{WALHeld: 1 << 20})
-		r.isHeld(purge.WALHeld)
+		r, p := one(t, purge.Limits{WALRetained: 1 << 20})
+		r.isHeld(purge.WALRetained)
 		if s := r.h.Held(); !strings.Contains(s, `the archiver, which failed on `) {
 			t.Errorf("held back: %s; want the archiver", s)
 		}
 		on(t, admin, `alter system set archive_command = 'true'`)
 		on(t, admin, `select pg_reload_conf()`)
-		r.goesOn(purge.WALHeld, p)
+		r.goesOn(purge.WALRetained, p)
 	})
 }
 
@@ -249,7 +249,7 @@ func asRole(t *testing.T, address, role string) string {
 
 // A batch has deleted its rows and waits for one that somebody holds; another
 // session waits for the batch.
-func TestSessionsThatWaitForOurLocksBrake(t *testing.T) {
+func TestSessionsThatWaitForOurLocksThrottle(t *testing.T) {
 	t.Parallel()
 	address := localtest.Database(t)
 	r := newRigOn(t, address, func(c *handler.Config) {
@@ -284,7 +284,7 @@ func TestSessionsThatWaitForOurLocksBrake(t *testing.T) {
 			_, _ = r.pool.Exec(ctx, `update chat.messages set body = '{}' where seq = (select min(seq) from chat.messages)`)
 		}
 	})
-	r.until("the brake takes hold", func() bool { return r.held(purge.LockWaiters) == 1 })
+	r.until("the throttle takes hold", func() bool { return r.held(purge.LockWaiters) == 1 })
 	r.until("the log says so", func() bool { return strings.Contains(r.log.String(), "1 session waits for our locks") })
 	cancel()
 	release()
@@ -292,7 +292,7 @@ func TestSessionsThatWaitForOurLocksBrake(t *testing.T) {
 	if o := p.wait(t); o.Verdict != bus.Done {
 		t.Errorf("outcome = %+v; want done", o)
 	}
-	r.until("the brake lets go", func() bool { return r.held(purge.LockWaiters) == 0 })
+	r.until("the throttle lets go", func() bool { return r.held(purge.LockWaiters) == 0 })
 }
 
 // slowDeletes makes each statement that deletes messages take its time.
@@ -303,7 +303,7 @@ const slowDeletes = `create table public.slow as select 0.15::float8 as seconds;
 // Two workers: the one's slow batches let the other rest as well.
 func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	t.Parallel()
-	r := braked(t, "", purge.Limits{})
+	r := throttled(t, "", purge.Limits{})
 	r.exec(slowDeletes)
 	r.fill("g", 20_000)
 	other, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan()})
@@ -329,13 +329,13 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 func TestLargeDeletionsYieldToOthers(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *handler.Config) {
-		c.Yield, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
+		c.ForegroundBackoff, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
 	})
 	r.fill("alone", 3000)
 	if o := r.send("1", "alone").wait(t); o.Verdict != bus.Done {
 		t.Fatalf("outcome = %+v; want done", o)
 	}
-	if rested := r.counted(r.metrics.Yielded); rested != 0 {
+	if rested := r.counted(r.metrics.ForegroundBackoffSeconds); rested != 0 {
 		t.Errorf("rested for %v s while nobody was there", rested)
 	}
 	r.fill("amid", 3000)
@@ -358,11 +358,11 @@ func TestLargeDeletionsYieldToOthers(t *testing.T) {
 	if o := r.send("2", "amid").wait(t); o.Verdict != bus.Done {
 		t.Fatalf("outcome = %+v; want done", o)
 	}
-	took, rested := time.Since(began).Seconds(), r.counted(r.metrics.Yielded)
+	took, rested := time.Since(began).Seconds(), r.counted(r.metrics.ForegroundBackoffSeconds)
 	if rested < took/3 || rested > took {
 		t.Errorf("rested for %.3f s of %.3f; want most of it", rested, took)
 	}
-	if r.waiting() != "" || r.pub.waits(string(purge.Yield)) {
+	if r.waiting() != "" || r.pub.waits(string(purge.ForegroundLoad)) {
 		t.Error("a rest for the sake of others is told as something that holds the deletion")
 	}
 }
@@ -371,8 +371,8 @@ func TestLargeDeletionsYieldToOthers(t *testing.T) {
 func TestLargeDeletionsYieldToSmallOnes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *handler.Config) {
-		c.Yield, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
-		c.LongTransactions = 64 // this test's own transactions are noise
+		c.ForegroundBackoff, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
+		c.LongConcurrency = 64 // this test's own transactions are noise
 	})
 	r.fill("g", 20_000)
 	large := r.send("1", "g")
@@ -384,20 +384,20 @@ func TestLargeDeletionsYieldToSmallOnes(t *testing.T) {
 		if o := r.send(id, id).wait(t); o.Verdict != bus.Done {
 			t.Fatalf("outcome = %+v; want done", o)
 		}
-		return r.counted(r.metrics.Yielded) > 0
+		return r.counted(r.metrics.ForegroundBackoffSeconds) > 0
 	})
 	if o := large.wait(t); o.Verdict != bus.Done {
 		t.Errorf("outcome = %+v; want done", o)
 	}
 }
 
-// What an operator's pause finds in hand stays there, and goes back at a stop.
+// What an operator's pause finds in flight stays there, and goes back at a stop.
 func TestAPauseOfAllLanesHoldsWhatIsInHand(t *testing.T) {
 	t.Parallel()
-	r := braked(t, "", purge.Limits{})
+	r := throttled(t, "", purge.Limits{})
 	r.fill("a", 5)
 	r.fill("b", 5)
-	r.exec(`insert into lethe.holds (lane, cause) values ('all', 'paused')`)
+	r.exec(`insert into lethe.throttles (lane, reason) values ('all', 'paused')`)
 	r.until("the worker takes no commands", func() bool { return r.held(purge.Paused) == 1 })
 	if r.gate.Reason() != "" {
 		t.Errorf("the worker isn't ready: %s", r.gate.Reason())
@@ -412,14 +412,14 @@ func TestAPauseOfAllLanesHoldsWhatIsInHand(t *testing.T) {
 	if n := r.count(`select count(*) from lethe.commands`); n != 0 || r.left() != 10 {
 		t.Errorf("%d commands in the ledger, %d messages; want none taken up, and 10", n, r.left())
 	}
-	r.exec(`delete from lethe.holds`)
+	r.exec(`delete from lethe.throttles`)
 	if o := first.wait(t); o.Verdict != bus.Done {
 		t.Errorf("outcome = %+v; want done after the pause", o)
 	}
 	if err := r.gate.Wait(t.Context()); err != nil {
 		t.Error(err)
 	}
-	r.exec(`insert into lethe.holds (lane, cause) values ('all', 'paused')`)
+	r.exec(`insert into lethe.throttles (lane, reason) values ('all', 'paused')`)
 	r.until("the worker takes no commands", func() bool { return r.held(purge.Paused) == 1 })
 	second := r.send("2", "b")
 	r.h.Stop()
@@ -433,7 +433,7 @@ func TestWhatCannotBeWatchedIsNotHeld(t *testing.T) {
 	t.Parallel()
 	r := newRigOn(t, "", func(c *handler.Config) {
 		c.Store = sightless{c.Store}
-		c.Limits, c.WatchEvery, c.PerDeletion, c.MaxRows = purge.Limits{ReplicaLag: 1, WALHeld: 1, LockWait: 1}, time.Millisecond, 10, 100
+		c.Limits, c.WatchEvery, c.PerDeletion, c.MaxRows = purge.Limits{ReplicaLag: 1, WALRetained: 1, LockWait: 1}, time.Millisecond, 10, 100
 		c.SlowBatch = time.Hour // which needs no sight
 	})
 	r.fill("g", 20_000)
@@ -466,9 +466,9 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 	for i := range workers {
 		r.fill(fmt.Sprint("g", i), messages)
 	}
-	r.exec(`insert into lethe.holds (lane, cause) values ('long', 'paused')`)
+	r.exec(`insert into lethe.throttles (lane, reason) values ('long', 'paused')`)
 	for i := range workers {
-		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, LongTransactions: budget, MaxConns: 4})
+		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, LongConcurrency: budget, MaxConns: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -485,7 +485,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 		return r.count(`select count(*) from lethe.deletions where messages_deleted >= 10 and waiting_for = 'paused'`) == workers
 	})
 	r.exec(recordDeletes)
-	r.exec(`delete from lethe.holds`)
+	r.exec(`delete from lethe.throttles`)
 	fair := false
 	r.until("all are done", func() bool {
 		done := r.count(`select count(*) from lethe.deletions where state = 'done'`)

@@ -16,12 +16,12 @@ const (
 	lookTimeout = 2 * time.Second
 )
 
-// brakes hold the batches of a replay back for the same reasons as a worker's
+// throttles hold the batches of a replay back for the same reasons as a worker's
 // large deletions. The zero value, with a log, holds nothing.
-type brakes struct {
+type throttles struct {
 	log    *slog.Logger
 	trail  purge.Trail
-	now    purge.Brakes
+	now    purge.Throttles
 	looked time.Time
 	// permits are the sessions that have permits without a batch, for people.
 	permits []string
@@ -30,7 +30,7 @@ type brakes struct {
 }
 
 // await looks about once a second, and waits while something holds.
-func (b *brakes) await(ctx context.Context, r *run) error {
+func (b *throttles) await(ctx context.Context, r *run) error {
 	for {
 		if time.Since(b.looked) >= lookEvery {
 			b.look(ctx, r)
@@ -50,7 +50,7 @@ func (b *brakes) await(ctx context.Context, r *run) error {
 
 // look judges the figures of this moment. A look that fails holds nothing, as in
 // a worker; the batches themselves see a pause.
-func (b *brakes) look(ctx context.Context, r *run) {
+func (b *throttles) look(ctx context.Context, r *run) {
 	limited, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
 	f, err := r.Store.Watch(limited, r.Limits, true)
@@ -58,14 +58,14 @@ func (b *brakes) look(ctx context.Context, r *run) {
 	if err != nil {
 		b.now = nil
 		if !b.blind {
-			b.log.Warn("the database can't be watched; going on without the brakes' figures", "error", err)
+			b.log.Warn("the database can't be watched; going on without the throttles' figures", "error", err)
 		}
 		b.blind = true
 		return
 	}
 	for cause, why := range f.Unread {
 		if !b.blind {
-			b.log.Warn("a brake has no figures and is left out", "cause", string(cause), "why", why)
+			b.log.Warn("a throttle has no figures and is left out", "cause", string(cause), "why", why)
 		}
 	}
 	b.blind = b.blind || len(f.Unread) > 0
@@ -83,14 +83,14 @@ func (b *brakes) look(ctx context.Context, r *run) {
 // held waits as long as the database itself has kept a batch from running: by a
 // pause, a rest, or for want of a place in the budget that
 // the workers share.
-func (b *brakes) held(ctx context.Context, h purge.Held) error {
-	if h.Cause == purge.NoTurn {
+func (b *throttles) held(ctx context.Context, h purge.Held) error {
+	if h.Cause == purge.NoPermit {
 		if len(b.permits) > 0 {
 			b.tell(string(purge.PermitsHeld) + " (" + strings.Join(b.permits, "; ") + ")")
 		}
 		return pause(ctx, 50*time.Millisecond)
 	}
-	if h.Cause == purge.Yield {
+	if h.Cause == purge.ForegroundLoad {
 		return pause(ctx, h.Left)
 	}
 	b.tell(strings.TrimSuffix(string(h.Cause)+" ("+h.Detail+")", " ()"))
@@ -103,7 +103,7 @@ func (b *brakes) held(ctx context.Context, h purge.Held) error {
 }
 
 // tell says once what holds the batches, and once that nothing does any more.
-func (b *brakes) tell(held string) {
+func (b *throttles) tell(held string) {
 	if held == b.told {
 		return
 	}
@@ -119,7 +119,7 @@ func (b *brakes) tell(held string) {
 	b.log.Info("held back; going on by itself when that ends", "by", held)
 }
 
-func reasons(bs purge.Brakes) string {
+func reasons(bs purge.Throttles) string {
 	all := make([]string, len(bs))
 	for i, b := range bs {
 		all[i] = string(b.Cause) + " (" + b.Detail + ")"
