@@ -16,6 +16,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -59,7 +60,7 @@ func setupRace(t *testing.T) {
 	if created != 1 {
 		t.Errorf("%d setups of 8 created the schema; want 1", created)
 	}
-	openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 }
 
 func setupUnprivileged(t *testing.T) {
