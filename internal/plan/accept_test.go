@@ -25,7 +25,12 @@ const (
 )
 
 var acceptCases = map[string]planCheck{
-	"the_social_schema":                        {also: wantLocked(true)},
+	"the_social_schema":         {also: wantLocked(true)},
+	"positions_that_are_unique": {also: func(s *Checked) string { return differs(s.Messages.UniqueSeq, true) }},
+	"positions_that_may_repeat": {
+		sql:  unfiled + `alter table social."Post" drop constraint "Post_thread_owner_position_key"; create index on social."Post" (thread, owner, position)`,
+		also: func(s *Checked) string { return differs(s.Messages.UniqueSeq, false) },
+	},
 	"messages_that_nothing_refers_to_unlocked": {sql: unbound, edit: rangeOnly, also: wantLocked(false)},
 	"a_foreign_key_on_the_range":               {sql: `drop table social.likes, social.mentions`, edit: rangeOnly, also: wantLocked(true)},
 	"a_cascade_from_a_planned_child": {

@@ -51,4 +51,9 @@ func TestClockOf(t *testing.T) {
 			t.Errorf("default %s: grain %v, %d readings; want %v, %d", preset, got.grain, len(got.readings), want.grain, want.readings)
 		}
 	}
+	// A role that writes has another zone than the database, which has UTC.
+	got := clockOf(column{typ: pgtype.TimestampOID, digits: 6, preset: "now()"}, server{zones: []string{"America/New_York"}})
+	if len(got.readings) != 2 {
+		t.Errorf("%d readings; want UTC and New York", len(got.readings))
+	}
 }

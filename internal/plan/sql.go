@@ -69,7 +69,10 @@ func (t Table) MatchArgs(row string) string {
 type Messages struct {
 	Table
 	Seq, SentAt string // quoted
-	clock       clock  // how SentAt keeps a time
+	// UniqueSeq says that no two messages of a conversation have the same position, so
+	// that a range of positions holds at most as many messages as it is wide.
+	UniqueSeq bool
+	clock     clock // how SentAt keeps a time
 }
 
 // Conversations is the conversations' table.
