@@ -469,7 +469,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 	}
 	r.exec(`insert into lethe.throttles (lane, reason) values ('long', 'paused')`)
 	for i := range workers {
-		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: 5 * time.Second, LongConcurrency: budget, MaxConns: 4})
+		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: shortLease, LongConcurrency: budget, MaxConns: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
