@@ -116,7 +116,7 @@ func TestTheCheckFindsWhatIsWrongWithAQuery(t *testing.T) {
 		`lethe_throttled{reason="paused"}`:                              "",
 		`sum by (job, lane, le) (rate(lethe_batch_seconds_bucket[5m]))`: "",
 		`lethe_hold`:                                                         "there is no metric",
-		`lethe_throttled{reason="paused"}`:                                   "has no label",
+		`lethe_throttled{cause="paused"}`:                                    "has no label",
 		`lethe_throttled{reason="pause"}`:                                    "is never",
 		`lethe_throttled{reason=~"paused|wal_hold"}`:                         "is never",
 		`lethe_throttled{reason!~"pause"}`:                                   "is never",
