@@ -24,8 +24,8 @@ func longConversation() scenario {
 		id: "S3", title: "one conversation of a million messages or two", also: []string{"S9", "S11"},
 		contestants: []contestant{lethe, plain, oneStatement, nibble},
 		figures: append([]figure{
-			{name: figureRows, goals: []goal{{against: oneStatement, sense: atLeast, number: 0.93}, {against: plain}, {against: nibble}}},
-			{name: figureLongest, goals: []goal{{sense: atMost, number: 80}}},
+			{name: figureRows, goals: []goal{{against: oneStatement, sense: atLeast, number: 0.8}, {against: plain}, {against: nibble}}},
+			{name: figureLongest, goals: []goal{{sense: atMost, number: 60}}},
 			{name: figureSlowdown, goals: []goal{{sense: atMost, number: 1.1}}},
 		}, shared()...),
 		load: func(ctx context.Context, w *world) error {
