@@ -13,6 +13,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/telemetry"
@@ -80,7 +81,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 // worker is the running service: its parts, and what ends them.
 type worker struct {
 	cfg  config
-	plan repo.Plan
+	plan plan.Plan
 	log  *slog.Logger
 
 	getenv  func(string) string // for tracing, whose variables are not ours
@@ -94,7 +95,7 @@ type worker struct {
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
 
-func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
+func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
