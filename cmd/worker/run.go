@@ -231,12 +231,13 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 // work starts the lanes, the pulling and the retention. ctx is not the end of
 // them: their stops are.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
-	h := handler.New(handler.Config{ //nolint:contextcheck // its first look bounds itself, and ends with Stop
+	h := handler.New(handler.Config{
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch, ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
+	h.Start() //nolint:contextcheck // Stop ends it
 	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)
 	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace
@@ -251,7 +252,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 // held is what holds the worker's lanes back; "" for nothing.
 func (w *worker) held() string {
 	if h := w.handler.Load(); h != nil {
-		return h.Held()
+		return h.Throttled()
 	}
 	return ""
 }
