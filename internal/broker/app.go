@@ -55,17 +55,17 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	}
 	origin, err := lethe.streamAsset(streamConfig{Name: conversation.EventsStream}, nil, goal{}).get(ctx, &goal{})
 	if err != nil {
-		return report, explainSetup("stream "+conversation.EventsStream+" of the workers", err)
+		return report, setupProblem("stream "+conversation.EventsStream+" of the workers", err)
 	}
 	token := conversation.EscapeToken(o.App)
-	consumer, err := patiently(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
+	consumer, err := whileNotReady(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
 	if err != nil {
-		return report, explainSetup("consumer "+token+" of "+conversation.EventsStream, err)
+		return report, setupProblem("consumer "+token+" of "+conversation.EventsStream, err)
 	}
 	report.Parts = append(report.Parts, consumer)
-	stream, err := patiently(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
+	stream, err := whileNotReady(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
 	if err != nil {
-		return report, explainSetup("stream "+conversation.EventsStream+" of app "+o.App, err)
+		return report, setupProblem("stream "+conversation.EventsStream+" of app "+o.App, err)
 	}
 	report.Parts = append(report.Parts, stream)
 	return report, awaitApp(ctx, lethe, app, token)
