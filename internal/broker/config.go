@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net/url"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -26,6 +25,9 @@ const (
 	// beyond it by one message.
 	maxBytesInFlight = 16 << 20
 )
+
+// DefaultInboxPrefix is that of the NATS client.
+const DefaultInboxPrefix = "_INBOX"
 
 // Config says where NATS is and how much a worker takes at once.
 type Config struct {
@@ -81,7 +83,7 @@ func (c Config) complete() (Config, error) {
 		c.Name = "lethe-worker"
 	}
 	if c.InboxPrefix == "" {
-		c.InboxPrefix = strings.TrimSuffix(nats.InboxPrefix, ".")
+		c.InboxPrefix = DefaultInboxPrefix
 	}
 	if c.Slots == 0 {
 		c.Slots = defaultSlots

@@ -72,6 +72,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 		change(&cfg)
 	}
 	r.h = handler.New(cfg)
+	r.h.Start()
 	t.Cleanup(r.h.Stop)
 	return r
 }
