@@ -7,13 +7,13 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/natserr"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 const (
@@ -64,23 +64,26 @@ func (b *Broker) awaitPull(stop context.Context, fault error) {
 	b.gate.Close(causeCommands, reason)
 	b.log.Error("commands can't be pulled; retrying", "error", reason)
 	began := time.Now()
-	probe := func() error {
-		if err := b.connected(stop); err != nil {
-			return backoff.Permanent(err)
+	probe := func() (struct{}, error) {
+		err := b.connected(stop)
+		if err == nil {
+			err = b.probe(stop)
 		}
-		return b.probe(stop)
+		return struct{}{}, err
 	}
-	again := func(err error, _ time.Duration) {
+	again := func(err error) bool {
+		if stop.Err() != nil || b.nc.IsClosed() {
+			return false
+		}
 		if now := b.pullProblem(stop, err); now != reason && stop.Err() == nil {
 			reason = now
 			b.gate.Close(causeCommands, reason)
 			b.log.Error("commands can't be pulled; retrying", "error", reason)
 		}
+		return true
 	}
-	waits := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(firstProbe), backoff.WithMaxInterval(maxProbe), backoff.WithMaxElapsedTime(0))
-	if err := backoff.RetryNotify(probe, backoff.WithContext(waits, stop), again); err != nil {
-		return // stopped
+	if _, err := retry.Do(stop, retry.Policy{First: firstProbe, Max: maxProbe}, probe, again); err != nil {
+		return // stopped, or closed
 	}
 	b.gate.Open(causeCommands)
 	b.log.Info("commands can be pulled again", "after", time.Since(began))
@@ -116,7 +119,7 @@ func (b *Broker) probe(ctx context.Context) error {
 	case <-over.C:
 		return errSilent
 	case <-ctx.Done():
-		return backoff.Permanent(ctx.Err())
+		return ctx.Err()
 	}
 }
 

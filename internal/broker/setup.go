@@ -7,11 +7,11 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/internal/natserr"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 const (
@@ -97,16 +97,10 @@ func silent(err error) bool {
 // whileNotReady repeats what failed because JetStream isn't ready, as just after the
 // start of a server or while a leader is elected.
 func whileNotReady[T any](ctx context.Context, do func() (T, error)) (T, error) {
-	waits := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(readyTimeout))
 	began := time.Now()
-	return backoff.RetryWithData(func() (T, error) {
-		part, err := do()
-		if err != nil && (!notReady(err) || errors.Is(err, nats.ErrNoResponders) && time.Since(began) > answerTimeout) {
-			return part, backoff.Permanent(err)
-		}
-		return part, err
-	}, backoff.WithContext(waits, ctx))
+	return retry.Do(ctx, retry.Policy{First: 50 * time.Millisecond, Max: time.Second, Total: readyTimeout}, do, func(err error) bool {
+		return notReady(err) && !(errors.Is(err, nats.ErrNoResponders) && time.Since(began) > answerTimeout)
+	})
 }
 
 // notReady reports whether the server may do it in a moment.
