@@ -83,17 +83,17 @@ func (b *throttles) look(ctx context.Context, r *run) {
 // held waits as long as the database itself has kept a batch from running: by a
 // pause, a rest, or for want of a place in the budget that
 // the workers share.
-func (b *throttles) held(ctx context.Context, h purge.Held) error {
-	if h.Cause == purge.NoPermit {
+func (b *throttles) held(ctx context.Context, h purge.Throttled) error {
+	if h.Reason == purge.NoPermit {
 		if len(b.permits) > 0 {
 			b.tell(string(purge.PermitsHeld) + " (" + strings.Join(b.permits, "; ") + ")")
 		}
 		return pause(ctx, 50*time.Millisecond)
 	}
-	if h.Cause == purge.ForegroundLoad {
+	if h.Reason == purge.ForegroundLoad {
 		return pause(ctx, h.Left)
 	}
-	b.tell(strings.TrimSuffix(string(h.Cause)+" ("+h.Detail+")", " ()"))
+	b.tell(strings.TrimSuffix(string(h.Reason)+" ("+h.Detail+")", " ()"))
 	left := h.Left
 	if left <= 0 || left > lookEvery {
 		left = lookEvery

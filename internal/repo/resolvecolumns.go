@@ -17,6 +17,7 @@ func (k *checker) build() *schema {
 	s.Messages.table = k.table(&k.messages, p.Columns)
 	s.Messages.Seq = k.seq(&k.messages, p.Seq)
 	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt)
+	s.Messages.Unique = k.messages.rel != nil && k.messages.rel.unique(append(slices.Clone(k.messages.keys), k.messages.seq)...)
 
 	c := k.plan.Conversations
 	k.convs = k.member("conversations", c.Table)

@@ -111,6 +111,7 @@ func (t table) Keys(row string) string {
 type messages struct {
 	table
 	Seq, SentAt string // quoted
+	Unique      bool   // no two messages of a history have one position
 	clock       clock  // how SentAt keeps a time
 }
 
@@ -188,9 +189,9 @@ func (k keyColumn) equals(row, id string) string {
 }
 
 // MatchArgs is [table.Match] for a statement about one deletion, whose app, user
-// and conversation are its first three parameters.
+// and conversation are parameters of these names.
 func (t table) MatchArgs(row string) string {
-	args := map[string]string{"app_id": "$1::text", "user_id": "$2::text", "conversation_id": "$3::text"}
+	args := map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}
 	conds := make([]string, len(t.keys))
 	for i, k := range t.keys {
 		conds[i] = k.equals(row, args[k.id])
