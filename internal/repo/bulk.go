@@ -89,7 +89,7 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
 		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
-		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease,
+		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take := r.sql.get("bulk_take")
 	if b.SkipLocked {
@@ -115,7 +115,7 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 func (r *Repo) fresh(ds []purge.Deletion) []bool {
 	fresh, seen := make([]bool, len(ds)), make(map[[3]string]bool, len(ds))
 	for i, d := range ds {
-		key := r.schema.conversation(d)
+		key := r.plan.Conversation(d)
 		fresh[i], seen[key] = !seen[key], true
 	}
 	return fresh

@@ -14,7 +14,7 @@ import (
 // durable what the steps before have committed.
 func (r *Repo) Claim(ctx context.Context, d purge.Deletion) (purge.Record, error) {
 	t := r.begin(true)
-	t.exec(nil, r.sql.get("claim"), argsOf(d).with(args{"lease": r.cfg.Lease}))
+	t.exec(nil, r.sql.get("claim"), argsOf(d).with(args{"lease": r.cfg.Lease()}))
 	return r.commitOne(ctx, t, d)
 }
 
@@ -74,7 +74,7 @@ func (r *Repo) finish(t *transaction, d purge.Deletion, a args, roundTrip func()
 // low. The record is not Mine if the lease was lost.
 func (r *Repo) Renew(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error) {
 	t := r.begin(false)
-	t.exec(nil, r.sql.get("renew"), argsOf(d).with(args{"lease": r.cfg.Lease, "low": low, "waiting_for": string(waitingFor), "detail": detail}))
+	t.exec(nil, r.sql.get("renew"), argsOf(d).with(args{"lease": r.cfg.Lease(), "low": low, "waiting_for": string(waitingFor), "detail": detail}))
 	return r.commitOne(ctx, t, d)
 }
 
@@ -137,7 +137,7 @@ func (r *Repo) Reopen(ctx context.Context, ds []purge.Deletion) error {
 // nil if they can. whole says that it is the command's fault, its app's or
 // user's id, and not this one conversation's. Pure: it asks nobody.
 func (r *Repo) Incompatible(d purge.Deletion) (whole bool, err error) {
-	return r.schema.incompatible(d)
+	return r.plan.Incompatible(d)
 }
 
 // adoptReused checks the deletions again of which recs says that their

@@ -34,22 +34,22 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 // progress and whose lease is ours. Rows that others have locked are skipped, and
 // what doesn't stay is gone then.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
-	a, n := argsOf(d), len(r.schema.Children)
+	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error { return rows.Scan(&k.Rows, &k.Seq) }
 	}
-	messages, row := purge.Kept{Table: r.schema.Messages.Name}, purge.Kept{Table: r.schema.Conversations.Name}
+	messages, row := purge.Kept{Table: r.plan.Messages.Name}, purge.Kept{Table: r.plan.Conversations.Name}
 	children := make([]purge.Kept, n)
 	t := r.begin(true)
 	ofMessages := func() { t.query(read(&messages), r.sql.get("kept_messages"), a) }
-	if !r.schema.Locked {
+	if !r.plan.Locked {
 		ofMessages()
 	}
-	for i, c := range r.schema.Children {
+	for i, c := range r.plan.Children {
 		children[i].Table = c.Name
 		t.query(read(&children[i]), r.sql.child("child_kept", i), a)
 	}
-	if r.schema.Locked {
+	if r.plan.Locked {
 		ofMessages()
 	}
 	if err := r.commit(ctx, t); err != nil {
@@ -64,7 +64,7 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 		}
 	}
 	kept := append([]purge.Kept{messages}, children...)
-	if r.schema.Locked {
+	if r.plan.Locked {
 		kept = append(children, messages)
 	}
 	kept = append(kept, row)

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 func TestEveryStatementUsesIndexes(t *testing.T) {
@@ -18,7 +20,7 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		t.Parallel()
 		url := newDatabase(t)
 		execSQL(t, openPool(t, url), partitionedTables)
-		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: BundledPlan()}))
+		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}))
 	})
 }
 
@@ -53,13 +55,13 @@ func TestStatementsAreASCII(t *testing.T) {
 func everyStatementUsesIndexes(t *testing.T, r *Repo) {
 	t.Helper()
 	execSQL(t, r.pool, "vacuum analyze")
-	err := r.begin(false).read(t.Context(), func(ctx context.Context, q querier) error {
+	err := r.begin(false).read(t.Context(), func(ctx context.Context, q plan.Querier) error {
 		conn := q.(*pgx.Conn)
 		for _, s := range r.sql.all() {
 			if _, err := conn.Prepare(ctx, s.name, s.sql); err != nil {
 				return fmt.Errorf("%s: %w", s.name, err)
 			}
-			explain := fmt.Sprintf("explain execute %s (%s)", quote(s.name), strings.TrimSuffix(strings.Repeat("null,", len(s.params)), ","))
+			explain := fmt.Sprintf("explain execute %s (%s)", pgx.Identifier{s.name}.Sanitize(), strings.TrimSuffix(strings.Repeat("null,", len(s.params)), ","))
 			rows, err := conn.Query(ctx, strings.ReplaceAll(explain, " ()", ""), pgx.QueryExecModeExec)
 			if err != nil {
 				return err

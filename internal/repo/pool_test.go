@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -44,7 +45,7 @@ func TestConnectionsOfExpress(t *testing.T) {
 
 	t.Run("are_not_those_of_the_long_lane", func(t *testing.T) {
 		t.Parallel()
-		r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), MaxConns: 2, ExpressConns: 1})
+		r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), MaxConns: 2, ExpressConns: 1})
 		fillChat(t, r, "chat", 3)
 		conn, err := r.pool.Acquire(t.Context())
 		if err != nil {

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"strings"
 	"text/template"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // sqlFiles are the statements, as templates: each {{define}} is one, or, with an
@@ -101,10 +103,10 @@ var planless = []string{"watch.sql", "people.sql"}
 // general are the statements that need no plan.
 var general = makeStatements(nil)
 
-// sqlArgs is what a template sees: the schema and the variant that is wanted.
+// sqlArgs is what a template sees: the plan and the variant that is wanted.
 type sqlArgs struct {
-	*schema
-	Child      child
+	*plan.Checked
+	Child      plan.Child
 	SkipLocked bool // pass over what others have locked, instead of waiting
 	Pin        bool // decide the boundary too
 	Replay     bool // spare what was sent after the deletion had finished
@@ -115,18 +117,18 @@ func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
 func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
 func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
 
-// makeStatements fills the templates in: those of a schema, or with none those that
-// need none. They are ours and a schema has been checked, so that an error here is a
+// makeStatements fills the templates in: those of a plan, or with none those that
+// need none. They are ours and the plan has been checked, so that an error here is a
 // programming error.
-func makeStatements(s *schema) statements {
+func makeStatements(s *plan.Checked) statements {
 	made := statements{}
 	add := func(template, name string, a sqlArgs) {
-		a.schema = s
+		a.Checked = s
 		var b strings.Builder
 		if err := templates.ExecuteTemplate(&b, template, a); err != nil {
 			panic("BUG: " + template + ": " + err.Error())
 		}
-		if text := strings.TrimSpace(b.String()); text != "" { // else it is not for such a schema
+		if text := strings.TrimSpace(b.String()); text != "" { // else it is not for such a plan
 			made[name] = parse(name, text)
 		}
 	}

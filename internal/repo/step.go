@@ -67,7 +67,7 @@ func (s *step) run(ctx context.Context) (purge.Step, error) {
 	s.lock = false
 	err := s.try(ctx)
 	var pg *pgconn.PgError
-	if s.r.schema.Locked && errors.As(err, &pg) && pg.Code == foreignKeyViolation {
+	if s.r.plan.Locked && errors.As(err, &pg) && pg.Code == foreignKeyViolation {
 		s.lock = true
 		err = s.try(ctx)
 	}
@@ -109,7 +109,7 @@ func (s *step) try(ctx context.Context) error {
 			}
 		}
 		if s.p.ForegroundBackoff > 0 && s.r.mayThrottle.Load() {
-			t.exec(nil, s.r.sql.get("step_foreground"), args{"times": s.p.ForegroundBackoff})
+			t.exec(nil, general.get("foreground_load"), args{"times": s.p.ForegroundBackoff})
 		}
 		return nil
 	})
@@ -151,7 +151,7 @@ func (s *step) permit(t *transaction, roundTrip func() error) error {
 func (s *step) choose(t *transaction, roundTrip func() error) error {
 	sql, name := s.r.sql, "step_range"
 	a := s.a.with(args{
-		"lease": s.r.cfg.Lease, "low": s.p.Low, "limit": max(1, s.p.Limit), "claim": s.p.Claim, "dense": !s.p.Sparse,
+		"lease": s.r.cfg.Lease(), "low": s.p.Low, "limit": max(1, s.p.Limit), "claim": s.p.Claim, "dense": !s.p.Sparse,
 		"target": time.Duration(deleting * float64(s.r.cfg.Target)), "from": s.p.MarkFrom, "to": s.p.MarkTo,
 	})
 	if s.p.Claim {
@@ -190,8 +190,8 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 		s.out.Low, s.out.Reached, s.out.Empty = s.found.high, true, true
 		return nil
 	}
-	n := batchCount{children: make([]childCount, len(s.r.schema.Children))}
-	if s.r.schema.Locked {
+	n := batchCount{children: make([]childCount, len(s.r.plan.Children))}
+	if s.r.plan.Locked {
 		if s.lock {
 			t.exec(nil, s.r.sql.get("step_lock"), s.a)
 		}
@@ -207,7 +207,7 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 	}
 	t.exec(&n.messages, s.r.sql.get(s.named("step_messages", "replay_messages")), s.a)
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.cut) }, s.r.sql.get("step_late"), s.a)
-	if !s.r.schema.Locked && len(n.children) > 0 {
+	if !s.r.plan.Locked && len(n.children) > 0 {
 		s.queueChildren(t, &n)
 	}
 	if err := roundTrip(); err != nil {
@@ -225,7 +225,7 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 // recover finds out how far a batch has come whose messages' time was over. Where child rows come
 // after them, or a replay leaves messages, the next batch finds out by itself.
 func (s *step) recover(t *transaction, n *batchCount, roundTrip func() error) error {
-	if s.replay != nil || !s.r.schema.Locked && len(n.children) > 0 {
+	if s.replay != nil || !s.r.plan.Locked && len(n.children) > 0 {
 		n.again = true
 		return nil
 	}

@@ -43,6 +43,7 @@ func TestABatchMarksWhatEarlierOnesLeftBehind(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		t.Log(mark, strings.Join(plan, "\n"))
 		return buffers(t, strings.Join(plan, "\n"))
 	}
 	without := visited(false)

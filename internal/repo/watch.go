@@ -122,9 +122,9 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 // Blocker returns who most likely locks what a deletion waits for, in one line for
 // people; "" if there is none or the role may not see it.
 func (r *Repo) Blocker(ctx context.Context) string {
-	tables := []string{r.schema.Messages.Name, r.schema.Conversations.Name}
-	for _, c := range r.schema.Children {
-		tables = append(tables, c.Name)
+	var tables []string
+	for _, t := range r.plan.Tables() {
+		tables = append(tables, t.Name)
 	}
 	var holder string
 	t := r.begin(false)

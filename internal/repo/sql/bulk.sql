@@ -36,22 +36,23 @@ conversations as materialized (
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
     for update skip locked) c
 ),
-found as materialized (
-  select q.ord, m.*
+picked as materialized (
+  select q.ord as lethe_ord, m.*
   from taken q cross join lateral (
-    select m.tableoid as part, m.ctid as id{{if .Locked}}, {{.Hooks "m"}}{{end}} from {{.Messages.From}} m
+    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.Hooks "m"}}{{end}} from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
     order by m.{{.Messages.Seq}} limit @each::bigint
     {{- if .SkipLocked}}
     for update skip locked
     {{- end}}) m
   limit @rows::bigint
-)
+),
+found as (select m.lethe_ord as ord, m.lethe_part as part, m.lethe_row as id from picked m)
 {{- range $i, $c := .Children}},
 {{- if $c.Reference}}
 found_{{$i}} as materialized (
   select x.part, x.id
-  from found m cross join lateral (
+  from picked m cross join lateral (
     select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.HangsOn "x" "m" ""}} limit @rows::bigint) x
   limit @rows::bigint
 )

@@ -34,7 +34,7 @@ from (
 {{end}}
 
 {{define "_high"}}case when r.first is null then r.through_seq
-  {{- if .Messages.Unique}}
+  {{- if .Messages.UniqueSeq}}
   when @dense::boolean then least(r.through_seq, r.first::numeric - 1 + @limit::bigint)::bigint
   {{- end}}
   else coalesce((
@@ -134,13 +134,4 @@ set messages_deleted = d.messages_deleted + @deleted::bigint, cursor_seq = great
   lease_until = pg_catalog.clock_timestamp() + @lease::interval, waiting_for = null, waiting_detail = null
 where {{template "_entry"}} and d.lease_token = @token::uuid
 returning 0::bigint, null::bytea, {{template "_record"}}
-{{end}}
-
-{{/* Throttles the long lane of all workers, for the sake of others, for @times as long as this transaction has taken, a second at most. It
-comes last: the row is locked for the moment of the commit alone. throttles_pkey */}}
-{{define "step_foreground"}}
-insert into lethe.throttles as t (lane, reason, until)
-values ('long', 'foreground_load', pg_catalog.clock_timestamp()
-  + least(@times::float8 * (pg_catalog.clock_timestamp() - pg_catalog.now()), interval '1 s'))
-on conflict (lane, reason) do update set since = excluded.since, until = greatest(t.until, excluded.until)
 {{end}}

@@ -24,6 +24,15 @@ on conflict (lane, reason) do update
 set since = excluded.since, until = greatest(t.until, excluded.until), detail = excluded.detail
 {{end}}
 
+{{/* Throttles the long lane of all workers, for the sake of others, for @times as long as this transaction has taken, a second at most. It
+comes last: the row is locked for the moment of the commit alone. throttles_pkey */}}
+{{define "foreground_load"}}
+insert into lethe.throttles as t (lane, reason, until)
+values ('long', 'foreground_load', pg_catalog.clock_timestamp()
+  + least(@times::float8 * (pg_catalog.clock_timestamp() - pg_catalog.now()), interval '1 s'))
+on conflict (lane, reason) do update set since = excluded.since, until = greatest(t.until, excluded.until)
+{{end}}
+
 {{/* All transactions that this database has seen, as far as its sessions have reported them: each does so about once a second. And
 whether this role may throttle the others. */}}
 {{define "transactions"}}
