@@ -37,14 +37,28 @@ func deletion(command, conversation string) purge.Deletion {
 	}
 }
 
-func express(tb testing.TB, r *Repo, b purge.Batch) purge.Result {
+func bulk(tb testing.TB, r *Repo, b purge.Batch) purge.Result {
 	tb.Helper()
 	if b.Budget == (purge.Budget{}) {
 		b.Budget = wide
 	}
-	res, err := r.Express(tb.Context(), b)
+	res, err := r.Bulk(tb.Context(), b)
 	if err != nil {
 		tb.Fatal(err)
+	}
+	return res
+}
+
+// steps is what single steps make of deletions that the ledger may know.
+func steps(tb testing.TB, r *Repo, ds ...purge.Deletion) purge.Result {
+	tb.Helper()
+	res := emptyResult(len(ds))
+	for i, d := range ds {
+		s, err := r.Step(tb.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 1000})
+		if err != nil {
+			tb.Fatal(err)
+		}
+		res.Records[i], res.Finished[i], res.Deleted[i], res.Rows = s.Record, s.Finished, s.Messages, res.Rows+s.Rows
 	}
 	return res
 }
@@ -58,7 +72,7 @@ func rowsLeft(tb testing.TB, r *Repo, conversation string) string {
 
 const nothing = "0 messages, 0 reactions, 0 attachments, 0 rows"
 
-func TestExpress(t *testing.T) {
+func TestBulk(t *testing.T) {
 	t.Parallel()
 
 	t.Run("finishes many deletions in one call and tells each result in its place", func(t *testing.T) {
@@ -70,7 +84,7 @@ func TestExpress(t *testing.T) {
 			fillChat(t, r, conv, 20+i)
 			b.Deletions = append(b.Deletions, deletion(fmt.Sprintf("cmd%02d", i), conv))
 		}
-		res := express(t, r, b)
+		res := bulk(t, r, b)
 		for i, rec := range res.Records {
 			want := int64(20 + i)
 			if rec.State != purge.Done || !res.Finished[i] || rec.MessagesDeleted != want || rec.ThroughSeq != want || !rec.ConversationRemoved || rec.Key != b.Deletions[i].Key {
@@ -87,10 +101,10 @@ func TestExpress(t *testing.T) {
 		r := newRepo(t)
 		fillChat(t, r, "c", 5)
 		d := deletion("1", "c")
-		first := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]
+		first := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]
 		fillChat(t, r, "c", 3)
 		d.Token, d.StoredAt = tokens(), time.Now()
-		res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}})
+		res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}})
 		if res.Records[0] != first || res.Finished[0] || res.Rows != 0 {
 			t.Errorf("again = %+v, %d rows; want %+v", res.Records[0], res.Rows, first)
 		}
@@ -99,15 +113,21 @@ func TestExpress(t *testing.T) {
 		}
 	})
 
-	t.Run("counts what hangs on messages, also of what the ledger may know", func(t *testing.T) {
+	t.Run("counts child rows, also of what the ledger may know", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)
-		for _, again := range []bool{false, true} {
-			conv := fmt.Sprint(again)
+		for _, known := range []bool{false, true} {
+			conv := fmt.Sprint(known)
 			fillChat(t, r, conv, 20)
-			b := purge.Batch{Deletions: []purge.Deletion{deletion(conv, conv)}, Budget: wide, Again: again}
-			if res := express(t, r, b); res.Rows != 23 || res.Deleted[0] != 20 {
-				t.Errorf("again %t: %d rows, %d of them messages; want 20 messages, 2 reactions and an attachment", again, res.Rows, res.Deleted[0])
+			d := deletion(conv, conv)
+			res := purge.Result{}
+			if known {
+				res = steps(t, r, d)
+			} else {
+				res = bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}})
+			}
+			if res.Rows != 23 || res.Deleted[0] != 20 {
+				t.Errorf("known %t: %d rows, %d of them messages; want 20 messages, 2 reactions and an attachment", known, res.Rows, res.Deleted[0])
 			}
 		}
 	})
@@ -117,8 +137,8 @@ func TestExpress(t *testing.T) {
 		r := newRepo(t)
 		fillChat(t, r, "a", 1)
 		fillChat(t, r, "b", 1)
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "a")}})
-		if rec := express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "b")}}).Records[0]; !rec.Reused {
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "a")}})
+		if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "b")}}).Records[0]; !rec.Reused {
 			t.Errorf("record = %+v; want reused", rec)
 		}
 		if got := rowsLeft(t, r, "b"); got != "1 messages, 0 reactions, 0 attachments, 1 rows" {
@@ -126,7 +146,7 @@ func TestExpress(t *testing.T) {
 		}
 	})
 
-	t.Run("keeps the budget and goes on in the next call", func(t *testing.T) {
+	t.Run("keeps the budget, and steps go on", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)
 		b := purge.Batch{Budget: purge.Budget{PerDeletion: 40, Rows: 50}}
@@ -134,24 +154,14 @@ func TestExpress(t *testing.T) {
 			fillChat(t, r, fmt.Sprint(i), 30)
 			b.Deletions = append(b.Deletions, deletion(fmt.Sprint(i), fmt.Sprint(i)))
 		}
-		done, total := 0, 0
-		for calls := 0; done < 3; calls++ {
-			res := express(t, r, b)
-			b.Again, done = true, 0
-			n := 0
-			for i := range res.Deleted {
-				n += res.Deleted[i]
-				if res.Records[i].State == purge.Done {
-					done++
-				}
-			}
-			total += n
-			if n > 50 || calls > 5 {
-				t.Fatalf("call %d deleted %d messages; want 50 at most", calls, n)
-			}
+		res := bulk(t, r, b)
+		if n := res.Deleted[0] + res.Deleted[1] + res.Deleted[2]; n != 50 || !res.BudgetSpent {
+			t.Errorf("deleted %d messages, budget spent %t; want 50, true", n, res.BudgetSpent)
 		}
-		if total != 90 {
-			t.Errorf("deleted %d messages; want 90", total)
+		for i, rec := range steps(t, r, b.Deletions...).Records {
+			if rec.State != purge.Done || rec.MessagesDeleted != 30 {
+				t.Errorf("record %d = %+v; want done with 30", i, rec)
+			}
 		}
 	})
 
@@ -162,7 +172,7 @@ func TestExpress(t *testing.T) {
 		d := deletion("1", "c")
 		through := int64(18)
 		d.ThroughSeq = &through
-		rec := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]
+		rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]
 		if rec.State != purge.Done || rec.ThroughSeq != 18 || rec.MessagesDeleted != 18 || rec.ConversationRemoved {
 			t.Errorf("record = %+v; want done through 18, row kept", rec)
 		}
@@ -174,23 +184,27 @@ func TestExpress(t *testing.T) {
 		}
 	})
 
-	t.Run("reclaims what was let go of, with its boundary, and not what somebody holds", func(t *testing.T) {
+	t.Run("leaves alone what the ledger knows, and a step takes up what was released, with its boundary", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)
 		fillChat(t, r, "c", 20)
 		d := deletion("1", "c")
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 5, Rows: 100}})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 5, Rows: 100}})
 		again := d
 		again.Token, again.StoredAt = tokens(), time.Now().Add(time.Hour)
-		b := purge.Batch{Deletions: []purge.Deletion{again}, Reclaim: true}
-		if rec := express(t, r, b).Records[0]; rec.Mine || rec.State != purge.Running || rec.LeaseLeft <= 0 {
-			t.Fatalf("record = %+v; want another's", rec)
+		for _, res := range []purge.Result{bulk(t, r, purge.Batch{Deletions: []purge.Deletion{again}}), steps(t, r, again)} {
+			if rec := res.Records[0]; rec.Mine || rec.State != purge.Running || rec.LeaseLeft <= 0 || res.Rows > 0 {
+				t.Fatalf("record = %+v; want another's", rec)
+			}
 		}
-		if err := r.Release(t.Context(), d, 0); err != nil {
+		if err := r.Release(t.Context(), d, 0, "", ""); err != nil {
 			t.Fatal(err)
 		}
 		execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', 21, now())`)
-		if rec := express(t, r, b).Records[0]; rec.State != purge.Done || rec.ThroughSeq != 20 || rec.MessagesDeleted != 20 {
+		if res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{again}}); res.Records[0].State != purge.Pending || res.Rows > 0 {
+			t.Errorf("record = %+v, %d rows; want it pending and left alone", res.Records[0], res.Rows)
+		}
+		if rec := steps(t, r, again).Records[0]; rec.State != purge.Done || rec.ThroughSeq != 20 || rec.MessagesDeleted != 20 {
 			t.Errorf("record = %+v; want done through 20", rec)
 		}
 	})
@@ -212,22 +226,20 @@ func TestExpress(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := purge.Batch{Deletions: []purge.Deletion{deletion("1", "locked"), deletion("2", "free"), deletion("3", "row")}, Budget: wide}
-		if _, err := r.Express(t.Context(), b); err == nil {
+		if _, err := r.Bulk(t.Context(), b); err == nil {
 			t.Fatal("the plain batch passed a locked row")
 		} else if f, _ := purge.FaultOf(err); f != purge.Contention {
 			t.Fatalf("fault = %v (%v); want contention", f, err)
 		}
 		b.SkipLocked = true
-		res := express(t, r, b)
+		res := bulk(t, r, b)
 		if res.Finished[0] || !res.Finished[1] || res.Finished[2] || res.Deleted[0] != 19 {
 			t.Errorf("finished = %v, deleted = %v; want only the second one finished, 19 of the first", res.Finished, res.Deleted)
 		}
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		b.Again = true
-		res = express(t, r, b)
-		for i, rec := range res.Records {
+		for i, rec := range steps(t, r, b.Deletions...).Records {
 			if rec.State != purge.Done || rec.MessagesDeleted != 20 {
 				t.Errorf("record %d = %+v; want done with 20", i, rec)
 			}
@@ -240,7 +252,7 @@ func TestLongLane(t *testing.T) {
 	r := newRepo(t)
 	fillChat(t, r, "c", 1000)
 	d := deletion("1", "c")
-	res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 100, Rows: 1000}})
+	res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 100, Rows: 1000}})
 	if res.Finished[0] || res.Deleted[0] != 100 || !res.Records[0].Mine {
 		t.Fatalf("express = %+v", res)
 	}
