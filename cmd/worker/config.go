@@ -13,6 +13,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 )
@@ -165,15 +166,15 @@ func (c *planConfig) check(p *problems) {
 }
 
 // load reads the plan's file, or returns the bundled plan.
-func (c *planConfig) load() (repo.Plan, error) {
+func (c *planConfig) load() (plan.Plan, error) {
 	if c.Plan == "" {
-		return repo.BundledPlan(), nil
+		return plan.Bundled(), nil
 	}
 	data, err := os.ReadFile(c.Plan)
 	if err != nil {
-		return repo.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
+		return plan.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
 	}
-	return repo.ParsePlan(data)
+	return plan.Parse(data)
 }
 
 // targetConfig is what a transaction keeps to, in the worker and in a replay.

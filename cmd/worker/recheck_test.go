@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/repo"
 )
 
@@ -25,7 +26,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 		anew         bool
 	}{
 		"a_position_that_may_be_null": {
-			`alter table chat.messages drop constraint messages_pkey, alter seq drop not null; create index on chat.messages (app_id, user_id, conversation_id, seq)`,
+			`alter table chat.messages drop constraint messages_pkey, alter seq drop not null; create unique index on chat.messages (app_id, user_id, conversation_id, seq)`,
 			`alter table chat.messages alter seq set not null`, `run: alter table "chat"."messages" alter column "seq" set not null`, "", false,
 		},
 		"a_table_without_its_index":         {`alter table chat.reactions drop constraint reactions_pkey`, `create index on chat.reactions (app_id, user_id, conversation_id, seq)`, `has no btree index that leads with`, "", false},
@@ -50,7 +51,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 			if _, err := repo.Setup(t.Context(), url, repo.SetupOptions{SampleSchema: true}); err != nil {
 				t.Fatal(err)
 			}
-			store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: repo.BundledPlan()})
+			store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: plan.Bundled()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 // that finds the tables mended.
 func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	store, err := repo.Open(t.Context(), repo.Config{URL: newReadyStack(t).database, Plan: repo.BundledPlan()})
+	store, err := repo.Open(t.Context(), repo.Config{URL: newReadyStack(t).database, Plan: plan.Bundled()})
 	if err != nil {
 		t.Fatal(err)
 	}
