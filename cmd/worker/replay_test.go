@@ -295,7 +295,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 		s, since := restored(t)
 		s.command("pause", "--lane", "long").mustSucceed(t)
 		b := s.replayBeside(t, since)
-		b.log.await(t, "held back", "paused")
+		b.log.await(t, "throttled", "paused")
 		if n := s.messages(t, "c2c_bob"); n != 40 {
 			t.Errorf("%d messages left while it is paused; want 40", n)
 		}
@@ -333,7 +333,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := s.replayBeside(t, since)
-		b.log.await(t, "held back", "permits_held", "application cron")
+		b.log.await(t, "throttled", "permits_held", "application cron")
 		if _, err := other.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
 			t.Fatal(err)
 		}
@@ -344,7 +344,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 		s, since := restored(t)
 		s.command("pause").mustSucceed(t)
 		b := s.replayBeside(t, since)
-		b.log.await(t, "held back", "paused")
+		b.log.await(t, "throttled", "paused")
 		b.stop()
 		b.want(t, exitError)
 		b.log.await(t, "worker: stopped", "run it again, and it goes on")

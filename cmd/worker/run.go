@@ -13,6 +13,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/telemetry"
@@ -80,7 +81,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 // worker is the running service: its parts, and what ends them.
 type worker struct {
 	cfg  config
-	plan repo.Plan
+	plan plan.Plan
 	log  *slog.Logger
 
 	getenv  func(string) string // for tracing, whose variables are not ours
@@ -94,7 +95,7 @@ type worker struct {
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
 
-func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
+func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
@@ -230,12 +231,13 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 // work starts the lanes, the pulling and the retention. ctx is not the end of
 // them: their stops are.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
-	h := handler.New(handler.Config{ //nolint:contextcheck // its first look bounds itself, and ends with Stop
+	h := handler.New(handler.Config{
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch, ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
+	h.Start() //nolint:contextcheck // Stop ends it
 	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)
 	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace
@@ -250,7 +252,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 // held is what holds the worker's lanes back; "" for nothing.
 func (w *worker) held() string {
 	if h := w.handler.Load(); h != nil {
-		return h.Held()
+		return h.Throttled()
 	}
 	return ""
 }

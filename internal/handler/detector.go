@@ -190,7 +190,7 @@ func (f *faultDetector) probeFailures(probing <-chan struct{}) {
 // probe runs one deletion, and returns how long to wait after the next one that
 // fails. If this one fails it waits before it returns.
 func (f *faultDetector) probe(e entry, isolated bool, probing <-chan struct{}, wait time.Duration) time.Duration {
-	if !f.h.throttles.awaitExpress() {
+	if !f.h.watcher.awaitExpress(f.h.stopping) {
 		f.h.handBack(e)
 		return wait
 	}

@@ -42,11 +42,6 @@ type longStore interface {
 	Release(ctx context.Context, d purge.Deletion, low int64) error
 	Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error
 	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
-}
-
-// watchStore is what the throttles need of the database.
-type watchStore interface {
-	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	Rest(ctx context.Context, rest time.Duration, detail string) error
 	Blocker(ctx context.Context) string
 }
@@ -136,16 +131,16 @@ func (c Config) withDefaults() Config {
 // errStopping is the cause of every context that a stop ends.
 var errStopping = errors.New("the worker is stopping")
 
-// Handler works on deliveries from [New] to [Handler.Stop]. Safe for concurrent
+// Handler works on deliveries from [Handler.Start] to [Handler.Stop]. Safe for concurrent
 // use.
 type Handler struct {
-	cfg       Config
-	queue     *queue
-	express   *pacer
-	long      *pacer
-	modest    *pacer // of batches of the long lane that yield
-	throttles *throttles
-	detector  *faultDetector
+	cfg      Config
+	queue    *queue
+	express  *pacer
+	long     *pacer
+	modest   *pacer // of batches of the long lane that yield
+	watcher  *watcher
+	detector *faultDetector
 	// lettersMu is held by the lane that uses up the room for letters about malformed commands.
 	lettersMu sync.Mutex
 	blocked   blocked
@@ -160,8 +155,7 @@ type Handler struct {
 	troubles atomic.Int64 // outages since the last success
 }
 
-// New starts the lanes. It looks first whether an operator has paused them, for
-// two seconds at most. The caller must call Stop.
+// New returns a handler that does nothing until [Handler.Start].
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
 	pace := purge.Pace{Target: cfg.Target, Slow: cfg.SlowBatch, Min: cfg.MinRows, Max: cfg.MaxRows}
@@ -174,14 +168,34 @@ func New(cfg Config) *Handler {
 	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
-	h.throttles, h.detector = newThrottles(h), newFaultDetector(h)
-	h.throttles.look()
-	h.lanes.Go(h.throttles.watch)
-	for range cfg.ExpressLanes {
-		h.lanes.Go(h.expressLane)
+	h.detector = newFaultDetector(h)
+	h.watcher = &watcher{
+		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
+		busy: func() bool { return len(h.places) > 0 }, unavailable: h.pause,
+		monitor: purge.Monitor{
+			Limits: cfg.Limits, Interval: cfg.WatchEvery, ForegroundBackoff: cfg.ForegroundBackoff, Noise: h.long.pace.Noise(cfg.LongConcurrency),
+		},
+	}
+	for _, reason := range purge.ThrottleReasons() {
+		cfg.Metrics.Throttled.WithLabelValues(string(reason)).Set(0)
+		cfg.Metrics.ThrottledSeconds.WithLabelValues(string(reason)).Add(0)
 	}
 	return h
 }
+
+// Start finds out whether an operator has paused the lanes, which takes two seconds at
+// most, and starts the loops, which only Stop ends. The caller must call Stop.
+func (h *Handler) Start() {
+	h.watcher.sample(h.stopping)
+	h.lanes.Go(func() { h.watcher.run(h.stopping) })
+	for range h.cfg.ExpressLanes {
+		h.lanes.Go(h.expressLane)
+	}
+}
+
+// Throttled returns what throttles the worker's lanes, in one line; "" for nothing.
+// The worker is ready nevertheless: it works as it should.
+func (h *Handler) Throttled() string { return h.watcher.summary() }
 
 // Handle takes a delivery and returns at once; its place is settled later, from
 // another goroutine. It must not be called after Stop.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	// between: no session state is used.
 	URL string
 	// Plan says which rows a deletion removes.
-	Plan Plan
+	Plan plan.Plan
 	// Target is how long a transaction of the purge should take at most; zero
 	// means purge.DefaultTarget. Waiting for somebody else's lock ends after as
 	// long: twice the target is the most.
@@ -84,7 +85,7 @@ type Repo struct {
 	conns       *pools
 	pool        *pgxpool.Pool // one of conns
 	ready       *pgxpool.Pool // Express's own; pool if it has none
-	schema      *schema
+	plan        *plan.Checked
 	sql         statements
 	made        atomic.Int64 // transactions of the long lane
 	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last look has found
@@ -112,23 +113,14 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 
 // prepare checks the plan and makes what depends on it.
 func (r *Repo) prepare(ctx context.Context) (err error) {
-	if r.schema, err = r.resolve(ctx); err != nil {
+	if r.plan, err = r.check(ctx); err != nil {
 		return err
 	}
-	r.sql = makeStatements(r.schema)
+	r.sql = makeStatements(r.plan)
 	if r.cfg.ExpressConns > 0 {
 		return r.addReadyPool(ctx)
 	}
 	return nil
-}
-
-// resolve checks the plan against the catalog.
-func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
-	err = r.begin(false).read(ctx, func(ctx context.Context, q querier) error {
-		s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.resolveOptions())
-		return err
-	})
-	return s, classifyShared(ctx, err)
 }
 
 // Close waits for the connections that are in use and closes all of them.

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"slices"
@@ -84,8 +84,8 @@ func TestResolveWantsIndexes(t *testing.T) {
 		for _, m := range mend.FindAllStringSubmatch(err.Error(), -1) {
 			execSQL(t, pool, m[1])
 		}
-		plan, _ := ParsePlan([]byte(strings.ReplaceAll(socialPlan, "social", schemaName)))
-		if _, err := resolve(t.Context(), pool, plan, resolveOptions{}); err != nil {
+		plan, _ := Parse([]byte(strings.ReplaceAll(socialPlan, "social", schemaName)))
+		if _, err := Check(t.Context(), pool, plan, Options{}); err != nil {
 			t.Errorf("after what the error said to run: %v", err)
 		}
 	})

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"strings"
@@ -6,6 +6,9 @@ import (
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
+
+// thread is the conversation of the social tables, as Postgres writes it.
+const thread = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
 func TestKeyColumnFits(t *testing.T) {
 	t.Parallel()
@@ -55,16 +58,16 @@ func TestKeyColumnFits(t *testing.T) {
 	}
 }
 
-func TestSchemaIncompatible(t *testing.T) {
+func TestIncompatible(t *testing.T) {
 	t.Parallel()
 	key := func(user, conversation keyType) []keyColumn {
 		return []keyColumn{{id: "user_id", column: `"owner"`, typ: user}, {id: "conversation_id", column: `"thread"`, typ: conversation}}
 	}
-	s := &schema{
+	s := &Checked{
 		tenant:        "solo",
-		Messages:      messages{table: table{Name: `"posts"`, keys: key(bigintKey, textKey)}},
-		Conversations: conversations{table: table{Name: `"threads"`, keys: key(textKey, textKey)}},
-		Children:      []child{{table: table{Name: `"files"`, keys: key(textKey, uuidKey)}}, {table: table{Name: `"likes"`}, Reference: "x", To: "y"}},
+		Messages:      Messages{Table: Table{Name: `"posts"`, keys: key(bigintKey, textKey)}},
+		Conversations: Conversations{Table: Table{Name: `"threads"`, keys: key(textKey, textKey)}},
+		Children:      []Child{{Table: Table{Name: `"files"`, keys: key(textKey, uuidKey)}}, {Table: Table{Name: `"likes"`}, Reference: "x", To: "y"}},
 	}
 	s.bind()
 	cases := map[string]struct {
@@ -80,20 +83,20 @@ func TestSchemaIncompatible(t *testing.T) {
 	for name, c := range cases {
 		t.Run("refuses_"+name, func(t *testing.T) {
 			t.Parallel()
-			whole, err := s.incompatible(purge.Deletion{Key: purge.Key{App: c.app, Conversation: c.conversation}, User: c.user})
+			whole, err := s.Incompatible(purge.Deletion{Key: purge.Key{App: c.app, Conversation: c.conversation}, User: c.user})
 			if whole != c.whole || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-				t.Errorf("incompatible = %t, %v; want %t, %s", whole, err, c.whole, c.want)
+				t.Errorf("Incompatible = %t, %v; want %t, %s", whole, err, c.whole, c.want)
 			}
 		})
 	}
 }
 
-func TestSchemaConditions(t *testing.T) {
+func TestConditions(t *testing.T) {
 	t.Parallel()
 	keys := []keyColumn{{id: "app_id", column: `"a"`, typ: textKey}, {id: "user_id", column: `"u"`, typ: bigintKey}, {id: "conversation_id", column: `"c"`, typ: uuidTextKey}}
 	const match = `x."a"::text = q.app_id and x."u" = q.user_id::bigint and x."c"::text = q.conversation_id::uuid::text`
-	inRange := child{table: table{keys: keys}, Seq: `"s"`, messageSeq: `"n"`}
-	byReference := child{Reference: `"r"`, To: `"id"`}
+	inRange := Child{Table: Table{keys: keys}, Seq: `"s"`, messageSeq: `"n"`}
+	byReference := Child{Reference: `"r"`, To: `"id"`}
 	for _, c := range []struct{ what, got, want string }{
 		{"Match", inRange.Match("x", "q"), match},
 		{"HangsOn of a range", inRange.HangsOn("x", "m", "q"), match + ` and x."s" = m."n"`},
@@ -103,7 +106,7 @@ func TestSchemaConditions(t *testing.T) {
 			t.Errorf("%s = %s; want %s", c.what, c.got, c.want)
 		}
 	}
-	s := &schema{Children: []child{byReference, inRange}}
+	s := &Checked{Children: []Child{byReference, inRange}}
 	if got := s.RangeChildren(); len(got) != 1 || got[0].Seq != `"s"` {
 		t.Errorf("RangeChildren = %+v; want the second child", got)
 	}

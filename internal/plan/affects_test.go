@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"strings"
@@ -14,6 +14,10 @@ const (
 	kept     = `fires before each row is deleted: a deletion whose rows it keeps`
 	// A parent whose rows are in tables that inherit from it, as before partitions.
 	heir = `create table social.old_posts (unique (owner, thread, position)) inherits (social."Post");`
+	// Mentions in four parts, with an index each.
+	partedMentions = `drop table social.mentions; create table social.mentions (id int, post int not null, who text) partition by hash (id); create index on social.mentions (post);
+		create table social.m0 partition of social.mentions for values with (modulus 4, remainder 0); create table social.m1 partition of social.mentions for values with (modulus 4, remainder 1);
+		create table social.m2 partition of social.mentions for values with (modulus 4, remainder 2); create table social.m3 partition of social.mentions for values with (modulus 4, remainder 3);`
 	// The owner's messages are published, and nothing names a row.
 	published = `alter table social.mentions drop constraint mentions_pkey; alter table social.mentions replica identity nothing; create publication social_p for table social.mentions;`
 )
@@ -68,6 +72,11 @@ var tableCases = map[string]planCheck{
 		want: []string{`"social"."m0", which has no replica identity, so the server refuses to delete there; run: alter table "social"."m0" replica identity full`},
 	},
 
+	"parts_that_all_fit_into_the_lock_table": {sql: partedMentions},
+	"parts_that_take_more_locks_than_there_are": { // nine tables and ten indexes
+		sql: partedMentions, connections: 100_000,
+		warned: []string{`each transaction locks up to 19 relations (tables and indexes; "social"."mentions" has 4 parts), over 100,000 connections 1900000; the server has room for `},
+	},
 	"a_time_of_whole_seconds": {
 		sql:    `alter table social."Post" alter "sent.at" type timestamptz(0)`,
 		warned: []string{`messages.sent_at: column "sent.at" of "social"."Post" keeps times to 1s only (timestamp(0) with time zone): without through_seq a command spares messages of the last 1s before it`},
@@ -98,31 +107,12 @@ func TestResolveChecksWhatAffectsDeletes(t *testing.T) {
 		if len(statements) < len(c.want) {
 			return // one has no statement that mends it
 		}
-		plan, _ := ParsePlan([]byte(strings.ReplaceAll(socialPlan, "social", schemaName)))
+		plan, _ := Parse([]byte(strings.ReplaceAll(socialPlan, "social", schemaName)))
 		if c.edit != nil {
 			c.edit(&plan)
 		}
-		if _, err := resolve(t.Context(), pool, plan, resolveOptions{}); err != nil {
+		if _, err := Check(t.Context(), pool, plan, Options{}); err != nil {
 			t.Errorf("after what the error said to run: %v", err)
 		}
 	})
-}
-
-// Each transaction locks all parts of the tables, and their indexes.
-func TestPartsTakeLocks(t *testing.T) {
-	t.Parallel()
-	url := newDatabase(t)
-	execSQL(t, openPool(t, url), partitionedTables)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
-	for sessions, want := range map[int][]string{
-		16: nil,
-		// Four tables of eight parts, each with its index.
-		100_000: {`each transaction locks up to 72 relations (tables and indexes; "chat"."messages" has 8 parts), over 100,000 connections 7200000; the server has room for `},
-	} {
-		s, err := resolve(t.Context(), r.pool, r.cfg.Plan, resolveOptions{sessions: sessions})
-		if err != nil {
-			t.Fatal(err)
-		}
-		compareLines(t, "warnings", s.warnings, want)
-	}
 }

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"context"
@@ -77,7 +77,7 @@ func (r *relation) columnNames() []string { return slices.Sorted(maps.Keys(r.col
 
 // readCatalog reads all that the checks need. The transaction of q sees one moment and
 // takes no lock that others wait for.
-func readCatalog(ctx context.Context, q querier, names []tableName) (*catalog, error) {
+func readCatalog(ctx context.Context, q Querier, names []tableName) (*catalog, error) {
 	c := &catalog{relations: map[tableName]*relation{}}
 	if err := c.read(ctx, q, names); err != nil {
 		return nil, fmt.Errorf("catalog: %w", err)
@@ -85,7 +85,7 @@ func readCatalog(ctx context.Context, q querier, names []tableName) (*catalog, e
 	return c, nil
 }
 
-func (c *catalog) read(ctx context.Context, q querier, names []tableName) error {
+func (c *catalog) read(ctx context.Context, q Querier, names []tableName) error {
 	err := q.QueryRow(ctx, serverSQL).Scan(&c.role, &c.searchPath, &c.version, &c.database, &c.encoding, &c.locks, &c.locksEach, &c.zone, &c.zones)
 	if err != nil || c.version < oldestServer {
 		return err // the caller refuses an older one
@@ -96,7 +96,7 @@ func (c *catalog) read(ctx context.Context, q querier, names []tableName) error 
 	byOID := c.byOID()
 	for _, read := range []struct {
 		what string
-		from func(context.Context, querier, map[uint32]*relation) error
+		from func(context.Context, Querier, map[uint32]*relation) error
 	}{
 		{"foreign keys", c.readForeignKeys},
 		{"partitions, triggers and publications", c.readParts}, // which adds tables to byOID
@@ -152,7 +152,7 @@ where case when q.schema = '' then pg_catalog.pg_table_is_visible(c.oid) else n.
 order by q.ord`
 
 // readRelations fills relations. Two names of one table get one relation.
-func (c *catalog) readRelations(ctx context.Context, q querier, names []tableName) error {
+func (c *catalog) readRelations(ctx context.Context, q Querier, names []tableName) error {
 	schemas, tables := make([]string, len(names)), make([]string, len(names))
 	for i, n := range names {
 		schemas[i], tables[i] = n.schema, n.name
@@ -214,7 +214,7 @@ cross join lateral (
 where a.attrelid = any ($1) and a.attnum > 0 and not a.attisdropped
 order by a.attrelid, a.attnum`
 
-func (c *catalog) readColumns(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+func (c *catalog) readColumns(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
 	rows, err := q.Query(ctx, columnsSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
@@ -237,7 +237,7 @@ where a.attrelid = any ($1) and not a.attisdropped and has_column_privilege(a.at
 
 // readReadable finds the columns that our role may select, by a grant on the
 // table or on the column alone.
-func (c *catalog) readReadable(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+func (c *catalog) readReadable(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
 	rows, err := q.Query(ctx, readableSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	_ "embed" // the bundled plan
@@ -11,11 +11,11 @@ import (
 )
 
 //go:embed plan.yaml
-var bundledPlan []byte
+var bundled []byte
 
 // Plan says which rows a deletion removes: the messages, the tables that hang
 // on them and the conversation's row. It is data, so that a schema of one's own
-// needs a file and no code. The zero value is not valid; see [ParsePlan].
+// needs a file and no code. The zero value is not valid; see [Parse].
 //
 // Names are taken as they are written, upper case included: Post is the table
 // that SQL calls "Post". A table is schema.table, or table alone for the one that
@@ -25,10 +25,10 @@ var bundledPlan []byte
 type Plan struct {
 	// Tenant is the one app that the tables belong to. Required where they have
 	// no app column, and only there; commands of other apps are refused.
-	Tenant        string       `yaml:"tenant"`
-	Messages      MessageTable `yaml:"messages"`
-	Conversations ConvTable    `yaml:"conversations"`
-	Children      []ChildTable `yaml:"children"`
+	Tenant        string            `yaml:"tenant"`
+	Messages      MessageTable      `yaml:"messages"`
+	Conversations ConversationTable `yaml:"conversations"`
+	Children      []ChildTable      `yaml:"children"`
 }
 
 // Columns names the columns of a table that hold the command's ids. App is ""
@@ -48,8 +48,8 @@ type MessageTable struct {
 	SentAt  string `yaml:"sent_at"` // timestamptz, or timestamp, which is UTC unless its default says otherwise; not null, or with a default
 }
 
-// ConvTable is the table with one row for each conversation of each owner.
-type ConvTable struct {
+// ConversationTable is the table with one row for each conversation of each owner.
+type ConversationTable struct {
 	Table   string `yaml:"table"`
 	Columns `yaml:",inline"`
 	// Unread is the counter that shrinks to the number of messages which
@@ -76,19 +76,19 @@ type Reference struct {
 	To     string `yaml:"to"`
 }
 
-// BundledPlan returns the plan of the bundled schema, chat.
-func BundledPlan() Plan {
-	p, err := ParsePlan(bundledPlan)
+// Bundled returns the plan of the bundled schema, chat.
+func Bundled() Plan {
+	p, err := Parse(bundled)
 	if err != nil {
 		panic("BUG: the bundled plan: " + err.Error())
 	}
 	return p
 }
 
-// ParsePlan reads a plan from YAML. Unknown fields are errors. The error names
+// Parse reads a plan from YAML. Unknown fields are errors. The error names
 // every problem, one to a line, and says what was expected. Whether the tables
 // exist is checked by [Open].
-func ParsePlan(data []byte) (Plan, error) {
+func Parse(data []byte) (Plan, error) {
 	var p Plan
 	if err := yaml.UnmarshalWithOptions(data, &p, yaml.Strict()); err != nil {
 		return Plan{}, fmt.Errorf("plan: %w", err)

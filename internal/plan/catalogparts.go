@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"context"
@@ -81,7 +81,7 @@ const publishedSchemasSQL = `union select u.oid, s.pnpubid from up u
 
 // readParts fills the relations' parts, and adds to byOID those that inherit from
 // a table which isn't partitioned.
-func (c *catalog) readParts(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+func (c *catalog) readParts(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
 	schemas := ""
 	if c.version >= 150000 {
 		schemas = publishedSchemasSQL

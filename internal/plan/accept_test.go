@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"fmt"
@@ -6,11 +6,13 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // wantLocked asks for schema.Locked.
-func wantLocked(want bool) func(*schema) string {
-	return func(s *schema) string { return differs(s.Locked, want) }
+func wantLocked(want bool) func(*Checked) string {
+	return func(s *Checked) string { return differs(s.Locked, want) }
 }
 
 // rangeOnly leaves the plan the child that goes by the messages' own columns.
@@ -23,7 +25,12 @@ const (
 )
 
 var acceptCases = map[string]planCheck{
-	"the_social_schema":                        {also: wantLocked(true)},
+	"the_social_schema":         {also: wantLocked(true)},
+	"positions_that_are_unique": {also: func(s *Checked) string { return differs(s.Messages.UniqueSeq, true) }},
+	"positions_that_may_repeat": {
+		sql:  unfiled + `alter table social."Post" drop constraint "Post_thread_owner_position_key"; create index on social."Post" (thread, owner, position)`,
+		also: func(s *Checked) string { return differs(s.Messages.UniqueSeq, false) },
+	},
 	"messages_that_nothing_refers_to_unlocked": {sql: unbound, edit: rangeOnly, also: wantLocked(false)},
 	"a_foreign_key_on_the_range":               {sql: `drop table social.likes, social.mentions`, edit: rangeOnly, also: wantLocked(true)},
 	"a_cascade_from_a_planned_child": {
@@ -37,12 +44,12 @@ var acceptCases = map[string]planCheck{
 	"a_table_on_the_search_path": {
 		sql:  `create table if not exists public.thread_members (like social.thread_members including all)`,
 		edit: func(p *Plan) { p.Conversations.Table = "thread_members" },
-		also: func(s *schema) string { return strings.TrimPrefix(s.Conversations.Name, `"public"."thread_members"`) },
+		also: func(s *Checked) string { return strings.TrimPrefix(s.Conversations.Name, `"public"."thread_members"`) },
 	},
 	"domains": {
 		sql: `create domain social.short as varchar(40); create domain social.member_id as social.short check (value <> '');
 			alter table social.thread_members alter member type social.member_id`,
-		also: func(s *schema) string {
+		also: func(s *Checked) string {
 			return differs(s.Conversations.keys[0], keyColumn{"user_id", `"member"`, textKey, 40})
 		},
 	},
@@ -75,19 +82,19 @@ var acceptCases = map[string]planCheck{
 	"messages_that_block_their_conversation": {
 		sql: `alter table social."Post" add member varchar(40) generated always as (owner::text) stored, add foreign key (thread, member) references social.thread_members;
 			create index on social."Post" (member, thread)`,
-		also: func(s *schema) string { return s.cascades },
+		also: func(s *Checked) string { return s.cascades },
 	},
 	"messages_that_go_with_their_conversation_but_no_keep_history": {
 		sql: `alter table social."Post" add member varchar(40) generated always as (owner::text) stored, add constraint up foreign key (thread, member) references social.thread_members on delete cascade;
 			create index on social."Post" (member, thread)`,
 		warned: []string{`commands with keep_history will fail, for the history would go with the conversation's row, by foreign key "up"`},
-		also: func(s *schema) string {
-			d := removal("c1", nil)
-			if _, err := s.incompatible(d); err != nil {
+		also: func(s *Checked) string {
+			d := purge.Deletion{Key: purge.Key{App: "solo", Conversation: thread}, User: "7"}
+			if _, err := s.Incompatible(d); err != nil {
 				return err.Error()
 			}
 			d.KeepHistory = true
-			if whole, err := s.incompatible(d); !whole || err == nil || !strings.Contains(err.Error(), "keep_history") {
+			if whole, err := s.Incompatible(d); !whole || err == nil || !strings.Contains(err.Error(), "keep_history") {
 				return fmt.Sprintf("keep_history: %t, %v", whole, err)
 			}
 			return ""
@@ -96,7 +103,7 @@ var acceptCases = map[string]planCheck{
 	"a_UUID_in_text_that_is_told": {
 		sql:    `alter table social.thread_members alter thread type varchar(40)`,
 		warned: []string{`conversation_id is uuid in "`},
-		also: func(s *schema) string {
+		also: func(s *Checked) string {
 			return differs(s.Conversations.keys[1], keyColumn{"conversation_id", `"thread"`, uuidTextKey, 40})
 		},
 	},

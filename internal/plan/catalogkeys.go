@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"context"
@@ -64,7 +64,7 @@ join pg_catalog.pg_am m on m.oid = c.relam
 where i.indrelid = any ($1) and m.amname = 'btree' and i.indisvalid and i.indisready and i.indislive and i.indpred is null
 order by i.indrelid, i.indexrelid`
 
-func (c *catalog) readIndexes(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+func (c *catalog) readIndexes(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
 	rows, err := q.Query(ctx, indexesSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ join pg_catalog.pg_namespace o on o.oid = p.relnamespace
 where not exists (select from keys p where p.oid = k.conparentid)
 order by n.nspname, c.relname, k.conname`
 
-func (c *catalog) readForeignKeys(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+func (c *catalog) readForeignKeys(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
 	rows, err := q.Query(ctx, foreignKeysSQL, slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"fmt"
@@ -21,7 +21,7 @@ func (k *checker) lack(cause, format string, args ...any) {
 // checkGrants asks what the statements need. Every table's rows may have to be
 // locked, which takes the privilege to update one column at least. A role that
 // may not select a whole table needs the columns that are read, so that it can be
-// kept from what people have written. locked is [schema.Locked].
+// kept from what people have written. locked is [Checked.Locked].
 func (k *checker) checkGrants(locked bool) {
 	for _, m := range k.members() {
 		if m.rel == nil {
@@ -114,43 +114,29 @@ func (k *checker) wantGrants(rel *relation, want grants) {
 	}
 }
 
-// newestColumn is one that the newest migration for the worker has added to lethe.deletions.
-const newestColumn = "waiting_detail"
+func (t OwnTable) name() tableName { return tableName{schema: t.Schema, name: t.Name} }
 
-// ledger is what the worker needs of its own tables.
-var ledger = []struct {
-	table string
-	want  grants
-}{
-	{"commands", grants{selects: true, inserts: true, deletes: true}},
-	{"deletions", grants{selects: true, inserts: true, updates: true, deletes: true}},
-	{"apps", grants{selects: true}},
-	{"throttles", grants{selects: true}}, // to everybody; without more a slow batch is recorded nowhere
+// grants are those that the worker needs on the table.
+func (t OwnTable) grants() grants {
+	needs := func(privilege string) bool { return slices.Contains(t.Privileges, privilege) }
+	return grants{selects: needs("select"), inserts: needs("insert"), updates: needs("update"), deletes: needs("delete")}
 }
 
-func ledgerNames() []tableName {
-	names := make([]tableName, len(ledger))
-	for i, l := range ledger {
-		names[i] = tableName{schema: "lethe", name: l.table}
-	}
-	return names
-}
-
-// checkLedger asks that the worker's own tables are there, and may be worked with by
-// this role, unless anyRole.
-func (k *checker) checkLedger(anyRole bool) {
-	for i, name := range ledgerNames() {
-		rel := k.cat.relations[name]
+// checkOwn wants the worker's own tables to be there, and this role to be allowed to
+// work with them, unless any role will do.
+func (k *checker) checkOwn(opts Options) {
+	for _, own := range opts.Own {
+		rel := k.cat.relations[own.name()]
 		if rel == nil {
-			k.lack("configuration", "there is no table %s; run: worker setup", name)
+			k.lack("configuration", "there is no table %s; run: worker setup", own.name())
 			return
 		}
-		if _, there := rel.columns[newestColumn]; !there && name.name == "deletions" {
-			k.lack("configuration", "table %s has no column %s: the schema is older than this program; run: worker setup", name, newestColumn)
+		if _, there := rel.columns[own.Column]; !there && own.Column != "" {
+			k.lack("configuration", "table %s has no column %s: the schema is older than this program; run: worker setup", own.name(), own.Column)
 		}
-		if !anyRole {
-			k.wantGrants(rel, ledger[i].want)
+		if !opts.AnyRole {
+			k.wantGrants(rel, own.grants())
 		}
-		k.checkPublished(rel, ledger[i].want.updates)
+		k.checkPublished(rel, own.grants().updates)
 	}
 }

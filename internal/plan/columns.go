@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"fmt"
@@ -10,17 +10,18 @@ import (
 
 // build makes the schema from the plan's names and the catalog's types. It is
 // whole only if nothing was found wrong.
-func (k *checker) build() *schema {
-	s := &schema{tenant: k.plan.Tenant, encoding: k.cat.encoding}
+func (k *checker) build() *Checked {
+	s := &Checked{tenant: k.plan.Tenant, Encoding: k.cat.encoding}
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
-	s.Messages.table = k.table(&k.messages, p.Columns)
+	s.Messages.Table = k.table(&k.messages, p.Columns)
 	s.Messages.Seq = k.seq(&k.messages, p.Seq)
 	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt)
+	s.Messages.UniqueSeq = k.messages.rel != nil && k.messages.rel.unique(append(slices.Clone(k.messages.keys), k.messages.seq)...)
 
 	c := k.plan.Conversations
 	k.convs = k.member("conversations", c.Table)
-	s.Conversations.table = k.table(&k.convs, c.Columns)
+	s.Conversations.Table = k.table(&k.convs, c.Columns)
 	if c.Unread != "" {
 		s.Conversations.Unread = k.unread(c.Unread)
 		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
@@ -28,13 +29,13 @@ func (k *checker) build() *schema {
 	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
 	for i, c := range k.plan.Children {
 		m := k.member(fmt.Sprintf("children[%d]", i), c.Table)
-		out := child{messageSeq: s.Messages.Seq}
+		out := Child{messageSeq: s.Messages.Seq}
 		if c.References != nil {
-			out.table = table{Name: name(m.rel)}
+			out.Table = Table{Name: name(m.rel)}
 			out.Reference, out.To, out.referenceCast = k.reference(&m, *c.References)
 			s.Locked = true
 		} else {
-			out.table = k.table(&m, c.Columns)
+			out.Table = k.table(&m, c.Columns)
 			out.Seq = k.seq(&m, c.Seq)
 		}
 		k.children = append(k.children, m)
@@ -99,8 +100,8 @@ func (k *checker) column(m *member, field, planned string) column {
 }
 
 // table finds the key columns.
-func (k *checker) table(m *member, c Columns) table {
-	t := table{Name: name(m.rel), Parted: m.rel != nil && m.rel.parted}
+func (k *checker) table(m *member, c Columns) Table {
+	t := Table{Name: name(m.rel), Parted: m.rel != nil && m.rel.parted}
 	for _, f := range []struct{ id, field, planned string }{
 		{"app_id", "app", c.App}, {"user_id", "user", c.User}, {"conversation_id", "conversation", c.Conversation},
 	} {
@@ -252,16 +253,16 @@ func joinable(a, b column) bool {
 // spell makes a text column match a UUID as Postgres writes it where another
 // table has a uuid column for the same id: an id that comes in upper case must be
 // found in both.
-func (k *checker) spell(s *schema) {
+func (k *checker) spell(s *Checked) {
 	uuids := map[string]string{} // id: the table
-	for _, t := range s.tables() {
+	for _, t := range s.Tables() {
 		for _, c := range t.keys {
 			if c.typ == uuidKey {
 				uuids[c.id] = t.Name
 			}
 		}
 	}
-	for _, t := range s.tables() {
+	for _, t := range s.Tables() {
 		for i, c := range t.keys {
 			if c.typ == textKey && uuids[c.id] != "" {
 				t.keys[i].typ = uuidTextKey

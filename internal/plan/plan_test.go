@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"strings"
@@ -9,12 +9,12 @@ func TestParsePlan(t *testing.T) {
 	t.Parallel()
 	t.Run("reads_the_bundled_plan", func(t *testing.T) {
 		t.Parallel()
-		p := BundledPlan()
+		p := Bundled()
 		key := Columns{App: "app_id", User: "user_id", Conversation: "conversation_id"}
 		if want := (MessageTable{Table: "chat.messages", Columns: key, Seq: "seq", SentAt: "sent_at"}); p.Messages != want {
 			t.Errorf("messages = %+v; want %+v", p.Messages, want)
 		}
-		if want := (ConvTable{Table: "chat.conversations", Columns: key, Unread: "unread_count"}); p.Conversations != want {
+		if want := (ConversationTable{Table: "chat.conversations", Columns: key, Unread: "unread_count"}); p.Conversations != want {
 			t.Errorf("conversations = %+v; want %+v", p.Conversations, want)
 		}
 		for i, table := range []string{"chat.reactions", "chat.attachments"} {
@@ -47,17 +47,17 @@ func TestParsePlan(t *testing.T) {
 			if !strings.Contains(socialPlan, c.old) {
 				t.Fatalf("the plan has no %q", c.old)
 			}
-			_, err := ParsePlan([]byte(strings.Replace(socialPlan, c.old, c.new, 1)))
+			_, err := Parse([]byte(strings.Replace(socialPlan, c.old, c.new, 1)))
 			if err == nil || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("ParsePlan = %v; want it to say: %s", err, c.want)
+				t.Errorf("Parse = %v; want it to say: %s", err, c.want)
 			}
 		})
 	}
 	t.Run("tells_every_problem_of_an_empty_plan_on_a_line_of_its_own", func(t *testing.T) {
 		t.Parallel()
-		_, err := ParsePlan([]byte("children: [{}]"))
+		_, err := Parse([]byte("children: [{}]"))
 		if got := len(errorLines(err)); got != 13 {
-			t.Errorf("ParsePlan = %v; want 13 lines, not %d", err, got)
+			t.Errorf("Parse = %v; want 13 lines, not %d", err, got)
 		}
 		for _, l := range errorLines(err) {
 			if !strings.HasPrefix(l, "plan: ") {
@@ -67,8 +67,8 @@ func TestParsePlan(t *testing.T) {
 	})
 	t.Run("refuses_an_empty_file", func(t *testing.T) {
 		t.Parallel()
-		if _, err := ParsePlan(nil); err == nil {
-			t.Error("ParsePlan took it")
+		if _, err := Parse(nil); err == nil {
+			t.Error("Parse took it")
 		}
 	})
 }

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"context"
@@ -58,7 +58,7 @@ const (
 	defaultUnknownSQL = `null, case when d.datcollate !~* '^(C|POSIX)($|\.)' then 'unknown' end`
 )
 
-func (c *catalog) readCollations(ctx context.Context, q querier, byOID map[uint32]*relation) error {
+func (c *catalog) readCollations(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
 	known := defaultUnknownSQL
 	if c.version >= 150000 {
 		known = defaultVersionSQL

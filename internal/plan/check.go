@@ -1,9 +1,15 @@
-package repo
+// Package plan is the language in which an operator says which rows a deletion
+// removes, and the check of such a plan against a database's catalog. What fits
+// becomes a [Checked], which statements are made from. The package only reads, in a
+// transaction of the caller's.
+package plan
 
 import (
 	"context"
 	"errors"
 	"fmt"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -12,40 +18,67 @@ import (
 // statements call (pg_current_xact_id).
 const oldestServer = 130000
 
-// Warnings returns what the check of the plan let pass but an operator should
-// know, one line each; nil for none. Don't change it.
-func (r *Repo) Warnings() []string { return r.schema.warnings }
+// Querier is a connection with an open transaction that reads.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
 
-// resolve checks the plan against the catalog and returns what the statements
-// are made from. It only reads. Every problem is one line of the error. The
-// error is the infrastructure's where only that is missing which an operator provides
-// without touching the plan (a grant, the ledger, a replica identity, a rebuilt
-// index), and else purge.Command: the plan and the tables don't fit.
-func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*schema, error) {
-	if err := plan.validate(); err != nil {
-		return nil, unfit(err)
+// Options are what a check knows of the worker. The zero value checks the plan's tables
+// alone.
+type Options struct {
+	// Own are the worker's own tables. They must be there, too.
+	Own []OwnTable
+	// AnyRole leaves out what the connection's role may do: the worker's is another.
+	AnyRole bool
+	// AllowUnindexed makes a warning of a missing index.
+	AllowUnindexed bool
+	// Connections is how many the worker may have; 0: how many locks they take isn't checked.
+	Connections int
+}
+
+// OwnTable is a table of the worker's own.
+type OwnTable struct {
+	Schema, Name string
+	// Column is one that must be there; "" for none.
+	Column string
+	// Privileges are what the worker needs: select, insert, update, delete.
+	Privileges []string
+}
+
+// Check holds the plan against the catalog. Every problem is one line of the error, and
+// says which statement solves it, where there is one. The error is the infrastructure's
+// where only that is missing which an operator provides without touching the plan (a
+// grant, an own table, a replica identity, a rebuilt index), and else [purge.Command]: the
+// plan and the tables don't fit.
+func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, error) {
+	if err := p.validate(); err != nil {
+		return nil, misfit(err)
 	}
-	names := append(plan.tableNames(), ledgerNames()...)
+	names := p.tableNames()
+	for _, own := range opts.Own {
+		names = append(names, own.name())
+	}
 	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
 		return nil, err
 	}
 	if cat.version < oldestServer {
-		return nil, unfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000))
+		return nil, misfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000))
 	}
-	k := &checker{plan: plan, cat: cat}
+	k := &checker{plan: p, cat: cat}
 	s := k.build()
 	k.checkDistinct()
-	k.checkTables(opts.sessions)
+	k.checkTables(opts.Connections)
 	k.checkConversations()
 	k.checkIndexes()
 	k.checkForeignKeys(s)
 	k.checkCollations()
-	if !opts.anyRole {
+	if !opts.AnyRole {
 		k.checkGrants(s.Locked)
 	}
-	k.checkLedger(opts.anyRole)
-	if opts.allowUnindexed {
+	k.checkOwn(opts)
+	if opts.AllowUnindexed {
 		for _, err := range k.unindexed {
 			k.warnings = append(k.warnings, err.Error())
 		}
@@ -54,41 +87,11 @@ func resolve(ctx context.Context, q querier, plan Plan, opts resolveOptions) (*s
 	if err := k.verdict(); err != nil {
 		return nil, err
 	}
-	s.warnings = k.warnings
+	s.Warnings = k.warnings
 	return s, nil
 }
 
-func (c Config) resolveOptions() resolveOptions {
-	return resolveOptions{allowUnindexed: c.AllowUnindexed, sessions: int(c.MaxConns)}
-}
-
-// resolveOptions are the worker's settings that the check knows.
-type resolveOptions struct {
-	anyRole        bool // what the role may do isn't asked: the worker's is another
-	allowUnindexed bool // a missing index is a warning
-	sessions       int  // connections that the worker may have; 0: how many locks they take isn't asked
-}
-
-// CheckPlan checks the plan against the tables and returns its warnings, as a worker
-// would log them at its start, whatever the role at url may do with them. The error
-// is that of [Open]. It only reads.
-func CheckPlan(ctx context.Context, url string, plan Plan) (warnings []string, err error) {
-	l, err := OpenLedger(ctx, url)
-	if err != nil {
-		return nil, err
-	}
-	defer l.Close()
-	err = l.begin().read(ctx, func(ctx context.Context, q querier) error {
-		s, err := resolve(ctx, q, plan, resolveOptions{anyRole: true, allowUnindexed: true})
-		if err == nil {
-			warnings = s.warnings
-		}
-		return err
-	})
-	return warnings, classifyShared(ctx, err)
-}
-
-func unfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
+func misfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
 
 // checker compares one plan with one catalog. What it finds it keeps, so that
 // all of it is told at once.
@@ -131,7 +134,7 @@ func (k *checker) warn(format string, args ...any) {
 func (k *checker) verdict() error {
 	if len(k.problems)+len(k.unindexed) > 0 {
 		all := append(append(k.problems, k.unindexed...), k.lacking...)
-		return unfit(errors.Join(all...))
+		return misfit(errors.Join(all...))
 	}
 	if len(k.lacking) > 0 {
 		return &purge.FaultError{Fault: purge.Infrastructure, Cause: k.cause, Err: errors.Join(k.lacking...)}

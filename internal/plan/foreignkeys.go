@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"fmt"
@@ -8,7 +8,7 @@ import (
 
 // checkForeignKeys checks every foreign key that refers to a table of the plan
 // or is of one, and decides whether what refers to a message has to go before it.
-func (k *checker) checkForeignKeys(s *schema) {
+func (k *checker) checkForeignKeys(s *Checked) {
 	for _, f := range k.cat.keys {
 		s.Locked = s.Locked || k.at(f.to, "messages") && f.from != f.to && !k.at(f.from, "conversations")
 	}

@@ -1,4 +1,4 @@
-package repo
+package plan
 
 import (
 	"fmt"
@@ -7,40 +7,40 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgxpool"
-
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // planCheck is one plan and one schema that are held against each other.
 type planCheck struct {
-	sql    string               // run after socialTables; social stands for a schema of its own
-	edit   func(p *Plan)        // nil for the social plan as it is
-	want   []string             // parts of the error's lines, in order; none: no error
-	warned []string             // parts of the warnings
-	also   func(*schema) string // what else is wrong
-	allow  bool                 // --allow-unindexed
+	sql    string                // run after socialTables; social stands for a schema of its own
+	edit   func(p *Plan)         // nil for the social plan as it is
+	want   []string              // parts of the error's lines, in order; none: no error
+	warned []string              // parts of the warnings
+	also   func(*Checked) string // what else is wrong
+	allow  bool                  // --allow-unindexed
+	// connections are the worker's; 16 if 0.
+	connections int
 }
 
 // run resolves the case's plan in a schema of its own.
-func (c planCheck) run(t *testing.T, pool *pgxpool.Pool, schemaName string) (*schema, error) {
+func (c planCheck) run(t *testing.T, pool *pgxpool.Pool, schemaName string) (*Checked, error) {
 	t.Helper()
 	own := func(s string) string { return regexp.MustCompile(`\bsocial\b`).ReplaceAllString(s, schemaName) }
 	execSQL(t, pool, own(socialTables+c.sql))
-	plan, err := ParsePlan([]byte(own(socialPlan)))
+	plan, err := Parse([]byte(own(socialPlan)))
 	if err != nil {
 		t.Fatal(err)
 	}
 	if c.edit != nil {
 		c.edit(&plan)
 	}
-	s, err := resolve(t.Context(), pool, plan, resolveOptions{allowUnindexed: c.allow, sessions: 16})
+	s, err := Check(t.Context(), pool, plan, Options{AllowUnindexed: c.allow, Connections: max(c.connections, 16)})
 	want := make([]string, len(c.want))
 	for i, w := range c.want {
 		want[i] = own(w)
 	}
 	compareLines(t, "error", errorLines(err), want)
 	if s != nil {
-		compareLines(t, "warnings", s.warnings, c.warned)
+		compareLines(t, "warnings", s.Warnings, c.warned)
 	}
 	return s, err
 }
@@ -64,14 +64,10 @@ func compareLines(t *testing.T, what string, got, want []string) {
 	}
 }
 
-// runAll runs each case in a schema of its own on one database with the ledger.
+// runAll runs each case in a schema of its own on one database.
 func runAll(t *testing.T, cases map[string]planCheck, one func(t *testing.T, c planCheck, pool *pgxpool.Pool, schemaName string)) {
 	t.Helper()
-	url := localtest.Database(t)
-	if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-		t.Fatal(err)
-	}
-	pool := openPool(t, url)
+	pool := openPool(t)
 	n := 0
 	for name, c := range cases {
 		n++
