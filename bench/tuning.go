@@ -23,7 +23,7 @@ func experiments(size sizes) []experiment {
 	longest := size.Steps[len(size.Steps)-1]
 	return []experiment{
 		{smallCommands(), []string{figureCommands, figurePostgresCPU, figureWAL, figurePeak}, 3, []string{
-			"limit.express-lanes=1", "limit.express-lanes=4", "limit.batch-size=64", "--slots=128", "--target=20ms", "--target=100ms",
+			"limit.express-lanes=1", "limit.express-lanes=4", "limit.batch-size=64", "--target=20ms", "--target=100ms",
 			"--max-connections=8", "nats.max_ack_pending=128", "index.sent_at", "pg.wal_compression=lz4", "pg.wal_compression=pglz", "nats.sync", "table.fillfactor=70",
 		}},
 		{otherSizes(longest), []string{figureCommands, figurePeak}, 2, []string{"--express-rows=100", "--express-rows=5000"}},

@@ -86,13 +86,14 @@ type Config struct {
 	Tracer    trace.Tracer // nil for no traces
 
 	Target       time.Duration // of a transaction; 50 ms
-	MinRows      int           // the pace's least row limit; 50
-	MaxRows      int           // and its greatest; 50,000
-	PerDeletion  int           // messages that one deletion may lose in the express lane; 1,000
+	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows
+	MaxRows      int           // and its largest; purge.DefaultMaxRows
+	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
 	BatchSize    int           // deletions in one express batch; 256
 	ExpressLanes int           // express batches at a time; 2: more gained nothing
 	LongLanes    int           // long deletions at a time; 2
-	MaxAttempts  int           // real failures that end a deletion; 10
+	Isolated     int           // deletions that failed before, at a time; 2
+	MaxAttempts  int           // real failures that end a deletion; DefaultMaxAttempts
 	Grace        time.Duration // what a statement in flight may still take at a stop; 5 s
 
 	Limits purge.Limits // thresholds of the throttles; zero takes one off
@@ -103,19 +104,26 @@ type Config struct {
 	WatchEvery        time.Duration // the longest time between two looks at the database; 1 s
 }
 
+// Defaults of [Config] that operators may change.
+const (
+	DefaultExpressRows = 1000
+	DefaultMaxAttempts = 10
+)
+
 func (c Config) withDefaults() Config {
 	def := func(n *int, v int) {
 		if *n <= 0 {
 			*n = v
 		}
 	}
-	def(&c.MinRows, 50)
-	def(&c.MaxRows, 50_000)
-	def(&c.PerDeletion, 1000)
+	def(&c.MinRows, purge.DefaultMinRows)
+	def(&c.MaxRows, purge.DefaultMaxRows)
+	def(&c.PerDeletion, DefaultExpressRows)
 	def(&c.BatchSize, 256)
 	def(&c.ExpressLanes, 2)
 	def(&c.LongLanes, 2)
-	def(&c.MaxAttempts, 10)
+	def(&c.Isolated, 2)
+	def(&c.MaxAttempts, DefaultMaxAttempts)
 	if c.Target <= 0 {
 		c.Target = purge.DefaultTarget
 	}
