@@ -14,7 +14,7 @@ import (
 // contestant's place.
 func measured(t *testing.T) report {
 	t.Helper()
-	o, err := parseOptions([]string{"--variant", "wide: --express-lanes=4", "--results", t.TempDir()}, io.Discard)
+	o, err := parseOptions([]string{"--variant", "wide: limit.express-lanes=4", "--results", t.TempDir()}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
