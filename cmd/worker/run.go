@@ -158,7 +158,7 @@ func (w *worker) start(ctx context.Context) error {
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.AckWait, c.Slots = w.cfg.AckWait, w.cfg.Slots
+	c.Slots = w.cfg.Slots
 	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
 	return c
 }
@@ -182,7 +182,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		}
 		var err error
 		store, err = repo.Open(ctx, repo.Config{
-			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
+			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.broker.Load().AckWait,
 			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
 			MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.cfg.ExpressLanes), AllowUnindexed: w.cfg.AllowUnindexed, LongConcurrency: w.cfg.LongConcurrency,
 		})

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -140,6 +141,19 @@ func (r *rig) orphans(t testing.TB) string {
 		return ""
 	}
 	return fmt.Sprintf("%d rows hang on no message, %d messages have no conversation", children, messages)
+}
+
+// slowDeletes makes every 100th message's delete of these users take some milliseconds
+// longer, until mend is called: however fast the machine is, a huge deletion lasts.
+func (r *rig) slowDeletes(t testing.TB, users ...string) (mend func()) {
+	t.Helper()
+	r.exec(t, `create function public.dawdle() returns trigger language plpgsql as $$ begin perform pg_sleep(0.02); return old; end $$`)
+	r.exec(t, `create trigger dawdle before delete on chat.messages for each row
+		when (old.seq % 100 = 0 and old.user_id in ('`+strings.Join(users, "', '")+`')) execute function public.dawdle()`)
+	return func() {
+		t.Helper()
+		r.exec(t, `create or replace function public.dawdle() returns trigger language plpgsql as $$ begin return old; end $$`)
+	}
 }
 
 // breakDeletes makes every delete of a message of this conversation fail, until

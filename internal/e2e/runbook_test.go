@@ -16,7 +16,7 @@ import (
 )
 
 // operatorPages are the pages whose commands people call in need.
-var operatorPages = []string{"../../deploy/runbook.md", "../../docs/operations.md", "../../docs/restore.md", "../../docs/gentle.md"}
+var operatorPages = []string{"../../deploy/runbook.md", "../../docs/operations.md", "../../docs/restore.md", "../../docs/throttling.md"}
 
 // placeholders are what stands on the pages for what only the reader knows.
 var placeholders = strings.NewReplacer(

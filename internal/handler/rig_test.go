@@ -23,6 +23,9 @@ import (
 
 func TestMain(m *testing.M) { localtest.Main(m) }
 
+// shortLease is [repo.Config.Lease] for the tests.
+func shortLease() time.Duration { return 5 * time.Second }
+
 // rig is a handler on a real ledger. The bus is a pair of channels; that the
 // broker keeps the same promises is tested with a real server elsewhere.
 type rig struct {
@@ -52,7 +55,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, StatementTimeout: time.Second})
+	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: shortLease, StatementTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

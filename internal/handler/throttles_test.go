@@ -468,7 +468,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 	}
 	r.exec(`insert into lethe.throttles (lane, reason) values ('long', 'paused')`)
 	for i := range workers {
-		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, LongConcurrency: budget, MaxConns: 4})
+		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: shortLease, LongConcurrency: budget, MaxConns: 4})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -160,4 +161,33 @@ func TestProcessKilledDuringItsStartLeavesNothingBehind(t *testing.T) {
 	if caught == 0 { // how many they are is the machine's pace
 		t.Errorf("none of %d processes had made anything when it was killed", tries)
 	}
+}
+
+// A server that is only about to start has no handler of the signal yet, and ignores
+// it, as a shell's background process does.
+func TestServerThatIgnoresTheFirstSignalsEndsAllTheSame(t *testing.T) {
+	t.Parallel()
+	mayHear := filepath.Join(openFolder(t), "hear")
+	p, err := startProcess(t.Context(), processSpec{hold: os.Stderr, env: append(os.Environ(), deafVariable+"="+mayHear), argv: []string{os.Args[0]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if strings.Contains(p.log.String(), "ignoring") {
+			return ""
+		}
+		return "not started"
+	})
+	if err := p.control.Close(); err != nil { // as when this process is killed
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(mayHear, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, func() string {
+		if p.ended() {
+			return ""
+		}
+		return "still running"
+	})
 }

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -45,6 +43,7 @@ type NATSOptions struct {
 type NATS struct {
 	opts   NATSOptions
 	folder *folder // nil: StoreDir is the caller's
+	port   *port   // nil: Port is the caller's
 
 	mu     sync.Mutex // guards what follows; held through a start or a stop
 	server *server.Server
@@ -59,16 +58,16 @@ func StartNATS(opts NATSOptions) (*NATS, error) {
 		n.opts.MaxStore = defaultMaxStore
 	}
 	if n.opts.Port == 0 {
-		port, err := freePort()
-		if err != nil {
+		var err error
+		if n.port, err = reservePort(); err != nil {
 			return nil, err
 		}
-		n.opts.Port = port
+		n.opts.Port = n.port.number
 	}
 	if n.opts.StoreDir == "" {
 		f, err := newFolder(context.Background(), []string{os.TempDir(), "/tmp"}, "lethe-nats-")
 		if err != nil {
-			return nil, err
+			return nil, errors.Join(err, n.port.release())
 		}
 		n.folder, n.opts.StoreDir = f, f.path
 	}
@@ -80,7 +79,7 @@ func StartNATS(opts NATSOptions) (*NATS, error) {
 
 // URL is the server's address, the same after a restart.
 func (n *NATS) URL() string {
-	return "nats://" + net.JoinHostPort("127.0.0.1", strconv.Itoa(n.opts.Port))
+	return "nats://" + local(n.opts.Port)
 }
 
 // Connect connects to the server. The caller closes the connection.
@@ -163,10 +162,13 @@ func (n *NATS) Close() error {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.closed || n.folder == nil {
-		n.closed = true
+	if n.closed {
 		return nil
 	}
 	n.closed = true
-	return n.folder.remove()
+	err := n.port.release()
+	if n.folder != nil {
+		err = errors.Join(err, n.folder.remove())
+	}
+	return err
 }

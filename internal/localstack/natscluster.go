@@ -20,6 +20,7 @@ import (
 type NATSCluster struct {
 	nodes  []*NATSNode
 	folder *folder // stores
+	ports  []*port
 }
 
 // StartNATSCluster starts a cluster of so many nodes, 3 for streams of three
@@ -39,7 +40,7 @@ func StartNATSCluster(ctx context.Context, size int) (*NATSCluster, error) {
 }
 
 func (c *NATSCluster) start(ctx context.Context, size int) error {
-	ports, err := freePorts(3 * size) //nolint:contextcheck // to listen on this machine takes no time
+	ports, err := c.reserve(3 * size) //nolint:contextcheck // to listen on this machine takes no time
 	if err != nil {
 		return err
 	}
@@ -79,19 +80,16 @@ func answers(ctx context.Context, n *NATSNode) error {
 	return err
 }
 
-// freePorts are so many ports on 127.0.0.1, all different.
-func freePorts(n int) ([]int, error) {
-	var ports []int
-	for len(ports) < n {
-		port, err := freePort()
+// reserve reserves so many ports until the cluster is closed.
+func (c *NATSCluster) reserve(n int) (numbers []int, err error) {
+	for range n {
+		p, err := reservePort()
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(ports, port) {
-			ports = append(ports, port)
-		}
+		c.ports, numbers = append(c.ports, p), append(numbers, p.number)
 	}
-	return ports, nil
+	return numbers, nil
 }
 
 // Nodes are the cluster's, those that don't run included.
@@ -132,5 +130,8 @@ func (c *NATSCluster) close(ctx context.Context) error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	return c.folder.remove()
+	for _, p := range c.ports {
+		errs = append(errs, p.release())
+	}
+	return errors.Join(append(errs, c.folder.remove())...)
 }

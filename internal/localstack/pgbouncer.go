@@ -27,7 +27,7 @@ type PgBouncer struct {
 	env     []string
 	folder  *folder
 	who     account
-	port    int
+	port    *port
 	through string
 
 	mu     sync.Mutex // guards what follows; held through a start or a stop
@@ -54,12 +54,12 @@ func StartPgBouncer(ctx context.Context, address string, settings map[string]str
 		return nil, err
 	}
 	b := &PgBouncer{program: program, env: env, who: who}
-	if b.port, err = freePort(); err != nil { //nolint:contextcheck // it takes no time
+	if b.port, err = reservePort(); err != nil { //nolint:contextcheck // it takes no time
 		return nil, err
 	}
-	b.through = throughProxy(address, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: b.port})
+	b.through = throughProxy(address, &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: b.port.number})
 	if b.folder, err = newFolder(ctx, clusterParents(who, false), "lethe-pgbouncer-"); err != nil {
-		return nil, err
+		return nil, errors.Join(err, b.port.release())
 	}
 	if err := errors.Join(b.configure(server, settings, append(users, server.User)), b.Start(ctx)); err != nil {
 		return nil, errors.Join(err, b.Close()) //nolint:contextcheck // it bounds itself
@@ -92,7 +92,7 @@ func findPgBouncer() (program string, env []string, err error) {
 // configure writes the settings' file and the list of users.
 func (b *PgBouncer) configure(server *pgconn.Config, settings map[string]string, users []string) error {
 	all := map[string]string{
-		"listen_addr": "127.0.0.1", "listen_port": strconv.Itoa(b.port), "unix_socket_dir": "",
+		"listen_addr": "127.0.0.1", "listen_port": strconv.Itoa(b.port.number), "unix_socket_dir": "",
 		"auth_type": "trust", "auth_file": filepath.Join(b.folder.path, "users"), "pool_mode": "transaction",
 	}
 	for name, value := range settings {
@@ -138,7 +138,7 @@ func (b *PgBouncer) Start(ctx context.Context) error {
 	ticker := time.NewTicker(readyPoll)
 	defer ticker.Stop()
 	for {
-		conn, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)))
+		conn, err := new(net.Dialer).DialContext(ctx, "tcp", local(b.port.number))
 		if err == nil {
 			return conn.Close()
 		}
@@ -184,5 +184,5 @@ func (b *PgBouncer) Close() error {
 	if err := b.stopLocked(ctx); err != nil {
 		return err
 	}
-	return b.folder.remove()
+	return errors.Join(b.folder.remove(), b.port.release())
 }

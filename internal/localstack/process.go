@@ -14,14 +14,15 @@ import (
 // processGuard runs its arguments as a process that ends with this one. Each line
 // of its standard input names a signal for the process; the end of it, which
 // comes by itself when this process is gone, means QUIT: Postgres then stops at
-// once, and in order. Descriptor 3 is the hold on the folder.
+// once, and in order. QUIT is repeated until the process has ended, since a shell's
+// background process ignores it until it has a handler. Descriptor 3 is the hold on the folder.
 const processGuard = `
 exec 4<&0 </dev/null
 "$@" 4<&- &
 server=$!
 {
 	while read -r signal; do kill -s "$signal" "$server"; done
-	kill -s QUIT "$server"
+	while kill -s QUIT "$server"; do sleep 0.1; done
 } <&4 3>&- >/dev/null 2>&1 &
 relay=$!
 exec 4<&-

@@ -93,9 +93,9 @@ func (r *Repo) queueKnown(t *transaction, b purge.Batch, res *purge.Result) *[]i
 	c := columnsOf(b.Deletions)
 	keys := []any{c.apps, c.commands, c.conversations, c.tokens}
 	with := func(more ...any) []any { return append(slices.Clone(keys), more...) }
-	t.exec(nil, r.sql.claim, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease)...)
+	t.exec(nil, r.sql.claim, with(c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease())...)
 	if b.Reclaim {
-		t.exec(nil, r.sql.reclaim, with(c.digests, r.cfg.Lease, b.Budget.PerDeletion)...)
+		t.exec(nil, r.sql.reclaim, with(c.digests, r.cfg.Lease(), b.Budget.PerDeletion)...)
 	}
 	if b.Again {
 		t.exec(nil, r.sql.lockLedger, keys...)

@@ -13,7 +13,7 @@ import (
 // lease is ours (Mine) and, if not, how long it lasts. Claiming again renews it.
 func (r *Repo) Claim(ctx context.Context, d purge.Deletion) (purge.Record, error) {
 	t := r.begin(true)
-	t.exec(nil, r.sql.longClaim, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease)
+	t.exec(nil, r.sql.longClaim, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease())
 	return r.commitOne(ctx, t, d)
 }
 
@@ -77,7 +77,7 @@ type stepCounts struct {
 func (r *Repo) queueStep(t *transaction, d purge.Deletion, low int64, limit int) *stepCounts {
 	n := &stepCounts{high: low, children: make([]int, len(r.schema.Children))}
 	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token, low, limit}
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.high, &n.found) }, r.sql.longStart, append(key[:7:7], r.cfg.Lease)...)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.high, &n.found) }, r.sql.longStart, append(key[:7:7], r.cfg.Lease())...)
 	children := r.sql.lockedLongChildren
 	if !r.schema.Locked {
 		t.exec(&n.gone, r.sql.longMessages, key[:6]...)
@@ -143,7 +143,7 @@ func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, erro
 	ds := []purge.Deletion{d}
 	c, res := columnsOf(ds), emptyResult(1)
 	t := r.begin(true)
-	t.exec(nil, r.sql.longProve, d.App, d.User, d.Conversation, d.Command, d.Token, r.cfg.Lease)
+	t.exec(nil, r.sql.longProve, d.App, d.User, d.Conversation, d.Command, d.Token, r.cfg.Lease())
 	t.exec(nil, r.sql.lockConversations, c.apps, c.commands, c.conversations, c.tokens)
 	r.finish(t, r.sql.finishProven, ds, c, &res)
 	if err := r.commit(ctx, t); err != nil {

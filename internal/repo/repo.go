@@ -29,9 +29,9 @@ type Config struct {
 	// means purge.DefaultTarget. Waiting for somebody else's lock ends after as
 	// long: twice the target is the most.
 	Target time.Duration
-	// Lease is how long a deletion stays with a worker that doesn't renew it;
-	// zero means 30 s.
-	Lease time.Duration
+	// Lease returns how long a deletion stays with a worker that doesn't renew it. It
+	// is called for each lease, so that leases follow what it returns. Nil means 30 s.
+	Lease func() time.Duration
 	// StatementTimeout ends a statement that hangs; zero means 30 s. It is a
 	// backstop, far above Target.
 	StatementTimeout time.Duration
@@ -60,8 +60,10 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	def(&c.Target, purge.DefaultTarget)
-	def(&c.Lease, 30*time.Second)
 	def(&c.StatementTimeout, 30*time.Second)
+	if c.Lease == nil {
+		c.Lease = func() time.Duration { return 30 * time.Second }
+	}
 	if c.FlushAfter == "" {
 		c.FlushAfter = "512kB"
 	}

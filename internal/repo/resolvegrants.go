@@ -125,7 +125,7 @@ var ledger = []struct {
 	{"commands", grants{selects: true, inserts: true, deletes: true}},
 	{"deletions", grants{selects: true, inserts: true, updates: true, deletes: true}},
 	{"apps", grants{selects: true}},
-	{"holds", grants{selects: true}}, // to everybody; without more a slow batch is noted nowhere
+	{"throttles", grants{selects: true}}, // to everybody; without more a slow batch is recorded nowhere
 }
 
 func ledgerNames() []tableName {

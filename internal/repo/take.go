@@ -46,7 +46,7 @@ func (r *Repo) takeMany(b purge.Batch) []any {
 func (r *Repo) finishMany(b purge.Batch) []any {
 	c := columnsOf(b.Deletions)
 	return []any{
-		c.apps, c.commands, c.conversations, c.tokens, c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease,
+		c.apps, c.commands, c.conversations, c.tokens, c.users, c.devices, c.through, c.stored, c.keep, c.requested, c.digests, r.cfg.Lease(),
 	}
 }
 
@@ -62,6 +62,6 @@ func (r *Repo) finishOne(b purge.Batch) []any {
 	d := b.Deletions[0]
 	return []any{
 		d.App, d.Command, d.Conversation, d.Token, d.User, d.Device, d.ThroughSeq, d.StoredAt, d.KeepHistory,
-		formatTime(d.RequestedAt), d.Digest[:], r.cfg.Lease,
+		formatTime(d.RequestedAt), d.Digest[:], r.cfg.Lease(),
 	}
 }

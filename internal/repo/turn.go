@@ -70,7 +70,7 @@ func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Se
 // low. The record is not Mine if the lease was lost.
 func (r *Repo) Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error) {
 	t := r.begin(false)
-	t.exec(nil, r.sql.hold, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease, low, string(waitingFor), detail)
+	t.exec(nil, r.sql.hold, d.App, d.Command, d.Conversation, d.Token, r.cfg.Lease(), low, string(waitingFor), detail)
 	return r.commitOne(ctx, t, d)
 }
 

@@ -113,13 +113,13 @@ func TestTheCheckFindsWhatIsWrongWithAQuery(t *testing.T) {
 	t.Parallel()
 	metrics := known(t)
 	for query, want := range map[string]string{
-		`lethe_throttled{reason="paused"}`:                               "",
+		`lethe_throttled{reason="paused"}`:                              "",
 		`sum by (job, lane, le) (rate(lethe_batch_seconds_bucket[5m]))`: "",
 		`lethe_hold`:                                                         "there is no metric",
-		`lethe_throttled{reason="paused"}`:                                   "has no label",
-		`lethe_throttled{reason="pause"}`:                                     "is never",
-		`lethe_throttled{reason=~"paused|wal_hold"}`:                          "is never",
-		`lethe_throttled{reason!~"pause"}`:                                    "is never",
+		`lethe_throttled{cause="paused"}`:                                    "has no label",
+		`lethe_throttled{reason="pause"}`:                                    "is never",
+		`lethe_throttled{reason=~"paused|wal_hold"}`:                         "is never",
+		`lethe_throttled{reason!~"pause"}`:                                   "is never",
 		`sum by (lane) (lethe_throttled)`:                                    "has the label",
 		`lethe_throttled * on (lane) lethe_target_seconds`:                   "has the label",
 		`rate(lethe_commands_in_flight[5m])`:                                 "is a gauge",
