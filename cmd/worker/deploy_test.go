@@ -63,7 +63,7 @@ func variablesOf(t *testing.T, args []string) []string {
 		all = append(all, f.Envs...)
 	}
 	if args[0] == "run" {
-		all = append(all, tracingVariables(t)...)
+		all = append(append(all, testLimits), tracingVariables(t)...)
 	}
 	return all
 }
@@ -222,8 +222,8 @@ func TestTheOperatorsPodSetsWhatCommandsRead(t *testing.T) {
 
 func TestTheManifestsPlanIsTheBundledOne(t *testing.T) {
 	t.Parallel()
-	if readFile(t, "../../deploy/kubernetes/components/plan/plan.yaml") != readFile(t, "../../internal/repo/plan.yaml") {
-		t.Error("deploy/kubernetes/components/plan/plan.yaml begins as a copy of internal/repo/plan.yaml, and no longer is one")
+	if readFile(t, "../../deploy/kubernetes/components/plan/plan.yaml") != readFile(t, "../../internal/plan/plan.yaml") {
+		t.Error("deploy/kubernetes/components/plan/plan.yaml begins as a copy of internal/plan/plan.yaml, and no longer is one")
 	}
 }
 

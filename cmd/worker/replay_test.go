@@ -48,7 +48,7 @@ func (s stack) exec(t *testing.T, sql string, args ...any) {
 
 // replay runs `worker replay`.
 func (s stack) replay(since time.Time, args ...string) outcome {
-	return s.command(append([]string{"replay", "--slow-batch", "1m", "--since", since.UTC().Format(time.RFC3339Nano)}, args...)...)
+	return s.command(append([]string{"replay", "--since", since.UTC().Format(time.RFC3339Nano)}, args...)...)
 }
 
 // wantReplay wants the exit code, and fields of the summary in pairs of name and
@@ -276,7 +276,7 @@ func (s stack) replayBeside(t *testing.T, since time.Time) *background {
 	t.Cleanup(cancel)
 	b := &background{log: newLines(), stop: cancel, code: make(chan int, 1)}
 	go func() {
-		b.code <- run(ctx, []string{"replay", "--slow-batch", "1m", "--since", since.UTC().Format(time.RFC3339Nano)}, s.env(), newLines(), b.log)
+		b.code <- run(ctx, []string{"replay", "--since", since.UTC().Format(time.RFC3339Nano)}, s.env(), newLines(), b.log)
 	}()
 	return b
 }
@@ -295,7 +295,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 		s, since := restored(t)
 		s.command("pause", "--lane", "long").mustSucceed(t)
 		b := s.replayBeside(t, since)
-		b.log.await(t, "held back", "paused")
+		b.log.await(t, "throttled", "paused")
 		if n := s.messages(t, "c2c_bob"); n != 40 {
 			t.Errorf("%d messages left while it is paused; want 40", n)
 		}
@@ -333,7 +333,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := s.replayBeside(t, since)
-		b.log.await(t, "held back", "permits_held", "application cron")
+		b.log.await(t, "throttled", "permits_held", "application cron")
 		if _, err := other.Exec(t.Context(), "select pg_advisory_unlock_all()"); err != nil {
 			t.Fatal(err)
 		}
@@ -344,7 +344,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 		s, since := restored(t)
 		s.command("pause").mustSucceed(t)
 		b := s.replayBeside(t, since)
-		b.log.await(t, "held back", "paused")
+		b.log.await(t, "throttled", "paused")
 		b.stop()
 		b.want(t, exitError)
 		b.log.await(t, "worker: stopped", "run it again, and it goes on")

@@ -27,7 +27,7 @@ type sendCommand struct {
 	KeepHistory   bool          `name:"keep-history" help:"Remove the conversation from the list alone; its messages stay."`
 	CommandID     string        `name:"command-id" placeholder:"ID" help:"The command's id. Without it a new one is made; with the same id it is the same deletion again."`
 	Wait          bool          `name:"wait" help:"Wait for the events, and show progress meanwhile."`
-	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" help:"How long to try and to wait at most."`
+	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" range:"1ms..720h" help:"Timeout of publishing, and of --wait."`
 
 	order targetOrder // both flags in the order of the command line
 }
@@ -46,7 +46,6 @@ func (c *sendCommand) check() problems {
 	var p problems
 	c.natsConfig.check(&p)
 	p = append(p, c.order.problems...)
-	p.lasting("timeout", c.Timeout, time.Millisecond, 30*24*time.Hour)
 	cmd := c.command()
 	if cmd.CommandID == "" {
 		cmd.CommandID = "-" // one is made later

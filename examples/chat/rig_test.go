@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -50,10 +49,7 @@ func workerBinary(t testing.TB) string {
 			return
 		}
 		// Not the test's context: the binary outlives the test.
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", binary.dir+"/worker", "../../cmd/worker")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			binary.err = fmt.Errorf("%w\n%s", err, out)
-		}
+		binary.err = localstack.Build(context.Background(), filepath.Join(binary.dir, "worker"), "cmd/worker")
 	})
 	if binary.err != nil {
 		t.Fatalf("build the worker: %v", binary.err)
@@ -111,8 +107,14 @@ func startGatewayAlone(t *testing.T) string {
 func (r *rig) startWorker(t *testing.T) {
 	t.Helper()
 	addr := freeAddress(t)
-	cmd := exec.CommandContext(t.Context(), workerBinary(t), "run", "--setup", "--sample-schema")
-	cmd.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db, "HTTP_ADDR="+addr)
+	env := append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db, "HTTP_ADDR="+addr)
+	setup := exec.CommandContext(t.Context(), workerBinary(t), "setup", "--sample-schema")
+	setup.Env = env
+	if out, err := setup.CombinedOutput(); err != nil {
+		t.Fatalf("worker setup: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), workerBinary(t), "run")
+	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = r.log, r.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if err := cmd.Start(); err != nil {

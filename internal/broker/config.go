@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"os"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -25,6 +24,9 @@ const (
 	// beyond it by one message.
 	bytesInHand = 16 << 20
 )
+
+// DefaultInboxPrefix is that of the NATS client.
+const DefaultInboxPrefix = "_INBOX"
 
 // Config says where NATS is and how much a worker takes at once.
 type Config struct {
@@ -80,7 +82,7 @@ func (c Config) complete() (Config, error) {
 		c.Name = "lethe-worker"
 	}
 	if c.InboxPrefix == "" {
-		c.InboxPrefix = strings.TrimSuffix(nats.InboxPrefix, ".")
+		c.InboxPrefix = DefaultInboxPrefix
 	}
 	if c.Slots == 0 {
 		c.Slots = defaultSlots

@@ -25,8 +25,6 @@ const (
 	examineTimeout, faultTTL, healthyTTL = 5 * time.Second, time.Second, 5 * time.Second
 	// isolatedRetryDelay is how long a deletion that failed first waits for others to be tried.
 	isolatedRetryDelay = 100 * time.Millisecond
-	// maxIsolated is how many deletions that failed before run at a time, outside the lanes.
-	maxIsolated = 2
 )
 
 // faultDetector decides by evidence whether an ambiguous error is a deletion's own
@@ -49,7 +47,7 @@ type faultDetector struct {
 }
 
 func newFaultDetector(h *Handler) *faultDetector {
-	return &faultDetector{h: h, isolated: make(chan struct{}, maxIsolated)}
+	return &faultDetector{h: h, isolated: make(chan struct{}, h.cfg.Isolated)}
 }
 
 // failedTask is a task that has failed alone, and how.
@@ -190,7 +188,7 @@ func (f *faultDetector) probeFailures(probing <-chan struct{}) {
 // probe runs one deletion, and returns how long to wait after the next one that
 // fails. If this one fails it waits before it returns.
 func (f *faultDetector) probe(e entry, isolated bool, probing <-chan struct{}, wait time.Duration) time.Duration {
-	if !f.h.throttles.awaitExpress() {
+	if !f.h.watcher.awaitExpress(f.h.stopping) {
 		f.h.handBack(e)
 		return wait
 	}

@@ -22,7 +22,7 @@ func (h *Handler) expressLane() {
 		if entries == nil {
 			return
 		}
-		if !h.throttles.awaitExpress() {
+		if !h.watcher.awaitExpress(h.stopping) {
 			for _, e := range entries {
 				h.handBack(e)
 			}
@@ -76,7 +76,7 @@ func (r *round) purge(tasks []*task) bool {
 // committed notes that a batch was committed, and sorts its tasks.
 func (r *round) committed(tasks []*task, res purge.Result) {
 	if slices.Contains(res.Finished, true) {
-		r.h.throttles.smallDone()
+		r.h.watcher.smallFinished()
 	}
 	r.others |= res.Tables
 	r.h.detector.succeeded(res.Tables, finished(tasks, res)...)

@@ -36,9 +36,9 @@ func NewGate(changed func(cause string, closed bool)) *Gate {
 // replaces the reason. It reports whether the cause is new.
 func (g *Gate) Close(cause, text string) bool { return g.close(cause, reason{text: text}) }
 
-// Hold is Close for a cause that is no fault, such as an operator's word: the
-// worker takes no commands, but is ready.
-func (g *Gate) Hold(cause, text string) bool { return g.close(cause, reason{text: text, meant: true}) }
+// Pause is Close for an operator's pause, which is no fault: the worker pulls no
+// commands, but is ready.
+func (g *Gate) Pause(cause, text string) bool { return g.close(cause, reason{text: text, meant: true}) }
 
 // Try lets the worker take commands although cause is noted, to find out whether
 // it still holds; the worker isn't ready. It does nothing if cause isn't noted.

@@ -42,11 +42,6 @@ type longStore interface {
 	Release(ctx context.Context, d purge.Deletion, low int64) error
 	Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error
 	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
-}
-
-// watchStore is what the throttles need of the database.
-type watchStore interface {
-	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	Rest(ctx context.Context, rest time.Duration, detail string) error
 	Blocker(ctx context.Context) string
 }
@@ -91,13 +86,14 @@ type Config struct {
 	Tracer    trace.Tracer // nil for no traces
 
 	Target       time.Duration // of a transaction; 50 ms
-	MinRows      int           // the pace's least row limit; 50
-	MaxRows      int           // and its greatest; 50,000
-	PerDeletion  int           // messages that one deletion may lose in the express lane; 1,000
+	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows
+	MaxRows      int           // and its largest; purge.DefaultMaxRows
+	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
 	BatchSize    int           // deletions in one express batch; 256
 	ExpressLanes int           // express batches at a time; 2: more gained nothing
 	LongLanes    int           // long deletions at a time; 2
-	MaxAttempts  int           // real failures that end a deletion; 10
+	Isolated     int           // deletions that failed before, at a time; 2
+	MaxAttempts  int           // real failures that end a deletion; DefaultMaxAttempts
 	Grace        time.Duration // what a statement in flight may still take at a stop; 5 s
 
 	Limits purge.Limits // thresholds of the throttles; zero takes one off
@@ -108,19 +104,26 @@ type Config struct {
 	WatchEvery        time.Duration // the longest time between two looks at the database; 1 s
 }
 
+// Defaults of [Config] that operators may change.
+const (
+	DefaultExpressRows = 1000
+	DefaultMaxAttempts = 10
+)
+
 func (c Config) withDefaults() Config {
 	def := func(n *int, v int) {
 		if *n <= 0 {
 			*n = v
 		}
 	}
-	def(&c.MinRows, 50)
-	def(&c.MaxRows, 50_000)
-	def(&c.PerDeletion, 1000)
+	def(&c.MinRows, purge.DefaultMinRows)
+	def(&c.MaxRows, purge.DefaultMaxRows)
+	def(&c.PerDeletion, DefaultExpressRows)
 	def(&c.BatchSize, 256)
 	def(&c.ExpressLanes, 2)
 	def(&c.LongLanes, 2)
-	def(&c.MaxAttempts, 10)
+	def(&c.Isolated, 2)
+	def(&c.MaxAttempts, DefaultMaxAttempts)
 	if c.Target <= 0 {
 		c.Target = purge.DefaultTarget
 	}
@@ -136,16 +139,16 @@ func (c Config) withDefaults() Config {
 // errStopping is the cause of every context that a stop ends.
 var errStopping = errors.New("the worker is stopping")
 
-// Handler works on deliveries from [New] to [Handler.Stop]. Safe for concurrent
+// Handler works on deliveries from [Handler.Start] to [Handler.Stop]. Safe for concurrent
 // use.
 type Handler struct {
-	cfg       Config
-	queue     *queue
-	express   *pacer
-	long      *pacer
-	modest    *pacer // of batches of the long lane that yield
-	throttles *throttles
-	detector  *faultDetector
+	cfg      Config
+	queue    *queue
+	express  *pacer
+	long     *pacer
+	modest   *pacer // of batches of the long lane that yield
+	watcher  *watcher
+	detector *faultDetector
 	// lettersMu is held by the lane that uses up the room for letters about malformed commands.
 	lettersMu sync.Mutex
 	blocked   blocked
@@ -160,8 +163,7 @@ type Handler struct {
 	troubles atomic.Int64 // outages since the last success
 }
 
-// New starts the lanes. It looks first whether an operator has paused them, for
-// two seconds at most. The caller must call Stop.
+// New returns a handler that does nothing until [Handler.Start].
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
 	pace := purge.Pace{Target: cfg.Target, Slow: cfg.SlowBatch, Min: cfg.MinRows, Max: cfg.MaxRows}
@@ -174,14 +176,34 @@ func New(cfg Config) *Handler {
 	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
-	h.throttles, h.detector = newThrottles(h), newFaultDetector(h)
-	h.throttles.look()
-	h.lanes.Go(h.throttles.watch)
-	for range cfg.ExpressLanes {
-		h.lanes.Go(h.expressLane)
+	h.detector = newFaultDetector(h)
+	h.watcher = &watcher{
+		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
+		busy: func() bool { return len(h.places) > 0 }, unavailable: h.pause,
+		monitor: purge.Monitor{
+			Limits: cfg.Limits, Interval: cfg.WatchEvery, ForegroundBackoff: cfg.ForegroundBackoff, Noise: h.long.pace.Noise(cfg.LongConcurrency),
+		},
+	}
+	for _, reason := range purge.ThrottleReasons() {
+		cfg.Metrics.Throttled.WithLabelValues(string(reason)).Set(0)
+		cfg.Metrics.ThrottledSeconds.WithLabelValues(string(reason)).Add(0)
 	}
 	return h
 }
+
+// Start finds out whether an operator has paused the lanes, which takes two seconds at
+// most, and starts the loops, which only Stop ends. The caller must call Stop.
+func (h *Handler) Start() {
+	h.watcher.sample(h.stopping)
+	h.lanes.Go(func() { h.watcher.run(h.stopping) })
+	for range h.cfg.ExpressLanes {
+		h.lanes.Go(h.expressLane)
+	}
+}
+
+// Throttled returns what throttles the worker's lanes, in one line; "" for nothing.
+// The worker is ready nevertheless: it works as it should.
+func (h *Handler) Throttled() string { return h.watcher.summary() }
 
 // Handle takes a delivery and returns at once; its place is settled later, from
 // another goroutine. It must not be called after Stop.

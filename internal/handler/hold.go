@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // longestHold is how long a deletion that is held back looks neither at its lease
@@ -15,7 +16,7 @@ const longestHold = time.Second
 // holds the long lane changes, for left (0: not known) or for a second.
 func (l *longRun) hold(cause purge.ThrottleReason, left time.Duration, changed <-chan struct{}) error {
 	if cause != l.waits || time.Now().After(l.renew) {
-		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.throttles.detail(cause))
+		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.watcher.detail(cause))
 		if err != nil {
 			return err
 		}
@@ -52,19 +53,23 @@ func (l *longRun) kept(held purge.Held) error {
 	switch held.Cause {
 	case purge.NoPermit:
 		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoPermit)).Inc()
-		if l.waits == l.h.throttles.noPermit() && time.Now().Before(l.renew) {
-			l.h.pauseFor(time.Duration(spread() * float64(100*time.Millisecond)))
+		reason := purge.ThrottleReason("") // others' batches have them all
+		if l.h.watcher.detail(purge.PermitsHeld) != "" {
+			reason = purge.PermitsHeld
+		}
+		if l.waits == reason && time.Now().Before(l.renew) {
+			retry.Sleep(l.h.stopping, time.Duration(retry.Random()*float64(100*time.Millisecond)))
 			return nil
 		}
-		return l.hold(l.h.throttles.noPermit(), time.Millisecond, never) // for the lease, too
+		return l.hold(reason, time.Millisecond, never) // for the lease, too
 	case purge.ForegroundLoad:
 		return l.yield(held.Left)
 	case purge.SlowBatch:
-		l.h.throttles.batch(true, held.Detail)
+		l.h.watcher.batch(true, held.Detail)
 		return l.hold(held.Cause, held.Left, never)
 	default:
-		l.h.throttles.look() // which stops the next batch before it goes to the database
-		_, changed := l.h.throttles.long()
+		l.h.watcher.sample(l.h.stopping) // which stops the next batch before it goes to the database
+		_, changed := l.h.watcher.stop()
 		return l.hold(held.Cause, held.Left, changed)
 	}
 }
@@ -83,12 +88,12 @@ func (l *longRun) rest(limit int, took time.Duration) {
 	rest := l.pacer.pace.Rest(limit, took, l.before)
 	l.before = took
 	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(limit, "row"), took.Round(time.Millisecond), l.h.cfg.Target)
-	l.h.throttles.batch(rest > 0, detail)
+	l.h.watcher.batch(rest > 0, detail)
 	if rest <= 0 {
 		return
 	}
 	if err := l.h.cfg.Store.Rest(l.h.working, rest, detail); err != nil {
 		l.h.cfg.Log.Debug("a rest for all workers not noted; resting alone", "error", err)
-		l.h.pauseFor(rest)
+		retry.Sleep(l.h.stopping, rest)
 	}
 }

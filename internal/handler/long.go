@@ -155,7 +155,7 @@ func (l *longRun) claim() error {
 	l.low, l.told = l.rec.CursorSeq, time.Now()
 	l.trail.swept = l.low
 	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
-	l.h.throttles.fresh()
+	l.h.watcher.fresh(l.h.stopping)
 	return nil
 }
 
@@ -172,8 +172,8 @@ func (l *longRun) work() error {
 
 // next removes one batch or finishes, unless something holds the long lane back.
 func (l *longRun) next() error {
-	if cause, changed := l.h.throttles.long(); cause != "" {
-		return l.hold(cause, 0, changed)
+	if throttle, changed := l.h.watcher.stop(); throttle.Reason != "" {
+		return l.hold(throttle.Reason, 0, changed)
 	}
 	return l.advance()
 }
@@ -183,7 +183,7 @@ func (l *longRun) advance() error {
 	if l.t.d.KeepHistory {
 		return l.finish()
 	}
-	yield := l.h.throttles.yield()
+	yield := l.h.watcher.backoff()
 	l.pacer = l.h.pacerFor(yield)
 	limit, start := l.limit(), time.Now()
 	part := purge.Part{Low: l.low, Limit: limit, ForegroundBackoff: yield}

@@ -26,7 +26,7 @@ func (h *Handler) persist(call func() error) error {
 		if fault == purge.Contention {
 			contended++
 		}
-		if last == nil || contended > maxContended || !passing(fault, cause) {
+		if last == nil || contended > maxContended || !purge.Transient(fault, cause) {
 			return backoff.Permanent(last)
 		}
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
@@ -36,11 +36,6 @@ func (h *Handler) persist(call func() error) error {
 		h.troubles.Store(0)
 	}
 	return last
-}
-
-// passing says that the next try may go well, without anybody doing anything.
-func passing(fault purge.Fault, cause string) bool {
-	return fault == purge.Contention || (fault == purge.Infrastructure && cause == "connection")
 }
 
 // pauseFor waits, but not beyond a stop.

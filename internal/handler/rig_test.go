@@ -16,6 +16,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/telemetry"
@@ -55,7 +56,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: shortLease, StatementTimeout: time.Second})
+	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: shortLease, StatementTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -71,6 +72,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 		change(&cfg)
 	}
 	r.h = handler.New(cfg)
+	r.h.Start()
 	t.Cleanup(r.h.Stop)
 	return r
 }

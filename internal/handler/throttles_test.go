@@ -19,6 +19,7 @@ import (
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 )
@@ -42,7 +43,7 @@ func (r *rig) until(what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-over:
-			r.Fatalf("not within 30 s: %s; held back: %q, ledger: %q, log:\n%s", what, r.h.Held(), r.waiting(), r.log)
+			r.Fatalf("not within 30 s: %s; held back: %q, ledger: %q, log:\n%s", what, r.h.Throttled(), r.waiting(), r.log)
 		}
 	}
 }
@@ -91,8 +92,8 @@ func (r *rig) counted(c prometheus.Metric) float64 {
 func (r *rig) isHeld(cause purge.ThrottleReason) {
 	r.Helper()
 	r.until("the ledger says "+string(cause), func() bool { return strings.Contains(r.waiting(), string(cause)) })
-	if r.held(cause) != 1 || !strings.Contains(r.h.Held(), string(cause)) {
-		r.Errorf("lethe_throttled is %v, Held %q; want 1 and %s", r.held(cause), r.h.Held(), cause)
+	if r.held(cause) != 1 || !strings.Contains(r.h.Throttled(), string(cause)) {
+		r.Errorf("lethe_throttled is %v, Held %q; want 1 and %s", r.held(cause), r.h.Throttled(), cause)
 	}
 	left := r.left()
 	if cause == purge.SlowBatch {
@@ -105,7 +106,7 @@ func (r *rig) isHeld(cause purge.ThrottleReason) {
 	if n := r.count(`select count(*) from lethe.deletions where lease_until > clock_timestamp() + interval '2 s'`); n != 1 {
 		r.Errorf("%d leases live on; want 1", n)
 	}
-	if s := r.log.String(); strings.Count(s, `msg="held back" cause=`+string(cause)) != 1 {
+	if s := r.log.String(); strings.Count(s, `msg=throttled reason=`+string(cause)) != 1 {
 		r.Errorf("the log doesn't say once that %s holds:\n%s", cause, s)
 	}
 }
@@ -120,7 +121,7 @@ func (r *rig) goesOn(cause purge.ThrottleReason, p *place) {
 		r.Errorf("%d messages are left, and the ledger says that it waits for %q", n, w)
 	}
 	r.until("the throttle lets go", func() bool { return r.held(cause) == 0 })
-	if s := r.log.String(); !strings.Contains(s, `msg="no longer held back" cause=`+string(cause)) || r.heldSeconds(cause) <= 0 {
+	if s := r.log.String(); !strings.Contains(s, `msg="no longer throttled" reason=`+string(cause)) || r.heldSeconds(cause) <= 0 {
 		r.Errorf("held for %v s by the metrics; want more, and a word in the log:\n%s", r.heldSeconds(cause), s)
 	}
 }
@@ -190,7 +191,7 @@ func TestTheServersThrottles(t *testing.T) {
 		if o := r.send("1", "g").wait(t); o.Verdict != bus.Done {
 			t.Errorf("outcome = %+v; want done", o)
 		}
-		if n := strings.Count(r.log.String(), `a throttle has no figures and is left out" cause=replica_lag`); n != 1 {
+		if n := strings.Count(r.log.String(), `a throttle has no figures and is left out" reason=replica_lag`); n != 1 {
 			t.Errorf("told %d times that the lag can't be seen; want once:\n%s", n, r.log)
 		}
 		on(t, replica, `select pg_wal_replay_resume()`)
@@ -200,7 +201,7 @@ func TestTheServersThrottles(t *testing.T) {
 		on(t, admin, `select pg_create_physical_replication_slot('left_behind', true)`)
 		r, p := one(t, purge.Limits{WALRetained: 1 << 20})
 		r.isHeld(purge.WALRetained)
-		if s := r.h.Held(); !strings.Contains(s, `replication slot "left_behind" holds`) {
+		if s := r.h.Throttled(); !strings.Contains(s, `replication slot "left_behind" holds`) {
 			t.Errorf("held back: %s; want the slot's name", s)
 		}
 		on(t, admin, `select pg_drop_replication_slot('left_behind')`)
@@ -214,7 +215,7 @@ func TestTheServersThrottles(t *testing.T) {
 		on(t, admin, `select pg_switch_wal()`)
 		r, p := one(t, purge.Limits{WALRetained: 1 << 20})
 		r.isHeld(purge.WALRetained)
-		if s := r.h.Held(); !strings.Contains(s, `the archiver, which failed on `) {
+		if s := r.h.Throttled(); !strings.Contains(s, `the archiver, which failed on `) {
 			t.Errorf("held back: %s; want the archiver", s)
 		}
 		on(t, admin, `alter system set archive_command = 'true'`)
@@ -255,7 +256,7 @@ func TestSessionsThatWaitForOurLocksThrottle(t *testing.T) {
 	r := newRigOn(t, address, func(c *handler.Config) {
 		c.Limits = purge.Limits{LockWait: 50 * time.Millisecond}
 		c.WatchEvery, c.PerDeletion, c.MaxRows, c.MinRows, c.LongLanes = 40*time.Millisecond, 10, 200, 200, 1
-		store, err := repo.Open(t.Context(), repo.Config{URL: address, Plan: repo.BundledPlan(), Target: 20 * time.Second}) // to wait for a lock
+		store, err := repo.Open(t.Context(), repo.Config{URL: address, Plan: plan.Bundled(), Target: 20 * time.Second}) // to wait for a lock
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +307,7 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	r := throttled(t, "", purge.Limits{})
 	r.exec(slowDeletes)
 	r.fill("g", 20_000)
-	other, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan()})
+	other, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -443,8 +444,8 @@ func TestWhatCannotBeWatchedIsNotHeld(t *testing.T) {
 	if n := strings.Count(r.log.String(), "can't be watched"); n != 1 {
 		t.Errorf("told %d times; want once:\n%s", n, r.log)
 	}
-	if r.h.Held() != "" || r.gate.Reason() != "" {
-		t.Errorf("held back: %q, gate: %q", r.h.Held(), r.gate.Reason())
+	if r.h.Throttled() != "" || r.gate.Reason() != "" {
+		t.Errorf("held back: %q, gate: %q", r.h.Throttled(), r.gate.Reason())
 	}
 }
 
@@ -468,7 +469,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 	}
 	r.exec(`insert into lethe.throttles (lane, reason) values ('long', 'paused')`)
 	for i := range workers {
-		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: shortLease, LongConcurrency: budget, MaxConns: 4})
+		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: shortLease, LongConcurrency: budget, MaxConns: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -478,6 +479,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 			Store: store, Publisher: r.pub, Gate: w.gate, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics,
 			PerDeletion: 10, MinRows: 20, MaxRows: 20, LongLanes: 1, ExpressLanes: 1, WatchEvery: 20 * time.Millisecond,
 		})
+		w.h.Start()
 		t.Cleanup(w.h.Stop)
 		places = append(places, w.send(fmt.Sprint("c", i), fmt.Sprint("g", i)))
 	}
@@ -534,7 +536,7 @@ func TestAWatchWithoutAConnectionIsNoOutage(t *testing.T) {
 	if _, err := repo.Setup(t.Context(), url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: repo.BundledPlan(), MaxConns: 3, ExpressConns: 2})
+	store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: plan.Bundled(), MaxConns: 3, ExpressConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

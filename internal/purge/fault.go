@@ -25,9 +25,30 @@ const (
 	Ambiguous
 )
 
-// StatementTimeout is the cause of an error, of its own fault, that says that a
-// statement took far too long. Fewer rows may heal it.
-const StatementTimeout = "statement_timeout"
+// The causes on which a decision depends. Others are only words for metrics.
+const (
+	CauseConnection  = "connection" // no way to the server
+	CausePermission  = "permission" // a privilege is missing
+	CauseConfig      = "configuration"
+	CauseServer      = "server"       // the server ends sessions, or is starting
+	CauseTimeout     = "timeout"      // NATS did not answer in time
+	CauseUnavailable = "unavailable"  // a stream without a leader
+	CauseLettersFull = "letters_full" // the stream of dead letters takes no more
+	// StatementTimeout says that a statement took far too long. Fewer rows may heal it.
+	StatementTimeout = "statement_timeout"
+)
+
+// Transient reports whether a fault may end within seconds without anybody doing
+// anything, so that the same call is worth repeating in place.
+func Transient(fault Fault, cause string) bool {
+	if fault == Infrastructure {
+		switch cause {
+		case CauseConnection, CauseServer, CauseTimeout, CauseUnavailable:
+			return true
+		}
+	}
+	return fault == Contention
+}
 
 // MayBeCommand reports whether the error may be the deletion's own.
 func (f Fault) MayBeCommand() bool { return f == Command || f == Ambiguous }

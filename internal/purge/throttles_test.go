@@ -19,10 +19,10 @@ func TestJudge(t *testing.T) {
 		LockWaiters: 1, LongestWait: time.Hour,
 	}
 	for _, c := range []struct {
-		name   string
-		limits Limits
-		looks  []Figures
-		want   string // the causes after the last look
+		name    string
+		limits  Limits
+		samples []Figures
+		want    string // the reasons after the last sample
 	}{
 		{"nothing found", limits, []Figures{{}}, ""},
 		{"at the threshold", limits, []Figures{lag(4)}, ""},
@@ -42,15 +42,15 @@ func TestJudge(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			var now Throttles
-			for _, f := range c.looks {
+			for _, f := range c.samples {
 				now = c.limits.Judge(now, f)
 			}
 			var got []string
 			for _, b := range now {
-				got = append(got, string(b.Cause))
+				got = append(got, string(b.Reason))
 			}
 			if s := strings.Join(got, " "); s != c.want {
-				t.Errorf("held by %q; want %q", s, c.want)
+				t.Errorf("throttled by %q; want %q", s, c.want)
 			}
 		})
 	}
@@ -65,10 +65,10 @@ func TestJudgeSaysWhyWithFigures(t *testing.T) {
 		LockWaiters: 3, LongestWait: 250 * time.Millisecond,
 	})
 	want := []Throttle{
-		{Cause: Paused, Detail: "lane all, by an operator since 2026-11-23T09:00:00Z; lane long, by an operator since 2026-11-23T09:01:00Z"},
-		{Cause: ReplicaLag, Detail: `standby "s1" is 7.3s behind; --max-replica-lag is 1s`},
-		{Cause: WALRetained, Detail: `replication slot "old" holds 5120 MiB of WAL; --max-wal-retained is 1024 MiB`},
-		{Cause: LockWaiters, Detail: "3 sessions wait for our locks, one for 250ms; --max-lock-wait is 100ms"},
+		{Reason: Paused, Detail: "lane all, by an operator since 2026-11-23T09:00:00Z; lane long, by an operator since 2026-11-23T09:01:00Z"},
+		{Reason: ReplicaLag, Detail: `standby "s1" is 7.3s behind; --max-replica-lag is 1s`},
+		{Reason: WALRetained, Detail: `replication slot "old" holds 5120 MiB of WAL; --max-wal-retained is 1024 MiB`},
+		{Reason: LockWaiters, Detail: "3 sessions wait for our locks, one for 250ms; --max-lock-wait is 100ms"},
 	}
 	if !slices.Equal(got, want) {
 		t.Errorf("Judge = %+v; want %+v", got, want)
@@ -76,7 +76,7 @@ func TestJudgeSaysWhyWithFigures(t *testing.T) {
 }
 
 // Whatever the figures: what is far above a threshold holds, what is calm for long
-// enough doesn't, each cause stands once, in the order of the causes.
+// enough doesn't, each reason stands once, in the order of the reasons.
 func FuzzJudge(f *testing.F) {
 	f.Add(int64(time.Second), int64(1), int64(1), int64(0), int64(5), int64(math.MaxInt64), true)
 	f.Add(int64(-1), int64(math.MaxInt64), int64(0), int64(math.MinInt64), int64(0), int64(1), false)
@@ -89,61 +89,61 @@ func FuzzJudge(f *testing.F) {
 		now := l.Judge(nil, figures)
 		order := ThrottleReasons()
 		for _, b := range now {
-			i := slices.Index(order, b.Cause)
+			i := slices.Index(order, b.Reason)
 			if i < 0 {
-				t.Fatalf("%q stands twice or out of order in %+v", b.Cause, now)
+				t.Fatalf("%q stands twice or out of order in %+v", b.Reason, now)
 			}
 			order = order[i+1:]
 		}
 		for _, c := range []struct {
-			cause    ThrottleReason
+			reason   ThrottleReason
 			v, limit int64
 		}{{ReplicaLag, lag, lagLimit}, {LockWaiters, wait, waitLimit}, {WALRetained, wal, walLimit}} {
-			_, held := now.Of(c.cause)
+			_, held := now.Of(c.reason)
 			if clearly := c.limit > 0 && c.v > c.limit && c.v-c.limit > c.limit>>40; clearly && !held || held && (c.limit <= 0 || c.v <= c.limit) {
-				t.Errorf("%s at %d with limit %d: held is %t", c.cause, c.v, c.limit, held)
+				t.Errorf("%s at %d with limit %d: held is %t", c.reason, c.v, c.limit, held)
 			}
 		}
 		if _, held := now.Of(Paused); held != paused {
 			t.Errorf("paused is %t; want %t", held, paused)
 		}
-		for range calmLooks {
+		for range calmSamples {
 			now = l.Judge(now, Figures{})
 		}
 		if len(now) > 0 {
-			t.Errorf("%+v hold after %d calm looks", now, calmLooks)
+			t.Errorf("%+v hold after %d calm samples", now, calmSamples)
 		}
 	})
 }
 
-func TestTrail(t *testing.T) {
+func TestWALHistory(t *testing.T) {
 	t.Parallel()
 	start := time.Date(2026, 11, 23, 9, 0, 0, 0, time.UTC)
 	at := func(s int) time.Time { return start.Add(time.Duration(s) * time.Second) }
-	var trail Trail
-	if lag := trail.Lag(start, 0); lag != 0 {
-		t.Errorf("lag by an empty trail = %v; want 0", lag)
+	var history walHistory
+	if lag := history.lag(start, 0); lag != 0 {
+		t.Errorf("lag by an empty history = %v; want 0", lag)
 	}
 	for s, position := range []int64{100, 200, 200, 300} {
-		trail.Note(at(s), position)
+		history.note(at(s), position)
 	}
 	for _, c := range []struct {
 		replayed int64
 		want     int // seconds behind at second 10
 	}{{50, 10}, {99, 10}, {100, 9}, {150, 9}, {200, 7}, {250, 7}, {300, 0}, {900, 0}} {
-		if lag := trail.Lag(at(10), c.replayed); lag != time.Duration(c.want)*time.Second {
+		if lag := history.lag(at(10), c.replayed); lag != time.Duration(c.want)*time.Second {
 			t.Errorf("a standby at %d is %v behind; want %ds", c.replayed, lag, c.want)
 		}
 	}
-	trail.Note(at(11), 10) // another server
-	if lag := trail.Lag(at(20), 5); lag != 9*time.Second {
+	history.note(at(11), 10) // another server
+	if lag := history.lag(at(20), 5); lag != 9*time.Second {
 		t.Errorf("after a failover a standby is %v behind; want 9s", lag)
 	}
-	for s := range 3 * trailLength {
-		trail.Note(at(100+s), int64(1000+s))
+	for s := range 3 * maxWALMarks {
+		history.note(at(100+s), int64(1000+s))
 	}
-	if n := len(trail.marks); n != trailLength {
-		t.Errorf("%d marks are kept; want %d", n, trailLength)
+	if n := len(history.marks); n != maxWALMarks {
+		t.Errorf("%d marks are kept; want %d", n, maxWALMarks)
 	}
 }
 

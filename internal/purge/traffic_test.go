@@ -1,27 +1,25 @@
-package purge_test
+package purge
 
 import (
 	"testing"
 	"time"
-
-	"github.com/lethe-im/lethe/internal/purge"
 )
 
 func TestTraffic(t *testing.T) {
 	t.Parallel()
-	var traffic purge.Traffic
+	var seen traffic
 	now := time.Unix(1_000_000, 0)
-	count := int64(5000)
+	count, noise := int64(5000), 0.0
 	run := func(seconds int, rate int64) float64 {
 		for range seconds {
 			now, count = now.Add(time.Second), count+rate
-			traffic.Note(now, count)
+			seen.note(now, count)
 		}
-		return traffic.Share()
+		return seen.share(noise)
 	}
-	traffic.Note(now, count)
-	if got := traffic.Share(); got != 0 {
-		t.Errorf("Share() = %v after one look; want 0", got)
+	seen.note(now, count)
+	if got := seen.share(noise); got != 0 {
+		t.Errorf("share = %v after one sample; want 0", got)
 	}
 	for _, step := range []struct {
 		what     string
@@ -38,26 +36,26 @@ func TestTraffic(t *testing.T) {
 		{"nobody again", 5, 0, 0, 0},
 	} {
 		if got := run(step.seconds, step.rate); got < step.min || got > step.max {
-			t.Errorf("%s: Share() = %v, want %v to %v (rate %v)", step.what, got, step.min, step.max, traffic.Rate())
+			t.Errorf("%s: share = %v, want %v to %v (rate %v)", step.what, got, step.min, step.max, seen.rate)
 		}
 	}
-	traffic.Noise = purge.Pace{}.Noise(2) // another worker's batches, 29 a second
+	noise = Pace{}.Noise(2) // another worker's batches, 29 a second
 	if got := run(12, 32); got != 0 {
-		t.Errorf("Share() = %v with no more than another worker makes; want 0", got)
+		t.Errorf("share = %v with no more than another worker makes; want 0", got)
 	}
 	if got := run(12, 300); got != 1 {
-		t.Errorf("Share() = %v with more than that; want 1", got)
+		t.Errorf("share = %v with more than that; want 1", got)
 	}
-	if got := (purge.Pace{}).Noise(1); got != 0 {
+	if got := (Pace{}).Noise(1); got != 0 {
 		t.Errorf("Noise(1) = %v; want 0: nobody else is in the long lane", got)
 	}
 	count = 0 // the statistics were reset
 	if got := run(1, 0); got != 1 {
-		t.Errorf("Share() = %v after a reset; want what was known", got)
+		t.Errorf("share = %v after a reset; want what was known", got)
 	}
-	before := traffic.Rate()
-	traffic.Note(now, count+1000) // no time has passed
-	if got := traffic.Rate(); got != before {
-		t.Errorf("Rate() = %v after two looks at once, %v before", got, before)
+	before := seen.rate
+	seen.note(now, count+1000) // no time has passed
+	if got := seen.rate; got != before {
+		t.Errorf("rate = %v after two samples at once, %v before", got, before)
 	}
 }

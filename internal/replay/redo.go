@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"math"
 	"time"
 
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 const (
@@ -125,7 +127,7 @@ func (r *run) redo(ctx context.Context, d purge.Record) error {
 func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool) (purge.Redone, error) {
 	blocked, tries := time.Time{}, 0
 	for limit := r.limit; ; {
-		if err := r.throttles.await(ctx, r); err != nil {
+		if err := r.throttled(ctx); err != nil {
 			return purge.Redone{}, err
 		}
 		start := time.Now()
@@ -135,7 +137,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 			r.note(ctx, res, limit, time.Since(start)-res.Waited)
 			return res, nil
 		case err == nil:
-			if err := r.throttles.held(ctx, res.Held); err != nil {
+			if err := r.heldBy(ctx, res.Held); err != nil {
 				return purge.Redone{}, err
 			}
 			continue
@@ -156,7 +158,7 @@ func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool)
 			return purge.Redone{}, err
 		}
 		limit = r.Pace.Clamp(limit / 4) // stops short of what is in the way
-		if err := pause(ctx, time.Duration(1+tries)*50*time.Millisecond); err != nil {
+		if err := sleep(ctx, time.Duration(1+tries)*50*time.Millisecond); err != nil {
 			return purge.Redone{}, err
 		}
 	}
@@ -208,17 +210,25 @@ func (r *run) progress() {
 		"messages", r.Messages, "malformed", r.Malformed, "failed", r.Failed)
 }
 
-// errInterrupted is why a pause ended early.
+// errInterrupted is why a wait ended early.
 var errInterrupted = errors.New("interrupted")
 
-// pause waits, or returns the error of a stop.
-func pause(ctx context.Context, d time.Duration) error {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return nil
-	case <-ctx.Done():
-		return &purge.FaultError{Fault: purge.Stopping, Cause: "stopping", Err: errInterrupted}
-	}
+// outage bounds how long a replay waits for infrastructure that fails: a database that
+// is being restarted comes back within it.
+var outage = retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second, Total: 30 * time.Second}
+
+// persist repeats op while the infrastructure fails in a way that may end by itself.
+func persist[T any](ctx context.Context, log *slog.Logger, op func() (T, error)) (T, error) {
+	logged := false
+	return retry.Do(ctx, outage, op, func(err error) bool {
+		fault, cause := purge.FaultOf(err)
+		if fault != purge.Infrastructure || !purge.Transient(fault, cause) {
+			return false
+		}
+		if !logged {
+			log.Warn("infrastructure unavailable; trying again", "timeout", outage.Total, "error", err)
+		}
+		logged = true
+		return true
+	})
 }

@@ -99,18 +99,18 @@ const (
 type run struct {
 	Config
 	Summary
-	throttles throttles
-	limit     int           // messages of the next batch
-	before    time.Duration // the batch before took
-	told      time.Time     // the last progress
-	at        uint64        // the last message that it is through with
+	monitor purge.Monitor
+	limit   int           // messages of the next batch
+	before  time.Duration // the batch before took
+	told    time.Time     // the last progress
+	at      uint64        // the last message that it is through with
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the
 // summary says is done all the same, and another Run goes on from there.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	began := time.Now()
-	r := &run{Config: cfg, throttles: throttles{log: cfg.Log}, limit: cfg.Pace.Clamp(firstLimit), told: began}
+	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), told: began}
 	err := r.run(ctx)
 	r.Took = time.Since(began)
 	return r.Summary, err

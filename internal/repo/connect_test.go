@@ -22,6 +22,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -44,7 +45,7 @@ func TestAMalformedURLIsNotShown(t *testing.T) {
 	} {
 		for where, open := range map[string]func() error{
 			"OpenLedger": func() error { l, err := OpenLedger(t.Context(), text); closeIf(l); return err },
-			"Open":       func() error { _, err := Open(t.Context(), Config{URL: text, Plan: BundledPlan()}); return err },
+			"Open":       func() error { _, err := Open(t.Context(), Config{URL: text, Plan: plan.Bundled()}); return err },
 			"Setup":      func() error { _, err := Setup(t.Context(), text, SetupOptions{}); return err },
 		} {
 			if err := open(); err != nil && strings.Contains(err.Error(), secret) {
@@ -115,7 +116,7 @@ func TestARotatedPassword(t *testing.T) {
 	repos := map[string]*Repo{}
 	for how, to := range rotate {
 		to("first")
-		repos[how] = openRepo(t, Config{URL: addresses[how], Plan: BundledPlan()})
+		repos[how] = openRepo(t, Config{URL: addresses[how], Plan: plan.Bundled()})
 	}
 	execSQL(t, admin.pool, `alter role app password 'second'`)
 	execSQL(t, admin.pool, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`)
@@ -186,7 +187,7 @@ func TestFewConnections(t *testing.T) {
 			admin := openPool(t, address)
 			grantAll(t, admin, as)
 			execSQL(t, admin, fmt.Sprintf("alter role %s connection limit %d", role, limit))
-			r := openRepo(t, Config{URL: as, Plan: BundledPlan(), ExpressConns: 2})
+			r := openRepo(t, Config{URL: as, Plan: plan.Bundled(), ExpressConns: 2})
 			var all sync.WaitGroup
 			for i := range 12 {
 				all.Go(func() {
@@ -235,9 +236,9 @@ func TestAFailoverInSilence(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			r = openRepo(t, Config{URL: through, Plan: BundledPlan(), Target: 20 * time.Second})
+			r = openRepo(t, Config{URL: through, Plan: plan.Bundled(), Target: 20 * time.Second})
 			r.source.checkAfter = 500 * time.Millisecond
-			direct = openRepo(t, Config{URL: address, Plan: BundledPlan()})
+			direct = openRepo(t, Config{URL: address, Plan: plan.Bundled()})
 			fillChat(t, direct, "c", 20)
 			return r, direct, proxy
 		}
@@ -310,7 +311,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer proxy.Close()
-		r := openRepo(t, Config{URL: through, Plan: BundledPlan()})
+		r := openRepo(t, Config{URL: through, Plan: plan.Bundled()})
 		r.source.checkAfter = 500 * time.Millisecond
 		proxy.Freeze()
 		began := time.Now()
@@ -350,7 +351,7 @@ func TestSeveralHosts(t *testing.T) {
 		if _, err := Setup(t.Context(), address, SetupOptions{}); err != nil {
 			t.Errorf("Setup: %v", err)
 		}
-		r := openRepo(t, Config{URL: address, Plan: BundledPlan()})
+		r := openRepo(t, Config{URL: address, Plan: plan.Bundled()})
 		wantHealthy(t, r)
 		if queryOne[bool](t, r.pool, `select pg_is_in_recovery()`) {
 			t.Error("connected to the standby; want the primary")
@@ -361,7 +362,7 @@ func TestSeveralHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	r := openRepo(t, Config{URL: "host=" + hosts + " port=5432 user=postgres dbname=postgres", Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: "host=" + hosts + " port=5432 user=postgres dbname=postgres", Plan: plan.Bundled()})
 	if err := primary.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}

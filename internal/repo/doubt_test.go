@@ -3,6 +3,7 @@ package repo
 import (
 	"testing"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -29,7 +30,7 @@ func TestAllRowsOfAConversationGoTogether(t *testing.T) {
 			t.Parallel()
 			url := newDatabase(t)
 			execSQL(t, openPool(t, url), twoRows)
-			r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+			r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 			compareLines(t, "warnings", r.Warnings(), []string{`conversations: several rows of "chat"."conversations" may be of one conversation`})
 			execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) select 'demo', 'alice', 'c', i, now() - interval '1 hour' from generate_series(1, 40) i`)
 			d := deletion("1", "c")
@@ -60,7 +61,7 @@ func TestAReplayTakesAllRowsOfAConversation(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
 	execSQL(t, openPool(t, url), twoRows)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 	execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) select 'demo', 'alice', 'c', i, now() - interval '1 hour' from generate_series(1, 40) i`)
 	if n := redo(t, r.Replayer(), told("1", "c", 40, lately()), 7); n != 40 {
 		t.Errorf("%d messages went; want 40", n)

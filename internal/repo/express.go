@@ -131,11 +131,11 @@ func sum(res *purge.Result, children []int, budget purge.Budget) {
 	}
 }
 
-// queueRows adds the deletes, in the order that the schema asks for, and
+// queueRows adds the deletes, in the order that the plan asks for, and
 // returns where the children's counts will stand.
 func (r *Repo) queueRows(t *transaction, b purge.Batch, with func(...any) []any, res *purge.Result) *[]int {
 	per, rows := b.Budget.PerDeletion, b.Budget.Rows
-	counts := make([]int, len(r.schema.Children))
+	counts := make([]int, len(r.plan.Children))
 	messages := func(sql string) {
 		t.query(func(rows pgx.Rows) error {
 			var ord, n int
@@ -148,7 +148,7 @@ func (r *Repo) queueRows(t *transaction, b purge.Batch, with func(...any) []any,
 			return nil
 		}, sql, with(per, rows)...)
 	}
-	if r.schema.Locked {
+	if r.plan.Locked {
 		t.exec(nil, r.sql.lockedMessages, with(per, rows)...)
 		for i, sql := range r.sql.lockedExpressChildren {
 			t.exec(&counts[i], sql, with(per, rows)...)

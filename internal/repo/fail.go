@@ -50,5 +50,5 @@ func (r *Repo) Reopen(ctx context.Context, ds []purge.Deletion) error {
 // nil if they can. whole says that it is the command's fault, its app's or
 // user's id, and not this one conversation's. Pure: it asks nobody.
 func (r *Repo) Incompatible(d purge.Deletion) (whole bool, err error) {
-	return r.schema.incompatible(d)
+	return r.plan.Incompatible(d)
 }

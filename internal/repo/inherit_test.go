@@ -14,6 +14,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -89,13 +90,13 @@ func inheriting(tb testing.TB, scope string, defaults []string) (r *Repo, admin 
 	for _, d := range defaults {
 		execSQL(tb, admin, fmt.Sprintf(scope, role, queryOne[string](tb, admin, `select current_database()::text`))+" set "+d)
 	}
-	return openRepo(tb, Config{URL: as, Plan: BundledPlan(), MaxConns: 4}), admin
+	return openRepo(tb, Config{URL: as, Plan: plan.Bundled(), MaxConns: 4}), admin
 }
 
 // grantAll gives the role of the address what Open asks for.
 func grantAll(tb testing.TB, admin *pgxpool.Pool, as string) {
 	tb.Helper()
-	r, err := Open(tb.Context(), Config{URL: as, Plan: BundledPlan()})
+	r, err := Open(tb.Context(), Config{URL: as, Plan: plan.Bundled()})
 	if err == nil {
 		r.Close()
 		return
@@ -282,7 +283,7 @@ func TestIsolationIsOurOwn(t *testing.T) {
 			address := newDatabase(t)
 			admin := openPool(t, address)
 			execSQL(t, admin, "alter database "+queryOne[string](t, admin, `select current_database()::text`)+" set default_transaction_isolation = '"+level+"'")
-			r := openRepo(t, Config{URL: address, Plan: BundledPlan(), Target: 10 * time.Second})
+			r := openRepo(t, Config{URL: address, Plan: plan.Bundled(), Target: 10 * time.Second})
 			fillChat(t, r, "c", 20)
 			return r
 		}
@@ -443,5 +444,5 @@ create operator public.|| (function = public.used, leftarg = %[2]s, rightarg = %
 		execSQL(t, admin, fmt.Sprintf(`create function public."%s"(%s returns bigint language plpgsql as $$ begin raise exception '%s was used'; end $$`,
 			f[:strings.Index(f, "(")], f[strings.Index(f, "(")+1:], f))
 	}
-	workUnder(t, openRepo(t, Config{URL: url, Plan: BundledPlan()}), admin)
+	workUnder(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}), admin)
 }

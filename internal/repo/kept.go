@@ -41,14 +41,14 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	}
 	t := r.begin(true)
 	for i, sql := range r.sql.kept {
-		kept[i].Table = r.schema.emptied()[i].Name
+		kept[i].Table = r.plan.Emptied()[i].Name
 		t.query(read(&kept[i]), sql, key...)
 	}
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Kept{}, err
 	}
 	row := &kept[len(r.sql.kept)]
-	row.Table = r.schema.Conversations.Name
+	row.Table = r.plan.Conversations.Name
 	t, c := r.begin(true), columnsOf([]purge.Deletion{d})
 	t.exec(nil, r.sql.lockConversations, c.apps, c.commands, c.conversations, c.tokens)
 	t.query(read(row), r.sql.keptRow, key...)

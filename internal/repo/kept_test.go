@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -23,7 +24,7 @@ func TestKept(t *testing.T) {
 			t.Helper()
 			url := newDatabase(t)
 			execSQL(t, openPool(t, url), "select 1;"+more)
-			r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+			r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 			fillChat(t, r, "c", 40)
 			return r, deletion("1", "c")
 		}
@@ -202,7 +203,7 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 			t.Errorf("%s: FaultOf(%v) = %v, %s; want %v, %s", c.sql, err, fault, cause, c.fault, c.cause)
 		}
 	}
-	closed := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan()})
+	closed := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled()})
 	closed.pool.Reset()
 	closed.Close()
 	if fault, cause := purge.FaultOf(closed.Probe(t.Context())); fault != purge.Infrastructure {

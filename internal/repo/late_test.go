@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -11,7 +12,7 @@ import (
 // while the finishing transaction, which has found nothing left, waits for the row.
 func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 	t.Parallel()
-	r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 10 * time.Second})
+	r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 10 * time.Second})
 	fillChat(t, r, "c", 20)
 	d := deletion("1", "c")
 	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
@@ -50,7 +51,7 @@ func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 // Somebody deletes one of a batch's messages after the batch has counted it.
 func TestWhatOthersDeleteMeanwhileIsNotCounted(t *testing.T) {
 	t.Parallel()
-	r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 10 * time.Second})
+	r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 10 * time.Second})
 	fillChat(t, r, "c", 100)
 	d := deletion("1", "c")
 	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})

@@ -51,7 +51,7 @@ func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.
 	if held := turn.heldBy(err); held.Cause != "" {
 		return purge.Step{Record: rec, Low: p.Low, Held: held, Waited: turn.waited}, nil
 	}
-	if err == nil && rec.Mine && n.gone != n.found && !r.schema.Locked {
+	if err == nil && rec.Mine && n.gone != n.found && !r.plan.Locked {
 		rec, err = r.correct(ctx, d, n.gone-n.found)
 	}
 	if err != nil {
@@ -59,7 +59,7 @@ func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.
 	}
 	step := n.step(p.Low, p.Limit)
 	step.Record, step.Waited = rec, turn.waited
-	if r.schema.Locked && n.gone < n.found {
+	if r.plan.Locked && n.gone < n.found {
 		step.Low = p.Low
 	}
 	return step, nil
@@ -75,18 +75,18 @@ type stepCounts struct {
 // queueStep adds a batch's statements to t. Where foreign keys refer to the
 // messages, these go after what hangs on them.
 func (r *Repo) queueStep(t *transaction, d purge.Deletion, low int64, limit int) *stepCounts {
-	n := &stepCounts{high: low, children: make([]int, len(r.schema.Children))}
+	n := &stepCounts{high: low, children: make([]int, len(r.plan.Children))}
 	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token, low, limit}
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.high, &n.found) }, r.sql.longStart, append(key[:7:7], r.cfg.Lease())...)
 	children := r.sql.lockedLongChildren
-	if !r.schema.Locked {
+	if !r.plan.Locked {
 		t.exec(&n.gone, r.sql.longMessages, key[:6]...)
 		children = r.sql.longChildren
 	}
 	for i, sql := range children {
 		t.exec(&n.children[i], sql, key...)
 	}
-	if r.schema.Locked {
+	if r.plan.Locked {
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&n.gone) }, r.sql.lockedLongMessages, key[:6]...)
 	}
 	return n

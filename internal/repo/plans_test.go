@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 func TestEveryStatementUsesIndexes(t *testing.T) {
@@ -18,7 +20,7 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		t.Parallel()
 		url := newDatabase(t)
 		execSQL(t, openPool(t, url), partitionedTables)
-		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: BundledPlan()}))
+		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}))
 	})
 }
 
@@ -53,7 +55,7 @@ func TestStatementsAreASCII(t *testing.T) {
 func everyStatementUsesIndexes(t *testing.T, r *Repo) {
 	t.Helper()
 	execSQL(t, r.pool, "vacuum analyze")
-	err := r.begin(false).read(t.Context(), func(ctx context.Context, q querier) error {
+	err := r.begin(false).read(t.Context(), func(ctx context.Context, q plan.Querier) error {
 		conn := q.(*pgx.Conn)
 		for i, s := range append(r.sql.all(), r.Replayer().again.all()...) {
 			name := fmt.Sprint("s", i)

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -15,7 +16,7 @@ func TestALockedTableIsNoHangWhileStatementsArePrepared(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			url := newDatabase(t)
-			r := openRepo(t, Config{URL: url, Plan: BundledPlan(), ExpressConns: conns})
+			r := openRepo(t, Config{URL: url, Plan: plan.Bundled(), ExpressConns: conns})
 			tx, err := openPool(t, url).Begin(t.Context())
 			if err != nil {
 				t.Fatal(err)

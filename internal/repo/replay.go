@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -23,7 +24,7 @@ type Replayer struct {
 
 // Replayer makes the statements of a replay.
 func (r *Repo) Replayer() *Replayer {
-	return &Replayer{Repo: r, again: makeReplayStatements(r.schema)}
+	return &Replayer{Repo: r, again: makeReplayStatements(r.plan)}
 }
 
 // replayStatements is the SQL of a replay with one plan. A worker has no use for it.
@@ -33,16 +34,16 @@ type replayStatements struct {
 	children                        []string
 }
 
-func makeReplayStatements(s *schema) replayStatements {
+func makeReplayStatements(s *plan.Checked) replayStatements {
 	all := template.Must(template.New("sql").ParseFS(sqlFiles, "sql/*.sql"))
-	text := func(name string, c child) string {
+	text := func(name string, c plan.Child) string {
 		var b bytes.Buffer
-		if err := all.ExecuteTemplate(&b, name+".sql", sqlArgs{schema: s, Child: c}); err != nil {
+		if err := all.ExecuteTemplate(&b, name+".sql", sqlArgs{Checked: s, Child: c}); err != nil {
 			panic("BUG: " + name + ".sql: " + err.Error())
 		}
 		return b.String()
 	}
-	plain := func(name string) string { return text(name, child{}) }
+	plain := func(name string) string { return text(name, plan.Child{}) }
 	st := replayStatements{due: plain("replay_due"), count: plain("replay_count"), lock: plain("replay_lock"), finish: plain("replay_finish")}
 	perChild := "replay_child"
 	if s.Locked {
@@ -152,24 +153,24 @@ type redoBatch struct {
 	counts      []int
 }
 
-// batch adds the deletes of one batch, in the order that the schema asks for.
+// batch adds the deletes of one batch, in the order that the plan asks for.
 func (p *Replayer) batch(t *transaction, d purge.Record, b *redoBatch) {
 	key := []any{d.App, d.User, d.Conversation, b.low}
 	with := func(more ...any) []any { return append(append([]any{}, key...), more...) }
 	fourth := &b.gone
-	if p.schema.Locked {
+	if p.plan.Locked {
 		fourth = &b.going
 	}
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&b.high, &b.last, &b.found, fourth) },
 		p.again.start, with(d.ThroughSeq, d.CompletedAt, b.limit)...)
 	for i, sql := range p.again.children {
-		if p.schema.Locked {
+		if p.plan.Locked {
 			t.exec(&b.counts[i], sql, with(d.CompletedAt, b.limit)...)
 		} else {
 			t.exec(&b.counts[i], sql, with(b.limit)...)
 		}
 	}
-	if p.schema.Locked {
+	if p.plan.Locked {
 		t.exec(&b.gone, p.again.messages, with(d.CompletedAt)...)
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -249,7 +250,7 @@ func TestRedoOnPartitionedTables(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
 	execSQL(t, openPool(t, url), partitionedTables)
-	p := openRepo(t, Config{URL: url, Plan: BundledPlan()}).Replayer()
+	p := openRepo(t, Config{URL: url, Plan: plan.Bundled()}).Replayer()
 	for _, u := range []string{"alice", "bob", "carol", "dave"} {
 		execSQL(t, p.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
 			select 'demo', $1, 'group', i, now() - interval '1 hour' from generate_series(1, 40) i`, u)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -24,7 +25,7 @@ type Config struct {
 	// between: no session state is used.
 	URL string
 	// Plan says which rows a deletion removes.
-	Plan Plan
+	Plan plan.Plan
 	// Target is how long a transaction of the purge should take at most; zero
 	// means purge.DefaultTarget. Waiting for somebody else's lock ends after as
 	// long: twice the target is the most.
@@ -35,11 +36,7 @@ type Config struct {
 	// StatementTimeout ends a statement that hangs; zero means 30 s. It is a
 	// backstop, far above Target.
 	StatementTimeout time.Duration
-	// FlushAfter is backend_flush_after for the purging transactions, which
-	// keeps the kernel from writing hundreds of megabytes back at once; "" means
-	// 512kB, "0" leaves it off.
-	FlushAfter string
-	// MaxConns bounds the connections; zero means 16.
+	// MaxConns bounds the connections; zero means [DefaultMaxConns].
 	MaxConns int32
 	// ExpressConns of them are for [Repo.Express] alone, and opened and made ready at
 	// once, since people wait for what it does: the first deletion on a new connection
@@ -53,6 +50,10 @@ type Config struct {
 	AllowUnindexed bool
 }
 
+// DefaultMaxConns leaves large deletions all that gains anything (bench, S1), and the
+// server's default of 100 connections room for some workers.
+const DefaultMaxConns = 16
+
 func (c Config) withDefaults() Config {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
@@ -64,11 +65,8 @@ func (c Config) withDefaults() Config {
 	if c.Lease == nil {
 		c.Lease = func() time.Duration { return 30 * time.Second }
 	}
-	if c.FlushAfter == "" {
-		c.FlushAfter = "512kB"
-	}
 	if c.MaxConns <= 0 {
-		c.MaxConns = 16
+		c.MaxConns = DefaultMaxConns
 	}
 	if c.ExpressConns < 0 || c.ExpressConns >= c.MaxConns {
 		c.ExpressConns = 0
@@ -84,7 +82,7 @@ type Repo struct {
 	conns       *pools
 	pool        *pgxpool.Pool // one of conns
 	ready       *pgxpool.Pool // Express's own; pool if it has none
-	schema      *schema
+	plan        *plan.Checked
 	sql         statements
 	made        atomic.Int64 // transactions of the long lane
 	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last look has found
@@ -112,23 +110,14 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 
 // prepare checks the plan and makes what depends on it.
 func (r *Repo) prepare(ctx context.Context) (err error) {
-	if r.schema, err = r.resolve(ctx); err != nil {
+	if r.plan, err = r.check(ctx); err != nil {
 		return err
 	}
-	r.sql = makeStatements(r.schema)
+	r.sql = makeStatements(r.plan)
 	if r.cfg.ExpressConns > 0 {
 		return r.addReadyPool(ctx)
 	}
 	return nil
-}
-
-// resolve checks the plan against the catalog.
-func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
-	err = r.begin(false).read(ctx, func(ctx context.Context, q querier) error {
-		s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.resolveOptions())
-		return err
-	})
-	return s, classifyShared(ctx, err)
 }
 
 // Close waits for the connections that are in use and closes all of them.
@@ -140,8 +129,12 @@ func (r *Repo) begin(durable bool) *transaction {
 	return &transaction{source: r.source, pools: r.conns, own: r.pool, limits: r.limits(durable)}
 }
 
+// flushAfter is backend_flush_after of the transactions that delete. It keeps the kernel
+// from writing hundreds of megabytes back at once, which others would wait for.
+const flushAfter = "512kB"
+
 func (r *Repo) limits(durable bool) limits {
-	return limits{lock: r.cfg.Target, statement: r.cfg.StatementTimeout, flushAfter: r.cfg.FlushAfter, durable: durable}
+	return limits{lock: r.cfg.Target, statement: r.cfg.StatementTimeout, flushAfter: flushAfter, durable: durable}
 }
 
 // commit is t's.

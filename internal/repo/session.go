@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // beginSQL begins every transaction of the worker. Later statements of a
@@ -195,19 +197,13 @@ func (t *transaction) end() {
 // read sends what was collected, which may be nothing, and calls look with the
 // transaction open, for statements that depend on one another. It changes nothing, and
 // all of them see the same moment.
-func (t *transaction) read(ctx context.Context, look func(context.Context, querier) error) error {
+func (t *transaction) read(ctx context.Context, look func(context.Context, plan.Querier) error) error {
 	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := t.send(ctx, conn, beginReadSQL); err != nil {
 			return err
 		}
 		return look(ctx, conn)
 	})
-}
-
-// querier is a connection whose transaction is open.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
 }
 
 // send sends the transaction over conn, from the statement that begins it.
@@ -264,5 +260,5 @@ func (s *source) role() string {
 	if err != nil {
 		return "<role>"
 	}
-	return quote(c.User)
+	return pgx.Identifier{c.User}.Sanitize()
 }

@@ -4,6 +4,8 @@ import (
 	"embed"
 	"strings"
 	"text/template"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 //go:embed sql/*.sql
@@ -25,25 +27,25 @@ type statements struct {
 	turn, held, hold                                                            string
 	sweep, claimCommands, failClaim, fail, failPinned, release, blocked, reopen string
 	adopt, tables, keptRow                                                      string
-	kept                                                                        []string // in the order of [schema.emptied]
+	kept                                                                        []string // in the order of [plan.Checked.Emptied]
 }
 
-// sqlArgs is what a template sees: the schema and the variant that is wanted.
+// sqlArgs is what a template sees: the plan and the variant that is wanted.
 type sqlArgs struct {
-	*schema
-	Child      child
+	*plan.Checked
+	Child      plan.Child
 	SkipLocked bool // skip what others have locked, instead of waiting
 	Proven     bool // an earlier statement has proved that nothing is left
 	Pin        bool // decide the boundary too
 	One        bool // for a single deletion, whose values aren't arrays
 }
 
-// makeStatements fills the templates in. They are ours and a schema has been
+// makeStatements fills the templates in. They are ours and the plan has been
 // checked, so that an error here is a programming error.
-func makeStatements(s *schema) statements {
+func makeStatements(s *plan.Checked) statements {
 	all := template.Must(template.New("sql").ParseFS(sqlFiles, "sql/*.sql"))
 	make1 := func(name string, a sqlArgs) string {
-		a.schema = s
+		a.Checked = s
 		var b strings.Builder
 		if err := all.ExecuteTemplate(&b, name+".sql", a); err != nil {
 			panic("BUG: " + name + ".sql: " + err.Error())

@@ -10,12 +10,12 @@ import (
 // to be in the ledger, no lock has been in its way, nothing refers to messages,
 // and no conversation comes twice, which a statement could change only once.
 func (r *Repo) takes(b purge.Batch) bool {
-	if b.Again || b.Reclaim || b.SkipLocked || r.schema.Locked {
+	if b.Again || b.Reclaim || b.SkipLocked || r.plan.Locked {
 		return false
 	}
 	seen := make(map[[3]string]bool, len(b.Deletions))
 	for _, d := range b.Deletions {
-		key := r.schema.conversation(d)
+		key := r.plan.Conversation(d)
 		if seen[key] {
 			return false
 		}

@@ -7,13 +7,14 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // patient is a Repo that waits long for locks, so that a test decides the order.
 func patient(t *testing.T) *Repo {
 	t.Helper()
-	return openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 30 * time.Second})
+	return openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 30 * time.Second})
 }
 
 // begin opens a transaction that ends with the test at the latest.

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -71,13 +72,13 @@ func TestAStepThatIsHeldChangesNothing(t *testing.T) {
 func TestABatchThatYieldsLetsAllRest(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongConcurrency: 2})
-	other := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: url, Plan: plan.Bundled(), LongConcurrency: 2})
+	other := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 	d, e := claimed(t, r, "1", "g", 40), claimed(t, r, "2", "h", 40)
 	for _, may := range []bool{false, true} { // without the right only the caller can rest
 		as := r
 		if !may {
-			as = openRepo(t, Config{URL: url, Plan: BundledPlan()}) // has never looked
+			as = openRepo(t, Config{URL: url, Plan: plan.Bundled()}) // has never looked
 		} else if _, err := r.Watch(t.Context(), purge.Limits{}, true); err != nil {
 			t.Fatal(err)
 		}
@@ -162,7 +163,7 @@ func TestStatusSaysWhatADeletionWaitsFor(t *testing.T) {
 func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongConcurrency: 2})
+	r := openRepo(t, Config{URL: url, Plan: plan.Bundled(), LongConcurrency: 2})
 	d := claimed(t, r, "1", "g", 40)
 	tx, err := openPool(t, url).Begin(t.Context())
 	if err != nil {
@@ -201,7 +202,7 @@ func TestAStepWithoutATurnWaitsAndChangesNothing(t *testing.T) {
 func BenchmarkStep(b *testing.B) {
 	for name, places := range map[string]int{"alone": 0, "with_a_budget": 2} {
 		b.Run(name, func(b *testing.B) {
-			r := openRepo(b, Config{URL: newDatabase(b), Plan: BundledPlan(), LongConcurrency: places})
+			r := openRepo(b, Config{URL: newDatabase(b), Plan: plan.Bundled(), LongConcurrency: places})
 			d := claimed(b, r, "1", "g", 1)
 			b.ReportAllocs()
 			for b.Loop() { // batches of nothing: what each costs by itself

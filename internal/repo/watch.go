@@ -208,9 +208,9 @@ order by coalesce(s.xact_start, x.prepared) limit 1`
 // Blocker returns who most likely locks what a deletion waits for, in one line for
 // people; "" if there is none or the role may not see it.
 func (r *Repo) Blocker(ctx context.Context) string {
-	tables := []string{r.schema.Messages.Name, r.schema.Conversations.Name}
-	for _, c := range r.schema.Children {
-		tables = append(tables, c.Name)
+	var tables []string
+	for _, t := range r.plan.Tables() {
+		tables = append(tables, t.Name)
 	}
 	var holder string
 	if err := r.pool.QueryRow(ctx, blockers, tables).Scan(&holder); err != nil {
