@@ -315,11 +315,11 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	p := r.send("1", "g")
 	r.isHeld(purge.SlowBatch)
 	r.until("another worker's batch is held", func() bool {
-		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Limit: 1})
+		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Long: true, Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.Held.Cause == purge.SlowBatch && s.Held.Left > 0 && strings.Contains(s.Held.Detail, "rows took")
+		return s.Throttled.Reason == purge.SlowBatch && s.Throttled.Left > 0 && strings.Contains(s.Throttled.Detail, "rows took")
 	})
 	r.exec(`delete from public.slow`)
 	r.goesOn(purge.SlowBatch, p)

@@ -55,9 +55,9 @@ func (t Table) Match(row, q string) string {
 }
 
 // MatchArgs is [Table.Match] for a statement about one deletion, whose app, user
-// and conversation are its first three parameters.
+// and conversation are parameters of these names.
 func (t Table) MatchArgs(row string) string {
-	args := map[string]string{"app_id": "$1::text", "user_id": "$2::text", "conversation_id": "$3::text"}
+	args := map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}
 	conds := make([]string, len(t.keys))
 	for i, k := range t.keys {
 		conds[i] = k.equals(row, args[k.id])
