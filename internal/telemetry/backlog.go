@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// Work is how much there is to do over all workers, as the server tells it.
+// Work is how much there is to do over all workers, as the server reports it.
 type Work struct {
 	Waiting  uint64        // commands that no worker has been given yet
 	InFlight uint64        // given to a worker and not acknowledged, or waiting for a repeated try

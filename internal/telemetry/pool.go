@@ -15,7 +15,7 @@ type Pool struct {
 	Waited time.Duration
 }
 
-// WatchPool shows the pool that read tells of, which is called at each scrape.
+// WatchPool shows the pool as read returns it, which is called at each scrape.
 // A second call panics.
 func (m *Metrics) WatchPool(read func() Pool) { m.Registry.MustRegister(&poolCollector{read}) }
 
