@@ -249,7 +249,7 @@ func (r *round) sort(t *task, rec purge.Record, finished, budgetSpent bool) {
 		r.blocked(t, rec)
 	case !rec.Mine && rec.LeaseLeft > 0:
 		h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
-		h.park(t, purge.ParkDelay(rec.LeaseLeft, spread()))
+		h.park(t, purge.DeferDelay(rec.LeaseLeft, spread()))
 	default:
 		h.enterLong(t, rec.Mine)
 	}

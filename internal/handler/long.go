@@ -66,7 +66,7 @@ func (h *Handler) waitLong(t *task, leased bool) {
 	delay := time.Duration(0)
 	if h.stopping.Err() == nil {
 		h.cfg.Metrics.Retries.WithLabelValues("long_lane_full").Inc()
-		delay = purge.ParkDelay(0, spread())
+		delay = purge.DeferDelay(0, spread())
 	}
 	if leased {
 		h.release(t, 0)
@@ -136,7 +136,7 @@ func (l *longRun) run() {
 		l.h.park(l.t, 0)
 	default:
 		l.h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
-		l.h.park(l.t, purge.ParkDelay(l.rec.LeaseLeft, spread()))
+		l.h.park(l.t, purge.DeferDelay(l.rec.LeaseLeft, spread()))
 	}
 }
 

@@ -75,7 +75,7 @@ func (h *Handler) setBackBlocked(t *task, rec purge.Record) {
 	h.tellProgress(t, rec, rec.CursorSeq, string(purge.Lock))
 	h.lanes.Go(func() {
 		h.releaseBlocked(t, 0)
-		h.park(t, purge.ParkDelay(time.Second, spread()))
+		h.park(t, purge.DeferDelay(time.Second, spread()))
 	})
 }
 
@@ -87,11 +87,11 @@ func (h *Handler) setBack(t *task, err error) {
 	case purge.Infrastructure:
 		h.pause(err)
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
-		h.park(t, purge.ParkDelay(2*time.Second, spread()))
+		h.park(t, purge.DeferDelay(2*time.Second, spread()))
 	case purge.Contention:
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.releaseBlocked(t, 0)
-		h.park(t, purge.ParkDelay(time.Second, spread()))
+		h.park(t, purge.DeferDelay(time.Second, spread()))
 	case purge.Command, purge.Ambiguous: // not even its failure could be counted
 		if h.detector.failed([]failedTask{{task: t, err: err}}, 1)[0].Fault == purge.Infrastructure {
 			h.detector.retryLater(t)
@@ -99,7 +99,7 @@ func (h *Handler) setBack(t *task, err error) {
 		}
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		h.cfg.Log.Error("deletion set back", append(t.attrs(), "error", err)...)
-		h.park(t, purge.ParkDelay(0, spread()))
+		h.park(t, purge.DeferDelay(0, spread()))
 	case purge.Stopping:
 		h.release(t, 0)
 		h.park(t, 0)

@@ -127,7 +127,7 @@ func TestRetryDelay(t *testing.T) {
 	}
 }
 
-func TestParkDelay(t *testing.T) {
+func TestDeferDelay(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		left   time.Duration
@@ -140,8 +140,8 @@ func TestParkDelay(t *testing.T) {
 		{2 * time.Second, 0, 2 * time.Second},
 		{time.Nanosecond, 1, 50 * time.Millisecond},
 	} {
-		if got := ParkDelay(c.left, c.spread); got != c.want {
-			t.Errorf("ParkDelay(%v, %v) = %v; want %v", c.left, c.spread, got, c.want)
+		if got := DeferDelay(c.left, c.spread); got != c.want {
+			t.Errorf("DeferDelay(%v, %v) = %v; want %v", c.left, c.spread, got, c.want)
 		}
 	}
 }
