@@ -207,7 +207,14 @@ func deferLocked(f Facts) Move {
 func (f Facts) contended() bool { return f.Failed && f.Fault == Contention }
 
 func (f Facts) timedOut() bool {
-	return f.Failed && f.Fault.MayBeCommand() && f.Cause == StatementTimeout
+	return f.Failed && !f.Unentered && f.Fault.MayBeCommand() && f.Cause == StatementTimeout
+}
+
+// After returns the facts after a call about the deletion has failed with err.
+func (f Facts) After(err error) Facts {
+	f.Failed, f.Attribution = true, nil
+	f.Fault, f.Cause = FaultOf(err)
+	return f
 }
 
 func (f Facts) attributed(to Fault) bool { return f.Attribution != nil && f.Attribution.Fault == to }
