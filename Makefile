@@ -10,6 +10,10 @@ BENCHFLAGS     ?=
 PAGEFLAGS      ?=
 SCALETIME      ?= 3m
 
+# The worker's module, and those that keep what only they need out of its go.mod. Each names the worker's by a replace line.
+# Two more are apart, since what they compile takes minutes: deploy/kubernetes/check and deploy/prometheus/check.
+MODULES        := . deploy bench examples
+
 # Go stamps programs with the commit, and refuses to build where git does: in a
 # checkout of another user, for one. Build without the stamp there.
 ifeq ($(shell git rev-parse --verify HEAD >/dev/null 2>&1 && git status --short >/dev/null 2>&1 && echo stamp),)
@@ -41,26 +45,32 @@ build: ## build bin/worker
 
 .PHONY: test
 test: deps history ## run all tests against real servers
-# A package at a time: each has more servers and workers of its own than two cores carry.
-	-@$(GO) test $(TESTFLAGS) -run='^$$' ./... >/dev/null
-	$(GO) test $(TESTFLAGS) -p 1 ./...
+# Compile everything with all cores first, then a package at a time: each has more servers and workers of its own than two cores
+# carry. deploy without the cache, which doesn't see the files outside of the module that it reads.
+	-@for m in $(MODULES); do $(GO) -C $$m test $(TESTFLAGS) -run='^$$' ./... >/dev/null; done
+	@failed=; for m in $(MODULES); do \
+		count=; if [ $$m = deploy ]; then count=-count=1; fi; \
+		echo "$(GO) -C $$m test $(TESTFLAGS) -p 1 $$count ./..."; $(GO) -C $$m test $(TESTFLAGS) -p 1 $$count ./... || failed="$$failed $$m"; \
+	done; test -z "$$failed" || { echo "tests failed in:$$failed"; exit 1; }
 
 .PHONY: test-unit
 test-unit: ## run the tests of the packages that need no server
-	$(GO) test $(TESTFLAGS) $$($(GO) list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -v internal/localstack | cut -d ' ' -f 1)
+	@for m in $(MODULES); do \
+		$(GO) -C $$m test $(TESTFLAGS) $$($(GO) -C $$m list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -v internal/localstack | cut -d ' ' -f 1) || exit 1; \
+	done
 
 .PHONY: race
 race: deps history ## run all tests with the race detector (needs a C compiler)
-	CGO_ENABLED=1 $(GO) test -race $(TESTFLAGS) -p 1 ./...
+	@for m in $(MODULES); do CGO_ENABLED=1 $(GO) -C $$m test -race $(TESTFLAGS) -p 1 ./... || exit 1; done
 
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
 	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
-	$(GO) vet ./...
+	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
 	$(GO) vet -tags crashpoints ./internal/crash/...
-	$(GOLANGCI) run
+	@for m in $(MODULES); do (cd $$m && $(GOLANGCI) run -c $(CURDIR)/.golangci.yml) || exit 1; done
 
 # A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
 # the cache, which knows nothing of files outside of the module.
@@ -84,20 +94,26 @@ render: ## write anew what the overlays come to: deploy/kubernetes/rendered
 fmt: ## format the code
 	$(GOLANGCI) fmt
 
+.PHONY: tidy
+tidy: ## bring the go.mod files up to date, after a change of imports or versions
+	@for m in $(MODULES); do $(GO) -C $$m mod tidy || exit 1; done
+
 .PHONY: fuzz
 fuzz: ## fuzz each target for FUZZTIME (10s)
 	@grep -rEo --include='*_test.go' '^func Fuzz[A-Za-z0-9_]*' . | while IFS=: read -r file target; do \
 		echo "fuzz $${target#func } in $$(dirname "$$file")"; \
-		$(GO) test -run='^$$' -fuzz="^$${target#func }\$$" -fuzztime=$(FUZZTIME) "$$(dirname "$$file")" </dev/null || exit 1; \
+		$(GO) -C "$$(dirname "$$file")" test -run='^$$' -fuzz="^$${target#func }\$$" -fuzztime=$(FUZZTIME) . </dev/null || exit 1; \
 	done
 
 .PHONY: bench
 bench: servers ## measure side by side, 10 minutes: S1, S3, S6, S7, S8
-	$(GO) run ./bench --scenario S1,S3,S6,S7,S8 --results bench/results $(BENCHFLAGS)
+	$(GO) -C bench build -o ../bin/bench .
+	bin/bench --scenario S1,S3,S6,S7,S8 --results bench/results $(BENCHFLAGS)
 
 .PHONY: bench-full
 bench-full: servers ## measure everything at its full size: most of an hour
-	$(GO) run ./bench --full --results bench/results $(BENCHFLAGS)
+	$(GO) -C bench build -o ../bin/bench .
+	bin/bench --full --results bench/results $(BENCHFLAGS)
 
 .PHONY: bench-tuning
 bench-tuning: servers ## measure what the settings do, half an hour, for docs/tuning.md
@@ -105,7 +121,8 @@ bench-tuning: servers ## measure what the settings do, half an hour, for docs/tu
 
 .PHONY: bench-smoke
 bench-smoke: servers ## run each benchmark once, small, and draw it
-	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && $(GO) run ./bench --smoke --results "$$results" $(BENCHFLAGS)
+	$(GO) -C bench build -o ../bin/bench .
+	@results=$$(mktemp -d) && trap 'rm -rf "$$results"' EXIT && bin/bench --smoke --results "$$results" $(BENCHFLAGS)
 
 .PHONY: bench-go
 bench-go: ## benchmark the hot functions, with their allocations
@@ -113,7 +130,7 @@ bench-go: ## benchmark the hot functions, with their allocations
 
 .PHONY: bench-presence
 bench-presence: ## 2,000 devices on one instance of the example's presence service
-	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) test -count=1 -v -run '^TestPresenceUnderLoad$$' ./examples/chat
+	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) -C examples test -count=1 -v -run '^TestPresenceUnderLoad$$' ./chat
 
 .PHONY: scale
 scale: servers history ## workers come and go under load, and a rolling update: SCALETIME (3m) each
@@ -121,17 +138,17 @@ scale: servers history ## workers come and go under load, and a rolling update: 
 
 .PHONY: demo
 demo: servers ## the whole job on real servers, in under a minute
-	$(GO) build -o bin/demo ./examples/demo
+	$(GO) -C examples build -o ../bin/demo ./demo
 	bin/demo
 
 .PHONY: demo-page
 demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
-	$(GO) build -o bin/demo ./examples/demo
+	$(GO) -C examples build -o ../bin/demo ./demo
 	bin/demo page $(PAGEFLAGS)
 
 .PHONY: screenshot
 screenshot: deps ## take the picture of the page in docs/
-	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) test -count=1 -run='^TestPage$$/^a_deletion_under_way' ./examples/chat
+	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) -C examples test -count=1 -run='^TestPage$$/^a_deletion_under_way' ./chat
 
 .PHONY: test-compose
 test-compose: ## run the local stack in Docker: scale, kill, down and up

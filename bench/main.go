@@ -2,8 +2,8 @@
 // instead, side by side in one run: real Postgres with fsync, a real nats-server
 // and the worker's real binary as processes of their own. See README.md.
 //
-//	go run ./bench
-//	go run ./bench --scenario S1,S3 --rounds 5 --json bench/results/today.json
+//	go -C bench run .
+//	go -C bench run . --scenario S1,S3 --rounds 5 --json results/today.json
 package main
 
 import (

@@ -60,7 +60,7 @@ func parseOptions(args []string, stderr io.Writer) (options, error) {
 	f.StringVar(&o.Worker, "worker", "", "measure this `program` instead of building ./cmd/worker")
 	f.BoolVar(&o.NATSSync, "nats-sync", false, "nats-server syncs each write to disk before it confirms it")
 	f.Func("pg", "set this `name=value` of Postgres for all contestants, such as wal_compression=lz4; repeatable", o.setServer)
-	f.Func("variant", "one more contestant, lethe with other settings: `'name: --target=100ms pg.wal_compression=lz4'`; repeatable", o.addVariant)
+	f.Func("variant", "one more contestant, lethe with other settings or an older binary: `'name: --target=100ms pg.wal_compression=lz4'` or 'before: worker=/old/worker'; repeatable", o.addVariant)
 	if err := f.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
 			return o, err
@@ -136,13 +136,11 @@ func words(list string) []string {
 	return all
 }
 
-// postgresSettings are those of a server of some size. No checkpoint falls into
-// a round but those we ask for, and no autovacuum: both come by the clock and
-// would hit one contestant and not the other. S5 has them come for everybody.
+// postgresSettings are the server's defaults, but for its memory, and but for what comes by the clock and would hit one
+// contestant and not the other: no checkpoint falls into a round but those we ask for, and no autovacuum. S5 has both for all.
 func (o options) postgresSettings() map[string]string {
 	settings := map[string]string{
 		"shared_buffers":     "4GB", // a scenario's data and a copy of it: of 1 GB, the first copy found little free
-		"wal_compression":    "pglz",
 		"max_wal_size":       "16GB",
 		"checkpoint_timeout": "1h",
 		"autovacuum":         "off",

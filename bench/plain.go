@@ -26,8 +26,8 @@ import (
 // before the command is acknowledged; one line of log for each deletion. Its
 // statements are prepared, and there are as few as read well.
 
-// plainFlightlers is how many commands the plain worker handles at once.
-const plainFlightlers = 16
+// plainConcurrency is how many commands the plain worker handles at once.
+const plainConcurrency = 16
 
 // ownSchema is the ledger of the contestants that have none: one row for each
 // deletion, under the same key as lethe's.
@@ -94,7 +94,7 @@ func runPlain(ctx context.Context, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	config.MaxConns = plainFlightlers
+	config.MaxConns = plainConcurrency
 	db, err := pgxpool.NewWithConfig(ctx, config)
 	if err != nil {
 		return err
@@ -122,7 +122,7 @@ func (w *plainWorker) work(ctx context.Context, ready func() error) error {
 	if err != nil {
 		return err
 	}
-	slots := make(chan struct{}, plainFlightlers)
+	slots := make(chan struct{}, plainConcurrency)
 	var inFlight sync.WaitGroup
 	consuming, err := consumer.Consume(func(msg jetstream.Msg) {
 		slots <- struct{}{}

@@ -29,7 +29,7 @@ func (r report) publish(dir string) error {
 // page writes the run for people.
 func (r report) page(to *strings.Builder, name string, plots []string) {
 	e := r.Environment
-	fmt.Fprintf(to, "# The benchmarks of %s\n\nWritten by `go run ./bench%s`; [README.md](../README.md) explains each figure. Every round: [%s.json](%s.json).\n\n",
+	fmt.Fprintf(to, "# The benchmarks of %s\n\nWritten by `go -C bench run .%s`; [README.md](../README.md) explains each figure. Every round: [%s.json](%s.json).\n\n",
 		e.Started.Format("2 January 2006, 15:04 MST"), r.Options.commandLine(), name, name)
 	to.WriteString("```\n")
 	e.print(to)

@@ -18,9 +18,9 @@ const roundTrip = 5 * time.Millisecond
 // replicaCounts are how many workers share the stream.
 var replicaCounts = []int{1, 2, 4, 8}
 
-// farFlags make one worker wait for the network most of the time: one command in
+// farLimits make one worker wait for the network most of the time: one command in
 // a transaction, one at a time.
-var farFlags = []string{"--express-lanes=1", "--batch-size=1"}
+var farLimits = []string{"express-lanes=1", "batch-size=1"}
 
 // figureTrip is the round trip as it was measured.
 const figureTrip = "round trip to Postgres, ms"
@@ -97,12 +97,12 @@ const curveReplicas = "replicas, commands/s"
 
 // runReplicasOf measures k workers on their share of the commands.
 func (w *world) runReplicasOf(ctx context.Context, s sample, who contestant, database string, k int, commands []conversation.Command, events int) error {
-	if err := w.start(ctx, who, database, farFlags...); err != nil {
+	if err := w.start(ctx, who, database, farLimits...); err != nil {
 		return err
 	}
 	replicas := []*process{w.contestant}
 	for range k - 1 {
-		p, err := w.launch(ctx, who, database, farFlags...)
+		p, err := w.launch(ctx, who, database, farLimits...)
 		if p != nil {
 			w.helpers = append(w.helpers, p)
 			replicas = append(replicas, p)

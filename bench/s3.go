@@ -24,8 +24,8 @@ func longConversation() scenario {
 		id: "S3", title: "one conversation of a million messages or two", also: []string{"S9", "S11"},
 		contestants: []contestant{lethe, plain, oneStatement, nibble},
 		figures: append([]figure{
-			{name: figureRows, goals: []goal{{against: oneStatement, sense: atLeast, number: 0.93}, {against: plain}, {against: nibble}}},
-			{name: figureLongest, goals: []goal{{sense: atMost, number: 80}}},
+			{name: figureRows, goals: []goal{{against: oneStatement, sense: atLeast, number: 0.8}, {against: plain}, {against: nibble}}},
+			{name: figureLongest, goals: []goal{{sense: atMost, number: 60}}},
 			{name: figureSlowdown, goals: []goal{{sense: atMost, number: 1.1}}},
 		}, shared()...),
 		load: func(ctx context.Context, w *world) error {
@@ -67,11 +67,11 @@ func (w *world) workerLong(ctx context.Context, who contestant, n int) (sample, 
 // longest is a worker's trial with a tap on its connections to Postgres, which
 // costs each batch some more switches between processes.
 func (w *world) longest(ctx context.Context, who contestant, n int) (s sample, err error) {
-	tap, err := openTap(ctx, w.dir, w.database)
+	tap, err := openTap(ctx, w.database)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, tap.close()) }()
+	defer func() { err = errors.Join(err, tap.proxy.Close()) }()
 	_, err = w.commandLong(ctx, who, tap.url, n, func(s sample) error {
 		tap.reset()
 		_, _, err := w.untilEvents(ctx, 1)

@@ -14,7 +14,7 @@ const amidEvery = 100 * time.Millisecond
 
 // oneAmid is S7: a small command comes while one huge deletion follows the other.
 func oneAmid() scenario {
-	alone := goal{against: lethe, sense: atMost, number: 2, elsewhere: "S6"}
+	alone := goal{against: lethe, sense: atMost, number: 1.5, elsewhere: "S6"}
 	return scenario{
 		id: "S7", title: "one small command while huge deletions run back to back", contestants: []contestant{lethe, plain},
 		figures: []figure{

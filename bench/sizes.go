@@ -11,12 +11,12 @@ type sizes struct {
 	// Steps are S2's.
 	Steps []step `json:"steps"`
 	// Long is how many messages S3's conversation has, and Others how many the
-	// table holds besides; S4's has Hung, and HungForeign where foreign keys refer
+	// table holds besides; S4's has WithChildren, and WithForeignKeys where foreign keys refer
 	// to them.
-	Long        int `json:"long"`
-	Others      int `json:"others"`
-	Hung        int `json:"hung"`
-	HungForeign int `json:"hung_foreign"`
+	Long            int `json:"long"`
+	Others          int `json:"others"`
+	WithChildren    int `json:"with_children"`
+	WithForeignKeys int `json:"with_foreign_keys"`
 	// Chat is how long S5 measures, Rate how many transactions a second people
 	// make, and Huge, of HugeEach messages, the conversations that go meanwhile.
 	Chat     time.Duration `json:"chat"`
@@ -46,21 +46,21 @@ type step struct {
 var (
 	quickSizes = sizes{
 		Small: 8000, MessagesEach: 20, Steps: []step{{8000, 5}, {2000, 100}, {600, 500}},
-		Long: 1_000_000, Others: 1_000_000, Hung: 500_000, HungForeign: 100_000,
+		Long: 1_000_000, Others: 1_000_000, WithChildren: 500_000, WithForeignKeys: 100_000,
 		Chat: 35 * time.Second, Rate: 300, Huge: 8, HugeEach: 1_000_000,
 		Alone: 300, Amid: 120, AmidHuge: 4, Finished: 2000, Repeats: 10,
 		Histories: []int{10_000, 100_000, 1_000_000}, PerReplica: 500,
 	}
 	fullSizes = sizes{
 		Small: 20_000, MessagesEach: 20, Steps: []step{{20_000, 5}, {4000, 100}, {1000, 500}},
-		Long: 2_000_000, Others: 1_000_000, Hung: 1_000_000, HungForeign: 200_000,
+		Long: 2_000_000, Others: 1_000_000, WithChildren: 1_000_000, WithForeignKeys: 200_000,
 		Chat: 65 * time.Second, Rate: 300, Huge: 10, HugeEach: 1_500_000,
 		Alone: 1000, Amid: 300, AmidHuge: 8, Finished: 5000, Repeats: 10,
 		Histories: []int{10_000, 100_000, 1_000_000, 10_000_000}, PerReplica: 1000,
 	}
 	smokeSizes = sizes{
 		Small: 200, MessagesEach: 20, Steps: []step{{200, 5}, {20, 500}},
-		Long: 20_000, Others: 5000, Hung: 10_000, HungForeign: 2000,
+		Long: 20_000, Others: 5000, WithChildren: 10_000, WithForeignKeys: 2000,
 		Chat: 500 * time.Millisecond, Rate: 300, Huge: 2, HugeEach: 50_000,
 		Alone: 20, Amid: 5, AmidHuge: 1, Finished: 100, Repeats: 3,
 		Histories: []int{1000, 5000}, PerReplica: 20,

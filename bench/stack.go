@@ -7,15 +7,11 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strconv"
 
 	"github.com/lethe-im/lethe/internal/localstack"
 )
-
-// workerPackage is what lethe is built from.
-const workerPackage = "github.com/lethe-im/lethe/cmd/worker"
 
 // stack is what all trials share: Postgres and the worker's binary.
 type stack struct {
@@ -42,7 +38,8 @@ func openStack(ctx context.Context, opts options, progress io.Writer) (*stack, e
 	s := &stack{opts: opts, dir: dir, self: self, worker: opts.Worker, progress: progress, filled: map[string]filled{}}
 	if s.worker == "" {
 		s.worker = filepath.Join(dir, "worker")
-		if err := s.build(ctx); err != nil {
+		fmt.Fprintln(progress, "building the worker")
+		if err := localstack.Build(ctx, s.worker, "cmd/worker"); err != nil {
 			return nil, errors.Join(err, s.close(ctx))
 		}
 	}
@@ -51,16 +48,6 @@ func openStack(ctx context.Context, opts options, progress io.Writer) (*stack, e
 		return nil, errors.Join(err, s.close(ctx))
 	}
 	return s, nil
-}
-
-// build builds the worker as a user would.
-func (s *stack) build(ctx context.Context) error {
-	fmt.Fprintln(s.progress, "building the worker")
-	build := exec.CommandContext(ctx, "go", "build", "-buildvcs=false", "-o", s.worker, workerPackage)
-	if out, err := build.CombinedOutput(); err != nil {
-		return fmt.Errorf("build %s: %w\n%s", workerPackage, err, bytes.TrimSpace(out))
-	}
-	return nil
 }
 
 // postgresPID is the server's process, if the server is ours.

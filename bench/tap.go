@@ -3,122 +3,35 @@ package main
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"net"
-	"net/url"
-	"path/filepath"
-	"strings"
 	"sync"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/lethe-im/lethe/internal/localstack"
 )
 
-// tap stands on the wire between a contestant and Postgres and times each
-// transaction as the client sees it: from the first byte that is sent while no
-// transaction is open to the server's word that none is open any more. It reads
-// the frames of the protocol and changes nothing. Safe for concurrent use.
+// tap is a proxy between a contestant and Postgres that times each transaction as the client sees it: from the first byte that
+// is sent while no transaction is open to the server's word that none is open any more. Safe for concurrent use.
 type tap struct {
-	listener         net.Listener
-	network, address string // the server's
-	url              string // what the contestant connects to
+	proxy *localstack.Proxy
+	url   string // what the contestant connects to
 
 	mu      sync.Mutex // guards what follows
 	longest time.Duration
 	count   int
-	conns   map[net.Conn]bool
-	closed  bool
-	open    sync.WaitGroup
 }
 
-// openTap listens at a socket in dir for those who want the database.
-func openTap(ctx context.Context, dir, database string) (*tap, error) {
-	config, err := pgconn.ParseConfig(database)
+// openTap listens for those who want the database.
+func openTap(ctx context.Context, database string) (*tap, error) {
+	proxy, through, err := localstack.OpenPostgresProxy(ctx, database, 0)
 	if err != nil {
 		return nil, err
 	}
-	t := &tap{conns: map[net.Conn]bool{}, url: throughSocket(database, dir)}
-	t.network, t.address = pgconn.NetworkAddress(config.Host, config.Port)
-	t.listener, err = new(net.ListenConfig).Listen(ctx, "unix", filepath.Join(dir, ".s.PGSQL.5432"))
-	if err != nil {
-		return nil, err
-	}
-	t.open.Go(t.accept)
+	t := &tap{proxy: proxy, url: through}
+	proxy.Observe(func() (sent, received func([]byte)) {
+		c := &tapped{tap: t}
+		return c.sent, c.received
+	})
 	return t, nil
-}
-
-// throughSocket is the address of the same database by a socket in dir, without
-// TLS, which would hide the frames.
-func throughSocket(database, dir string) string {
-	u, err := url.Parse(database)
-	if err != nil || !strings.HasPrefix(u.Scheme, "postgres") {
-		return database + " host=" + dir + " port=5432 sslmode=disable"
-	}
-	query := u.Query()
-	query.Set("host", dir)
-	query.Set("port", "5432")
-	query.Set("sslmode", "disable")
-	if u.User != nil {
-		query.Set("user", u.User.Username())
-		if password, ok := u.User.Password(); ok {
-			query.Set("password", password)
-		}
-	}
-	u.User, u.Host, u.RawQuery = nil, "", query.Encode()
-	return u.String()
-}
-
-func (t *tap) accept() {
-	for {
-		client, err := t.listener.Accept()
-		if err != nil {
-			return // closed
-		}
-		server, err := net.Dial(t.network, t.address) //nolint:noctx // a local socket
-		if err != nil {
-			_ = client.Close()
-			continue
-		}
-		t.pass(client, server)
-	}
-}
-
-// pass passes on what two connections say until one of them ends.
-func (t *tap) pass(client, server net.Conn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.closed {
-		_, _ = client.Close(), server.Close()
-		return
-	}
-	t.conns[client], t.conns[server] = true, true
-	c := &tapped{tap: t}
-	end := func() {
-		_, _ = client.Close(), server.Close()
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		delete(t.conns, client)
-		delete(t.conns, server)
-	}
-	t.open.Go(func() { defer end(); relay(server, client, c.sent) })
-	t.open.Go(func() { defer end(); relay(client, server, c.received) })
-}
-
-// relay copies until either end closes, and shows each piece first.
-func relay(to, from net.Conn, show func([]byte)) {
-	buffer := make([]byte, 64<<10)
-	for {
-		n, err := from.Read(buffer)
-		if n > 0 {
-			show(buffer[:n])
-			if _, err := to.Write(buffer[:n]); err != nil {
-				return
-			}
-		}
-		if err != nil {
-			return
-		}
-	}
 }
 
 // reset forgets what was seen.
@@ -139,21 +52,6 @@ func (t *tap) note(took time.Duration) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.longest, t.count = max(t.longest, took), t.count+1
-}
-
-// close ends all connections.
-func (t *tap) close() error {
-	err := t.listener.Close()
-	t.mu.Lock()
-	t.closed = true
-	for conn := range t.conns {
-		if closeErr := conn.Close(); !errors.Is(closeErr, net.ErrClosed) { // its relay may have been first
-			err = errors.Join(err, closeErr)
-		}
-	}
-	t.mu.Unlock()
-	t.open.Wait()
-	return err
 }
 
 // tapped is one connection that is listened to.

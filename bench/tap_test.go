@@ -2,8 +2,6 @@ package main
 
 import (
 	"encoding/binary"
-	"net/url"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -43,16 +41,12 @@ func TestFrameReaderFindsReadyForQueryHoweverThePiecesFall(t *testing.T) {
 func TestTheTapTimesWholeTransactions(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
-	dir := t.TempDir()
-	if len(filepath.Join(dir, ".s.PGSQL.5432")) > 100 {
-		t.Fatalf("the path of a socket in %s is too long: set a shorter TMPDIR", dir)
-	}
-	tap, err := openTap(ctx, dir, localtest.Database(t))
+	tap, err := openTap(ctx, localtest.Database(t))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := tap.close(); err != nil {
+		if err := tap.proxy.Close(); err != nil {
 			t.Error(err)
 		}
 	})
@@ -71,21 +65,5 @@ func TestTheTapTimesWholeTransactions(t *testing.T) {
 	// Preparing "select 1" is one of its own.
 	if longest < 100*time.Millisecond || longest > 10*time.Second || count < 2 || count > 3 {
 		t.Errorf("seen = %v, %d; want a bit more than 100ms, 2 or 3 transactions", longest, count)
-	}
-}
-
-func TestThroughSocketKeepsEverythingButTheWay(t *testing.T) {
-	t.Parallel()
-	got, err := url.Parse(throughSocket("postgres://bob:se%20cret@db.example:6543/app?application_name=x", "/tmp/d"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	q := got.Query()
-	if got.Host != "" || got.Path != "/app" || q.Get("host") != "/tmp/d" || q.Get("port") != "5432" || q.Get("user") != "bob" ||
-		q.Get("password") != "se cret" || q.Get("sslmode") != "disable" || q.Get("application_name") != "x" {
-		t.Errorf("throughSocket = %v", got)
-	}
-	if got, want := throughSocket("host=db dbname=app", "/tmp/d"), "host=db dbname=app host=/tmp/d port=5432 sslmode=disable"; got != want {
-		t.Errorf("throughSocket = %q; want %q", got, want)
 	}
 }

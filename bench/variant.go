@@ -8,12 +8,16 @@ import (
 	"strings"
 )
 
-// variant is lethe with other settings: a contestant of its own, which takes part
-// wherever lethe does.
+// variant is lethe with other settings or another binary: a contestant of its own,
+// which takes part wherever lethe does.
 type variant struct {
 	Name contestant `json:"name"`
+	// Worker is another binary than the one that is measured, such as an older one.
+	Worker string `json:"worker,omitempty"`
 	// Flags are those of `worker run`.
 	Flags []string `json:"flags,omitempty"`
+	// Limits are words of LETHE_TEST_LIMITS, such as batch-size=64.
+	Limits []string `json:"limits,omitempty"`
 	// Server are settings of Postgres that hold for this contestant's trials.
 	Server map[string]string `json:"server,omitempty"`
 	// Table are storage parameters of chat.messages, set before it is filled.
@@ -27,9 +31,10 @@ type variant struct {
 	NATSSync bool `json:"nats_sync,omitempty"`
 }
 
-// parseVariant reads "name: word word …". A word is a flag of `worker run`,
-// pg.NAME=VALUE, table.NAME=VALUE, index.COLUMN, nats.max_ack_pending=N or
-// nats.sync.
+// variantWords is what a word of --variant may be.
+const variantWords = "--flag=value, worker=PROGRAM, limit.NAME=VALUE, pg.NAME=VALUE, table.NAME=VALUE, index.COLUMN, nats.max_ack_pending=N or nats.sync"
+
+// parseVariant reads "name: word word …", of variantWords.
 func parseVariant(text string) (variant, error) {
 	name, rest, ok := strings.Cut(text, ":")
 	v := variant{Name: contestant(strings.TrimSpace(name)), Server: map[string]string{}, Table: map[string]string{}}
@@ -54,6 +59,10 @@ func (v *variant) take(word string) error {
 	switch {
 	case strings.HasPrefix(word, "--"):
 		v.Flags = append(v.Flags, word)
+	case key == "worker" && value != "":
+		v.Worker = value
+	case group == "limit" && assigned:
+		v.Limits = append(v.Limits, name+"="+value)
 	case word == "nats.sync":
 		v.NATSSync = true
 	case key == "nats.max_ack_pending" && assigned:
@@ -69,7 +78,7 @@ func (v *variant) take(word string) error {
 	case group == "table" && assigned:
 		v.Table[name] = value
 	default:
-		return fmt.Errorf("--variant %s has %q; expected --flag=value, pg.NAME=VALUE, table.NAME=VALUE, index.COLUMN, nats.max_ack_pending=N or nats.sync", v.Name, word)
+		return fmt.Errorf("--variant %s has %q; expected %s", v.Name, word, variantWords)
 	}
 	return nil
 }
@@ -103,6 +112,12 @@ func (o options) everybody() []contestant {
 // words are what parseVariant reads after the name.
 func (v variant) words() []string {
 	all := slices.Clone(v.Flags)
+	if v.Worker != "" {
+		all = append(all, "worker="+v.Worker)
+	}
+	for _, limit := range v.Limits {
+		all = append(all, "limit."+limit)
+	}
 	for _, setting := range assignments(v.Server) {
 		all = append(all, "pg."+setting)
 	}
@@ -121,9 +136,9 @@ func (v variant) words() []string {
 	return all
 }
 
-// tableKey tells apart the tables that variants ask for.
+// tableKey tells apart the databases that variants ask for.
 func (v variant) tableKey() string {
-	return strings.Join(slices.Concat(assignments(v.Table), v.Indexes), " ")
+	return strings.Join(slices.Concat([]string{v.Worker}, assignments(v.Table), v.Indexes), " ")
 }
 
 // assignments are name=value, in order.

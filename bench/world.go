@@ -1,13 +1,14 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os/exec"
-	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -66,7 +67,7 @@ func (w *world) openRest(ctx context.Context, v variant) (err error) {
 	if err := w.startNATS(ctx, w.opts.NATSSync || v.NATSSync); err != nil {
 		return err
 	}
-	setup := exec.CommandContext(ctx, w.worker, "setup", "--sample-schema", "--database-url", w.database, "--nats-url", w.natsURL)
+	setup := exec.CommandContext(ctx, cmp.Or(v.Worker, w.worker), "setup", "--sample-schema", "--database-url", w.database, "--nats-url", w.natsURL)
 	setup.Env = bareEnviron()
 	if out, err := setup.CombinedOutput(); err != nil {
 		return fmt.Errorf("worker setup: %w\n%s", err, out)
@@ -117,8 +118,8 @@ func (w *world) startNATS(ctx context.Context, sync bool) (err error) {
 
 // start starts the contestant, waits until it is ready, and stops it there: it does
 // nothing before resume.
-func (w *world) start(ctx context.Context, who contestant, database string, flags ...string) error {
-	p, err := w.launch(ctx, who, database, flags...)
+func (w *world) start(ctx context.Context, who contestant, database string, limits ...string) error {
+	p, err := w.launch(ctx, who, database, limits...)
 	w.contestant = p
 	if err != nil {
 		return err
@@ -126,8 +127,8 @@ func (w *world) start(ctx context.Context, who contestant, database string, flag
 	return w.pause()
 }
 
-// launch starts a worker and waits until it is ready. Whoever calls it ends it.
-func (w *world) launch(ctx context.Context, who contestant, database string, flags ...string) (p *process, err error) {
+// launch starts a worker, lethe under these limits for tests, and waits until it is ready. Whoever calls it ends it.
+func (w *world) launch(ctx context.Context, who contestant, database string, limits ...string) (p *process, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startPatience)
 	defer cancel()
 	env := []string{"DATABASE_URL=" + database, "NATS_URL=" + w.natsURL}
@@ -141,8 +142,10 @@ func (w *world) launch(ctx context.Context, who contestant, database string, fla
 	if err != nil {
 		return nil, err
 	}
-	argv := slices.Concat([]string{w.worker, "run"}, flags, w.opts.variant(who).Flags)
-	if p, err = startProcess(ctx, "lethe", w.dir, append(env, "HTTP_ADDR="+addr), argv); err != nil {
+	v := w.opts.variant(who)
+	argv := append([]string{cmp.Or(v.Worker, w.worker), "run"}, v.Flags...)
+	env = append(env, "HTTP_ADDR="+addr, "LETHE_TEST_LIMITS="+strings.Join(append(limits, v.Limits...), " "))
+	if p, err = startProcess(ctx, "lethe", w.dir, env, argv); err != nil {
 		return nil, err
 	}
 	return p, awaitReady(ctx, p, "http://"+addr+"/readyz")

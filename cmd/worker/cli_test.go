@@ -133,7 +133,7 @@ func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
 		"DATABASE_URL": "postgres://localhost/app", "LETHE_TARGET": "20ms", "LETHE_MAX_ROWS": "7000",
-		"LETHE_SETUP": "true", "LETHE_ALLOW_UNINDEXED": "yes", "LETHE_COMMANDS_MAX_BYTES": "2GiB", "LETHE_PLACES": "",
+		"LETHE_SETUP": "true", "LETHE_ALLOW_UNINDEXED": "yes", "LETHE_COMMANDS_MAX_BYTES": "2GiB", "LETHE_SLOTS": "",
 	}
 	c := parseRun(t, vars(env), "--target=30ms", "--allow-unindexed=false")
 	want := []any{30 * time.Millisecond, 7000, true, false, byteSize(2 << 30), 512}
@@ -147,7 +147,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	t.Parallel()
 	plan := planFile(t, "messages: {table: m}\n")
 	env := map[string]string{"LETHE_MIN_ROWS": "many", "LETHE_SETUP": "perhaps", "LOG_LEVEL": "loud", "HTTP_ADDR": "8080"}
-	o := execute(vars(env), "run", "--target", "50", "--max-rows", "0", "--places=-1", "--ack-wait", "1s", "--plan", plan,
+	o := execute(vars(env), "run", "--target", "50", "--max-rows", "0", "--slots=-1", "--ack-wait", "1s", "--plan", plan,
 		"--nats-url", "http://x", "--nats-creds", "/nowhere", "--nats-tls-cert", plan, "--flush-after", "1GB", "--events-max-bytes", "1x")
 	o.mustFail(t, exitUsage)
 	for _, want := range []string{
@@ -157,7 +157,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 		`--http-addr (HTTP_ADDR): "8080" is not an address: expected host:port or :port`,
 		`--target (LETHE_TARGET): "50" is not a duration: expected a number with a unit, such as 50ms, 30s or 720h`,
 		`--max-rows (LETHE_MAX_ROWS): 0 is out of range: expected 1 to 10000000`,
-		`--places (LETHE_PLACES): -1 is out of range: expected 1 to 10000`,
+		`--slots (LETHE_SLOTS): -1 is out of range: expected 1 to 10000`,
 		`--ack-wait (LETHE_ACK_WAIT): 1s is out of range: expected 2s to 1h0m0s`,
 		`--plan (LETHE_PLAN): plan: messages.seq is missing`,
 		`--plan (LETHE_PLAN): plan: conversations.table is missing`,

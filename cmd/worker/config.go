@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/repo"
 )
 
@@ -127,15 +128,15 @@ func (c *planConfig) check(p *problems) {
 }
 
 // load reads the plan's file, or returns the bundled plan.
-func (c *planConfig) load() (repo.Plan, error) {
+func (c *planConfig) load() (plan.Plan, error) {
 	if c.Plan == "" {
-		return repo.BundledPlan(), nil
+		return plan.Bundled(), nil
 	}
 	data, err := os.ReadFile(c.Plan)
 	if err != nil {
-		return repo.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
+		return plan.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
 	}
-	return repo.ParsePlan(data)
+	return plan.Parse(data)
 }
 
 // setupConfig is what a setup makes. What isn't given is left as it is where it

@@ -222,8 +222,8 @@ func TestTheOperatorsPodSetsWhatCommandsRead(t *testing.T) {
 
 func TestTheManifestsPlanIsTheBundledOne(t *testing.T) {
 	t.Parallel()
-	if readFile(t, "../../deploy/kubernetes/components/plan/plan.yaml") != readFile(t, "../../internal/repo/plan.yaml") {
-		t.Error("deploy/kubernetes/components/plan/plan.yaml begins as a copy of internal/repo/plan.yaml, and no longer is one")
+	if readFile(t, "../../deploy/kubernetes/components/plan/plan.yaml") != readFile(t, "../../internal/plan/plan.yaml") {
+		t.Error("deploy/kubernetes/components/plan/plan.yaml begins as a copy of internal/plan/plan.yaml, and no longer is one")
 	}
 }
 

@@ -1,15 +1,16 @@
 package main
 
 import (
+	"cmp"
 	"encoding/json"
+	"maps"
 	"regexp"
 	"strconv"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/compose-spec/compose-go/v2/loader"
-	"github.com/compose-spec/compose-go/v2/types"
+	"github.com/goccy/go-yaml"
 )
 
 // call is one call of the worker's program that a file of deploy/ or the compose file makes.
@@ -67,38 +68,75 @@ func ofImage(t *testing.T) []call {
 	}
 }
 
-// ofCompose are the services with the worker's image, as an engine would see them. standard is what the image runs.
+// ofCompose are the services with the worker's image, under the test's overrides and without any variable set. standard is what the image runs.
+// It reads what these services use of the format; that the file is valid is tested in deploy.
 func ofCompose(t *testing.T, standard []string) []call {
 	t.Helper()
-	p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
-		WorkingDir:  "../..",
-		ConfigFiles: []types.ConfigFile{{Filename: "../../docker-compose.yml"}, {Filename: "../../deploy/compose-test.yml"}},
-		Environment: types.Mapping{},
-	}, loader.WithProfiles([]string{"*"}), func(o *loader.Options) { o.SetProjectName("lethe", true) })
-	if err != nil {
-		t.Fatal(err)
+	services := map[string]composeService{}
+	for _, file := range []string{"../../docker-compose.yml", "../../deploy/compose-test.yml"} {
+		for name, s := range composeServices(t, file) {
+			merged := services[name]
+			merged.Image = cmp.Or(s.Image, merged.Image)
+			merged.User = cmp.Or(s.User, merged.User)
+			merged.StopGracePeriod = cmp.Or(s.StopGracePeriod, merged.StopGracePeriod)
+			if len(s.Command) > 0 {
+				merged.Command = s.Command
+			}
+			environment := maps.Clone(merged.Environment)
+			if environment == nil {
+				environment = map[string]string{}
+			}
+			maps.Copy(environment, s.Environment)
+			merged.Environment = environment
+			services[name] = merged
+		}
 	}
 	scraped := regexp.MustCompile(`(?m)^\s*port: (\d+)$`).FindStringSubmatch(readFile(t, "../../deploy/prometheus/prometheus.yml"))
 	if scraped == nil {
 		t.Fatal("prometheus.yml names no port")
 	}
 	var all []call
-	for name, s := range p.Services {
-		c := call{where: "docker-compose.yml, " + name, args: s.Command, user: s.User, env: map[string]string{}}
+	for name, s := range services {
 		if !strings.HasPrefix(s.Image, "lethe/worker:") {
 			continue
 		}
-		for v, value := range s.Environment {
-			c.env[v] = *value
-		}
+		c := call{where: "docker-compose.yml, " + name, args: s.Command, user: s.User, env: s.Environment, patience: s.StopGracePeriod}
 		if len(c.args) == 0 {
 			port, _ := strconv.Atoi(scraped[1])
 			c.args, c.asks = standard, []ask{{"Prometheus", "/metrics", port}}
 		}
-		if s.StopGracePeriod != nil {
-			c.patience = time.Duration(*s.StopGracePeriod)
-		}
 		all = append(all, c)
 	}
+	if len(all) < 5 {
+		t.Fatalf("found %d services with the worker's image; want setup, setup-app, worker, operator and replay", len(all))
+	}
 	return all
+}
+
+// composeService is what these tests read of a service.
+type composeService struct {
+	Image           string
+	Command         []string
+	User            string
+	Environment     map[string]string
+	StopGracePeriod time.Duration `yaml:"stop_grace_period"`
+}
+
+// composeVariable is a variable with its default, composeMerge what a service shares with others: nothing of a composeService.
+var (
+	composeVariable = regexp.MustCompile(`\$\{\w+:-([^}]*)\}`)
+	composeMerge    = regexp.MustCompile(`(?m)^ *<<: .*\n`)
+)
+
+func composeServices(t *testing.T, file string) map[string]composeService {
+	t.Helper()
+	var project struct{ Services map[string]composeService }
+	text := composeMerge.ReplaceAllString(composeVariable.ReplaceAllString(readFile(t, file), "$1"), "")
+	if strings.Contains(text, "${") {
+		t.Fatalf("%s: a variable has no default", file)
+	}
+	if err := yaml.Unmarshal([]byte(text), &project); err != nil {
+		t.Fatalf("%s: %v", file, err)
+	}
+	return project.Services
 }

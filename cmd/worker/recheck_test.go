@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/repo"
 )
 
@@ -50,7 +51,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 			if _, err := repo.Setup(t.Context(), url, repo.SetupOptions{SampleSchema: true}); err != nil {
 				t.Fatal(err)
 			}
-			store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: repo.BundledPlan()})
+			store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: plan.Bundled()})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -82,7 +83,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 // that finds the tables mended.
 func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
 	t.Parallel()
-	store, err := repo.Open(t.Context(), repo.Config{URL: newReadyStack(t).database, Plan: repo.BundledPlan()})
+	store, err := repo.Open(t.Context(), repo.Config{URL: newReadyStack(t).database, Plan: plan.Bundled()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/telemetry"
@@ -80,7 +81,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 // worker is the running service: its parts, and what ends them.
 type worker struct {
 	cfg  config
-	plan repo.Plan
+	plan plan.Plan
 	log  *slog.Logger
 
 	getenv  func(string) string // for tracing, whose variables are not ours
@@ -94,7 +95,7 @@ type worker struct {
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
 
-func newWorker(cfg config, plan repo.Plan, log *slog.Logger) *worker {
+func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
@@ -158,7 +159,7 @@ func (w *worker) start(ctx context.Context) error {
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.AckWait, c.Slots = w.cfg.AckWait, w.cfg.Slots
+	c.Slots = w.cfg.Slots
 	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
 	return c
 }
@@ -182,7 +183,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		}
 		var err error
 		store, err = repo.Open(ctx, repo.Config{
-			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.cfg.AckWait,
+			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.broker.Load().AckWait,
 			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
 			MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.cfg.ExpressLanes), AllowUnindexed: w.cfg.AllowUnindexed, LongConcurrency: w.cfg.LongConcurrency,
 		})

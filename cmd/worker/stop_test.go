@@ -16,7 +16,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 func TestAStopIsCleanWhereverTheWorkerIs(t *testing.T) {
@@ -143,7 +143,7 @@ func TestTheBinary(t *testing.T) {
 
 func TestReadyzSaysStoppingWhileTheWorkerStops(t *testing.T) {
 	t.Parallel()
-	w := newWorker(config{}, repo.BundledPlan(), slog.New(slog.DiscardHandler))
+	w := newWorker(config{}, plan.Bundled(), slog.New(slog.DiscardHandler))
 	w.gate.Open("start")
 	site := routes(w.metrics.Registry, readiness{w.gate.Reason, w.held, w.altered})
 	readyz := func() (int, string) {

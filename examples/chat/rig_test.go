@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -50,10 +49,7 @@ func workerBinary(t testing.TB) string {
 			return
 		}
 		// Not the test's context: the binary outlives the test.
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-buildvcs=false", "-o", binary.dir+"/worker", "../../cmd/worker")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			binary.err = fmt.Errorf("%w\n%s", err, out)
-		}
+		binary.err = localstack.Build(context.Background(), filepath.Join(binary.dir, "worker"), "cmd/worker")
 	})
 	if binary.err != nil {
 		t.Fatalf("build the worker: %v", binary.err)

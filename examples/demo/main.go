@@ -4,8 +4,8 @@
 // service would, kills a worker in the middle, and checks in the database that
 // everything held. Nothing stays behind.
 //
-//	go run ./examples/demo
-//	go run ./examples/demo page [-addr 127.0.0.1:8080]
+//	go -C examples run ./demo
+//	go -C examples run ./demo page [-addr 127.0.0.1:8080]
 //
 // The second is for the browser: the same servers, a worker, and examples/chat
 // with its page, until Ctrl-C. To see how the public package is used, read gateway.go and devices.go.

@@ -101,11 +101,11 @@ func (p page) servers(out *printer, s *stack) error {
 func (p page) programs(out *printer, s *stack) error {
 	lap := time.Now()
 	chat := filepath.Join(s.guard.folder, "chat")
-	out.doing("go build ./cmd/worker ./examples/chat")
-	if err := errors.Join(s.build(), s.goBuild(chat, "./examples/chat")); err != nil {
+	out.doing("build cmd/worker and examples/chat")
+	if err := errors.Join(s.build(), s.goBuild(chat, "examples/chat")); err != nil {
 		return err
 	}
-	out.say("go build ./cmd/worker ./examples/chat", lasted(time.Since(lap)))
+	out.say("build cmd/worker and examples/chat", lasted(time.Since(lap)))
 	if err := s.call("setup", "--sample-schema"); err != nil {
 		return err
 	}

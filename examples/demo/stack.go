@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -84,20 +83,22 @@ func (s *stack) close() error {
 // build builds the worker, as anybody would.
 func (s *stack) build() error {
 	s.binary = filepath.Join(s.guard.folder, "worker")
-	return s.goBuild(s.binary, "./cmd/worker")
+	return s.goBuild(s.binary, "cmd/worker")
 }
 
-// goBuild builds a program of this module, such as ./cmd/worker.
+// goBuild builds a program of this repository, such as cmd/worker.
 func (s *stack) goBuild(binary, folder string) error {
-	cmd := exec.CommandContext(s.ctx, "go", "build", "-buildvcs=false", "-o", binary,
-		"github.com/lethe-im/lethe"+strings.TrimPrefix(folder, "."))
+	cmd, err := localstack.BuildCommand(s.ctx, binary, folder)
+	if err != nil {
+		return err
+	}
 	cmd.Env = append(os.Environ(), "GOTMPDIR="+s.guard.folder)
 	// An interrupt of all its processes, as by Ctrl-C: it cleans up then.
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
 	cmd.WaitDelay = 10 * time.Second
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
-	err := s.guard.start(cmd)
+	err = s.guard.start(cmd)
 	if err == nil {
 		err = errors.Join(cmd.Wait(), s.guard.forget(cmd))
 	}

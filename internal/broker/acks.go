@@ -12,7 +12,7 @@ import (
 type ackWatch struct {
 	gate  gate
 	log   *slog.Logger
-	wait  time.Duration
+	wait  func() time.Duration
 	count func()
 
 	mu    sync.Mutex // guards what follows
@@ -20,11 +20,7 @@ type ackWatch struct {
 	ended bool
 }
 
-func newAckWatch(cfg Config) *ackWatch {
-	wait := cfg.AckWait
-	if wait == 0 {
-		wait = defaultAckWait
-	}
+func newAckWatch(cfg Config, wait func() time.Duration) *ackWatch {
 	return &ackWatch{gate: cfg.Gate, log: cfg.Log, wait: wait, count: cfg.Metrics.SettleErrors.Inc}
 }
 
@@ -39,7 +35,7 @@ func (w *ackWatch) denied() {
 	if w.timer != nil {
 		w.timer.Stop()
 	}
-	w.timer = time.AfterFunc(w.wait, w.reopen)
+	w.timer = time.AfterFunc(w.wait(), w.reopen)
 }
 
 func (w *ackWatch) reopen() { w.gate.Open(causeAcks) }

@@ -114,7 +114,7 @@ func newBroker(cfg Config) (*Broker, error) {
 	b.denials = newDenials(cfg)
 	b.hand = newHand(cfg)
 	b.pulse = newPulse(cfg.AckWait)
-	b.acks = newAckWatch(cfg)
+	b.acks = newAckWatch(cfg, b.AckWait)
 	return b, nil
 }
 

@@ -83,7 +83,7 @@ func TestConnectNamesWhatIsWrongWithTheConfiguration(t *testing.T) {
 		"no authorities":      {Config{URL: url, TLSCA: missing}, missing},
 		"bad authorities":     {Config{URL: url, TLSCA: junk}, junk},
 		"short ack wait":      {Config{URL: url, AckWait: time.Millisecond}, "ack wait"},
-		"negative places":     {Config{URL: url, Slots: -1}, "places -1"},
+		"negative slots":     {Config{URL: url, Slots: -1}, "slots -1"},
 		"negative in flight":  {Config{URL: url, MaxInFlight: -1}, "-1 in flight"},
 	}
 	for name, tt := range tests {

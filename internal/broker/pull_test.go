@@ -292,7 +292,7 @@ func TestHeartbeatsKeepASlowDeliveryFromTheOthers(t *testing.T) {
 	}
 }
 
-// The configured AckWait may not be the consumer's: heartbeats go by the latter.
+// The configured AckWait may not be the consumer's: heartbeats, and leases, go by the latter.
 func TestHeartbeatsFollowTheConsumersAckWait(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{AckWait: time.Second})
@@ -302,6 +302,9 @@ func TestHeartbeatsFollowTheConsumersAckWait(t *testing.T) {
 	setup(t, ignorant, SetupOptions{})
 	w := start(t, ignorant)
 	slow := w.next()
+	if got := ignorant.AckWait(); got != time.Second {
+		t.Errorf("AckWait = %v; want the consumer's second", got)
+	}
 	other := start(t, b)
 	stays(t, "nothing redelivered", 2500*time.Millisecond, func() bool { return len(other.in)+len(w.in) == 0 })
 	slow.Settle(done())

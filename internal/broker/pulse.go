@@ -2,6 +2,7 @@ package broker
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,10 +12,10 @@ import (
 type pulse struct {
 	changed chan time.Duration // a new AckWait
 	quit    chan struct{}
+	ackWait atomic.Int64 // nanoseconds
 
-	mu      sync.Mutex // guards what follows
+	mu      sync.Mutex // guards what follows, and changes of ackWait
 	started bool
-	ackWait time.Duration
 	done    chan struct{} // closed when the goroutine has ended
 }
 
@@ -24,7 +25,9 @@ func newPulse(ackWait time.Duration) *pulse {
 	}
 	done := make(chan struct{})
 	close(done)
-	return &pulse{changed: make(chan time.Duration), quit: make(chan struct{}), ackWait: ackWait, done: done}
+	p := &pulse{changed: make(chan time.Duration), quit: make(chan struct{}), done: done}
+	p.ackWait.Store(int64(ackWait))
+	return p
 }
 
 // start begins to call beat. A second call does nothing.
@@ -40,7 +43,7 @@ func (p *pulse) start(beat func()) {
 		return
 	}
 	p.started, p.done = true, make(chan struct{})
-	go p.run(beat, p.ackWait, p.done)
+	go p.run(beat, time.Duration(p.ackWait.Load()), p.done)
 }
 
 func (p *pulse) run(beat func(), ackWait time.Duration, done chan struct{}) {
@@ -64,10 +67,9 @@ func (p *pulse) run(beat func(), ackWait time.Duration, done chan struct{}) {
 func (p *pulse) follow(ackWait time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if ackWait <= 0 || ackWait == p.ackWait {
+	if ackWait <= 0 || p.ackWait.Swap(int64(ackWait)) == int64(ackWait) {
 		return
 	}
-	p.ackWait = ackWait
 	if !p.started {
 		return
 	}
@@ -76,6 +78,11 @@ func (p *pulse) follow(ackWait time.Duration) {
 	case <-p.done:
 	}
 }
+
+// AckWait returns how long the stream waits for a sign of life before it gives a
+// command to another worker: the consumer's, as it was last read. Before, it is the
+// configured one.
+func (b *Broker) AckWait() time.Duration { return time.Duration(b.pulse.ackWait.Load()) }
 
 // stop ends the pulse and waits for the end.
 func (p *pulse) stop() {

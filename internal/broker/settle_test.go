@@ -102,10 +102,10 @@ func mustPanic(t *testing.T, want string, f func()) {
 func TestRefusedAcknowledgementsCloseTheGate(t *testing.T) {
 	t.Parallel()
 	n := localtest.NATS(t, users(&server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.ACK.>"}}}))
-	setup(t, connect(t, Config{URL: as(n, "admin")}), SetupOptions{})
+	setup(t, connect(t, Config{URL: as(n, "admin"), AckWait: time.Second}), SetupOptions{})
 	gate := newGate()
 	metrics := telemetry.New(func() float64 { return 0 })
-	b := connect(t, Config{URL: as(n, "worker"), Gate: gate, Metrics: metrics, AckWait: time.Second})
+	b := connect(t, Config{URL: as(n, "worker"), Gate: gate, Metrics: metrics})
 	w := start(t, b)
 	send(t, admin(t, n, asAdmin), 1)
 	w.next().Settle(done())

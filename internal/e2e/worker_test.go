@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -19,6 +18,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/lethe-im/lethe/internal/localstack"
 )
 
 // stopLimit is what the contract gives a worker to stop in.
@@ -41,10 +42,7 @@ func workerBinary(t testing.TB) string {
 		}
 		binary.path = filepath.Join(binary.dir, "worker")
 		// Not the test's context: the binary outlives the test.
-		cmd := exec.CommandContext(context.Background(), "go", "build", "-tags", "crashpoints", "-o", binary.path, "../../cmd/worker")
-		if out, err := cmd.CombinedOutput(); err != nil {
-			binary.err = fmt.Errorf("%w\n%s", err, out)
-		}
+		binary.err = localstack.Build(context.Background(), binary.path, "cmd/worker", "-tags", "crashpoints")
 	})
 	if binary.err != nil {
 		t.Fatalf("build the worker: %v", binary.err)

@@ -47,7 +47,7 @@ func (h *Handler) releaseBlocked(t *task, low int64) {
 	if news {
 		h.cfg.Log.Warn("deletion waits for a lock", append(t.attrs(), "waiting_for", purge.Lock, "waiting_detail", detail)...)
 	}
-	if err := h.cfg.Store.Blocked(ctx, t.d, low, detail); err != nil {
+	if err := h.cfg.Store.Release(ctx, t.d, low, purge.Lock, detail); err != nil {
 		h.cfg.Log.Warn("lease not released; it expires by itself", append(t.attrs(), "error", err)...)
 	}
 }

@@ -134,12 +134,12 @@ func (r *round) parts(tasks []*task, n int) (ok bool) {
 // over locked rows.
 func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	h := r.h
+	known := false
 	batch := purge.Batch{Deletions: make([]purge.Deletion, len(tasks)), Budget: purge.Budget{PerDeletion: h.cfg.PerDeletion, Rows: h.express.rows()}}
 	for i, t := range tasks {
 		batch.Deletions[i] = t.d
-		batch.Again = batch.Again || t.again
 		redelivered := t.job.delivery.Deliveries > 1
-		batch.Reclaim = batch.Reclaim || redelivered || t.again || t.d.Retry > 0
+		known = known || redelivered || t.again || t.d.Retry > 0
 		batch.SkipLocked = batch.SkipLocked || redelivered || t.tries > 0
 	}
 	if r.isolated {
@@ -152,14 +152,17 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 		start := time.Now()
 		r.began = start
 		var err error
-		res, err = h.cfg.Store.Express(h.working, batch)
+		if known {
+			res, err = h.steps(batch)
+		} else {
+			res, err = h.cfg.Store.Bulk(h.working, batch)
+		}
 		if err != nil {
 			fault, _ := purge.FaultOf(err)
 			if !r.isolated {
 				h.express.failed(batch.Budget.Rows, time.Since(start), err)
 			}
 			batch.SkipLocked = batch.SkipLocked || fault == purge.Contention
-			batch.Again = true // if the connection broke, it may have been committed
 			return err
 		}
 		h.measure(batch, res, time.Since(start))
@@ -167,6 +170,26 @@ func (r *round) express(tasks []*task) (res purge.Result, err error) {
 	})
 	endBatch(span, res, err)
 	return res, err
+}
+
+// steps works on deletions that the ledger may know, one by one.
+func (h *Handler) steps(b purge.Batch) (purge.Result, error) {
+	n := len(b.Deletions)
+	res := purge.Result{Records: make([]purge.Record, n), Finished: make([]bool, n), Deleted: make([]int, n)}
+	for i, d := range b.Deletions {
+		part := purge.Part{Claim: true, Finish: true, Limit: min(b.Budget.PerDeletion, b.Budget.Rows), Timeout: b.Timeout}
+		step, err := h.cfg.Store.Step(h.working, d, part)
+		if err != nil {
+			return purge.Result{}, err
+		}
+		res.Records[i], res.Finished[i], res.Deleted[i] = step.Record, step.Finished, step.Messages
+		res.Rows, res.Tables = res.Rows+step.Rows, res.Tables|step.Tables
+		res.BudgetSpent = res.BudgetSpent || step.Full
+		if step.Finished {
+			res.Tables |= step.Record.Removed()
+		}
+	}
+	return res, nil
 }
 
 // batchTimeout is how long a statement of the express lane may take: far longer than

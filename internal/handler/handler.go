@@ -26,7 +26,7 @@ import (
 
 // expressStore is what the express lane needs of the ledger.
 type expressStore interface {
-	Express(ctx context.Context, b purge.Batch) (purge.Result, error)
+	Bulk(ctx context.Context, b purge.Batch) (purge.Result, error)
 	Reopen(ctx context.Context, ds []purge.Deletion) error
 	Incompatible(d purge.Deletion) (whole bool, err error)
 	Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error)
@@ -37,12 +37,11 @@ type expressStore interface {
 type longStore interface {
 	Claim(ctx context.Context, d purge.Deletion) (purge.Record, error)
 	Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error)
-	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
+	Mark(ctx context.Context, d purge.Deletion, low, high int64) error
 	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
-	Release(ctx context.Context, d purge.Deletion, low int64) error
-	Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error
-	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
-	Rest(ctx context.Context, rest time.Duration, detail string) error
+	Release(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) error
+	Renew(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
+	ThrottleSlowBatch(ctx context.Context, left time.Duration, detail string) error
 	Blocker(ctx context.Context) string
 }
 

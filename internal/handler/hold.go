@@ -16,7 +16,7 @@ const longestHold = time.Second
 // holds the long lane changes, for left (0: not known) or for a second.
 func (l *longRun) hold(cause purge.ThrottleReason, left time.Duration, changed <-chan struct{}) error {
 	if cause != l.waits || time.Now().After(l.renew) {
-		rec, err := l.h.cfg.Store.Hold(l.h.working, l.t.d, l.low, cause, l.h.watcher.detail(cause))
+		rec, err := l.h.cfg.Store.Renew(l.h.working, l.t.d, l.low, cause, l.h.watcher.detail(cause))
 		if err != nil {
 			return err
 		}
@@ -48,9 +48,9 @@ func (l *longRun) hold(cause purge.ThrottleReason, left time.Duration, changed <
 // kept is what a batch does that the database itself has kept from running: it
 // got no turn in the budget of all replicas, or an operator or another worker has
 // said so since the last look.
-func (l *longRun) kept(held purge.Held) error {
+func (l *longRun) kept(held purge.Throttled) error {
 	never := (<-chan struct{})(nil)
-	switch held.Cause {
+	switch held.Reason {
 	case purge.NoPermit:
 		l.h.cfg.Metrics.Retries.WithLabelValues(string(purge.NoPermit)).Inc()
 		reason := purge.ThrottleReason("") // others' batches have them all
@@ -66,11 +66,11 @@ func (l *longRun) kept(held purge.Held) error {
 		return l.yield(held.Left)
 	case purge.SlowBatch:
 		l.h.watcher.batch(true, held.Detail)
-		return l.hold(held.Cause, held.Left, never)
+		return l.hold(held.Reason, held.Left, never)
 	default:
 		l.h.watcher.sample(l.h.stopping) // which stops the next batch before it goes to the database
 		_, changed := l.h.watcher.stop()
-		return l.hold(held.Cause, held.Left, changed)
+		return l.hold(held.Reason, held.Left, changed)
 	}
 }
 
@@ -92,7 +92,7 @@ func (l *longRun) rest(limit int, took time.Duration) {
 	if rest <= 0 {
 		return
 	}
-	if err := l.h.cfg.Store.Rest(l.h.working, rest, detail); err != nil {
+	if err := l.h.cfg.Store.ThrottleSlowBatch(l.h.working, rest, detail); err != nil {
 		l.h.cfg.Log.Debug("a rest for all workers not noted; resting alone", "error", err)
 		retry.Sleep(l.h.stopping, rest)
 	}

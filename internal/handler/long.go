@@ -107,6 +107,7 @@ type longRun struct {
 	news    bool      // this run has finished the deletion
 	cap     int       // a smaller row limit after a lock; 0 for none
 	idle    int       // tries in a row that found rows and removed none
+	sparse  bool      // the last step's
 
 	waits  purge.ThrottleReason // what the ledger says that it waits for
 	renew  time.Time            // when the lease is to be renewed while no batch does it
@@ -186,11 +187,11 @@ func (l *longRun) advance() error {
 	yield := l.h.watcher.backoff()
 	l.pacer = l.h.pacerFor(yield)
 	limit, start := l.limit(), time.Now()
-	part := purge.Part{Low: l.low, Limit: limit, ForegroundBackoff: yield}
-	part.SweepFrom, part.SweepTo = l.trail.next(distance)
+	part := purge.Part{Long: true, Low: l.low, Limit: limit, Sparse: l.sparse, ForegroundBackoff: yield}
+	part.MarkFrom, part.MarkTo = l.trail.next(distance)
 	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, part)
-	if step.Held.Cause == "" {
-		l.trail.done(part.SweepTo) // after an error too: what can't be walked over is left to the proof
+	if step.Throttled.Reason == "" {
+		l.trail.done(part.MarkTo) // after an error too: what can't be walked over is left to the proof
 	}
 	if err != nil {
 		l.pacer.failed(limit, time.Since(start), err)
@@ -200,10 +201,11 @@ func (l *longRun) advance() error {
 		}
 		return err
 	}
-	if step.Held.Cause != "" {
-		return l.kept(step.Held)
+	if step.Throttled.Reason != "" {
+		return l.kept(step.Throttled)
 	}
-	took := time.Since(start) - step.Waited
+	took := time.Since(start)
+	l.sparse = step.Sparse
 	before := l.rec.MessagesDeleted
 	l.rec, l.waits = step.Record, ""
 	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
@@ -217,7 +219,7 @@ func (l *longRun) advance() error {
 	}
 	l.t.spent++
 	l.noteBatch(start, limit, step.Rows)
-	l.pacer.took(limit, took, step.Full)
+	l.pacer.took(step.Measured(limit), took, step.Full)
 	l.h.cfg.Metrics.BatchSeconds.WithLabelValues("long").Observe(took.Seconds())
 	l.h.cfg.Metrics.BatchRows.WithLabelValues("long").Observe(float64(step.Rows))
 	l.h.cfg.Metrics.Messages.WithLabelValues("long").Add(float64(max(0, step.Record.MessagesDeleted-before)))
@@ -294,7 +296,7 @@ func (l *longRun) stuck() error {
 // batches must be on the disk. An error leaves the rest to the proof.
 func (l *longRun) sweep() {
 	for from, to := l.trail.next(0); from < to; from, to = l.trail.next(0) {
-		if err := l.h.cfg.Store.Sweep(l.h.working, l.t.d, from, to); err != nil {
+		if err := l.h.cfg.Store.Mark(l.h.working, l.t.d, from, to); err != nil {
 			return
 		}
 		l.trail.done(to)
@@ -392,7 +394,7 @@ func (h *Handler) tellProgress(t *task, rec purge.Record, low int64, waitingFor 
 func (h *Handler) release(t *task, low int64) {
 	ctx, cancel := context.WithTimeout(h.working, 2*time.Second)
 	defer cancel()
-	if err := h.cfg.Store.Release(ctx, t.d, low); err != nil {
+	if err := h.cfg.Store.Release(ctx, t.d, low, "", ""); err != nil {
 		h.cfg.Log.Warn("lease not given back; it runs out by itself", append(t.attrs(), "error", err)...)
 	}
 }

@@ -16,12 +16,16 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
 func TestMain(m *testing.M) { localtest.Main(m) }
+
+// shortLease is [repo.Config.Lease] for the tests.
+func shortLease() time.Duration { return 5 * time.Second }
 
 // rig is a handler on a real ledger. The bus is a pair of channels; that the
 // broker keeps the same promises is tested with a real server elsewhere.
@@ -52,7 +56,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, StatementTimeout: time.Second})
+	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: shortLease, StatementTimeout: time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

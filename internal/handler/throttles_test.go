@@ -19,6 +19,7 @@ import (
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 )
@@ -255,7 +256,7 @@ func TestSessionsThatWaitForOurLocksThrottle(t *testing.T) {
 	r := newRigOn(t, address, func(c *handler.Config) {
 		c.Limits = purge.Limits{LockWait: 50 * time.Millisecond}
 		c.WatchEvery, c.PerDeletion, c.MaxRows, c.MinRows, c.LongLanes = 40*time.Millisecond, 10, 200, 200, 1
-		store, err := repo.Open(t.Context(), repo.Config{URL: address, Plan: repo.BundledPlan(), Target: 20 * time.Second}) // to wait for a lock
+		store, err := repo.Open(t.Context(), repo.Config{URL: address, Plan: plan.Bundled(), Target: 20 * time.Second}) // to wait for a lock
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -306,7 +307,7 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	r := throttled(t, "", purge.Limits{})
 	r.exec(slowDeletes)
 	r.fill("g", 20_000)
-	other, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan()})
+	other, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,11 +315,11 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	p := r.send("1", "g")
 	r.isHeld(purge.SlowBatch)
 	r.until("another worker's batch is held", func() bool {
-		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Limit: 1})
+		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Long: true, Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.Held.Cause == purge.SlowBatch && s.Held.Left > 0 && strings.Contains(s.Held.Detail, "rows took")
+		return s.Throttled.Reason == purge.SlowBatch && s.Throttled.Left > 0 && strings.Contains(s.Throttled.Detail, "rows took")
 	})
 	r.exec(`delete from public.slow`)
 	r.goesOn(purge.SlowBatch, p)
@@ -468,7 +469,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 	}
 	r.exec(`insert into lethe.throttles (lane, reason) values ('long', 'paused')`)
 	for i := range workers {
-		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: repo.BundledPlan(), Lease: 5 * time.Second, LongConcurrency: budget, MaxConns: 4})
+		store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: shortLease, LongConcurrency: budget, MaxConns: 4})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -535,7 +536,7 @@ func TestAWatchWithoutAConnectionIsNoOutage(t *testing.T) {
 	if _, err := repo.Setup(t.Context(), url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: repo.BundledPlan(), MaxConns: 3, ExpressConns: 2})
+	store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: plan.Bundled(), MaxConns: 3, ExpressConns: 2})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,12 +29,13 @@ type Proxy struct {
 	network, address string // the server's
 	oneWay           time.Duration
 
-	mu     sync.Mutex // guards what follows
-	conns  map[net.Conn]*wire
-	whole  chan struct{} // closed while pieces pass
-	refuse bool
-	closed bool
-	open   sync.WaitGroup
+	mu      sync.Mutex // guards what follows
+	conns   map[net.Conn]*wire
+	whole   chan struct{} // closed while pieces pass
+	refuse  bool
+	closed  bool
+	observe func() (sent, received func([]byte)) // nil: nobody observes
+	open    sync.WaitGroup
 }
 
 // OpenProxy listens on a port of 127.0.0.1 for those who want the server at the
@@ -85,6 +86,14 @@ func throughProxy(database string, at *net.TCPAddr) string {
 
 // Addr is where the proxy listens, as host:port.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
+
+// Observe calls begin for each new connection. The functions that it returns see what the client sent and what it received, piece
+// by piece, before that is passed on; each is called by one goroutine at a time. Call it before there are connections.
+func (p *Proxy) Observe(begin func() (sent, received func([]byte))) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.observe = begin
+}
 
 // Freeze lets nothing pass any more, either way, and nobody hears of it: the
 // connections stay open, new ones are taken and get no answer. So does a network
@@ -181,6 +190,10 @@ func (p *Proxy) join(client, server net.Conn) {
 		return
 	}
 	w := &wire{}
+	sent, received := ignore, ignore
+	if p.observe != nil {
+		sent, received = p.observe()
+	}
 	p.conns[client], p.conns[server] = w, w
 	end := func() {
 		_, _ = client.Close(), server.Close() // the second time they are closed already
@@ -189,9 +202,11 @@ func (p *Proxy) join(client, server net.Conn) {
 		delete(p.conns, client)
 		delete(p.conns, server)
 	}
-	p.open.Go(func() { defer end(); p.carry(w, server, client) })
-	p.open.Go(func() { defer end(); p.carry(w, client, server) })
+	p.open.Go(func() { defer end(); p.carry(w, server, client, sent) })
+	p.open.Go(func() { defer end(); p.carry(w, client, server, received) })
 }
+
+func ignore([]byte) {}
 
 // wire is a connection of a client with the server.
 type wire struct {
@@ -204,8 +219,8 @@ type piece struct {
 	data []byte
 }
 
-// carry passes on what from says, later, until either side ends.
-func (p *Proxy) carry(w *wire, to, from net.Conn) {
+// carry shows and passes on what from says, later, until either side ends.
+func (p *Proxy) carry(w *wire, to, from net.Conn, show func([]byte)) {
 	pieces := make(chan piece, piecesUnderWay)
 	gone := make(chan struct{})
 	var reading sync.WaitGroup
@@ -218,6 +233,7 @@ func (p *Proxy) carry(w *wire, to, from net.Conn) {
 		if w.swallows.Load() {
 			continue
 		}
+		show(next.data)
 		if _, err := to.Write(next.data); err != nil {
 			return
 		}

@@ -32,9 +32,9 @@ type store interface {
 	// Due says which deletions have something left, or are unknown to the ledger.
 	Due(ctx context.Context, deletions []purge.Record) ([]bool, error)
 	// Count counts what the next batch would delete.
-	Count(ctx context.Context, d purge.Record, low int64, limit int) (purge.Redone, error)
+	Count(ctx context.Context, d purge.Record, low int64, limit int) (purge.Step, error)
 	// Redo deletes the next batch, and finishes if it may and can.
-	Redo(ctx context.Context, d purge.Record, low int64, limit int, finish bool) (purge.Redone, error)
+	Redo(ctx context.Context, d purge.Record, p purge.Part) (purge.Step, error)
 	// Sync makes durable what was committed.
 	Sync(ctx context.Context) error
 	// Incompatible says why the ids can't be keys of the tables.
@@ -42,7 +42,7 @@ type store interface {
 	// Watch looks for what should hold the batches back.
 	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	// Rest lets the large deletions of all workers rest after a slow batch.
-	Rest(ctx context.Context, rest time.Duration, detail string) error
+	ThrottleSlowBatch(ctx context.Context, left time.Duration, detail string) error
 }
 
 // Config is what a replay works with.
@@ -101,6 +101,7 @@ type run struct {
 	Summary
 	monitor purge.Monitor
 	limit   int           // messages of the next batch
+	sparse  bool          // the last step's
 	before  time.Duration // the batch before took
 	told    time.Time     // the last progress
 	at      uint64        // the last message that it is through with

@@ -9,6 +9,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -73,23 +74,23 @@ func TestAdviceTakesNothingFromOthers(t *testing.T) {
 			pool := openPool(t, url)
 			execSQL(t, pool, socialTables+c.sql)
 			fillSocial(t, &Repo{pool: pool}, 40, 7, 8)
-			plan, err := ParsePlan([]byte(socialPlan))
+			social, err := plan.Parse([]byte(socialPlan))
 			if err != nil {
 				t.Fatal(err)
 			}
 			var r *Repo
 			for range 5 {
-				if r, err = Open(t.Context(), Config{URL: url, Plan: plan}); err == nil {
+				if r, err = Open(t.Context(), Config{URL: url, Plan: social}); err == nil {
 					break
 				}
 				entries := planLine.FindAllStringSubmatch(err.Error(), -1)
 				for _, m := range entries {
-					var child ChildTable
+					var child plan.ChildTable
 					if err := yaml.Unmarshal([]byte(m[1]), &child); err != nil {
 						t.Fatalf("%s: %v", m[1], err)
 					}
 					if c.entries { // first, since it may refer to another child
-						plan.Children = append([]ChildTable{child}, plan.Children...)
+						social.Children = append([]plan.ChildTable{child}, social.Children...)
 					}
 				}
 				if len(entries) == 0 || !c.entries {

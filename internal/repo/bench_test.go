@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -26,10 +27,10 @@ func BenchmarkExpress(b *testing.B) {
 func BenchmarkExpressBehindAPooler(b *testing.B) {
 	for _, size := range []int{1, 64, 256} {
 		b.Run(fmt.Sprintf("direct/batch=%d", size), func(b *testing.B) {
-			benchExpress(b, openRepo(b, Config{URL: newDatabase(b) + "&default_query_exec_mode=cache_describe", Plan: BundledPlan()}), size)
+			benchExpress(b, openRepo(b, Config{URL: newDatabase(b) + "&default_query_exec_mode=cache_describe", Plan: plan.Bundled()}), size)
 		})
 		b.Run(fmt.Sprintf("pgbouncer/batch=%d", size), func(b *testing.B) {
-			benchExpress(b, openRepo(b, Config{URL: localtest.PgBouncer(b, newDatabase(b), nil).URL(), Plan: BundledPlan()}), size)
+			benchExpress(b, openRepo(b, Config{URL: localtest.PgBouncer(b, newDatabase(b), nil).URL(), Plan: plan.Bundled()}), size)
 		})
 	}
 }
@@ -40,7 +41,7 @@ func benchExpress(b *testing.B, r *Repo, size int) {
 	loadConversations(b, r, batches*size)
 	b.ResetTimer()
 	for i := range batches {
-		res, err := r.Express(b.Context(), purge.Batch{
+		res, err := r.Bulk(b.Context(), purge.Batch{
 			Deletions: benchDeletions(i*size, size), Budget: purge.Budget{PerDeletion: 1000, Rows: 50_000},
 		})
 		if err != nil {

@@ -6,9 +6,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5/pgtype"
-
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -63,7 +61,7 @@ func TestTimesAreReadAsWhatTheyAre(t *testing.T) {
 			admin := openPool(t, url)
 			execSQL(t, admin, `alter table chat.messages alter sent_at drop default, alter sent_at type timestamptz, alter sent_at `+c.column)
 			execSQL(t, admin, fmt.Sprintf(`do $$ begin execute format('alter database %%I set timezone = %%L', current_database(), '%s'); end $$`, c.zone))
-			r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+			r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 			compareLines(t, "warnings", r.Warnings(), c.warned)
 			// Shortly after a full second, so that rounding takes a later message to before it.
 			at := time.Now().Add(-2 * time.Second).Truncate(time.Second).Add(50 * time.Millisecond)
@@ -78,7 +76,7 @@ func TestTimesAreReadAsWhatTheyAre(t *testing.T) {
 			execSQL(t, r.pool, c.also)
 			d := deletion("1", "c")
 			d.StoredAt = at
-			res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 1000, Rows: 1000}})
+			res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 1000, Rows: 1000}})
 			if got, want := res.Records[0].ThroughSeq, int64(3-c.spared); got != want {
 				t.Errorf("the boundary is %d; want %d", got, want)
 			}
@@ -94,55 +92,7 @@ func TestTimesOfSeveralZones(t *testing.T) {
 	role, _ := newRole(t, url)
 	execSQL(t, admin, `alter table chat.messages alter sent_at type timestamp`)
 	execSQL(t, admin, fmt.Sprintf(`do $$ begin execute format('alter role %s in database %%I set timezone = ''America/New_York''', current_database()); end $$`, role))
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 	compareLines(t, "warnings", r.Warnings(), []string{"UTC, or America/New_York"})
-	if got := len(r.schema.Messages.clock.readings); got != 2 {
-		t.Errorf("%d readings; want UTC and New York", got)
-	}
 	everyStatementUsesIndexes(t, r)
-}
-
-// Before clocks are set back they show times that come again.
-func TestALocalTimeIsNoLaterThanAnyThatFollows(t *testing.T) {
-	t.Parallel()
-	pool := openPool(t, localtest.Database(t))
-	for zone, moment := range map[string]string{
-		"Europe/Berlin": "2026-10-25 00:30Z", "America/New_York": "2026-11-01 05:59Z", "Australia/Lord_Howe": "2026-04-04 14:45Z", "Asia/Kolkata": "2026-10-25 00:30Z",
-	} {
-		worst := queryOne[bool](t, pool, fmt.Sprintf(`select bool_and(%s <= (timestamptz '%s' + i * interval '1 minute') at time zone '%s') from generate_series(0, 180) i`,
-			fmt.Sprintf(inZone(zone), "timestamptz '"+moment+"'"), moment, zone))
-		if !worst {
-			t.Errorf("%s at %s: a later moment shows an earlier time", zone, moment)
-		}
-		same := queryOne[bool](t, pool, fmt.Sprintf(`select %s = timestamptz '2026-03-29 00:30Z' at time zone '%s'`, fmt.Sprintf(inZone(zone), "timestamptz '2026-03-29 00:30Z'"), zone))
-		if !same {
-			t.Errorf("%s: a time that comes once isn't itself", zone)
-		}
-	}
-}
-
-func TestClockOf(t *testing.T) {
-	t.Parallel()
-	for preset, want := range map[string]struct {
-		grain    time.Duration
-		readings int
-	}{
-		"":                     {0, 1},
-		"CURRENT_TIMESTAMP(0)": {time.Second, 2},
-		"LOCALTIMESTAMP(3)":    {time.Millisecond, 2},
-		"clock_timestamp()":    {0, 2},
-		"(now())::timestamp(0) without time zone": {time.Second, 2},
-		"CURRENT_DATE": {24 * time.Hour, 2},
-		"'2020-01-01 00:00:00'::timestamp without time zone":     {0, 1},
-		"('now'::text)::timestamp without time zone":             {0, 2},
-		"timezone('utc'::text, now())":                           {0, 1},
-		"(now() AT TIME ZONE 'utc'::text)":                       {0, 1},
-		"date_trunc('hour'::text, timezone('utc'::text, now()))": {time.Hour, 1},
-		"date_trunc('milliseconds'::text, CURRENT_TIMESTAMP)":    {time.Millisecond, 2},
-	} {
-		got := clockOf(column{typ: pgtype.TimestampOID, digits: 6, preset: preset}, server{zone: "Europe/Berlin"})
-		if got.grain != want.grain || len(got.readings) != want.readings {
-			t.Errorf("default %s: grain %v, %d readings; want %v, %d", preset, got.grain, len(got.readings), want.grain, want.readings)
-		}
-	}
 }

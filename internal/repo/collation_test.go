@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -14,7 +15,7 @@ import (
 func newSortedDatabase(tb testing.TB) string {
 	tb.Helper()
 	url := localtest.Database(tb)
-	name := quote(queryOne[string](tb, openPool(tb, url), `select current_database()::text`))
+	name := queryOne[string](tb, openPool(tb, url), `select quote_ident(current_database())`)
 	server := openPool(tb, localtest.Postgres(tb).URL())
 	execSQL(tb, server, "drop database "+name+" with (force)")
 	execSQL(tb, server, "create database "+name+" template template0 encoding 'UTF8' locale 'C' locale_provider icu icu_locale 'en'")
@@ -59,7 +60,7 @@ func TestACollationOfAnotherVersionIsRefused(t *testing.T) {
 			url := make1(t)
 			admin := openPool(t, url)
 			execSQL(t, admin, c.before)
-			r := openRepo(t, Config{URL: url, Plan: BundledPlan()}) // nothing to tell yet
+			r := openRepo(t, Config{URL: url, Plan: plan.Bundled()}) // nothing to tell yet
 			compareLines(t, "warnings", r.Warnings(), nil)
 			execSQL(t, admin, c.changed)
 			mendCollations(t, admin, r, c.want, c.warned)
@@ -71,10 +72,10 @@ func TestACollationOfAnotherVersionIsRefused(t *testing.T) {
 // say what is wanted, and to be content after what they say has been run.
 func mendCollations(t *testing.T, admin *pgxpool.Pool, r *Repo, want, warned []string) {
 	t.Helper()
-	s, err := resolve(t.Context(), admin, r.cfg.Plan, r.cfg.resolveOptions())
+	checked, err := r.check(t.Context())
 	compareLines(t, "error", errorLines(err), want)
-	if s != nil {
-		compareLines(t, "warnings", s.warnings, warned)
+	if checked != nil {
+		compareLines(t, "warnings", checked.Warnings, warned)
 	}
 	if len(want) == 0 {
 		wantHealthy(t, r)

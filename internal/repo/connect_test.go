@@ -22,6 +22,7 @@ import (
 
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -44,7 +45,7 @@ func TestAMalformedURLIsNotShown(t *testing.T) {
 	} {
 		for where, open := range map[string]func() error{
 			"OpenLedger": func() error { l, err := OpenLedger(t.Context(), text); closeIf(l); return err },
-			"Open":       func() error { _, err := Open(t.Context(), Config{URL: text, Plan: BundledPlan()}); return err },
+			"Open":       func() error { _, err := Open(t.Context(), Config{URL: text, Plan: plan.Bundled()}); return err },
 			"Setup":      func() error { _, err := Setup(t.Context(), text, SetupOptions{}); return err },
 		} {
 			if err := open(); err != nil && strings.Contains(err.Error(), secret) {
@@ -115,7 +116,7 @@ func TestARotatedPassword(t *testing.T) {
 	repos := map[string]*Repo{}
 	for how, to := range rotate {
 		to("first")
-		repos[how] = openRepo(t, Config{URL: addresses[how], Plan: BundledPlan()})
+		repos[how] = openRepo(t, Config{URL: addresses[how], Plan: plan.Bundled()})
 	}
 	execSQL(t, admin.pool, `alter role app password 'second'`)
 	execSQL(t, admin.pool, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'app'`)
@@ -127,7 +128,7 @@ func TestARotatedPassword(t *testing.T) {
 		}
 		rotate[how]("second")
 		wantHealthy(t, r)
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(how, how)}})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(how, how)}})
 	}
 	if err := os.Remove(urlFile); err != nil {
 		t.Fatal(err)
@@ -186,13 +187,13 @@ func TestFewConnections(t *testing.T) {
 			admin := openPool(t, address)
 			grantAll(t, admin, as)
 			execSQL(t, admin, fmt.Sprintf("alter role %s connection limit %d", role, limit))
-			r := openRepo(t, Config{URL: as, Plan: BundledPlan(), ExpressConns: 2})
+			r := openRepo(t, Config{URL: as, Plan: plan.Bundled(), ExpressConns: 2})
 			var all sync.WaitGroup
 			for i := range 12 {
 				all.Go(func() {
 					for j := range 5 {
 						name := fmt.Sprint(i, " ", j)
-						if _, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion(name, name)}, Budget: wide}); err != nil {
+						if _, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion(name, name)}, Budget: wide}); err != nil {
 							t.Errorf("Express: %v", err)
 						}
 						if _, err := r.Claim(t.Context(), deletion(name, name)); err != nil {
@@ -235,9 +236,9 @@ func TestAFailoverInSilence(t *testing.T) {
 					t.Error(err)
 				}
 			})
-			r = openRepo(t, Config{URL: through, Plan: BundledPlan(), Target: 20 * time.Second})
+			r = openRepo(t, Config{URL: through, Plan: plan.Bundled(), Target: 20 * time.Second})
 			r.source.checkAfter = 500 * time.Millisecond
-			direct = openRepo(t, Config{URL: address, Plan: BundledPlan()})
+			direct = openRepo(t, Config{URL: address, Plan: plan.Bundled()})
 			fillChat(t, direct, "c", 20)
 			return r, direct, proxy
 		}
@@ -253,7 +254,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			}
 			b := purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide}
 			var began time.Time
-			_, err = whileItWaits(t, direct, func() (purge.Result, error) { return r.Express(t.Context(), b) }, func() error {
+			_, err = whileItWaits(t, direct, func() (purge.Result, error) { return r.Bulk(t.Context(), b) }, func() error {
 				proxy.Swallow()
 				began = time.Now()
 				return tx.Commit(t.Context())
@@ -261,8 +262,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" || time.Since(began) > enough {
 				t.Errorf("after %v: %v (%v, %s); want a broken connection within %v", time.Since(began), err, fault, cause, enough)
 			}
-			b.Again = true
-			if res := express(t, r, b); res.Records[0].State != purge.Done || res.Records[0].MessagesDeleted != 20 {
+			if res := steps(t, r, b.Deletions...); res.Records[0].State != purge.Done || res.Records[0].MessagesDeleted != 20 {
 				t.Errorf("the next try: %+v; want done", res.Records[0])
 			}
 			t.Logf("noticed after %v: %v", time.Since(began), err)
@@ -283,9 +283,9 @@ func TestAFailoverInSilence(t *testing.T) {
 			}
 			proxy.Swallow()
 			began := time.Now()
-			_, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
+			_, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
 			if err != nil {
-				_, err = r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide, Again: true})
+				_, err = r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
 			}
 			if err != nil || time.Since(began) > enough {
 				t.Errorf("after %v: %v; want a new connection within %v", time.Since(began), err, enough)
@@ -296,7 +296,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			r, direct, _ := open(t)
 			execSQL(t, direct.pool, `create function chat.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1.6); return old; end $$;
 				create trigger slow before delete on chat.messages for each row when (old.seq = 7) execute function chat.slow()`)
-			res := express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}})
+			res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}})
 			if rec := res.Records[0]; rec.State != purge.Done || rec.MessagesDeleted != 20 {
 				t.Errorf("record = %+v; want done", rec)
 			}
@@ -310,7 +310,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer proxy.Close()
-		r := openRepo(t, Config{URL: through, Plan: BundledPlan()})
+		r := openRepo(t, Config{URL: through, Plan: plan.Bundled()})
 		r.source.checkAfter = 500 * time.Millisecond
 		proxy.Freeze()
 		began := time.Now()
@@ -350,7 +350,7 @@ func TestSeveralHosts(t *testing.T) {
 		if _, err := Setup(t.Context(), address, SetupOptions{}); err != nil {
 			t.Errorf("Setup: %v", err)
 		}
-		r := openRepo(t, Config{URL: address, Plan: BundledPlan()})
+		r := openRepo(t, Config{URL: address, Plan: plan.Bundled()})
 		wantHealthy(t, r)
 		if queryOne[bool](t, r.pool, `select pg_is_in_recovery()`) {
 			t.Error("connected to the standby; want the primary")
@@ -361,7 +361,7 @@ func TestSeveralHosts(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	r := openRepo(t, Config{URL: "host=" + hosts + " port=5432 user=postgres dbname=postgres", Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: "host=" + hosts + " port=5432 user=postgres dbname=postgres", Plan: plan.Bundled()})
 	if err := primary.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}

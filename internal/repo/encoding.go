@@ -11,15 +11,11 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// storesAll says that the encoding of a database can store every id: that of Unicode, and
-// the one that takes bytes as they come.
-func storesAll(encoding string) bool { return encoding == "UTF8" || encoding == "SQL_ASCII" }
-
 // Unencodable returns those of the deletions, by their index, that have an id which
 // the encoding of the database can't store: no row can have it, and the ledger can't
 // store it. It doesn't ask the server if the encoding can store every id or the ids are ASCII.
 func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error) {
-	if storesAll(r.schema.encoding) {
+	if r.plan.StoresEveryID() {
 		return nil, nil
 	}
 	doubtful := map[string]bool{}
@@ -40,7 +36,7 @@ func (r *Repo) Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]pu
 			if bad[id.value] {
 				found[i] = purge.Unencodable{
 					Whole: id.name != "conversation_id",
-					Err:   fmt.Errorf("%s has a character that the database's encoding, %s, can't store", id.name, r.schema.encoding),
+					Err:   fmt.Errorf("%s has a character that the database's encoding, %s, can't store", id.name, r.plan.Encoding),
 				}
 				break
 			}
@@ -88,7 +84,7 @@ func (r *Repo) encodes(ctx context.Context, texts ...string) (bool, error) {
 		return true, nil
 	}
 	t := r.begin(false)
-	t.exec(nil, `select $1::text[]`, texts)
+	t.exec(nil, general.get("encode"), args{"texts": texts})
 	err := r.commit(ctx, t)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "22P05" || pg.Code == "22021") { // untranslatable_character, character_not_in_repertoire

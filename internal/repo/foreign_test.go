@@ -142,7 +142,7 @@ func TestForeignSchemaWithALikeInFlight(t *testing.T) {
 			}
 			d := removal("c1", nil)
 			budget := purge.Budget{PerDeletion: limit, Rows: limit}
-			res, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget})
+			res, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget})
 			if err != nil || res.Records[0].State != purge.Running {
 				t.Fatalf("express = %+v, %v; want it running", res, err)
 			}

@@ -3,19 +3,22 @@ package repo
 import (
 	"context"
 	"net/url"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // newRepo is a Repo on a fresh database with the ledger and the bundled schema.
 // Its tables can be reached by its pool.
 func newRepo(tb testing.TB) *Repo {
 	tb.Helper()
-	return openRepo(tb, Config{URL: newDatabase(tb), Plan: BundledPlan()})
+	return openRepo(tb, Config{URL: newDatabase(tb), Plan: plan.Bundled()})
 }
 
 // newDatabase is the address of a fresh database with the ledger and the bundled
@@ -101,3 +104,25 @@ func newRole(tb testing.TB, address string) (name, as string) {
 	u.RawQuery = q.Encode()
 	return name, u.String()
 }
+
+func errorLines(err error) []string {
+	if err == nil {
+		return nil
+	}
+	return strings.Split(err.Error(), "\n")
+}
+
+func compareLines(t *testing.T, what string, got, want []string) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s = %q; want %d lines: %q", what, got, len(want), want)
+	}
+	for i := range got {
+		if !strings.Contains(got[i], want[i]) {
+			t.Errorf("%s = %s\nwant it to say: %s", what, got[i], want[i])
+		}
+	}
+}
+
+// mend is the statement that an error tells to run.
+var mend = regexp.MustCompile(`run: ([^;\n]*)`)

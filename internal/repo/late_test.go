@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -11,10 +12,10 @@ import (
 // while the finishing transaction, which has found nothing left, waits for the row.
 func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 	t.Parallel()
-	r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 10 * time.Second})
+	r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 10 * time.Second})
 	fillChat(t, r, "c", 20)
 	d := deletion("1", "c")
-	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+	bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
 	step, err := r.Step(t.Context(), d, purge.Part{Limit: 100})
 	if err != nil || !step.Record.Mine || step.Record.MessagesDeleted != 20 {
 		t.Fatalf("step = %+v, %v; want all gone", step, err)
@@ -50,10 +51,10 @@ func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 // Somebody deletes one of a batch's messages after the batch has counted it.
 func TestWhatOthersDeleteMeanwhileIsNotCounted(t *testing.T) {
 	t.Parallel()
-	r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), Target: 10 * time.Second})
+	r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 10 * time.Second})
 	fillChat(t, r, "c", 100)
 	d := deletion("1", "c")
-	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+	bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
 	other, err := r.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

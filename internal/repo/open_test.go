@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -56,8 +57,8 @@ func TestResolveTellsWhatMayHeal(t *testing.T) {
 			if c.cause == "configuration" {
 				as = url
 			}
-			plan, _ := ParsePlan([]byte(socialPlan))
-			_, err := Open(t.Context(), Config{URL: as, Plan: plan})
+			social, _ := plan.Parse([]byte(socialPlan))
+			_, err := Open(t.Context(), Config{URL: as, Plan: social})
 			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != c.cause {
 				t.Errorf("the error is %v, %s; want infrastructure, %s", fault, cause, c.cause)
 			}
@@ -68,7 +69,7 @@ func TestResolveTellsWhatMayHeal(t *testing.T) {
 			for _, m := range mend.FindAllStringSubmatch(err.Error(), -1) {
 				execSQL(t, admin, m[1])
 			}
-			r, err := Open(t.Context(), Config{URL: as, Plan: plan})
+			r, err := Open(t.Context(), Config{URL: as, Plan: social})
 			if err != nil {
 				t.Fatalf("after what the error said to run: %v", err)
 			}
@@ -86,17 +87,17 @@ func TestOpenAsksForGrantsThatAreEnough(t *testing.T) {
 	url := newDatabase(t)
 	admin := openPool(t, url)
 	_, as := newRole(t, url)
-	_, err := Open(t.Context(), Config{URL: as, Plan: BundledPlan()})
+	_, err := Open(t.Context(), Config{URL: as, Plan: plan.Bundled()})
 	for _, m := range mend.FindAllStringSubmatch(fmt.Sprint(err), -1) {
 		execSQL(t, admin, m[1])
 	}
 	fillChat(t, &Repo{pool: admin}, "c", 30)
-	r := openRepo(t, Config{URL: as, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: as, Plan: plan.Bundled()})
 	if err := r.Probe(t.Context()); err != nil {
 		t.Error(err)
 	}
 	for _, skip := range []bool{false, true} {
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(fmt.Sprint(skip), "d")}, SkipLocked: skip})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(fmt.Sprint(skip), "d")}, SkipLocked: skip})
 	}
 	if rec := carryOut(t, r, deletion("c", "c"), 7); rec.State != purge.Done || rec.MessagesDeleted != 30 {
 		t.Errorf("record = %+v; want 30 messages deleted", rec)
@@ -108,7 +109,7 @@ func TestOpen(t *testing.T) {
 	t.Run("tells_a_plan_that_does_not_fit_from_what_may_heal", func(t *testing.T) {
 		t.Parallel()
 		url := localtest.Database(t)
-		_, err := Open(t.Context(), Config{URL: url, Plan: BundledPlan()}) // neither chat nor lethe is there
+		_, err := Open(t.Context(), Config{URL: url, Plan: plan.Bundled()}) // neither chat nor lethe is there
 		if fault, cause := purge.FaultOf(err); fault != purge.Command || cause != "plan" || len(errorLines(err)) != 5 {
 			t.Errorf("Open = %v (%v, %s); want own, plan, five lines", err, fault, cause)
 		}
@@ -122,7 +123,7 @@ func TestOpen(t *testing.T) {
 	})
 	t.Run("calls_a_server_that_is_away_infrastructure", func(t *testing.T) {
 		t.Parallel()
-		_, err := Open(t.Context(), Config{URL: "postgres://127.0.0.1:1/none?connect_timeout=1", Plan: BundledPlan()})
+		_, err := Open(t.Context(), Config{URL: "postgres://127.0.0.1:1/none?connect_timeout=1", Plan: plan.Bundled()})
 		if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" {
 			t.Errorf("Open = %v (%v, %s); want infrastructure, connection", err, fault, cause)
 		}
@@ -131,7 +132,7 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
 		cancel()
-		_, err := Open(ctx, Config{URL: localtest.Database(t), Plan: BundledPlan()})
+		_, err := Open(ctx, Config{URL: localtest.Database(t), Plan: plan.Bundled()})
 		if fault, _ := purge.FaultOf(err); fault != purge.Stopping {
 			t.Errorf("Open = %v (%v); want stopping", err, fault)
 		}
@@ -140,14 +141,14 @@ func TestOpen(t *testing.T) {
 		t.Parallel()
 		url := newDatabase(t)
 		execSQL(t, openPool(t, url), `alter table chat.reactions drop constraint reactions_pkey`)
-		r := openRepo(t, Config{URL: url, Plan: BundledPlan(), AllowUnindexed: true})
+		r := openRepo(t, Config{URL: url, Plan: plan.Bundled(), AllowUnindexed: true})
 		compareLines(t, "warnings", r.Warnings(), []string{`"chat"."reactions" has no btree index`})
 	})
 	t.Run("has_nothing_to_say_of_the_bundled_schema", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)
-		if r.Warnings() != nil || r.schema.Locked || r.schema.bounds != nil {
-			t.Errorf("warnings %q, locked %t, bounds %v; want none", r.Warnings(), r.schema.Locked, r.schema.bounds)
+		if r.Warnings() != nil || r.plan.Locked {
+			t.Errorf("warnings %q, locked %t; want none", r.Warnings(), r.plan.Locked)
 		}
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -36,7 +37,7 @@ func TestPartitionedTables(t *testing.T) {
 			t.Parallel()
 			url := newDatabase(t)
 			execSQL(t, openPool(t, url), partitionedTables)
-			r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+			r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 			users := []string{"alice", "bob", "carol", "dave", "erin", "frank"}
 			for _, u := range users {
 				execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
@@ -47,7 +48,7 @@ func TestPartitionedTables(t *testing.T) {
 			}
 			d := deletion("c1", "group")
 			b.Deletions = []purge.Deletion{d}
-			res, err := r.Express(t.Context(), b)
+			res, err := r.Bulk(t.Context(), b)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -20,10 +21,7 @@ func TestConnectionsOfExpress(t *testing.T) {
 			}
 			cfg.MaxConns, cfg.ExpressConns = 5, 2
 			r := openRepo(t, cfg)
-			planned := r.sql.takeOneFinish
-			if r.schema.Locked {
-				planned = r.sql.claim
-			}
+			planned := r.sql.get("bulk_finish").sql
 			for range 2 {
 				conn, err := r.ready.Acquire(t.Context())
 				if err != nil {
@@ -47,14 +45,14 @@ func TestConnectionsOfExpress(t *testing.T) {
 
 	t.Run("are_not_those_of_the_long_lane", func(t *testing.T) {
 		t.Parallel()
-		r := openRepo(t, Config{URL: newDatabase(t), Plan: BundledPlan(), MaxConns: 2, ExpressConns: 1})
+		r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), MaxConns: 2, ExpressConns: 1})
 		fillChat(t, r, "chat", 3)
 		conn, err := r.pool.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Release()
-		res := express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
+		res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
 		if res.Deleted[0] != 3 || !res.Finished[0] {
 			t.Errorf("result = %+v while all other connections are taken; want 3 gone, finished", res)
 		}

@@ -6,6 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // throughPgBouncer is a database with the ledger and the bundled schema, and its
@@ -25,11 +26,11 @@ func TestBehindAPooler(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			direct, through := throughPgBouncer(t, settings)
-			r := openRepo(t, Config{URL: through, Plan: BundledPlan(), MaxConns: 6, ExpressConns: 2})
+			r := openRepo(t, Config{URL: through, Plan: plan.Bundled(), MaxConns: 6, ExpressConns: 2})
 			for range 3 {
 				workUnder(t, r, openPool(t, direct))
 			}
-			chosen := openRepo(t, Config{URL: through + "&default_query_exec_mode=describe_exec", Plan: BundledPlan()})
+			chosen := openRepo(t, Config{URL: through + "&default_query_exec_mode=describe_exec", Plan: plan.Bundled()})
 			if !r.source.pooler.Load() || !chosen.source.pooler.Load() {
 				t.Error("the pooler was not detected")
 			}

@@ -7,7 +7,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -74,13 +77,13 @@ func probeGrants(t *testing.T) {
 	for table, privileges := range needs {
 		execSQL(t, admin, fmt.Sprintf("grant %s on %s to %s", strings.ReplaceAll(privileges, " ", ", "), table, role))
 	}
-	r := openRepo(t, Config{URL: as, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: as, Plan: plan.Bundled()})
 	wantHealthy(t, r)
 	for table, privileges := range needs {
 		for p := range strings.FieldsSeq(privileges) {
 			execSQL(t, admin, fmt.Sprintf("revoke %s on %s from %s", p, table, role))
 			schema, name, _ := strings.Cut(table, ".")
-			wantProbe(t, r, "permission", fmt.Sprintf("grant %s on %s to ", p, quote(schema, name)))
+			wantProbe(t, r, "permission", fmt.Sprintf("grant %s on %s to ", p, pgx.Identifier{schema, name}.Sanitize()))
 			execSQL(t, admin, fmt.Sprintf("grant %s on %s to %s", p, table, role))
 		}
 	}
@@ -131,7 +134,7 @@ func ownServer(t *testing.T) (*localstack.Postgres, *Repo) {
 	if _, err := Setup(t.Context(), server.URL(), SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	return server, openRepo(t, Config{URL: server.URL(), Plan: BundledPlan()})
+	return server, openRepo(t, Config{URL: server.URL(), Plan: plan.Bundled()})
 }
 
 // probeServer has its own server.
@@ -166,7 +169,7 @@ func TestProbeSaysWhatAPublicationsFilterNeeds(t *testing.T) {
 	if queryOne[int](t, admin, `select current_setting('server_version_num')::int`) < 150000 {
 		return // row filters came with 15
 	}
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: url, Plan: plan.Bundled()})
 	execSQL(t, admin, `create publication filtered for table chat.messages where (sender_id <> '')`)
 	if err := r.Probe(t.Context()); err == nil || !strings.Contains(err.Error(), "replica identity full") {
 		t.Errorf("Probe = %v; want advice", err)

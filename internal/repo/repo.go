@@ -13,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgxpool"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -24,14 +25,14 @@ type Config struct {
 	// between: no session state is used.
 	URL string
 	// Plan says which rows a deletion removes.
-	Plan Plan
+	Plan plan.Plan
 	// Target is how long a transaction of the purge should take at most; zero
 	// means purge.DefaultTarget. Waiting for somebody else's lock ends after as
 	// long: twice the target is the most.
 	Target time.Duration
-	// Lease is how long a deletion stays with a worker that doesn't renew it;
-	// zero means 30 s.
-	Lease time.Duration
+	// Lease returns how long a deletion stays with a worker that doesn't renew it. It
+	// is called for each lease, so that leases follow what it returns. Nil means 30 s.
+	Lease func() time.Duration
 	// StatementTimeout ends a statement that hangs; zero means 30 s. It is a
 	// backstop, far above Target.
 	StatementTimeout time.Duration
@@ -41,7 +42,7 @@ type Config struct {
 	FlushAfter string
 	// MaxConns bounds the connections; zero means 16.
 	MaxConns int32
-	// ExpressConns of them are for [Repo.Express] alone, and opened and made ready at
+	// ExpressConns of them are for [Repo.Bulk] alone, and opened and made ready at
 	// once, since people wait for what it does: the first deletion on a new connection
 	// takes 80 ms instead of 2. As many as calls run at the same time are enough.
 	// Zero, or no less than MaxConns: it takes what is free.
@@ -60,8 +61,10 @@ func (c Config) withDefaults() Config {
 		}
 	}
 	def(&c.Target, purge.DefaultTarget)
-	def(&c.Lease, 30*time.Second)
 	def(&c.StatementTimeout, 30*time.Second)
+	if c.Lease == nil {
+		c.Lease = func() time.Duration { return 30 * time.Second }
+	}
 	if c.FlushAfter == "" {
 		c.FlushAfter = "512kB"
 	}
@@ -81,11 +84,11 @@ type Repo struct {
 	source      *source
 	conns       *pools
 	pool        *pgxpool.Pool // one of conns
-	ready       *pgxpool.Pool // Express's own; pool if it has none
-	schema      *schema
+	ready       *pgxpool.Pool // Bulk's own; pool if it has none
+	plan        *plan.Checked
 	sql         statements
 	made        atomic.Int64 // transactions of the long lane
-	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last look has found
+	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last sample has found
 	blind       sync.Map     // of purge.ThrottleReason, to why: throttles whose figures the role may not read
 }
 
@@ -110,23 +113,14 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 
 // prepare checks the plan and makes what depends on it.
 func (r *Repo) prepare(ctx context.Context) (err error) {
-	if r.schema, err = r.resolve(ctx); err != nil {
+	if r.plan, err = r.check(ctx); err != nil {
 		return err
 	}
-	r.sql = makeStatements(r.schema)
+	r.sql = makeStatements(r.plan)
 	if r.cfg.ExpressConns > 0 {
 		return r.addReadyPool(ctx)
 	}
 	return nil
-}
-
-// resolve checks the plan against the catalog.
-func (r *Repo) resolve(ctx context.Context) (s *schema, err error) {
-	err = r.begin(false).read(ctx, func(ctx context.Context, q querier) error {
-		s, err = resolve(ctx, q, r.cfg.Plan, r.cfg.resolveOptions())
-		return err
-	})
-	return s, classifyShared(ctx, err)
 }
 
 // Close waits for the connections that are in use and closes all of them.

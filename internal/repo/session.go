@@ -10,6 +10,8 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // beginSQL begins every transaction of the worker. Later statements of a
@@ -37,7 +39,7 @@ type setting struct {
 var ownSettings = []setting{
 	{"row_security", "off", 0}, // an error instead of rows that can't be seen
 	{"client_encoding", "UTF8", 0},
-	{"datestyle", "ISO, MDY", 0}, // held.sql keeps a time as text
+	{"datestyle", "ISO, MDY", 0},
 	{"idle_in_transaction_session_timeout", "0", 0},
 	{"transaction_timeout", "0", 17},
 	{"exit_on_error", "off", 0},
@@ -154,16 +156,16 @@ type transaction struct {
 
 // exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
 // receives how many it touched.
-func (t *transaction) exec(rows *int, sql string, args ...any) {
-	q := t.batch.Queue(sql, args...)
+func (t *transaction) exec(rows *int, s *statement, a args) {
+	q := t.batch.Queue(s.sql, s.bind(a)...)
 	if rows != nil {
 		q.Exec(func(tag commandTag) error { *rows = int(tag.RowsAffected()); return nil })
 	}
 }
 
 // query adds a statement whose rows scan is called for, one by one.
-func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) {
-	t.batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+func (t *transaction) query(scan func(pgx.Rows) error, s *statement, a args) {
+	t.batch.Queue(s.sql, s.bind(a)...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			if err := scan(rows); err != nil {
 				return err
@@ -182,6 +184,35 @@ func (t *transaction) commit(ctx context.Context) error {
 	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error { return t.send(ctx, conn, beginSQL) })
 }
 
+// errAbandon ends a transaction without a commit, and is no error.
+var errAbandon = errors.New("abandoned")
+
+// converse is commit for a transaction of several round trips: work adds statements and
+// calls roundTrip to send them, and what it has added when it returns goes with the
+// commit. After an error of work nothing is changed; [errAbandon] is none to the caller.
+func (t *transaction) converse(ctx context.Context, work func(roundTrip func() error) error) error {
+	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		roundTrip := t.roundTripper(ctx, conn)
+		if err := work(roundTrip); errors.Is(err, errAbandon) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		t.end()
+		return roundTrip()
+	})
+}
+
+// roundTripper returns what sends over conn what has been added since the last time, the
+// first time after the statement that begins the transaction.
+func (t *transaction) roundTripper(ctx context.Context, conn *pgx.Conn) func() error {
+	begin := beginSQL
+	return func() error {
+		defer func() { t.batch, begin = pgx.Batch{}, "" }()
+		return t.send(ctx, conn, begin)
+	}
+}
+
 // end adds the commit, which a server must not have turned into a rollback.
 func (t *transaction) end() {
 	t.batch.Queue("commit").Exec(func(tag commandTag) error {
@@ -195,7 +226,7 @@ func (t *transaction) end() {
 // read sends what was collected, which may be nothing, and calls look with the
 // transaction open, for statements that depend on one another. It changes nothing, and
 // all of them see the same moment.
-func (t *transaction) read(ctx context.Context, look func(context.Context, querier) error) error {
+func (t *transaction) read(ctx context.Context, look func(context.Context, plan.Querier) error) error {
 	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := t.send(ctx, conn, beginReadSQL); err != nil {
 			return err
@@ -204,17 +235,14 @@ func (t *transaction) read(ctx context.Context, look func(context.Context, queri
 	})
 }
 
-// querier is a connection whose transaction is open.
-type querier interface {
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-}
-
-// send sends the transaction over conn, from the statement that begins it.
+// send sends what was collected over conn, after the statement that begins the
+// transaction, if it is yet to begin.
 func (t *transaction) send(ctx context.Context, conn *pgx.Conn, begin string) error {
 	var b pgx.Batch
-	b.Queue(begin)
-	b.Queue(settingsFor(conn), millis(t.limits.lock), millis(t.limits.statement), t.limits.flushAfter, t.limits.durable)
+	if begin != "" {
+		b.Queue(begin)
+		b.Queue(settingsFor(conn), millis(t.limits.lock), millis(t.limits.statement), t.limits.flushAfter, t.limits.durable)
+	}
 	b.QueuedQueries = append(b.QueuedQueries, t.batch.QueuedQueries...)
 	return conn.SendBatch(ctx, &b).Close()
 }
@@ -264,5 +292,5 @@ func (s *source) role() string {
 	if err != nil {
 		return "<role>"
 	}
-	return quote(c.User)
+	return pgx.Identifier{c.User}.Sanitize()
 }

@@ -2,67 +2,27 @@ package repo
 
 import (
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// socialTables look nothing like the bundled ones: other names, in mixed case;
-// numbers and UUIDs for keys; no app; a surrogate key for the messages, with foreign
-// keys to it and to the natural key, and a reference without one.
-const socialTables = `
-create schema social;
-create table social."Post" (
-	id bigint generated always as identity primary key,
-	owner bigint not null,
-	thread uuid not null,
-	position int not null,
-	"sent.at" timestamp not null,
-	body text not null default '',
-	unique (thread, owner, position));
-create table social.likes (
-	post_id bigint not null references social."Post" on delete cascade,
-	liker text not null,
-	primary key (post_id, liker));
-create table social.files (
-	thread uuid, owner bigint, position int, name varchar(100),
-	primary key (owner, thread, position, name),
-	foreign key (owner, thread, position) references social."Post" (owner, thread, position));
-create table social.mentions (id serial primary key, post int not null, who text not null);
-create index on social.mentions (post);
-create table social.thread_members (
-	member varchar(40) not null,
-	thread uuid not null,
-	unseen smallint not null default 0,
-	primary key (thread, member));
-`
+// socialTables and socialPlan are tables that look nothing like the bundled ones, and their plan.
+var socialTables, socialPlan = planFile("social.sql"), planFile("social.yaml")
 
-const socialPlan = `
-tenant: solo
-messages:
-  table: social.Post
-  user: owner
-  conversation: thread
-  seq: position
-  sent_at: sent.at
-conversations:
-  table: social.thread_members
-  user: member
-  conversation: thread
-  unread: unseen
-children:
-  - table: social."likes"
-    references: {column: post_id, to: id}
-  - table: social.files
-    user: owner
-    conversation: thread
-    seq: position
-  - table: social.mentions
-    references: {column: post, to: id}
-`
+// planFile is a file of the plan checks' tests.
+func planFile(name string) string {
+	text, err := os.ReadFile("../plan/testdata/" + name)
+	if err != nil {
+		panic(err)
+	}
+	return string(text)
+}
 
 // thread is the conversation of these tests, as Postgres writes it.
 const thread = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
@@ -75,21 +35,21 @@ func newSocial(tb testing.TB, more ...string) *Repo {
 }
 
 // newSocialWith is newSocial with a plan that edit, if not nil, has changed.
-func newSocialWith(tb testing.TB, edit func(*Plan), more ...string) *Repo {
+func newSocialWith(tb testing.TB, edit func(*plan.Plan), more ...string) *Repo {
 	tb.Helper()
 	url := localtest.Database(tb)
 	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
 		tb.Fatal(err)
 	}
 	execSQL(tb, openPool(tb, url), socialTables+strings.Join(more, ""))
-	plan, err := ParsePlan([]byte(socialPlan))
+	p, err := plan.Parse([]byte(socialPlan))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	if edit != nil {
-		edit(&plan)
+		edit(&p)
 	}
-	return openRepo(tb, Config{URL: url, Plan: plan})
+	return openRepo(tb, Config{URL: url, Plan: p})
 }
 
 // fillSocial gives each of the owners n posts in the thread, two likes and a file
@@ -148,7 +108,7 @@ func carryOut(tb testing.TB, r *Repo, d purge.Deletion, limit int) purge.Record 
 	}
 	var rec purge.Record
 	again(func() error {
-		res, err := r.Express(tb.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: limit, Rows: limit}})
+		res, err := r.Bulk(tb.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: limit, Rows: limit}})
 		if err == nil {
 			rec = res.Records[0]
 		}

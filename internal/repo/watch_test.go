@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -23,7 +24,7 @@ func TestWatchLeavesOutWhatTheRoleMayNotRead(t *testing.T) {
 	execSQL(t, admin, "grant usage on schema lethe, chat to "+role+"; grant all on all tables in schema lethe, chat to "+role)
 	execSQL(t, admin, "grant execute on function lethe.sessions() to "+role)
 	execSQL(t, admin, "revoke select on pg_catalog.pg_replication_slots, pg_catalog.pg_locks from public")
-	r := openRepo(t, Config{URL: as, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: as, Plan: plan.Bundled()})
 	execSQL(t, admin, "insert into lethe.throttles (lane, reason) values ('long', 'paused')")
 	f, err := r.Watch(t.Context(), everything, true)
 	if err != nil {
@@ -59,7 +60,7 @@ func TestWatchSeesWhoWaitsForAWorkersLocks(t *testing.T) {
 	execSQL(t, admin, "grant usage on schema lethe, chat to "+role+"; grant all on all tables in schema lethe, chat to "+role)
 	execSQL(t, admin, "grant execute on function lethe.standbys(), lethe.sessions() to "+role)
 	execSQL(t, admin, "create table public.t as select g as id from generate_series(1, 3) g")
-	r := openRepo(t, Config{URL: as, Plan: BundledPlan()})
+	r := openRepo(t, Config{URL: as, Plan: plan.Bundled()})
 
 	begin := func(name string) pgx.Tx {
 		c, err := pgx.ParseConfig(url)
@@ -151,7 +152,7 @@ func TestBlockerIsTheOldestTransactionWithLocks(t *testing.T) {
 	admin := openPool(t, url)
 	role, as := newRole(t, url)
 	execSQL(t, admin, "grant usage on schema lethe, chat to "+role+"; grant all on all tables in schema lethe, chat to "+role)
-	r := openRepo(t, Config{URL: as, Plan: BundledPlan(), LongConcurrency: 2})
+	r := openRepo(t, Config{URL: as, Plan: plan.Bundled(), LongConcurrency: 2})
 	execSQL(t, admin, "insert into chat.messages (app_id, user_id, conversation_id, seq) values ('demo', 'alice', 'g', 1)")
 	for _, c := range []struct{ application, sql, want string }{
 		{"reader", "select from chat.messages", ""},
@@ -189,7 +190,7 @@ func TestBlockerIsTheOldestTransactionWithLocks(t *testing.T) {
 func TestWatchSeesWhoHoldsPermits(t *testing.T) {
 	t.Parallel()
 	url := newDatabase(t)
-	r := openRepo(t, Config{URL: url, Plan: BundledPlan(), LongConcurrency: 2})
+	r := openRepo(t, Config{URL: url, Plan: plan.Bundled(), LongConcurrency: 2})
 	holders := func() []string {
 		t.Helper()
 		f, err := r.Watch(t.Context(), everything, true)
@@ -199,7 +200,7 @@ func TestWatchSeesWhoHoldsPermits(t *testing.T) {
 		return f.PermitHolders
 	}
 	tx := session(t, url, "cron")
-	if _, err := tx.Exec(t.Context(), `select pg_advisory_lock($1::int, 2), pg_advisory_lock($1::int, 3), pg_advisory_lock(2)`, turnClass); err != nil {
+	if _, err := tx.Exec(t.Context(), `select pg_advisory_lock($1::int, 2), pg_advisory_lock($1::int, 3), pg_advisory_lock(2)`, permitClass); err != nil {
 		t.Fatal(err)
 	}
 	if got := holders(); len(got) != 0 {

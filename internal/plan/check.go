@@ -1,0 +1,174 @@
+// Package plan is the language in which an operator says which rows a deletion
+// removes, and the check of such a plan against a database's catalog. What fits
+// becomes a [Checked], which statements are made from. The package only reads, in a
+// transaction of the caller's.
+package plan
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// oldestServer is the first Postgres that has all the functions which the
+// statements call (pg_current_xact_id).
+const oldestServer = 130000
+
+// Querier is a connection with an open transaction that reads.
+type Querier interface {
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+}
+
+// Options are what a check knows of the worker. The zero value checks the plan's tables
+// alone.
+type Options struct {
+	// Own are the worker's own tables. They must be there, too.
+	Own []OwnTable
+	// AnyRole leaves out what the connection's role may do: the worker's is another.
+	AnyRole bool
+	// AllowUnindexed makes a warning of a missing index.
+	AllowUnindexed bool
+	// Connections is how many the worker may have; 0: how many locks they take isn't checked.
+	Connections int
+}
+
+// OwnTable is a table of the worker's own.
+type OwnTable struct {
+	Schema, Name string
+	// Column is one that must be there; "" for none.
+	Column string
+	// Privileges are what the worker needs: select, insert, update, delete.
+	Privileges []string
+}
+
+// Check holds the plan against the catalog. Every problem is one line of the error, and
+// says which statement solves it, where there is one. The error is the infrastructure's
+// where only that is missing which an operator provides without touching the plan (a
+// grant, an own table, a replica identity, a rebuilt index), and else [purge.Command]: the
+// plan and the tables don't fit.
+func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, error) {
+	if err := p.validate(); err != nil {
+		return nil, misfit(err)
+	}
+	names := p.tableNames()
+	for _, own := range opts.Own {
+		names = append(names, own.name())
+	}
+	cat, err := readCatalog(ctx, q, names)
+	if err != nil {
+		return nil, err
+	}
+	if cat.version < oldestServer {
+		return nil, misfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000))
+	}
+	k := &checker{plan: p, cat: cat}
+	s := k.build()
+	k.checkDistinct()
+	k.checkTables(opts.Connections)
+	k.checkConversations()
+	k.checkIndexes()
+	k.checkForeignKeys(s)
+	k.checkCollations()
+	if !opts.AnyRole {
+		k.checkGrants(s.Locked)
+	}
+	k.checkOwn(opts)
+	if opts.AllowUnindexed {
+		for _, err := range k.unindexed {
+			k.warnings = append(k.warnings, err.Error())
+		}
+		k.unindexed = nil
+	}
+	if err := k.verdict(); err != nil {
+		return nil, err
+	}
+	s.Warnings = k.warnings
+	return s, nil
+}
+
+func misfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
+
+// checker compares one plan with one catalog. What it finds it keeps, so that
+// all of it is told at once.
+type checker struct {
+	plan     Plan
+	cat      *catalog
+	messages member
+	convs    member
+	children []member
+
+	problems  []error         // the plan and the tables don't fit
+	unindexed []error         // they do, slowly
+	indexes   map[string]bool // asked for in unindexed
+	lacking   []error         // what a grant or a setup mends
+	cause     string          // of lacking, for metrics
+	warnings  []string
+}
+
+// member is a table of the plan as the catalog has it.
+type member struct {
+	path string    // in the plan: children[1]
+	rel  *relation // nil if there is none
+	keys []string  // the columns with the command's ids; nil for a reference
+	seq  string    // "" for a reference and for the conversations
+	ref  Reference // zero but for a reference
+}
+
+// members are all of the plan's tables, the messages' first.
+func (k *checker) members() []member { return append([]member{k.messages, k.convs}, k.children...) }
+
+func (k *checker) refuse(format string, args ...any) {
+	k.problems = append(k.problems, fmt.Errorf("plan: "+format, args...))
+}
+
+func (k *checker) warn(format string, args ...any) {
+	k.warnings = append(k.warnings, fmt.Sprintf(format, args...))
+}
+
+// verdict is nil if all is well.
+func (k *checker) verdict() error {
+	if len(k.problems)+len(k.unindexed) > 0 {
+		all := append(append(k.problems, k.unindexed...), k.lacking...)
+		return misfit(errors.Join(all...))
+	}
+	if len(k.lacking) > 0 {
+		return &purge.FaultError{Fault: purge.Infrastructure, Cause: k.cause, Err: errors.Join(k.lacking...)}
+	}
+	return nil
+}
+
+// tableNames are the plan's tables, which have been validated.
+func (p Plan) tableNames() []tableName {
+	tables := []string{p.Messages.Table, p.Conversations.Table}
+	for _, c := range p.Children {
+		tables = append(tables, c.Table)
+	}
+	names := make([]tableName, len(tables))
+	for i, t := range tables {
+		names[i], _ = parseTable(t)
+	}
+	return names
+}
+
+// checkDistinct refuses a table that has two parts in the plan, except for
+// children by different references.
+func (k *checker) checkDistinct() {
+	seen := map[uint32][]member{}
+	for _, m := range k.members() {
+		if m.rel == nil {
+			continue
+		}
+		for _, other := range seen[m.rel.oid] {
+			if m.ref == (Reference{}) || other.ref == (Reference{}) || m.ref == other.ref {
+				k.refuse("%s: table %s stands at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
+				break
+			}
+		}
+		seen[m.rel.oid] = append(seen[m.rel.oid], m)
+	}
+}

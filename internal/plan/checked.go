@@ -1,0 +1,110 @@
+package plan
+
+import (
+	"fmt"
+	"reflect"
+	"strings"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// Checked is a plan that a catalog agrees with: quoted names, the types of the key
+// columns, and the parts of statements that follow from them. Don't change it. Safe for
+// concurrent use.
+type Checked struct {
+	Messages      Messages
+	Conversations Conversations
+	Children      []Child
+	// Locked says that something refers to the messages by a foreign key or by
+	// a reference: then the messages are locked first, what hangs on them goes,
+	// and they go last.
+	Locked bool
+	// Encoding is the database's, as Postgres calls it.
+	Encoding string
+	// Warnings are what the check let pass but an operator should know, one line each.
+	Warnings []string
+	tenant   string
+	// bounds are the key columns that can't hold every id.
+	bounds []bound
+	// cascades is the foreign key by which the history would go together with the
+	// conversation's row, in words; "" if there is none.
+	cascades string
+}
+
+// Tables are all tables of the plan, the messages' first.
+func (s *Checked) Tables() []Table {
+	out := []Table{s.Messages.Table, s.Conversations.Table}
+	for _, c := range s.Children {
+		out = append(out, c.Table)
+	}
+	return out
+}
+
+// Emptied are the tables whose rows a deletion removes one after the other, in the
+// order in which they can be: child rows that refer to messages by foreign keys first.
+func (s *Checked) Emptied() []Table {
+	all := []Table{s.Messages.Table}
+	for _, c := range s.Children {
+		all = append(all, c.Table)
+	}
+	if s.Locked {
+		all = append(all[1:], all[0])
+	}
+	return all
+}
+
+// bind notes the bounds, so that a deletion is held against no others.
+func (s *Checked) bind() {
+	for _, t := range s.Tables() {
+		for _, k := range t.keys {
+			if k.typ != textKey || k.max > 0 {
+				s.bounds = append(s.bounds, bound{t.Name, k})
+			}
+		}
+	}
+}
+
+// Incompatible says why the tables can't hold the deletion, nil if they can. whole
+// says that the reason is the command's, and not one conversation's.
+func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
+	if s.tenant != "" && d.App != s.tenant {
+		return true, fmt.Errorf("app_id must be %q, whose tables these are", s.tenant)
+	}
+	if s.cascades != "" && d.KeepHistory {
+		return true, fmt.Errorf("keep_history: the history would go with the conversation's row, by %s", s.cascades)
+	}
+	if len(s.bounds) == 0 {
+		return false, nil
+	}
+	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
+	for _, b := range s.bounds {
+		if err := b.column.fits(ids[b.column.id]); err != nil {
+			return b.column.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
+		}
+	}
+	return false, nil
+}
+
+// Conversation names the conversation as the messages' key does: the same for two
+// spellings of one UUID.
+func (s *Checked) Conversation(d purge.Deletion) [3]string {
+	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
+	for _, k := range s.Messages.keys {
+		if k.typ == uuidKey || k.typ == uuidTextKey {
+			ids[k.id] = strings.ToLower(ids[k.id])
+		}
+	}
+	return [3]string{ids["app_id"], ids["user_id"], ids["conversation_id"]}
+}
+
+// StoresEveryID says that the database's encoding can store every id: that of Unicode,
+// and the one that takes bytes as they come.
+func (s *Checked) StoresEveryID() bool { return s.Encoding == "UTF8" || s.Encoding == "SQL_ASCII" }
+
+// Same says that statements made from both are the same, and that both accept the same
+// ids. Warnings don't count.
+func (s *Checked) Same(other *Checked) bool {
+	a, b := *s, *other
+	a.Warnings, b.Warnings = nil, nil
+	return reflect.DeepEqual(a, b)
+}

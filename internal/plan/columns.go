@@ -1,0 +1,273 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
+)
+
+// build makes the schema from the plan's names and the catalog's types. It is
+// whole only if nothing was found wrong.
+func (k *checker) build() *Checked {
+	s := &Checked{tenant: k.plan.Tenant, Encoding: k.cat.encoding}
+	p := k.plan.Messages
+	k.messages = k.member("messages", p.Table)
+	s.Messages.Table = k.table(&k.messages, p.Columns)
+	s.Messages.Seq = k.seq(&k.messages, p.Seq)
+	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt)
+	s.Messages.UniqueSeq = k.messages.rel != nil && k.messages.rel.unique(append(slices.Clone(k.messages.keys), k.messages.seq)...)
+
+	c := k.plan.Conversations
+	k.convs = k.member("conversations", c.Table)
+	s.Conversations.Table = k.table(&k.convs, c.Columns)
+	if c.Unread != "" {
+		s.Conversations.Unread = k.unread(c.Unread)
+		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
+	}
+	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
+	for i, c := range k.plan.Children {
+		m := k.member(fmt.Sprintf("children[%d]", i), c.Table)
+		out := Child{messageSeq: s.Messages.Seq}
+		if c.References != nil {
+			out.Table = Table{Name: name(m.rel)}
+			out.Reference, out.To, out.referenceCast = k.reference(&m, *c.References)
+			s.Locked = true
+		} else {
+			out.Table = k.table(&m, c.Columns)
+			out.Seq = k.seq(&m, c.Seq)
+		}
+		k.children = append(k.children, m)
+		s.Children = append(s.Children, out)
+	}
+	k.spell(s)
+	s.bind()
+	return s
+}
+
+// member finds the table and says what is wrong with it as a whole.
+func (k *checker) member(path, planned string) member {
+	m := member{path: path}
+	wanted, _ := parseTable(planned) // validated
+	rel := k.cat.relations[wanted]
+	switch {
+	case rel == nil && wanted.schema == "":
+		k.refuse("%s.table: there is no table %s on the search path (%s); write schema.table, in just the case that the table has", path, wanted, k.cat.searchPath)
+		return m
+	case rel == nil:
+		k.refuse("%s.table: there is no table %s; name one that exists, in just the case that it has", path, wanted)
+		return m
+	case rel.kind != "r" && rel.kind != "p":
+		k.refuse("%s.table: %s is %s; name a table", path, rel, kindName(rel.kind))
+		return m
+	case len(rel.rules) > 0:
+		k.refuse("%s.table: %s has a rule for update or delete (%s), which changes what the statements do; drop or disable it", path, rel, list(rel.rules))
+	}
+	m.rel = rel
+	return m
+}
+
+func kindName(kind string) string {
+	names := map[string]string{
+		"v": "a view", "m": "a materialized view", "f": "a foreign table",
+		"S": "a sequence", "i": "an index", "I": "an index", "c": "a composite type",
+	}
+	if n := names[kind]; n != "" {
+		return n
+	}
+	return "not a table"
+}
+
+func name(r *relation) string {
+	if r == nil {
+		return ""
+	}
+	return r.String()
+}
+
+// column finds a column. The zero value, after a complaint, if there is none.
+func (k *checker) column(m *member, field, planned string) column {
+	if m.rel == nil {
+		return column{}
+	}
+	wanted, _ := parseColumn(planned) // validated
+	c, ok := m.rel.columns[wanted]
+	if !ok {
+		k.refuse("%s.%s: table %s has no column %s; name one of: %s", m.path, field, m.rel, quote(wanted), strings.Join(m.rel.columnNames(), ", "))
+	}
+	return c
+}
+
+// table finds the key columns.
+func (k *checker) table(m *member, c Columns) Table {
+	t := Table{Name: name(m.rel), Parted: m.rel != nil && m.rel.parted}
+	for _, f := range []struct{ id, field, planned string }{
+		{"app_id", "app", c.App}, {"user_id", "user", c.User}, {"conversation_id", "conversation", c.Conversation},
+	} {
+		if f.planned == "" {
+			continue
+		}
+		col := k.column(m, f.field, f.planned)
+		typ, why := keyTypeOf(col)
+		if typ == "" {
+			k.refuse("%s.%s: column %s of %s is %s%s; a key must be text, varchar, bigint, integer or uuid", m.path, f.field, quote(col.name), m.rel, col.typeName, why)
+		}
+		m.keys = append(m.keys, col.name)
+		t.keys = append(t.keys, keyColumn{id: f.id, column: quote(col.name), typ: typ, max: col.max})
+	}
+	return t
+}
+
+// keyTypeOf is the type as a key; "" if it can be none, perhaps with a reason.
+func keyTypeOf(c column) (typ keyType, why string) {
+	switch c.typ {
+	case 0: // missing, which has been told
+		return textKey, ""
+	case pgtype.TextOID, pgtype.VarcharOID:
+		if !c.deterministic {
+			return "", " in a nondeterministic collation, in which different ids may be equal"
+		}
+		return textKey, ""
+	case pgtype.Int8OID:
+		return bigintKey, ""
+	case pgtype.Int4OID:
+		return intKey, ""
+	case pgtype.UUIDOID:
+		return uuidKey, ""
+	case pgtype.BPCharOID:
+		return "", ", in which blanks at the end don't count"
+	}
+	if strings.HasSuffix(c.typeName, "citext") {
+		return "", ", in which case doesn't count, so that different ids may be equal"
+	}
+	return "", ""
+}
+
+func isInteger(c column) bool {
+	return slices.Contains([]uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}, c.typ)
+}
+
+// seq finds the column of the messages' position and returns it quoted.
+func (k *checker) seq(m *member, planned string) string {
+	c := k.column(m, "seq", planned)
+	if c.typ != 0 && !isInteger(c) {
+		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName)
+	}
+	k.wantNotNull(m, "seq", c, "a row without a position is on no side of a boundary")
+	m.seq = c.name
+	return quote(c.name)
+}
+
+// wantNotNull refuses a column that may be null. Ids may: a row without its owner
+// or conversation is nobody's, and no deletion could mean it.
+func (k *checker) wantNotNull(m *member, field string, c column, why string) {
+	if mayBeNull(m.rel, c) {
+		k.refuse("%s.%s: column %s of %s may be null, and %s; run: alter table %s alter column %s set not null",
+			m.path, field, quote(c.name), m.rel, why, m.rel, quote(c.name))
+	}
+}
+
+func mayBeNull(r *relation, c column) bool {
+	may := func(r *relation) bool { return !r.columns[c.name].notNull }
+	return c.typ != 0 && (may(r) || slices.ContainsFunc(r.heirs, may))
+}
+
+func (k *checker) sentAt(planned string) (quoted string, times clock) {
+	c := k.column(&k.messages, "sent_at", planned)
+	if c.typ != 0 && c.typ != pgtype.TimestamptzOID && c.typ != pgtype.TimestampOID {
+		k.refuse("messages.sent_at: column %s of %s is %s; it must be timestamp with time zone, or timestamp in UTC", quote(c.name), k.messages.rel, c.typeName)
+	}
+	if c.preset == "" {
+		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time is neither before nor after a command")
+	} else if mayBeNull(k.messages.rel, c) { // only where a writer writes null instead of nothing
+		k.warn("messages.sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one is deleted; run: alter table %s alter column %s set not null",
+			quote(c.name), k.messages.rel, k.messages.rel, quote(c.name))
+	}
+	times = clockOf(c, k.cat.server)
+	for _, fact := range times.facts {
+		k.warn("messages.sent_at: column %s of %s %s", quote(c.name), k.messages.rel, fact)
+	}
+	return quote(c.name), times
+}
+
+func (k *checker) unread(planned string) string {
+	c := k.column(&k.convs, "unread", planned)
+	switch {
+	case c.typ == 0:
+	case !isInteger(c):
+		k.refuse("conversations.unread: column %s of %s is %s; it must be smallint, integer or bigint", quote(c.name), k.convs.rel, c.typeName)
+	case c.generated:
+		k.refuse("conversations.unread: column %s of %s is generated and can't be set; leave unread out", quote(c.name), k.convs.rel)
+	}
+	return quote(c.name)
+}
+
+// lastSeq is the conversations' own column of the newest position, by its usual
+// name and if we may read it: no deletion needs it, but it can show that rows weren't
+// found.
+func (k *checker) lastSeq() []string {
+	const name = "last_seq"
+	if rel := k.convs.rel; rel != nil && isInteger(rel.columns[name]) && rel.readable[name] && k.plan.Conversations.Unread != name {
+		return []string{quote(name)}
+	}
+	return nil
+}
+
+// reference finds both ends of a child's reference. Two messages with one value
+// would share what hangs on it, and each be deleted with the other's: think of
+// the copies that two owners have of one message.
+func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
+	from, target := k.column(m, "references.column", r.Column), k.column(&k.messages, "references.to", r.To)
+	m.ref = Reference{Column: from.name, To: target.name}
+	if from.typ == 0 || target.typ == 0 {
+		return "", "", ""
+	}
+	if !joinable(from, target) {
+		k.refuse("%s.references: column %s of %s is %s and %s of %s is %s; both must be of one type and collation", m.path,
+			quote(from.name), m.rel, from.typeName, quote(target.name), k.messages.rel, target.typeName)
+	}
+	if !k.messages.rel.unique(target.name) {
+		k.refuse("%s.references.to: nothing keeps two rows of %s from having the same %s, and then one's deletion would take what hangs on the other; name a column with a unique index of its own (valid, without a condition)",
+			m.path, k.messages.rel, quote(target.name))
+	}
+	if slices.Contains(textTypes, from.typ) {
+		cast = "::text"
+	}
+	return quote(from.name), quote(target.name), cast
+}
+
+var textTypes = []uint32{pgtype.TextOID, pgtype.VarcharOID}
+
+// joinable says that a = b is defined and can use an index on either.
+func joinable(a, b column) bool {
+	switch {
+	case isInteger(a) && isInteger(b):
+		return true
+	case a.typ == b.typ, slices.Contains(textTypes, a.typ) && slices.Contains(textTypes, b.typ):
+		return a.collation == b.collation
+	}
+	return false
+}
+
+// spell makes a text column match a UUID as Postgres writes it where another
+// table has a uuid column for the same id: an id that comes in upper case must be
+// found in both.
+func (k *checker) spell(s *Checked) {
+	uuids := map[string]string{} // id: the table
+	for _, t := range s.Tables() {
+		for _, c := range t.keys {
+			if c.typ == uuidKey {
+				uuids[c.id] = t.Name
+			}
+		}
+	}
+	for _, t := range s.Tables() {
+		for i, c := range t.keys {
+			if c.typ == textKey && uuids[c.id] != "" {
+				t.keys[i].typ = uuidTextKey
+				k.warnings = append(k.warnings, fmt.Sprintf("%s is uuid in %s and text in %s: rows of the latter are found only if it is in lower case there", c.id, uuids[c.id], t.Name))
+			}
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkForeignKeys checks every foreign key that refers to a table of the plan
+// or is of one, and decides whether what refers to a message has to go before it.
+func (k *checker) checkForeignKeys(s *Checked) {
+	for _, f := range k.cat.keys {
+		s.Locked = s.Locked || k.at(f.to, "messages") && f.from != f.to && !k.at(f.from, "conversations")
+	}
+	for _, f := range k.cat.keys {
+		if k.planned(f.from) && k.elsewhere(f) {
+			continue // and no more of a key that the plan takes for another
+		}
+		if !k.planned(f.to) {
+			continue
+		}
+		if !k.planned(f.from) {
+			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would block the deletion, or be changed without a bound; %s",
+				f.fromName, f.to, quote(f.name), f.action(), k.either(f))
+			continue
+		}
+		if why := k.conflict(f, s.Locked); why != "" {
+			k.refuse("foreign key %s of %s to %s (%s): %s", quote(f.name), f.from, f.to, f.action(), why)
+		}
+		if k.at(f.to, "conversations") && f.from != f.to && f.changes() {
+			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
+			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
+		}
+		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, "")
+	}
+}
+
+// action is what the key does when the row that it refers to is deleted.
+func (f foreignKey) action() string {
+	return "on delete " + map[string]string{"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}[f.onDelete]
+}
+
+// changes says that the referring row is changed or deleted, and blocks says
+// that it is an obstacle.
+func (f foreignKey) changes() bool { return !f.blocks() }
+func (f foreignKey) blocks() bool  { return f.onDelete == "a" || f.onDelete == "r" }
+
+// at says that the relation is the messages or the conversations.
+func (k *checker) at(r *relation, path string) bool {
+	m := k.messages
+	if path == "conversations" {
+		m = k.convs
+	}
+	return r != nil && m.rel == r
+}
+
+func (k *checker) planned(r *relation) bool {
+	return r != nil && slices.ContainsFunc(k.members(), func(m member) bool { return m.rel == r })
+}
+
+// conflict says why the plan can't be carried out with the foreign key, and
+// what to do about it; "" if it can.
+func (k *checker) conflict(f foreignKey, locked bool) string {
+	const mend = "make it on delete set null, or drop it"
+	fromChild := !k.at(f.from, "messages") && !k.at(f.from, "conversations")
+	switch {
+	case fromChild && k.at(f.to, "messages"):
+		return k.uncovered(f)
+	case fromChild && k.at(f.to, "conversations"), k.at(f.from, "messages") && k.at(f.to, "conversations"):
+		return "" // the row goes when nothing of the history is left
+	case fromChild: // to a child
+		return k.misplaced(f)
+	case f.onDelete == "c":
+		return "rows that the deletion doesn't cover would go, too; " + mend
+	case f.blocks() && k.at(f.from, "messages") && !k.at(f.to, "messages") && !locked:
+		return "" // messages go before their children
+	case f.blocks():
+		return "a row that stays would keep the deletion from finishing; " + mend
+	}
+	for _, m := range k.members() {
+		for _, c := range f.sets {
+			if m.rel == f.from && (m.seq == c || slices.Contains(m.keys, c)) {
+				return fmt.Sprintf("it would change %s, by which the plan finds rows; drop it, or have it set other columns only", quote(c))
+			}
+		}
+	}
+	return ""
+}
+
+// uncovered says that rows of a child may refer to a message and yet not hang on
+// it by the plan.
+func (k *checker) uncovered(f foreignKey) string {
+	for _, m := range k.children {
+		if m.rel != f.from {
+			continue
+		}
+		if m.ref.Column == "" || m.ref.To == "" {
+			return "" // a range, or something is missing, which has been told
+		}
+		for i, c := range f.columns {
+			if c == m.ref.Column && f.refs[i] == m.ref.To {
+				return ""
+			}
+		}
+	}
+	return "no entry of the plan can describe it; " + k.either(f)
+}
+
+// either is what to do about a foreign key that the plan doesn't follow. An entry
+// deletes rows, and is named only where it finds those alone that refer to a
+// message: whether they are to go with it nobody but the operator knows.
+func (k *checker) either(f foreignKey) string {
+	drop := fmt.Sprintf("run: alter table %s drop constraint %s", f.fromName, quote(f.name))
+	if entry := k.entry(f); entry != "" && f.required {
+		return "if each of its rows is a part of that message and may be deleted with it, add to children: " + entry + "; if not, " + drop
+	}
+	if k.at(f.to, "messages") && len(f.refs) == 1 && k.messages.rel.unique(f.refs[0]) { // it may be null, as a pointer's column is
+		return "if each row that refers to a message is a part of it, add it to the children by references; if it points to one, make the key on delete set null; else " + drop
+	}
+	return "no entry of the plan can delete only its rows: keep them, or delete them yourself; " + drop
+}
+
+// entry is the plan's entry for the rows that refer by the foreign key; "" if
+// there is none.
+func (k *checker) entry(f foreignKey) string {
+	if !k.at(f.to, "messages") && !slices.ContainsFunc(k.children, func(m member) bool { return m.rel == f.to }) {
+		return ""
+	}
+	by := map[string]string{} // the messages' column: that of the foreign key
+	for i, ref := range f.refs {
+		by[k.meaning(f.to, ref)] = f.columns[i]
+	}
+	if k.messages.rel == nil {
+		return ""
+	}
+	for i, ref := range f.refs {
+		if k.at(f.to, "messages") && k.messages.rel.unique(ref) {
+			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
+		}
+	}
+	fields := []string{"app", "user", "conversation"}[3-len(k.messages.keys):]
+	entry := "{table: " + planName(f.fromName)
+	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
+		if key == "" || by[key] == "" {
+			return ""
+		}
+		entry += fmt.Sprintf(", %s: %s", append(fields, "seq")[i], quote(by[key]))
+	}
+	return entry + "}"
+}
+
+// planName is a quoted schema.table as YAML takes it.
+func planName(quoted string) string { return "'" + strings.ReplaceAll(quoted, "'", "''") + "'" }
+
+// meaning is the messages' column whose value stands in the column of a table of
+// the plan, by the plan; "" for none.
+func (k *checker) meaning(rel *relation, column string) string {
+	for _, m := range k.members() {
+		i := slices.Index(m.keys, column)
+		switch {
+		case m.rel == nil || m.rel != rel || column == "":
+		case m.path == k.messages.path:
+			return column
+		case column == m.ref.Column:
+			return m.ref.To
+		case column == m.seq:
+			return k.messages.seq
+		case i >= 0 && i < len(k.messages.keys):
+			return k.messages.keys[i]
+		}
+	}
+	return ""
+}
+
+// elsewhere refuses a column by which the plan finds rows where its foreign key
+// says that it refers to something else: the same number is another row's there, and
+// others' rows would go.
+func (k *checker) elsewhere(f foreignKey) bool {
+	for _, m := range k.members() {
+		if m.rel != f.from {
+			continue
+		}
+		for i, c := range f.columns {
+			position := c == m.ref.Column || c == m.seq
+			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
+			switch {
+			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
+			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
+			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
+			default:
+				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
+					m.path, quote(c), m.rel, quote(f.refs[i]), f.toName, quote(f.name), quote(k.meaning(m.rel, c)), k.messages.rel)
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// sharesKey says that the messages' column refers to the same key of another table.
+func (k *checker) sharesKey(column, table, key string) bool {
+	return slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
+		for i, c := range f.columns {
+			if k.at(f.from, "messages") && c == column && f.toName == table && f.refs[i] == key {
+				return true
+			}
+		}
+		return false
+	})
+}
+
+// misplaced says that a child stands in the plan after another to which it
+// refers, and which goes first.
+func (k *checker) misplaced(f foreignKey) string {
+	if f.changes() || f.from == f.to {
+		return ""
+	}
+	first := slices.IndexFunc(k.children, func(m member) bool { return m.rel == f.to })
+	for i, m := range k.children {
+		if m.rel == f.from && i > first {
+			return fmt.Sprintf("%s goes first, which it doesn't allow; in the plan, put %s before %s", f.to, m.path, k.children[first].path)
+		}
+	}
+	return ""
+}

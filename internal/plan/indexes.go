@@ -1,0 +1,77 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// checkIndexes wants an index for each way that the statements go. From a
+// message to a child they go by the child's column, so that the column which a
+// reference points to needs none for their sake.
+func (k *checker) checkIndexes() {
+	for _, m := range k.members() {
+		switch {
+		case m.rel == nil || m.path != "conversations" && m.ref == (Reference{}) && m.seq == "":
+			// something is missing, which has been told
+		case m.ref != (Reference{}):
+			k.wantIndex(m.rel, m.path, []string{m.ref.Column}, "")
+		default:
+			k.wantIndex(m.rel, m.path, m.keys, m.seq)
+		}
+	}
+}
+
+// wantIndex asks for an index that leads with the columns, in any order, and
+// then goes on with seq, if that isn't "".
+func (k *checker) wantIndex(rel *relation, path string, columns []string, seq string) {
+	if slices.Contains(columns, "") {
+		return
+	}
+	for _, heir := range rel.heirs {
+		k.wantIndex(heir, path, columns, seq)
+	}
+	if rel.indexed(columns, seq) {
+		return
+	}
+	want := "leads with " + list(columns)
+	all := slices.Clone(columns)
+	if seq != "" {
+		want += " and goes on with " + quote(seq)
+		all = append(all, seq)
+	}
+	if k.asked(rel, all) {
+		return
+	}
+	k.unindexed = append(k.unindexed, fmt.Errorf("plan: %s: %s has no btree index that %s (valid, without a condition, in the columns' own collation); run: %s; or go on slowly with --allow-unindexed",
+		path, rel, want, createIndex("create index", rel, all)))
+}
+
+// asked says that an index on these columns of the relation was asked for
+// before: a foreign key is often a child's way to its message, too.
+func (k *checker) asked(rel *relation, columns []string) bool {
+	key := fmt.Sprint(rel.oid, slices.Sorted(slices.Values(columns)))
+	if k.indexes == nil {
+		k.indexes = map[string]bool{}
+	}
+	defer func() { k.indexes[key] = true }()
+	return k.indexes[key]
+}
+
+// createIndex is the statement that makes an index. A partitioned table's can't be
+// made concurrently.
+func createIndex(create string, rel *relation, columns []string) string {
+	concurrently := " concurrently"
+	if rel.kind == "p" {
+		concurrently = ""
+	}
+	return fmt.Sprintf("%s%s on %s (%s)", create, concurrently, rel, list(columns))
+}
+
+func list(columns []string) string {
+	quoted := make([]string, len(columns))
+	for i, c := range columns {
+		quoted[i] = quote(c)
+	}
+	return strings.Join(quoted, ", ")
+}

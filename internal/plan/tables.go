@@ -1,0 +1,154 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// checkTables checks what else happens where rows are deleted: by parts of a
+// table, triggers and publications. sessions is how many connections the worker
+// may have.
+func (k *checker) checkTables(sessions int) {
+	locks, widest := 0, (*relation)(nil)
+	seen := map[*relation]bool{}
+	for _, m := range k.members() {
+		if m.rel == nil || seen[m.rel] {
+			continue
+		}
+		seen[m.rel] = true
+		k.checkKeepers(m)
+		k.checkPublished(m.rel, m.path == k.convs.path && k.plan.Conversations.Unread != "")
+		for _, p := range m.rel.parts {
+			locks += 1 + p.indexes
+			if p.kind == "f" {
+				k.refuse("%s.table: %s, a part of %s, is a foreign table, whose rows can't be deleted in one transaction with the ledger's; detach it", m.path, p.name, m.rel)
+			}
+		}
+		if widest == nil || len(m.rel.parts) > len(widest.parts) {
+			widest = m.rel
+		}
+	}
+	if locks*sessions > k.cat.locks {
+		k.warn("each transaction locks up to %s (tables and indexes; %s has %s), over %s %d; the server has room for %s of all sessions; use fewer partitions, or raise max_locks_per_transaction to %d",
+			purge.Count(locks, "relation"), widest, purge.Count(len(widest.parts)-1, "part"), purge.Count(sessions, "connection"), locks*sessions, purge.Count(k.cat.locks, "lock"), (locks*sessions*max(1, k.cat.locksEach)+k.cat.locks-1)/max(1, k.cat.locks))
+	}
+}
+
+// checkKeepers warns of triggers that may keep a row: what their functions do
+// can't be read from the catalog. One that all parts of a table have is named once.
+func (k *checker) checkKeepers(m member) {
+	tables := map[keeper][]string{}
+	var order []keeper
+	for _, p := range m.rel.parts {
+		for _, t := range p.keepers {
+			if tables[t] == nil {
+				order = append(order, t)
+			}
+			tables[t] = append(tables[t], p.name)
+		}
+	}
+	for _, t := range order {
+		where := tables[t][0]
+		if n := len(tables[t]); n > 1 {
+			where += fmt.Sprintf(" and %s of %s", purge.Count(n-1, "more part"), m.rel)
+		}
+		k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; make sure that it returns old",
+			m.path, quote(t.trigger), where, t.function)
+	}
+}
+
+// checkPublished finds tables whose changes the server refuses (55000), because a
+// publication has nothing by which to name the rows.
+func (k *checker) checkPublished(rel *relation, updated bool) {
+	var bad []part
+	for _, p := range rel.parts {
+		if p.deletes != "" || updated && p.updates != "" {
+			bad = append(bad, p)
+		}
+	}
+	if len(bad) == 0 {
+		return
+	}
+	p := bad[0]
+	which := p.deletes
+	if which == "" {
+		which = p.updates
+	}
+	more := ""
+	if len(bad) > 1 {
+		more = fmt.Sprintf(", and the same for %s of %s", purge.Count(len(bad)-1, "more part"), rel)
+	}
+	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there; run: %s%s",
+		quote(which), p.name, k.identify(rel, p), more)
+}
+
+// identify is the statement that gives the part a replica identity: by a key
+// whose columns are never null, or else by all columns.
+func (k *checker) identify(rel *relation, p part) string {
+	if p.identity != "d" || len(rel.parts) > 1 {
+		return fmt.Sprintf("alter table %s replica identity full", p.name)
+	}
+	for _, i := range rel.indexes {
+		if i.unique && i.immediate && !slices.ContainsFunc(i.columns, func(c string) bool { return c == "" || !rel.columns[c].notNull }) {
+			return fmt.Sprintf("alter table %s replica identity using index %s", p.name, quote(i.name))
+		}
+	}
+	return fmt.Sprintf("alter table %s replica identity full", p.name)
+}
+
+// checkConversations warns where several rows may be of one conversation.
+func (k *checker) checkConversations() {
+	if rel := k.convs.rel; rel != nil && !slices.Contains(k.convs.keys, "") && !rel.unique(k.convs.keys...) {
+		k.warn("conversations: several rows of %s may be of one conversation, and then all of them are deleted together; if there must be only one, run: %s",
+			rel, createIndex("create unique index", rel, k.convs.keys))
+	}
+}
+
+// checkCollations wants the indexes by which rows are found to be in the order
+// that the server compares by today. An index that isn't misses rows, and nobody
+// notices.
+func (k *checker) checkCollations() {
+	tables := map[string][]string{} // by the collation's name
+	var all []collation
+	for _, c := range k.cat.collations {
+		if !k.findsBy(c.relation, c.column) {
+			continue
+		}
+		if tables[c.name] == nil {
+			all = append(all, c)
+		}
+		if name := c.relation.String(); !slices.Contains(tables[c.name], name) {
+			tables[c.name] = append(tables[c.name], name)
+		}
+	}
+	for _, c := range all {
+		name, refresh := "collation "+c.name, "alter collation "+c.name+" refresh version"
+		if c.name == "" {
+			name, refresh = "the database's collation", "alter database "+quote(k.cat.database)+" refresh collation version"
+		}
+		if c.recorded == "" {
+			k.warn("the server has no record of the version of %s with which its indexes were built; after the system's library has changed (an upgrade, another machine) rows may not be found by them until you run: reindex database concurrently %s",
+				name, quote(k.cat.database))
+			continue
+		}
+		k.lack("collation", "indexes of %s were built with version %s of %s, and the server has version %s now: rows may not be found by them; run: reindex database concurrently %s",
+			strings.Join(tables[c.name], ", "), c.recorded, name, c.actual, quote(k.cat.database))
+		k.lack("collation", "and when all indexes of the database that use %s are rebuilt, so that it is true, run: %s", name, refresh)
+	}
+}
+
+// findsBy says that the statements find rows by the column.
+func (k *checker) findsBy(rel *relation, column string) bool {
+	for _, m := range k.members() {
+		if m.rel == rel && (slices.Contains(m.keys, column) || m.ref.Column == column) {
+			return true
+		}
+		if m.ref.To == column && rel == k.messages.rel {
+			return true
+		}
+	}
+	return !k.planned(rel) // the ledger's
+}

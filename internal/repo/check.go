@@ -1,0 +1,76 @@
+package repo
+
+import (
+	"context"
+	"errors"
+
+	"github.com/lethe-im/lethe/internal/plan"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// ownTables are what the worker needs of the schema lethe. The column is one that the
+// newest migration for the worker has added.
+var ownTables = []plan.OwnTable{
+	{Schema: "lethe", Name: "commands", Privileges: []string{"select", "insert", "delete"}},
+	{Schema: "lethe", Name: "deletions", Column: "waiting_detail", Privileges: []string{"select", "insert", "update", "delete"}},
+	{Schema: "lethe", Name: "apps", Privileges: []string{"select"}},
+	{Schema: "lethe", Name: "throttles", Privileges: []string{"select"}}, // to everybody; without more a slow batch is recorded nowhere
+}
+
+// ErrChanged says that the plan fits the tables, but in another way than when the
+// worker started: a type, a key or a foreign key has changed. A Repo that is opened
+// anew works with them as they are.
+var ErrChanged = errors.New("the plan's tables have changed since they were checked")
+
+// CheckPlan checks the plan against the tables and returns its warnings, as a worker
+// would log them at its start, whatever the role at url may do with them. The error
+// is that of [Open]. It only reads.
+func CheckPlan(ctx context.Context, url string, p plan.Plan) (warnings []string, err error) {
+	l, err := OpenLedger(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	defer l.Close()
+	checked, err := check(ctx, l.begin(), p, plan.Options{AnyRole: true, AllowUnindexed: true})
+	if err != nil {
+		return nil, err
+	}
+	return checked.Warnings, nil
+}
+
+// check checks the plan, and the worker's own tables, in the transaction.
+func check(ctx context.Context, t *transaction, p plan.Plan, opts plan.Options) (checked *plan.Checked, err error) {
+	opts.Own = ownTables
+	err = t.read(ctx, func(ctx context.Context, q plan.Querier) error {
+		checked, err = plan.Check(ctx, q, p, opts)
+		return err
+	})
+	return checked, classifyShared(ctx, err)
+}
+
+func (r *Repo) check(ctx context.Context) (*plan.Checked, error) {
+	return check(ctx, r.begin(false), r.cfg.Plan, plan.Options{AllowUnindexed: r.cfg.AllowUnindexed, Connections: int(r.cfg.MaxConns)})
+}
+
+// Warnings returns what the check of the plan let pass but an operator should
+// know, one line each; nil for none. Don't change it.
+func (r *Repo) Warnings() []string { return r.plan.Warnings }
+
+// Recheck checks the plan against the catalog again, as [Open] did, and returns its
+// warnings. The error is [ErrChanged], or is never a deletion's own fault, is one
+// line, and says what corrects it. It reads the catalog in one short transaction (some
+// milliseconds) and changes nothing.
+func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
+	checked, err := r.check(ctx)
+	if err != nil {
+		fault, cause := purge.FaultOf(err)
+		if fault == purge.Command { // here it is an operator who has changed the tables
+			fault = purge.Infrastructure
+		}
+		return nil, &purge.FaultError{Fault: fault, Cause: cause, Err: oneLine(err)}
+	}
+	if !checked.Same(r.plan) {
+		return nil, ErrChanged
+	}
+	return checked.Warnings, nil
+}
