@@ -234,7 +234,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 	h := handler.New(handler.Config{
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
-		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes, LongLanes: w.cfg.LongLanes,
+		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch, ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
 	h.Start() //nolint:contextcheck // Stop ends it

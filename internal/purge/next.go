@@ -8,6 +8,9 @@ type Facts struct {
 	// Long says that the deletion is in the long lane, Isolated that it ran outside of the
 	// lanes, where it may take long. Otherwise it is in the express lane.
 	Long, Isolated bool
+	// Probing says that the infrastructure is at fault, and that this try isn't one that
+	// finds out whether it still is.
+	Probing bool
 	// Stopping says that the worker stops.
 	Stopping bool
 	// Random is in [0, 1), for jitter.
@@ -48,6 +51,10 @@ type Facts struct {
 	// Throttle is what has kept the batch from running, for Left as far as that is known.
 	Throttle ThrottleReason
 	Left     time.Duration
+	// NoPermits is how many tries in a row have got no permit, and Contended says that
+	// other deletions are short of permits.
+	NoPermits int
+	Contended bool
 	// NoRoom says that the wait queue of the long lane was full, or that the deletion has
 	// waited there for too long.
 	NoRoom bool
@@ -171,14 +178,18 @@ var table = []row{
 		return Move{Kind: Defer, Delay: DeferDelay(0, f.Random), Retry: RetryLongLaneFull}
 	}},
 	{"large", func(f Facts) bool { return f.Large && !f.Long }, always(Move{Kind: EnterLong})},
+	{"others fail", func(f Facts) bool { return f.Probing && !f.Long }, always(Move{Kind: Probe})},
 	{"no permit", func(f Facts) bool { return f.Throttle == NoPermit }, func(f Facts) Move {
-		return Move{Kind: Wait, Delay: jitter(10*time.Millisecond, f.Random), Retry: string(NoPermit)}
+		return Move{Kind: Wait, Delay: permitDelay(f), Retry: string(NoPermit)}
 	}},
 	{"throttled", func(f Facts) bool { return f.Throttle != "" }, func(f Facts) Move {
 		if f.Left <= 0 || f.Left > maxThrottled {
 			f.Left = maxThrottled
 		}
 		return Move{Kind: Wait, Delay: f.Left}
+	}},
+	{"others need its permit", func(f Facts) bool { return f.Progress && f.Contended }, func(f Facts) Move {
+		return Move{Kind: Wait, Delay: permitDelay(f)}
 	}},
 	{"goes on", func(f Facts) bool { return f.Progress }, always(Move{Kind: Continue})},
 	{"the ledger has no row", func(f Facts) bool { return f.Record.State == "" && f.Tries > MaxTries }, always(Move{Kind: Attribute})},
@@ -198,6 +209,12 @@ func always(m Move) func(Facts) Move { return func(Facts) Move { return m } }
 // waitBlocked waits a little longer each time.
 func waitBlocked(f Facts) Move {
 	return Move{Kind: Wait, Delay: 2 * time.Millisecond << (2 * min(f.Tries, MaxTries)), Retry: RetryBlocked}
+}
+
+// permitDelay is at random up to 10 ms, and longer after each try that got no permit. Whoever
+// has just had one waits like the others, or it would take it again before they ask.
+func permitDelay(f Facts) time.Duration {
+	return time.Millisecond + time.Duration(clampUnit(f.Random)*float64(10*time.Millisecond<<min(f.NoPermits, 3)))
 }
 
 func deferLocked(f Facts) Move {

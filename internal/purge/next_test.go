@@ -53,7 +53,10 @@ var nextCases = []nextCase{
 	{"no room in the long lane", Facts{Record: mine, Large: true, NoRoom: true}, Move{Kind: Defer, Delay: 5 * time.Second, Retry: "long_lane_full"}},
 	{"large", Facts{Record: mine, Large: true, Progress: true}, Move{Kind: EnterLong}},
 	{"large", Facts{Record: Record{State: Pending}, Large: true}, Move{Kind: EnterLong}},
-	{"no permit", Facts{Long: true, Record: mine, Throttle: NoPermit}, Move{Kind: Wait, Delay: 10 * time.Millisecond, Retry: "no_permit"}},
+	{"others fail", Facts{Record: mine, Probing: true, Progress: true}, Move{Kind: Probe}},
+	{"no permit", Facts{Long: true, Record: mine, Throttle: NoPermit, Random: 0.5}, Move{Kind: Wait, Delay: 6 * time.Millisecond, Retry: "no_permit"}},
+	{"no permit", Facts{Long: true, Record: mine, Throttle: NoPermit, Random: 0.5, NoPermits: 9}, Move{Kind: Wait, Delay: 41 * time.Millisecond, Retry: "no_permit"}},
+	{"others need its permit", Facts{Long: true, Record: mine, Progress: true, Contended: true, Random: 0.5}, Move{Kind: Wait, Delay: 6 * time.Millisecond}},
 	{"throttled", Facts{Long: true, Record: mine, Throttle: ForegroundLoad, Left: 80 * time.Millisecond}, Move{Kind: Wait, Delay: 80 * time.Millisecond}},
 	{"throttled", Facts{Long: true, Record: mine, Throttle: Paused}, Move{Kind: Wait, Delay: time.Second}},
 	{"goes on", Facts{Record: mine, Progress: true}, Move{Kind: Continue}},
@@ -108,7 +111,7 @@ func TestNextForAnyFacts(t *testing.T) {
 	pick := func(n int) time.Duration { return []time.Duration{-1, 0, 1, time.Second, time.Hour}[rng.IntN(n)] }
 	for range 100_000 {
 		f := Facts{
-			Long: maybe(), Isolated: maybe(), Stopping: maybe(), Random: rng.Float64(), Large: maybe(), Progress: maybe(), Tries: rng.IntN(8),
+			Long: maybe(), Isolated: maybe(), Probing: maybe(), Stopping: maybe(), Random: rng.Float64(), Large: maybe(), Progress: maybe(), Tries: rng.IntN(8),
 			Blocked: pick(5), Inspected: maybe(), Kept: maybe(), Failed: maybe(), Fault: Fault(rng.IntN(5)), Cause: []string{"unknown", StatementTimeout}[rng.IntN(2)],
 			Shrinkable: maybe(), Refused: maybe(), Incompatible: maybe(), Entered: maybe(), Unentered: maybe(), Left: pick(5), NoRoom: maybe(),
 			Throttle: []ThrottleReason{"", NoPermit, Paused}[rng.IntN(3)],

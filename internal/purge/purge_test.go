@@ -63,7 +63,9 @@ func TestPaceNext(t *testing.T) {
 		full  bool
 		want  int
 	}{
-		{"a quick full batch grows by half at the most", 1000, time.Millisecond, true, 1500},
+		{"a full batch far below the aim grows to four times at most", 1000, time.Millisecond, true, 4000},
+		{"one closer to it grows by half of what is left", 1000, 7 * time.Millisecond, true, 2500},
+		{"a full batch near the aim grows by half at most", 1000, 20 * time.Millisecond, true, 1500},
 		{"a quick batch that is not full says nothing", 1000, time.Millisecond, false, 1000},
 		{"a batch at the aim stays", 1000, 35 * time.Millisecond, true, 1000},
 		{"a slow batch shrinks in proportion", 1000, 70 * time.Millisecond, true, 500},
