@@ -135,7 +135,7 @@ func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
 func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	ctx, done := c.untilDenied(ctx, msg.Subject+`"`)
+	ctx, done := c.untilDenied(ctx, msg.Subject)
 	defer done()
 	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(CommandsStream))
 	if err != nil {

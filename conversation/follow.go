@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 // FollowOption changes one Follow.
@@ -81,7 +83,7 @@ func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg follo
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	for _, sub := range f.subs {
-		if err := c.denied("Subscription", sub.Subject+`"`); err != nil {
+		if err := c.refused(natserr.Subscribe, sub.Subject); err != nil {
 			return err
 		}
 	}

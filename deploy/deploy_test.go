@@ -147,7 +147,7 @@ func TestImagesArePinnedOnce(t *testing.T) {
 
 func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 	t.Parallel()
-	settings := found("(?m)^\\| `--[a-z-]+` \\| `([A-Z_]+)`", read(t, "../README.md")) // which a test of cmd/worker compares
+	settings := append(found("(?m)^`([A-Z_]+)`", read(t, "../docs/settings.md")), "LETHE_TEST_LIMITS") // which a test of cmd/worker compares
 	chat := found(`variable:"([A-Z_]+)"`, read(t, "../examples/chat/options.go"))
 	if len(settings) < 20 || len(chat) < 10 {
 		t.Fatalf("%d settings of the worker, %d of the chat; they are no longer found", len(settings), len(chat))

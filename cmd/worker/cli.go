@@ -74,11 +74,9 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (subcomm
 	if !ok {
 		return nil, fmt.Errorf("BUG: %s is not a subcommand", kctx.Command())
 	}
-	if len(p.problems) == 0 { // else a zero stands where the malformed value was
-		found = cmd.check()
-	} else {
-		found = append(found, cmd.check().except(p.malformed)...)
-	}
+	wrong := cmd.check()
+	wrong.outOfRange(kctx.Selected().Flags)
+	found = append(found, wrong.except(p.malformed)...) // a zero stands where the malformed value was
 	if len(found) > 0 {
 		return nil, &usageError{found}
 	}
@@ -112,7 +110,7 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 		kong.Name("worker"), kong.Description(description), kong.Writers(stdout, stdout),
 		kong.Exit(func(int) { p.helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}), kong.ValueFormatter(helpOf),
-		kong.Resolvers(environment(getenv)),
+		kong.Resolvers(environment(getenv)), defaults,
 		kong.NamedMapper("target", targetMapper{&p.grammar.Send.order}),
 		kong.NamedMapper("through-seq", throughMapper{&p.grammar.Send.order}),
 	}
@@ -144,6 +142,9 @@ func helpOf(v *kong.Value) string {
 	text := v.Help
 	if v.HasDefault && v.Default != "" && v.Flag != nil && !v.IsBool() {
 		text += " Default " + v.Default + "."
+	}
+	if v.Flag != nil && v.Tag.Has("zero") {
+		text += " 0 for " + v.Tag.Get("zero") + "."
 	}
 	if v.Flag != nil && len(v.Flag.Envs) > 0 {
 		text += " [$" + v.Flag.Envs[0] + "]"

@@ -119,7 +119,7 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 		{"LOG_FORMAT", c.LogFormat, "text"},
 		{"target", c.Target, 50 * time.Millisecond},
 		{"max-attempts", c.MaxAttempts, 10},
-		{"slots", c.Slots, 512},
+		{"max-connections", c.MaxConns, 16},
 		{"ledger-retention", c.LedgerRetention, 720 * time.Hour},
 		{"setup", c.Setup, false},
 	} {
@@ -132,12 +132,12 @@ func TestDefaultsAreThoseOfTheContract(t *testing.T) {
 func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
-		"DATABASE_URL": "postgres://localhost/app", "LETHE_TARGET": "20ms", "LETHE_MAX_ROWS": "7000",
-		"LETHE_SETUP": "true", "LETHE_ALLOW_UNINDEXED": "yes", "LETHE_COMMANDS_MAX_BYTES": "2GiB", "LETHE_SLOTS": "",
+		"DATABASE_URL": "postgres://localhost/app", "LETHE_TARGET": "20ms", "LETHE_EXPRESS_ROWS": "7000",
+		"LETHE_SETUP": "true", "LETHE_ALLOW_UNINDEXED": "yes", "LETHE_MAX_WAL_RETAINED": "2GiB", "LETHE_MAX_CONNECTIONS": "",
 	}
 	c := parseRun(t, vars(env), "--target=30ms", "--allow-unindexed=false")
-	want := []any{30 * time.Millisecond, 7000, true, false, byteSize(2 << 30), 512}
-	got := []any{c.Target, c.MaxRows, c.Setup, c.AllowUnindexed, c.CommandsMaxBytes, c.Slots}
+	want := []any{30 * time.Millisecond, 7000, true, false, byteSize(2 << 30), 16}
+	got := []any{c.Target, c.ExpressRows, c.Setup, c.AllowUnindexed, c.MaxWALRetained, c.MaxConns}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("settings = %v; want %v", got, want)
 	}
@@ -146,26 +146,26 @@ func TestAFlagWinsOverItsVariableAndThatOverTheDefault(t *testing.T) {
 func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	t.Parallel()
 	plan := planFile(t, "messages: {table: m}\n")
-	env := map[string]string{"LETHE_MIN_ROWS": "many", "LETHE_SETUP": "perhaps", "LOG_LEVEL": "loud", "HTTP_ADDR": "8080"}
-	o := execute(vars(env), "run", "--target", "50", "--max-rows", "0", "--slots=-1", "--ack-wait", "1s", "--plan", plan,
-		"--nats-url", "http://x", "--nats-creds", "/nowhere", "--nats-tls-cert", plan, "--flush-after", "1GB", "--events-max-bytes", "1x")
+	env := map[string]string{"LETHE_MAX_ATTEMPTS": "many", "LETHE_SETUP": "perhaps", "LOG_LEVEL": "loud", "HTTP_ADDR": "8080"}
+	o := execute(vars(env), "run", "--target", "50", "--express-rows", "0", "--max-connections=2", "--max-lock-wait", "1us", "--foreground-backoff=often", "--plan", plan,
+		"--nats-url", "http://x", "--nats-creds", "/nowhere", "--nats-tls-cert", plan, "--max-wal-retained", "1x")
 	o.mustFail(t, exitUsage)
 	for _, want := range []string{
-		`--min-rows (LETHE_MIN_ROWS): "many" is not a whole number: expected digits, such as 10`,
+		`--max-attempts (LETHE_MAX_ATTEMPTS): "many" is not a whole number: expected digits, such as 10`,
 		`--setup (LETHE_SETUP): "perhaps" is not a switch: expected true or false`,
 		`--log-level (LOG_LEVEL): "loud" is not known: expected debug, info, warn, error`,
 		`--http-addr (HTTP_ADDR): "8080" is not an address: expected host:port or :port`,
 		`--target (LETHE_TARGET): "50" is not a duration: expected a number with a unit, such as 50ms, 30s or 720h`,
-		`--max-rows (LETHE_MAX_ROWS): 0 is out of range: expected 1 to 10000000`,
-		`--slots (LETHE_SLOTS): -1 is out of range: expected 1 to 10000`,
-		`--ack-wait (LETHE_ACK_WAIT): 1s is out of range: expected 2s to 1h0m0s`,
+		`--express-rows (LETHE_EXPRESS_ROWS): 0 is out of range: expected 1 to 1000000`,
+		`--max-connections (LETHE_MAX_CONNECTIONS): 2 is out of range: expected 3 to 1000`,
+		`--max-lock-wait (LETHE_MAX_LOCK_WAIT): 1µs is out of range: expected 1ms to 24h, or 0 for off`,
 		`--plan (LETHE_PLAN): plan: messages.seq is missing`,
 		`--plan (LETHE_PLAN): plan: conversations.table is missing`,
 		`--nats-url (NATS_URL): has no known scheme: expected nats://host:4222`,
 		`--nats-creds (LETHE_NATS_CREDS): open /nowhere: no such file or directory: expected a file that can be read`,
 		`--nats-tls-key (LETHE_NATS_TLS_KEY): is missing: expected the key of --nats-tls-cert`,
-		`--flush-after (LETHE_FLUSH_AFTER): "1GB" is not known: expected 0, or 8kB to 2MB`,
-		`--events-max-bytes (LETHE_EVENTS_MAX_BYTES): "1x" is not a size: expected bytes`,
+		`--foreground-backoff (LETHE_FOREGROUND_BACKOFF): "often" is not a number: expected digits`,
+		`--max-wal-retained (LETHE_MAX_WAL_RETAINED): "1x" is not a size: expected bytes`,
 		`--database-url (DATABASE_URL): is missing: expected postgres://`,
 	} {
 		n := 0
@@ -198,8 +198,10 @@ func TestWrongUsageEndsWithTwoAndOneLine(t *testing.T) {
 		{[]string{"send", "--app", "a", "--user", "u", "--through-seq", "4", "--conversation", "c"}, "4 belongs to no conversation"},
 		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--through-seq=1", "--through-seq=2"}, "2 is the second for"},
 		{[]string{"dead-letters", "list", "--app", strings.Repeat("a", 65)}, "app_id"},
-		{[]string{"setup", "--database-url", "postgres://h/d", "--commands-max-per-app=-1"}, "--commands-max-per-app (LETHE_COMMANDS_MAX_PER_APP): -1 is negative"},
-		{[]string{"setup", "--check", "--dead-letters-max-bytes", "4MiB"}, "too small: expected 8MiB or more"},
+		{[]string{"setup", "--database-url", "postgres://h/d", "--commands-max-per-app=-1"}, "--commands-max-per-app (LETHE_COMMANDS_MAX_PER_APP): -1 is out of range: expected 1 or more, or 0 for no limit"},
+		{[]string{"setup", "--check", "--dead-letters-max-bytes", "4MiB"}, "--dead-letters-max-bytes (LETHE_DEAD_LETTERS_MAX_BYTES): 4MiB is out of range: expected 8MiB or more"},
+		{[]string{"setup", "--check", "--events-max-bytes", "0"}, "--events-max-bytes (LETHE_EVENTS_MAX_BYTES): 0B is out of range: expected 8MiB or more"},
+		{[]string{"run", "--sample-schema"}, "unknown flag --sample-schema"},
 		{[]string{"dead-letters", "drop"}, "no letters given: expected SEQ…, --all, --reason or --app"},
 		{[]string{"dead-letters", "drop", "1", "--all"}, "SEQ… and --all, --reason or --app are mutually exclusive"},
 		{[]string{"dead-letters", "show", "x"}, "<seq>"},
@@ -251,9 +253,9 @@ func TestSizes(t *testing.T) {
 			t.Errorf("parseSize(%q) = %d; want an error", text, got)
 		}
 	}
-	for text, want := range map[string]bool{"0": true, "512kB": true, "8kB": true, "2MB": true, "4kB": false, "3MB": false, "512": false, "512kb": false, "": false} {
-		if got := flushSize(text); got != want {
-			t.Errorf("flushSize(%q) = %t; want %t", text, got, want)
+	for size, want := range map[byteSize]string{0: "0B", 17: "17B", 8 << 20: "8MiB", 3 << 29: "1536MiB", 1e9: "1000000000B", 1 << 40: "1TiB"} {
+		if got := size.String(); got != want {
+			t.Errorf("%d is shown as %s; want %s", size, got, want)
 		}
 	}
 }

@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// leastTime is what a part gets when those before it have used up all: enough to
+// minTime is what a part gets when those before it have used up all: enough to
 // say goodbye.
-const leastTime = 50 * time.Millisecond
+const minTime = 50 * time.Millisecond
 
 // closer ends one part of the worker.
 type closer struct {
@@ -33,7 +33,7 @@ func (c *closers) close(ctx context.Context, limit time.Duration, log *slog.Logg
 	var errs []error
 	for i := len(*c) - 1; i >= 0; i-- {
 		part, start := (*c)[i], time.Now()
-		err := within(ctx, part.close)
+		err := endIn(ctx, part.close)
 		log.Debug("closed", "part", part.name, "took", time.Since(start).Round(time.Microsecond))
 		if err != nil {
 			errs = append(errs, fmt.Errorf("close %s: %w", part.name, err))
@@ -43,8 +43,8 @@ func (c *closers) close(ctx context.Context, limit time.Duration, log *slog.Logg
 	return errors.Join(errs...)
 }
 
-// within runs end, but doesn't wait for it much longer than ctx lasts.
-func within(ctx context.Context, end func(context.Context) error) error {
+// endIn runs end, but doesn't wait for it much longer than ctx lasts.
+func endIn(ctx context.Context, end func(context.Context) error) error {
 	done := make(chan error, 1)
 	go func() { done <- end(ctx) }()
 	select {
@@ -55,7 +55,7 @@ func within(ctx context.Context, end func(context.Context) error) error {
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(leastTime):
+	case <-time.After(minTime):
 		return errors.New("not done in time")
 	}
 }

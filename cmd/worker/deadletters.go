@@ -39,13 +39,12 @@ stream CONVERSATION_DEAD_LETTERS, the first column of the list.
 type lettersConfig struct {
 	natsConfig
 	jsonConfig
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"10s" help:"How long to wait for each answer of NATS."`
+	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"10s" range:"1ms..1h" help:"Timeout of each request to NATS."`
 }
 
 func (c *lettersConfig) checkLetters() problems {
 	var p problems
 	c.natsConfig.check(&p)
-	p.lasting("timeout", c.Timeout, time.Millisecond, time.Hour)
 	return p
 }
 

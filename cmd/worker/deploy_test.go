@@ -63,7 +63,7 @@ func variablesOf(t *testing.T, args []string) []string {
 		all = append(all, f.Envs...)
 	}
 	if args[0] == "run" {
-		all = append(all, tracingVariables(t)...)
+		all = append(append(all, testLimits), tracingVariables(t)...)
 	}
 	return all
 }

@@ -46,6 +46,7 @@ func newReadyStack(t *testing.T) stack {
 func (s stack) env(more ...string) func(string) string {
 	vars := map[string]string{
 		"NATS_URL": s.nats.URL(), "DATABASE_URL": s.database, "HTTP_ADDR": "127.0.0.1:0", "LOG_FORMAT": "json", "LOG_LEVEL": "debug",
+		testLimits: "slow-batch=1m", // a busy machine is slow, and what waits for that is no test of anything here
 	}
 	for _, v := range more {
 		name, value, _ := strings.Cut(v, "=")
@@ -172,10 +173,18 @@ type service struct {
 }
 
 // start starts `worker run` and waits until it serves HTTP. It is stopped after
-// the test.
-func (s stack) start(t *testing.T, args ...string) *service {
+// the test. Words that begin with LETHE_ go into its environment.
+func (s stack) start(t *testing.T, words ...string) *service {
 	t.Helper()
-	return startService(t, s.env(), args...)
+	var args, variables []string
+	for _, word := range words {
+		if strings.HasPrefix(word, "LETHE_") {
+			variables = append(variables, word)
+		} else {
+			args = append(args, word)
+		}
+	}
+	return startService(t, s.env(variables...), args...)
 }
 
 func startService(t *testing.T, getenv func(string) string, args ...string) *service {

@@ -60,7 +60,7 @@ func TestPauseWithoutTheSchemaSaysWhatToDo(t *testing.T) {
 
 func TestTheThrottlesSettings(t *testing.T) {
 	t.Parallel()
-	c := gentleConfig{MaxReplicaLag: time.Second, MaxLockWait: 20 * time.Millisecond, MaxWALRetained: 1 << 30, IgnoreStandbys: " a, b,,"}
+	c := throttleConfig{MaxReplicaLag: time.Second, MaxLockWait: 20 * time.Millisecond, MaxWALRetained: 1 << 30, IgnoreStandbys: " a, b,,"}
 	got := c.limits(50 * time.Millisecond)
 	if got.ReplicaLag != time.Second || got.WALRetained != 1<<30 || strings.Join(got.IgnoreStandbys, "|") != "a|b" {
 		t.Errorf("limits = %+v", got)
@@ -68,33 +68,7 @@ func TestTheThrottlesSettings(t *testing.T) {
 	if got.LockWait != 100*time.Millisecond {
 		t.Errorf("lock wait = %v; want twice the target, or ordinary batches throttle", got.LockWait)
 	}
-	if off := (&gentleConfig{}).limits(time.Second); off.LockWait != 0 || off.ReplicaLag != 0 || off.WALRetained != 0 {
+	if off := (&throttleConfig{}).limits(time.Second); off.LockWait != 0 || off.ReplicaLag != 0 || off.WALRetained != 0 {
 		t.Errorf("limits = %+v; want all off", off)
 	}
-	for _, c := range []struct {
-		flag string
-		cfg  gentleConfig
-	}{
-		{"max-replica-lag", gentleConfig{MaxReplicaLag: -1}},
-		{"max-lock-wait", gentleConfig{MaxLockWait: time.Microsecond}},
-		{"slow-batch", gentleConfig{SlowBatch: 10 * time.Millisecond}},
-		{"foreground-backoff", gentleConfig{ForegroundBackoff: -1}},
-		{"foreground-backoff", gentleConfig{ForegroundBackoff: 101}},
-		{"long-concurrency", gentleConfig{LongConcurrency: 65}},
-	} {
-		var p problems
-		if c.cfg.check(&p, 50*time.Millisecond); len(p) == 0 || !p.about(c.flag) {
-			t.Errorf("%+v: %v; want a word on --%s", c.cfg, p, c.flag)
-		}
-	}
-}
-
-// about says that something is wrong with the flag.
-func (p *problems) about(flag string) bool {
-	for _, err := range *p {
-		if named, ok := err.(problem); ok && named.flag == flag { //nolint:errorlint // ours, never wrapped
-			return true
-		}
-	}
-	return false
 }

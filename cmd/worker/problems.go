@@ -1,12 +1,18 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/url"
 	"os"
+	"reflect"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
+
+	"github.com/alecthomas/kong"
 )
 
 // problem is one thing that is wrong with a flag.
@@ -29,18 +35,66 @@ func (p *problems) add(flag, format string, args ...any) {
 	*p = append(*p, problem{flag, fmt.Sprintf(format, args...)})
 }
 
-// upTo complains where v is outside [1, most].
-func (p *problems) upTo(flag string, v, most int) {
-	if v < 1 || v > most {
-		p.add(flag, "%d is out of range: expected 1 to %d", v, most)
+// outOfRange complains about each flag whose value is outside of its tag range, unless
+// it is 0 and the tag zero says what that means. A flag that wasn't given and has no
+// default is within.
+func (p *problems) outOfRange(flags []*kong.Flag) {
+	for _, f := range flags {
+		v := f.Target
+		if v.Kind() == reflect.Pointer {
+			v = v.Elem()
+		}
+		if f.Tag.Has("range") && v.IsValid() && !within(v.Interface(), f.Tag.Get("range")) && (!v.IsZero() || !f.Tag.Has("zero")) {
+			p.add(f.Name, "%v is out of range: expected %s", v.Interface(), rangeOf(f))
+		}
 	}
 }
 
-// lasting complains where d is outside [least, most].
-func (p *problems) lasting(flag string, d, least, most time.Duration) {
-	if d < least || d > most {
-		p.add(flag, "%v is out of range: expected %v to %v", d, least, most)
+// within reports whether v is in a range such as 1ms..10s, or 8MiB.. without an upper end.
+func within(v any, bounds string) bool {
+	low, high, _ := strings.Cut(bounds, "..")
+	switch v := v.(type) {
+	case int:
+		return between(v, low, high, strconv.Atoi)
+	case float64:
+		return between(v, low, high, parseFactor)
+	case byteSize:
+		return between(v, low, high, parseSize)
+	case time.Duration:
+		return between(v, low, high, time.ParseDuration)
 	}
+	panic(fmt.Sprintf("BUG: a range of %T", v))
+}
+
+func between[T cmp.Ordered](v T, low, high string, read func(string) (T, error)) bool {
+	least, err := read(low)
+	if err != nil {
+		panic("BUG: range " + low)
+	}
+	if high == "" {
+		return v >= least
+	}
+	most, err := read(high)
+	if err != nil {
+		panic("BUG: range " + high)
+	}
+	return v >= least && v <= most
+}
+
+// rangeOf describes a flag's range, "" if it has none: 1ms to 24h, or 0 for off.
+func rangeOf(f *kong.Flag) string {
+	low, high, ranged := strings.Cut(f.Tag.Get("range"), "..")
+	text := low + " to " + high
+	switch {
+	case !ranged:
+		return ""
+	case high == "":
+		text = low + " or more"
+	}
+	if f.Tag.Has("zero") {
+		text += ", or 0 for " + f.Tag.Get("zero")
+	}
+	return text
 }
 
 // hostPort complains where v is no address to listen on.
@@ -52,10 +106,8 @@ func (p *problems) hostPort(flag, v string) {
 
 // oneOf complains where v is none of words.
 func (p *problems) oneOf(flag, v string, words ...string) {
-	for _, w := range words {
-		if v == w {
-			return
-		}
+	if slices.Contains(words, v) {
+		return
 	}
 	p.add(flag, "%q is not known: expected %s", v, strings.Join(words, ", "))
 }
@@ -65,11 +117,7 @@ func (p problems) except(flags []string) problems {
 	var kept problems
 	for _, err := range p {
 		named, ok := err.(problem) //nolint:errorlint // ours, never wrapped
-		drop := false
-		for _, f := range flags {
-			drop = drop || ok && named.flag == f
-		}
-		if !drop {
+		if !ok || !slices.Contains(flags, named.flag) {
 			kept = append(kept, err)
 		}
 	}
@@ -85,12 +133,8 @@ func badURL(s string, schemes ...string) string {
 	if err != nil {
 		return "is not a URL" // the error would quote it
 	}
-	known := false
-	for _, scheme := range schemes {
-		known = known || u.Scheme == scheme
-	}
 	switch {
-	case !known:
+	case !slices.Contains(schemes, u.Scheme):
 		return "has no known scheme"
 	case u.Host == "":
 		return "names no host"

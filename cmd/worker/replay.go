@@ -19,8 +19,8 @@ type replayCommand struct {
 	databaseConfig
 	logConfig
 	planConfig
-	batchConfig
-	gentleConfig
+	targetConfig
+	throttleConfig
 	jsonConfig
 	Since  time.Time `name:"since" placeholder:"TIME" help:"Replay what was deleted since then: the time to which the database was restored, less what the clocks may differ. RFC 3339, such as 2026-11-23T09:00:00Z. Required."`
 	DryRun bool      `name:"dry-run" help:"Count what would be deleted, and change nothing."`
@@ -55,8 +55,6 @@ func (c *replayCommand) check() problems {
 	c.databaseConfig.check(&p)
 	c.logConfig.check(&p)
 	c.planConfig.check(&p)
-	c.batchConfig.check(&p)
-	c.gentleConfig.check(&p, c.Target)
 	const expected = "expected the time to which the database was restored, as RFC 3339, such as 2026-11-23T09:00:00Z"
 	switch now := time.Now(); {
 	case c.Since.IsZero():
@@ -68,12 +66,16 @@ func (c *replayCommand) check() problems {
 }
 
 func (c *replayCommand) run(ctx context.Context, t terminal) error {
+	test, found := parseLimits(t.getenv(testLimits))
+	if len(found) > 0 {
+		return &usageError{found}
+	}
 	plan, err := c.load()
 	if err != nil {
 		return err
 	}
 	store, err := repo.Open(ctx, repo.Config{
-		URL: c.DatabaseURL, Plan: plan, Target: c.Target, StatementTimeout: c.StatementTimeout, FlushAfter: c.FlushAfter,
+		URL: c.DatabaseURL, Plan: plan, Target: c.Target, StatementTimeout: test.statementTimeout,
 		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
@@ -90,8 +92,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	}
 	summary, err := replay.Run(ctx, replay.Config{
 		Source: events, Store: store.Replayer(), Since: c.Since, DryRun: c.DryRun,
-		Pace:   purge.Pace{Target: c.Target, Slow: c.SlowBatch, Min: c.leastRows(), Max: c.MaxRows},
-		Limits: c.limits(c.Target), Log: log,
+		Pace: test.pace(c.Target), Limits: c.limits(c.Target), Log: log,
 	})
 	ending := c.ending(ctx, summary, err)
 	var printed error

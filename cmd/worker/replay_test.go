@@ -48,7 +48,7 @@ func (s stack) exec(t *testing.T, sql string, args ...any) {
 
 // replay runs `worker replay`.
 func (s stack) replay(since time.Time, args ...string) outcome {
-	return s.command(append([]string{"replay", "--slow-batch", "1m", "--since", since.UTC().Format(time.RFC3339Nano)}, args...)...)
+	return s.command(append([]string{"replay", "--since", since.UTC().Format(time.RFC3339Nano)}, args...)...)
 }
 
 // wantReplay wants the exit code, and fields of the summary in pairs of name and
@@ -276,7 +276,7 @@ func (s stack) replayBeside(t *testing.T, since time.Time) *background {
 	t.Cleanup(cancel)
 	b := &background{log: newLines(), stop: cancel, code: make(chan int, 1)}
 	go func() {
-		b.code <- run(ctx, []string{"replay", "--slow-batch", "1m", "--since", since.UTC().Format(time.RFC3339Nano)}, s.env(), newLines(), b.log)
+		b.code <- run(ctx, []string{"replay", "--since", since.UTC().Format(time.RFC3339Nano)}, s.env(), newLines(), b.log)
 	}()
 	return b
 }

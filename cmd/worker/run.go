@@ -49,7 +49,12 @@ With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there, by OTLP over HTTP; O
 func (c *runCommand) check() problems { return c.config.check() }
 
 func (c *runCommand) run(ctx context.Context, t terminal) error {
-	if found := tracing.Check(t.getenv); len(found) > 0 {
+	test, found := parseLimits(t.getenv(testLimits))
+	share, err := shareOut(c.MaxConns, c.LongConcurrency, test)
+	if err != nil {
+		found = append(found, err)
+	}
+	if found = append(found, tracing.Check(t.getenv)...); len(found) > 0 {
 		return &usageError{found}
 	}
 	plan, err := c.load()
@@ -58,7 +63,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 	}
 	for {
 		w := newWorker(c.config, plan, c.logger(t.err))
-		w.getenv = t.getenv
+		w.getenv, w.test, w.share = t.getenv, test, share
 		err = w.start(ctx)
 		if err == nil {
 			err = w.untilEnd(ctx)
@@ -80,9 +85,11 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 
 // worker is the running service: its parts, and what ends them.
 type worker struct {
-	cfg  config
-	plan plan.Plan
-	log  *slog.Logger
+	cfg   config
+	test  limits
+	share shares
+	plan  plan.Plan
+	log   *slog.Logger
 
 	getenv  func(string) string // for tracing, whose variables are not ours
 	tracer  trace.Tracer        // nil for no traces
@@ -99,7 +106,7 @@ func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
-			return b.OldestInHand().Seconds()
+			return b.OldestInFlight().Seconds()
 		}
 		return 0
 	})
@@ -117,6 +124,7 @@ func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 func (w *worker) start(ctx context.Context) error {
 	b := buildOf()
 	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
+	w.test.warn(w.log)
 	traces, err := tracing.Open(ctx, tracing.Config{Getenv: w.getenv, Version: b.Version, Spans: w.metrics.Spans, Log: w.log})
 	if err != nil {
 		return err
@@ -153,23 +161,14 @@ func (w *worker) start(ctx context.Context) error {
 	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
 	w.gate.Open("start")
-	w.log.Info("working", "slots", w.cfg.Slots, "express_lanes", w.cfg.ExpressLanes, "long_lanes", w.cfg.LongLanes, "target", w.cfg.Target)
+	w.log.Info("working", "target", w.cfg.Target, "connections", w.cfg.MaxConns, "express", w.share.express, "long", w.share.long)
 	return nil
 }
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.Slots = w.cfg.Slots
 	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
 	return c
-}
-
-// brokerConfig is how the broker reaches NATS.
-func (c *natsConfig) brokerConfig(name string) broker.Config {
-	return broker.Config{
-		URL: c.NATSURL, Creds: c.NATSCreds, TLSCA: c.NATSTLSCA, TLSCert: c.NATSTLSCert, TLSKey: c.NATSTLSKey,
-		InboxPrefix: c.NATSInbox, Name: name,
-	}
 }
 
 // openRepo opens the database, for as long as it takes. A plan that doesn't fit
@@ -184,8 +183,8 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		var err error
 		store, err = repo.Open(ctx, repo.Config{
 			URL: w.cfg.DatabaseURL, Plan: w.plan, Target: w.cfg.Target, Lease: w.broker.Load().AckWait,
-			StatementTimeout: w.cfg.StatementTimeout, FlushAfter: w.cfg.FlushAfter,
-			MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.cfg.ExpressLanes), AllowUnindexed: w.cfg.AllowUnindexed, LongConcurrency: w.cfg.LongConcurrency,
+			StatementTimeout: w.test.statementTimeout, MaxConns: int32(w.cfg.MaxConns), ExpressConns: int32(w.share.express),
+			AllowUnindexed: w.cfg.AllowUnindexed, LongConcurrency: w.cfg.LongConcurrency,
 		})
 		return err
 	})
@@ -231,11 +230,12 @@ func (w *worker) await(ctx context.Context, cause string, op func() error) error
 // work starts the lanes, the pulling and the retention. ctx is not the end of
 // them: their stops are.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
+	pace := w.test.pace(w.cfg.Target)
 	h := handler.New(handler.Config{
 		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
-		Target: w.cfg.Target, MinRows: w.cfg.leastRows(), MaxRows: w.cfg.MaxRows, PerDeletion: w.cfg.ExpressRows,
-		BatchSize: w.cfg.BatchSize, ExpressLanes: w.cfg.ExpressLanes,
-		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), SlowBatch: w.cfg.SlowBatch, ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
+		Target: w.cfg.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, PerDeletion: w.cfg.ExpressRows,
+		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
+		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
 	h.Start() //nolint:contextcheck // Stop ends it
 	w.handler.Store(h)

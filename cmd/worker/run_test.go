@@ -96,7 +96,8 @@ func TestAMissingStreamIsSaidAndHealedBySetup(t *testing.T) {
 func TestRunWithSetupNeedsNoSetup(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
-	w := s.startWorking(t, "--setup", "--sample-schema")
+	s.exec(t, readFile(t, "../../internal/repo/migrations/chat.sql")) // that is for `worker setup` alone
+	w := s.startWorking(t, "--setup")
 	w.wantReady(t, http.StatusOK, "ready")
 	s.addConversation(t, "c2c_bob", 3)
 	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -27,7 +28,7 @@ type sendCommand struct {
 	KeepHistory   bool          `name:"keep-history" help:"Remove the conversation from the list alone; its messages stay."`
 	CommandID     string        `name:"command-id" placeholder:"ID" help:"The command's id. Without it a new one is made; with the same id it is the same deletion again."`
 	Wait          bool          `name:"wait" help:"Wait for the events, and show progress meanwhile."`
-	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" help:"How long to try and to wait at most."`
+	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" range:"1ms..720h" help:"Timeout of publishing, and of --wait."`
 
 	order targetOrder // both flags in the order of the command line
 }
@@ -46,7 +47,6 @@ func (c *sendCommand) check() problems {
 	var p problems
 	c.natsConfig.check(&p)
 	p = append(p, c.order.problems...)
-	p.lasting("timeout", c.Timeout, time.Millisecond, 30*24*time.Hour)
 	cmd := c.command()
 	if cmd.CommandID == "" {
 		cmd.CommandID = "-" // one is made later
@@ -89,7 +89,7 @@ type receipt struct {
 func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	nc, err := c.dial()
+	nc, err := broker.Dial(c.brokerConfig("lethe-send"))
 	if err != nil {
 		return err
 	}

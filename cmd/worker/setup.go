@@ -18,11 +18,44 @@ import (
 type setupCommand struct {
 	natsConfig
 	databaseConfig
-	setupConfig
+	streamConfig
 	jsonConfig
-	Check   bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another. Exit status 1 if one is wrong. Needs no database."`
-	Plan    string        `name:"plan" placeholder:"FILE" help:"Also check this plan against the tables, and print the warnings that a worker would log at start."`
-	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"How long to wait at most, for Postgres and for NATS."`
+	SampleSchema bool          `name:"sample-schema" group:"Postgres:" help:"Also create the schema chat, for trying out."`
+	Plan         string        `name:"plan" group:"Postgres:" placeholder:"FILE" help:"Also check this plan against the tables, and print the warnings that a worker would log at its start."`
+	Check        bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another one. Exit status 1 if one is wrong. Needs no database."`
+	Timeout      time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" range:"1s..1h" help:"Timeout for Postgres, and again for NATS."`
+}
+
+// streamConfig is how setup makes the streams and the consumer. What isn't given stays
+// as it is where the stream or the consumer exists.
+type streamConfig struct {
+	StreamReplicas      *int           `name:"stream-replicas" group:"Streams:" placeholder:"N" range:"1..5" help:"Replicas of each stream in the NATS cluster; 3 in production. New streams: 1."`
+	CommandsMaxBytes    *byteSize      `name:"commands-max-bytes" group:"Streams:" placeholder:"SIZE" range:"8MiB.." help:"Maximum size of the stream of commands; beyond it the stream refuses new ones. New streams: 1GiB."`
+	CommandsMaxPerApp   *int           `name:"commands-max-per-app" group:"Streams:" placeholder:"N" range:"1.." zero:"no limit" help:"Maximum number of unfinished commands of one app; beyond it the stream refuses that app's new commands alone. New streams: 50000."`
+	EventsMaxBytes      *byteSize      `name:"events-max-bytes" group:"Streams:" placeholder:"SIZE" range:"8MiB.." help:"Maximum size of the stream of events; beyond it the workers wait. New streams: what the server has room for."`
+	EventsMaxAge        *time.Duration `name:"events-max-age" group:"Streams:" placeholder:"DURATION" range:"1m..87600h" help:"How long an event stays, for devices that were offline. New streams: 720h."`
+	DeadLettersMaxBytes *byteSize      `name:"dead-letters-max-bytes" group:"Streams:" placeholder:"SIZE" range:"8MiB.." help:"Maximum size of the stream of dead letters. From half of it on, malformed commands get no letter; at the limit, commands that need one are deferred. New streams: 1GiB."`
+	AckWait             *time.Duration `name:"ack-wait" group:"Streams:" placeholder:"DURATION" range:"2s..1h" help:"How long after a worker's crash another one takes over its commands and its leases. New consumers: 30s."`
+}
+
+// options is what the broker's setup is asked for.
+func (c *streamConfig) options() broker.SetupOptions {
+	o := broker.SetupOptions{
+		Replicas: given(c.StreamReplicas), CommandsMaxBytes: int64(given(c.CommandsMaxBytes)), EventsMaxBytes: int64(given(c.EventsMaxBytes)),
+		DeadLettersMaxBytes: int64(given(c.DeadLettersMaxBytes)), EventsMaxAge: given(c.EventsMaxAge),
+	}
+	if c.CommandsMaxPerApp != nil {
+		o.CommandsMaxPerApp = new(int64(*c.CommandsMaxPerApp))
+	}
+	return o
+}
+
+// given is the value of a flag, or zero if it wasn't given.
+func given[T any](v *T) (value T) {
+	if v != nil {
+		value = *v
+	}
+	return value
 }
 
 // Help is the long form of the subcommand's help.
@@ -30,6 +63,8 @@ func (c *setupCommand) Help() string {
 	return `Creates the schema lethe, the streams CONVERSATION_COMMANDS, CONVERSATION_EVENTS and CONVERSATION_DEAD_LETTERS and the
 consumer deletion-worker, or upgrades what is there. Safe to repeat, to race, and while workers run. Needs the database
 itself, not a transaction pooler in front of it.
+
+A setting of a stream that isn't given stays as it is where the stream exists.
 
     worker setup --database-url postgres://owner@db/app --nats-url nats://nats:4222
     worker setup --sample-schema
@@ -43,8 +78,6 @@ func (c *setupCommand) check() problems {
 	if !c.Check {
 		c.databaseConfig.check(&p)
 	}
-	c.setupConfig.check(&p)
-	p.lasting("timeout", c.Timeout, time.Second, time.Hour)
 	return p
 }
 
@@ -118,13 +151,13 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 	if err != nil {
 		return nil, err
 	}
-	report, err := b.Setup(ctx, c.streams())
+	report, err := b.Setup(ctx, c.options())
 	return streamParts(report), errors.Join(err, b.Close())
 }
 
 func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
 	cfg := c.brokerConfig("lethe-setup")
-	cfg.AckWait = c.AckWait
+	cfg.AckWait = given(c.AckWait)
 	return broker.Connect(ctx, cfg)
 }
 
@@ -185,7 +218,7 @@ func printParts(t terminal, asJSON bool, parts ...setupPart) error {
 // setup is `worker run --setup`: it waits for what is away or not allowed yet.
 func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 	err := w.await(ctx, "database", func() error {
-		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{SampleSchema: w.cfg.SampleSchema})
+		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{})
 		if err == nil {
 			w.logPart(schemaPart(report))
 		}
@@ -197,7 +230,7 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 	return w.await(ctx, "streams", func() error {
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		report, err := b.Setup(limited, w.cfg.streams())
+		report, err := b.Setup(limited, broker.SetupOptions{})
 		for _, p := range streamParts(report) {
 			w.logPart(p)
 		}

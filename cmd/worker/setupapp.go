@@ -16,9 +16,9 @@ type setupAppCommand struct {
 	App            string        `name:"app" required:"" placeholder:"APP" help:"The app."`
 	AppURL         string        `name:"app-nats-url" required:"" placeholder:"URL" help:"Addresses of the NATS servers with the user that sets up the app's account."`
 	AppCreds       string        `name:"app-nats-creds" placeholder:"FILE" help:"Credentials file (JWT and seed) of that user."`
-	AppInbox       string        `name:"app-nats-inbox-prefix" placeholder:"PREFIX" default:"_INBOX" help:"First part of the subjects of its answers."`
-	EventsMaxBytes byteSize      `name:"app-events-max-bytes" placeholder:"SIZE" help:"Maximum size of the app's stream of events; beyond it the oldest events are removed. New streams: what the account may store."`
-	Timeout        time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" help:"Maximum time to wait."`
+	AppInbox       string        `name:"app-nats-inbox-prefix" placeholder:"PREFIX" default:"${inbox_prefix}" help:"Prefix of the subjects on which NATS replies to it."`
+	EventsMaxBytes *byteSize     `name:"app-events-max-bytes" placeholder:"SIZE" range:"8MiB.." help:"Maximum size of the app's stream of events; beyond it the oldest events are removed. New streams: what the account may store."`
+	Timeout        time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" range:"1s..1h" help:"Timeout."`
 }
 
 // Help is the long form of the subcommand's help.
@@ -38,10 +38,6 @@ func (c *setupAppCommand) check() problems {
 	if err := cmd.Validate(); err != nil {
 		p.add("app", "%v", err)
 	}
-	if c.EventsMaxBytes != 0 && c.EventsMaxBytes < 8<<20 {
-		p.add("app-events-max-bytes", "%d bytes is too small: expected 8MiB or more", c.EventsMaxBytes)
-	}
-	p.lasting("timeout", c.Timeout, time.Second, time.Hour)
 	return p
 }
 
@@ -81,6 +77,6 @@ func (c *setupAppCommand) run(ctx context.Context, t terminal) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, app.Close()) }()
-	report, err := broker.SetupApp(ctx, lethe, app, broker.AppOptions{App: c.App, EventsMaxBytes: int64(c.EventsMaxBytes)})
+	report, err := broker.SetupApp(ctx, lethe, app, broker.AppOptions{App: c.App, EventsMaxBytes: int64(given(c.EventsMaxBytes))})
 	return errors.Join(err, printParts(t, c.JSON, streamParts(report)...))
 }

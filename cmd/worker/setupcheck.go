@@ -17,7 +17,7 @@ func (c *setupCommand) runCheck(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	lines, err := b.Check(ctx, c.streams())
+	lines, err := b.Check(ctx, c.options())
 	if err := errors.Join(err, b.Close()); err != nil {
 		return err
 	}

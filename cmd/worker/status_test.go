@@ -17,9 +17,9 @@ func TestStatusSaysWhoseLockADeletionWaitsFor(t *testing.T) {
 		settings   []string
 	}{
 		{"express", row, nil},
-		{"long", row, []string{"--express-rows", "5", "--max-rows", "10", "--min-rows", "10"}},
+		{"long", row, []string{"--express-rows", "5", "LETHE_TEST_LIMITS=slow-batch=1m max-rows=10 min-rows=10"}},
 		{"the conversation's row", `select from chat.conversations for update`, nil},
-		{"the conversation's row of a long one", `select from chat.conversations for update`, []string{"--express-rows", "5", "--max-rows", "10", "--min-rows", "10"}},
+		{"the conversation's row of a long one", `select from chat.conversations for update`, []string{"--express-rows", "5", "LETHE_TEST_LIMITS=slow-batch=1m max-rows=10 min-rows=10"}},
 		{"a child's row", `select from chat.reactions for update`, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -126,7 +126,7 @@ func TestWhoeverHoldsThePermitsIsNamed(t *testing.T) {
 	if _, err := other.Exec(t.Context(), `set application_name = 'cron'; select pg_advisory_lock(1818588264, n) from generate_series(1, 64) n`); err != nil {
 		t.Fatal(err)
 	}
-	w := s.startWorking(t, "--express-rows", "5", "--max-rows", "50", "--min-rows", "50")
+	w := s.startWorking(t, "--express-rows", "5", "LETHE_TEST_LIMITS=slow-batch=1m max-rows=50 min-rows=50")
 	s.send("--conversation", "group_1", "--command-id", "large").mustSucceed(t)
 	s.awaitStatus(t, func(o map[string]any) bool {
 		return o["waiting_for"] == "permits_held" && strings.Contains(fmt.Sprint(o["waiting_detail"]), "application cron), connected since 20")

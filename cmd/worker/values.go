@@ -10,8 +10,8 @@ import (
 	"github.com/alecthomas/kong"
 )
 
-// mappers read the values of our types and note what is malformed instead of
-// stopping at the first, so that all of it can be told.
+// mappers read the values of our types. They note what is malformed instead of
+// stopping at the first, so that all of it is reported at once.
 func (p *parser) mappers() []kong.Option {
 	return []kong.Option{
 		kong.TypeMapper(reflect.TypeFor[time.Duration](), valueMapper[time.Duration]{
@@ -20,6 +20,7 @@ func (p *parser) mappers() []kong.Option {
 		}),
 		kong.TypeMapper(reflect.TypeFor[time.Time](), valueMapper[time.Time]{p, parseMoment, "a time", "RFC 3339, such as 2026-11-23T09:00:00Z or 2026-11-23T10:00:00+01:00"}),
 		kong.TypeMapper(reflect.TypeFor[int](), valueMapper[int]{p, strconv.Atoi, "a whole number", "digits, such as 10"}),
+		kong.TypeMapper(reflect.TypeFor[float64](), valueMapper[float64]{p, parseFactor, "a number", "digits, such as 4 or 0.5"}),
 		kong.TypeMapper(reflect.TypeFor[byteSize](), valueMapper[byteSize]{
 			p, parseSize, "a size",
 			"bytes, or a number with a unit, such as 64MiB or 10GB",
@@ -83,10 +84,22 @@ func parseSwitch(s string) (bool, error) {
 	return false, strconv.ErrSyntax
 }
 
+func parseFactor(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
+
 func parseMoment(s string) (time.Time, error) { return time.Parse(time.RFC3339, s) }
 
 // byteSize is a number of bytes.
 type byteSize int64
+
+// String returns the size with a binary unit, if that is a whole number of them.
+func (s byteSize) String() string {
+	for _, unit := range []string{"TiB", "GiB", "MiB", "KiB"} {
+		if n := byteSize(sizeUnits[strings.ToLower(unit)]); s != 0 && s%n == 0 {
+			return strconv.FormatInt(int64(s/n), 10) + unit
+		}
+	}
+	return strconv.FormatInt(int64(s), 10) + "B"
+}
 
 var sizeUnits = map[string]int64{
 	"": 1, "b": 1,
@@ -115,15 +128,4 @@ func inboxPrefix(s string) bool {
 		}
 	}
 	return true
-}
-
-// flushSize says whether Postgres takes s for backend_flush_after: 0, or 8kB to
-// 2MB in its own units, of 1024.
-func flushSize(s string) bool {
-	if s == "0" {
-		return true
-	}
-	n, err := parseSize(strings.NewReplacer("kB", "KiB", "MB", "MiB").Replace(s))
-	units := strings.HasSuffix(s, "kB") || strings.HasSuffix(s, "MB")
-	return err == nil && units && n >= 8<<10 && n <= 2<<20
 }

@@ -107,8 +107,14 @@ func startGatewayAlone(t *testing.T) string {
 func (r *rig) startWorker(t *testing.T) {
 	t.Helper()
 	addr := freeAddress(t)
-	cmd := exec.CommandContext(t.Context(), workerBinary(t), "run", "--setup", "--sample-schema")
-	cmd.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db, "HTTP_ADDR="+addr)
+	env := append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db, "HTTP_ADDR="+addr)
+	setup := exec.CommandContext(t.Context(), workerBinary(t), "setup", "--sample-schema")
+	setup.Env = env
+	if out, err := setup.CombinedOutput(); err != nil {
+		t.Fatalf("worker setup: %v\n%s", err, out)
+	}
+	cmd := exec.CommandContext(t.Context(), workerBinary(t), "run")
+	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = r.log, r.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if err := cmd.Start(); err != nil {

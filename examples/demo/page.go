@@ -109,7 +109,7 @@ func (p page) programs(out *printer, s *stack) error {
 	if err := s.call("setup", "--sample-schema"); err != nil {
 		return err
 	}
-	if err := s.startWorker(); err != nil {
+	if err := s.startWorker(nil); err != nil {
 		return err
 	}
 	out.say(fmt.Sprintf("worker run, as process %d", s.worker.cmd.Process.Pid))

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -94,7 +93,6 @@ func (s *story) servers() error {
 		return err
 	}
 	s.out.say("worker setup --sample-schema "+s.ackFlag(), lasted(time.Since(lap)))
-	s.out.note("below: worker run %s", strings.Join(s.flags(), " "))
 	s.out.note("(--ack-wait: how soon another takes over after a crash; 30s by default)")
 	return nil
 }
@@ -182,22 +180,21 @@ func (s *story) syncOn() error {
 // work starts a worker.
 func (s *story) work() error {
 	began := time.Now()
-	if err := s.startWorker(s.flags()...); err != nil {
+	if err := s.startWorker(s.limits()); err != nil {
 		return err
 	}
 	s.out.say(fmt.Sprintf("worker run, as process %d", s.worker.cmd.Process.Pid), "ready in "+lasted(time.Since(began)))
 	return nil
 }
 
-// flags are those of `worker run`: a crash must not hold the story up, and the
-// middle of a small group must be there to be hit.
-func (s *story) flags() []string {
-	flags := []string{s.ackFlag()}
-	if s.options.group < largeGroup {
-		rows := max(50, s.options.group/batches)
-		flags = append(flags, fmt.Sprintf("--max-rows=%d", rows), fmt.Sprintf("--express-rows=%d", min(rows, 1000)))
+// limits are variables of `worker run`: a small group needs small batches, so that the
+// worker can be killed in the middle of it.
+func (s *story) limits() []string {
+	if s.options.group >= largeGroup {
+		return nil
 	}
-	return flags
+	rows := max(50, s.options.group/batches)
+	return []string{fmt.Sprintf("LETHE_TEST_LIMITS=max-rows=%d", rows), fmt.Sprintf("LETHE_EXPRESS_ROWS=%d", min(rows, 1000))}
 }
 
 // deleteAndWatch publishes a command of alice's and shows which devices hear of

@@ -36,15 +36,15 @@ func (s *stack) call(args ...string) error {
 	return nil
 }
 
-// startWorker runs a worker and waits until it is ready.
-func (s *stack) startWorker(flags ...string) error {
+// startWorker runs a worker with more variables and waits until it is ready.
+func (s *stack) startWorker(variables []string) error {
 	address, err := freeAddress(s.ctx)
 	if err != nil {
 		return err
 	}
 	// No context ends it: kill and stop do. It is not to yield to who looks on.
-	cmd := exec.Command(s.binary, append([]string{"run", "--http-addr=" + address, "--foreground-backoff=0"}, flags...)...) //nolint:noctx // see above
-	cmd.Env = s.environment()
+	cmd := exec.Command(s.binary, "run", "--http-addr="+address, "--foreground-backoff=0") //nolint:noctx // see above
+	cmd.Env = append(s.environment(), variables...)
 	s.worker, err = s.startProgram("a worker", address, cmd)
 	return err
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 // part is a stream or the consumer, for setup, its check and a running worker.
@@ -67,9 +68,9 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 			if errors.Is(err, a.exists) {
 				continue // another client was first, with other options
 			}
-			return done, explainSetup(a.label(), err)
+			return done, setupProblem(a.label(), err)
 		case err != nil:
-			return done, explainSetup(a.label(), err)
+			return done, setupProblem(a.label(), err)
 		}
 		done.Changes, err = a.mend(ctx, have)
 		if errors.Is(err, errMissing) {
@@ -108,8 +109,8 @@ func (a *asset[C]) mend(ctx context.Context, have C) (made []string, err error) 
 		}
 		return made, errors.Join(errs...)
 	}
-	if code(err) == 0 || notReady(err) || errors.Is(err, errMissing) {
-		return nil, errors.Join(append(errs, explainSetup(a.label(), err))...)
+	if natserr.Code(err) == 0 || notReady(err) || errors.Is(err, errMissing) {
+		return nil, errors.Join(append(errs, setupProblem(a.label(), err))...)
 	}
 	made, err = a.mendEach(ctx, have, open)
 	return made, errors.Join(append(errs, err)...)
@@ -126,7 +127,7 @@ func (a *asset[C]) mendEach(ctx context.Context, have C, open []deviation[C]) (m
 			config := have
 			d.right(&config, a.goal)
 			if uerr := a.update(ctx, have, config); uerr != nil {
-				left, errs = append(left, d), append(errs, explainSetup(a.label(), d.stays(uerr)))
+				left, errs = append(left, d), append(errs, setupProblem(a.label(), d.stays(uerr)))
 				continue
 			}
 			have, made, progress = config, append(made, d.change()), true
@@ -326,12 +327,12 @@ func (b *Broker) Check(ctx context.Context, o SetupOptions) ([]PropertyState, er
 	}
 	var all []PropertyState
 	for _, p := range b.parts(g) {
-		lines, err := patiently(ctx, func() ([]PropertyState, error) { return p.check(ctx) })
+		lines, err := whileNotReady(ctx, func() ([]PropertyState, error) { return p.check(ctx) })
 		if errors.Is(err, errMissing) {
 			lines, err = []PropertyState{p.missing()}, nil
 		}
 		if err != nil {
-			return all, explainSetup(p.label(), err)
+			return all, setupProblem(p.label(), err)
 		}
 		all = append(all, lines...)
 	}

@@ -76,7 +76,7 @@ func (b *Broker) inspect(ctx context.Context) {
 	switch {
 	case err == nil:
 		b.lineage.found(info.Created)
-		b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
+		b.heartbeat.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
 		b.note(conversation.WorkerConsumer, states("consumer", conversation.WorkerConsumer, consumerProperties, info.Config, g))
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		b.note(conversation.WorkerConsumer, nil)

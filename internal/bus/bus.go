@@ -104,16 +104,19 @@ type Stored struct {
 	StoredAt time.Time
 }
 
-// StreamState is what a stream says of itself.
+// StreamState is the state of a stream, as the server reports it.
 type StreamState struct {
+	Name string
 	// Created is when the stream was made: one that was deleted and made again is
 	// another stream.
 	Created time.Time
+	// Messages is how many there are, Bytes how large they are together, and MaxBytes
+	// the size at which the stream takes no more; 0 or less for no limit.
+	Messages, Bytes uint64
+	MaxBytes        int64
 	// First and Last are the sequences of the first message that is there and of
 	// the last that was ever stored; First is Last+1 where none is there.
 	First, Last uint64
 	// FirstAt and LastAt are when those two were stored; zero if there is none.
 	FirstAt, LastAt time.Time
-	// Messages is how many there are.
-	Messages uint64
 }

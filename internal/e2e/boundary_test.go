@@ -196,7 +196,7 @@ func TestTheBoundaryStaysThroughFailedTries(t *testing.T) {
 func TestSeqsMayBeAsLargeAsTheyCan(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.start(t, "--express-rows=1", "--min-rows=1", "--max-rows=1")
+	r.start(t, "--express-rows=1", "min-rows=1", "max-rows=1")
 	seqs := []int64{1, 1<<53 + 1, math.MaxInt64 - 1, math.MaxInt64}
 	for name, c := range map[string]struct{ asked, through, deleted int64 }{
 		"all": {-1, math.MaxInt64, 4}, "the_greatest": {math.MaxInt64, math.MaxInt64, 4}, "one_less": {math.MaxInt64 - 1, math.MaxInt64 - 1, 3}, "beyond_a_double": {1<<53 + 1, 1<<53 + 1, 2},

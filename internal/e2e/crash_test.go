@@ -76,7 +76,7 @@ func crashExpress(t *testing.T, point string) {
 func crashLong(t *testing.T, point string) {
 	t.Helper()
 	const messages = 6000
-	settings := []string{"--express-rows", "100", "--max-rows", "200"}
+	settings := []string{"--express-rows", "100", "max-rows=200"}
 	r := newRig(t)
 	small, c := r.crowd(t, "demo", "small", 1, 20)[0], chat{"demo", "huge", "g"}
 	r.huge(t, c, messages)

@@ -20,7 +20,7 @@ func TestKilledAtRandomMomentsADeletionGoesOnFromTheLastCommit(t *testing.T) {
 	cmd := c.ask()
 	r.send(t, cmd)
 	watch := &cursorWatch{r: r, command: cmd.CommandID}
-	hits, settings := 0, []string{"--max-rows", fmt.Sprint(batch)}
+	hits, settings := 0, []string{"max-rows=" + fmt.Sprint(batch)}
 	for range kills {
 		w := r.start(t, settings...)
 		from := watch.cursor
@@ -60,7 +60,7 @@ func TestKilledAtRandomMomentsSmallDeletionsAreDoneOnce(t *testing.T) {
 			cmds = append(cmds, cmd)
 			want[deletionKey{cmd.CommandID, "g"}] = 20
 		}
-		w := r.start(t, "--batch-size", "40")
+		w := r.start(t, "batch-size=40")
 		r.flood(t, append(cmds, cmds[:50]...))
 		pause(t, between(rnd, time.Millisecond, 80*time.Millisecond))
 		w.kill()
@@ -116,7 +116,7 @@ func TestSIGTERMAtRandomMomentsHandsOverAtOnce(t *testing.T) {
 	r.send(t, cmd)
 	want := map[deletionKey]int{{cmd.CommandID, "g"}: messages}
 	watch := &cursorWatch{r: r, command: cmd.CommandID}
-	settings := []string{"--max-rows", "500"}
+	settings := []string{"max-rows=500"}
 	w := r.start(t, settings...)
 	for i := range rounds {
 		var cmds []conversation.Command
@@ -148,7 +148,7 @@ func TestAWorkerStopsInTimeWhereverItIs(t *testing.T) {
 	t.Run("without_NATS", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)
-		c, settings := chat{"demo", "alice", "g"}, []string{"--max-rows", "500"}
+		c, settings := chat{"demo", "alice", "g"}, []string{"max-rows=500"}
 		r.huge(t, c, 200_000)
 		small := r.crowd(t, "demo", "u", 200, 20)
 		w := r.start(t, settings...)
@@ -176,7 +176,7 @@ func TestAWorkerStopsInTimeWhereverItIs(t *testing.T) {
 		r := newRig(t)
 		c := chat{"demo", "alice", "g"}
 		r.huge(t, c, 200_000)
-		w := r.start(t, "--max-rows", "100")
+		w := r.start(t, "max-rows=100")
 		cmd := c.ask()
 		r.send(t, cmd)
 		eventually(t, patience, "the deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })

@@ -31,7 +31,7 @@ func lateBehindCursor(t *testing.T) {
 	r.huge(t, c, messages)
 	r.exec(t, `delete from chat.messages where seq % 100 = 7`) // seqs for the late ones
 	release := r.hold(t, `select from chat.messages where seq = $1 for update`, messages/2)
-	r.start(t, "--express-rows", "50", "--max-rows", "100")
+	r.start(t, "--express-rows", "50", "max-rows=100")
 	cmd := c.ask()
 	r.send(t, cmd)
 	late := 0

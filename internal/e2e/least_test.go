@@ -11,7 +11,7 @@ import (
 func TestAWorkerWorksWithJustItsUserAndRole(t *testing.T) {
 	t.Parallel()
 	r := newLockedRig(t)
-	w := r.start(t, "--max-attempts", "1", "--max-rows", "30", "--express-rows", "100") // for more than the second between two reports of progress
+	w := r.start(t, "--max-attempts", "1", "max-rows=30", "--express-rows", "100") // for more than the second between two reports of progress
 
 	small := chat{"demo", "alice", "c2c_bob"}
 	r.fill(t, small, 40)

@@ -56,7 +56,7 @@ type stage struct {
 }
 
 // Small batches, so that little is much; the same for all workers.
-var stageSettings = []string{"--express-rows", "10", "--max-rows", "8", "--min-rows", "4"}
+var stageSettings = []string{"--express-rows", "10", "max-rows=8", "min-rows=4"}
 
 // A check has always as many steps, but what fails is shrunk to less to do.
 const steps = 30

@@ -115,7 +115,7 @@ func (w *worker) awaitNotReady(t testing.TB, reasons ...string) {
 }
 
 // slowly keeps a long deletion going for some time.
-var slowly = []string{"--max-rows", "100", "--express-rows", "100"}
+var slowly = []string{"max-rows=100", "--express-rows", "100"}
 
 // ownPostgres is a server that the test may stop, and a database on it.
 func ownPostgres(t *testing.T) (*localstack.Postgres, string) {
@@ -327,7 +327,7 @@ func asRole(t testing.TB, address, role string) string {
 func TestConnectionsThatHangAreGivenUp(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	w := r.start(t, append([]string{"--statement-timeout", "500ms"}, slowly...)...)
+	w := r.start(t, append([]string{"statement-timeout=500ms"}, slowly...)...)
 	l := newLoad(t, r)
 	r.flood(t, l.small(t, 50))
 	thaw := r.freezeBackends(t)
@@ -352,7 +352,7 @@ func TestAStatementThatTakesTooLongIsTriedWithFewerRows(t *testing.T) {
 	r := newRig(t)
 	r.exec(t, `create function public.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(0.002); return old; end $$`)
 	r.exec(t, `create trigger slow before delete on chat.messages for each row execute function public.slow()`)
-	w := r.start(t, "--statement-timeout", "100ms", "--min-rows", "10", "--express-rows", "10")
+	w := r.start(t, "statement-timeout=100ms", "min-rows=10", "--express-rows", "10")
 	c := chat{"demo", "alice", "g"}
 	r.fill(t, c, messages)
 	cmd := c.ask()

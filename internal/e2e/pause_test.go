@@ -18,7 +18,7 @@ func TestAPauseHoldsAllWorkersAndLosesNothing(t *testing.T) {
 	giant := chat{"demo", "giant", "g"}
 	r.huge(t, giant, 150_000)
 	crowd := r.crowd(t, "demo", "u", 20, 20)
-	settings := []string{"--max-rows", "100", "--min-rows", "50"}
+	settings := []string{"max-rows=100", "min-rows=50"}
 	first, second := r.start(t, settings...), r.start(t, settings...)
 	long := giant.ask()
 	r.send(t, long)

@@ -101,7 +101,7 @@ func TestPromise2_AMessageSentAfterTheUserPressedDeleteSurvives(t *testing.T) {
 func TestPromise3_DeletedIsSaidOnlyWhenNothingWasLeft(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.start(t, "--express-rows=50", "--long-lanes=4", "--max-connections=16")
+	r.start(t, "--express-rows=50", "long-lanes=4", "--max-connections=16")
 	var commands []conversation.Command
 	var release []func()
 	for i, where := range []string{"seq = 1", "seq = 100", "seq in (49, 51)", "seq % 40 = 0"} {
@@ -215,7 +215,7 @@ func (r *rig) transactions(ctx context.Context) []time.Duration {
 func TestPromise6_AHugeDeletionNeverMakesASmallOneWait(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	r.start(t, "--express-rows=100", "--long-lanes=1")
+	r.start(t, "--express-rows=100", "long-lanes=1")
 	// More long deletions than lanes, which can't end: somebody holds a message.
 	var huge []conversation.Command
 	for i := range 4 {

@@ -108,7 +108,7 @@ func (r *rig) live(t *testing.T) *past {
 		p.cmds[c.user+c.id] = cmd
 		r.send(t, cmd)
 	}
-	w := r.start(t, "--max-rows", "500")
+	w := r.start(t, "max-rows=500")
 	do(p.before, p.before.ask())
 	do(p.under, p.under.ask())
 	r.deleted(t, p.cmds["bertc2c_bob"].CommandID, p.before.id)
@@ -183,7 +183,7 @@ func (r *rig) replayTwiceAtOnce(t *testing.T, p *past) {
 	results := make([]result, 2)
 	for i := range results {
 		both.Go(func() {
-			results[i] = r.call(t, "replay", "--json", "--since", p.since.UTC().Format(time.RFC3339Nano), "--max-rows", "5000")
+			results[i] = r.call(t, "replay", "--json", "--since", p.since.UTC().Format(time.RFC3339Nano), "max-rows=5000")
 		})
 	}
 	both.Wait()
@@ -216,7 +216,7 @@ func (r *rig) killedReplay(t *testing.T, p *past) {
 		return one[int](t, r, `select count(*)::int from chat.messages where user_id in ('larry', 'ursula')`)
 	}
 	was := count()
-	cmd := r.command(t, []string{"replay", "--since", p.since.UTC().Format(time.RFC3339Nano), "--max-rows", "300"})
+	cmd := r.command(t, []string{"replay", "--since", p.since.UTC().Format(time.RFC3339Nano), "max-rows=300"})
 	log := &logBuffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	must(t, cmd.Start())

@@ -34,7 +34,7 @@ func TestThreeReplicasShareTheWorkAndDoNoneOfItTwice(t *testing.T) {
 
 	mend := r.slowDeletes(t, "giant0", "giant1")
 	// The huge ones in small batches, so that they last.
-	settings := []string{"--max-rows", "100"}
+	settings := []string{"max-rows=100"}
 	workers := []*worker{r.launch(t, settings...), r.launch(t, settings...), r.launch(t, settings...)}
 	for _, w := range workers {
 		w.awaitReady(t, patience)
@@ -82,7 +82,7 @@ func TestThreeReplicasShareTheWorkAndDoNoneOfItTwice(t *testing.T) {
 // same, whatever has befallen it before.
 func TestASmallDeletionNeverWaitsForAHugeOne(t *testing.T) {
 	t.Parallel()
-	settings := []string{"--max-rows", "50", "--min-rows", "50", "--long-lanes", "1"}
+	settings := []string{"max-rows=50", "min-rows=50", "long-lanes=1"}
 	r := newRig(t)
 	giant := chat{"demo", "giant", "g"}
 	r.huge(t, giant, 300_000)

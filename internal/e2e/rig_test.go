@@ -124,7 +124,6 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	}
 	r.env = append([]string{
 		"NATS_URL=" + r.url, "DATABASE_URL=" + r.dbURL, "LETHE_ACK_WAIT=" + ackWait, "LOG_LEVEL=debug",
-		"LETHE_SLOW_BATCH=1m",        // a busy machine is slow, and what waits for that is no test of anything here
 		"LETHE_FOREGROUND_BACKOFF=0", // a test that asks the database again and again isn't somebody to yield to
 	}, c.env...)
 	r.connect(t, c.connect...)

@@ -145,7 +145,7 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 			operator := r.as(t, operatorUser, "lethe_operator")
 			r.must(t, append(operator, "pause", "--lane", "long")...)
 			r.exec(t, "revoke pg_read_all_stats from lethe_setup")
-			w := r.start(t, "--max-replica-lag", "500ms", "--max-rows", "50")
+			w := r.start(t, "--max-replica-lag", "500ms", "max-rows=50")
 			cmd := giant.ask()
 			r.send(t, cmd)
 			var advice []string

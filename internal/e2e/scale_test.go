@@ -41,7 +41,7 @@ func comeAndGo(t *testing.T) {
 	var fleet []*worker
 	for _, n := range []int{1, 2, 4, 8} {
 		for len(fleet) < n {
-			fleet = append(fleet, d.start(t, far, "--batch-size=1", "--express-lanes=1"))
+			fleet = append(fleet, d.start(t, far, "batch-size=1", "express-lanes=1"))
 		}
 		d.phase(t, fmt.Sprintf("Postgres %v away, one at a time", roundTrip), strconv.Itoa(n), func() { pause(t, total/8) })
 	}

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"syscall"
@@ -78,8 +79,10 @@ func TestTheStreamsAreAsTheContractSays(t *testing.T) {
 
 func TestRunDoesTheSetupAndServesItsState(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, withoutSetup())
-	w := r.start(t, "--setup", "--sample-schema", "LOG_FORMAT=json", "LOG_LEVEL=info")
+	chatSchema, err := os.ReadFile("../repo/migrations/chat.sql")
+	must(t, err)
+	r := newRig(t, withoutSetup(), withSchema(string(chatSchema)))
+	w := r.start(t, "--setup", "LOG_FORMAT=json", "LOG_LEVEL=info")
 	r.record(t)
 	c := chat{"demo", "alice", "g"}
 	r.fill(t, c, 10)
@@ -176,7 +179,7 @@ func TestHelpNamesEverySetting(t *testing.T) {
 	help := r.must(t, "run", "--help")
 	for _, want := range []string{
 		"NATS_URL", "DATABASE_URL", "HTTP_ADDR", ":8080", "LOG_LEVEL", "LOG_FORMAT", "LETHE_MAX_ATTEMPTS", "--max-attempts", "LETHE_LEDGER_RETENTION", "--ledger-retention",
-		"LETHE_PLAN", "--plan", "LETHE_ALLOW_UNINDEXED", "--setup", "LETHE_SETUP", "--sample-schema",
+		"LETHE_PLAN", "--plan", "LETHE_ALLOW_UNINDEXED", "--setup", "LETHE_SETUP",
 	} {
 		if !strings.Contains(help, want) {
 			t.Errorf("run --help doesn't name %s", want)

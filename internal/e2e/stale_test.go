@@ -39,7 +39,7 @@ func staleLong(t *testing.T, finished bool) {
 		messages = 400_000
 	}
 	r := newRig(t)
-	c, settings := chat{"demo", "alice", "g"}, []string{"--max-rows", "100"}
+	c, settings := chat{"demo", "alice", "g"}, []string{"max-rows=100"}
 	r.huge(t, c, messages)
 	cmd := c.ask()
 	r.send(t, cmd)

@@ -183,7 +183,7 @@ func TestALongDeletionHasASpanForItsRunAndForSomeBatches(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(t, http.StatusOK)
 	r := newRig(t, withEnv(rc.env()...))
-	r.start(t, "LETHE_EXPRESS_ROWS=10", "LETHE_MAX_ROWS=100")
+	r.start(t, "LETHE_EXPRESS_ROWS=10", "max-rows=100")
 	c := chat{"demo", "alice", "group"}
 	r.fill(t, c, 2000)
 	cmd := c.ask()
@@ -215,7 +215,7 @@ func TestALongDeletionHasASpanForItsTimeInLine(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(t, http.StatusOK)
 	r := newRig(t, withEnv(rc.env()...))
-	r.start(t, "LETHE_EXPRESS_ROWS=10", "LETHE_MAX_ROWS=100", "LETHE_LONG_LANES=1")
+	r.start(t, "LETHE_EXPRESS_ROWS=10", "max-rows=100", "long-lanes=1")
 	first, second := chat{"demo", "alice", "one"}, chat{"demo", "alice", "two"}
 	r.fill(t, first, 1000)
 	r.fill(t, second, 1000)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,7 +69,7 @@ type worker struct {
 }
 
 // start runs a worker and waits until it is ready. Settings are flags (with a
-// leading dash) or variables (NAME=value).
+// leading dash), variables (NAME=value) or words of LETHE_TEST_LIMITS (name=value).
 func (r *rig) start(t testing.TB, settings ...string) *worker {
 	t.Helper()
 	w := r.launch(t, settings...)
@@ -117,7 +118,7 @@ func (r *rig) activity() string {
 }
 
 // command is a call of the worker's binary; words that are neither a flag nor
-// an argument but NAME=value go into its environment.
+// an argument but NAME=value go into its environment, and so do those of LETHE_TEST_LIMITS.
 func (r *rig) command(t testing.TB, words []string) *exec.Cmd {
 	t.Helper()
 	program := r.program
@@ -127,15 +128,28 @@ func (r *rig) command(t testing.TB, words []string) *exec.Cmd {
 	// The rig ends the process, so that tests may look at how it ends.
 	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), program)
 	cmd.Env = append(append([]string{}, r.env...), "PATH="+os.Getenv("PATH"), "TMPDIR="+os.TempDir(), "GOTRACEBACK=all")
+	limits := []string{"slow-batch=1m"} // a busy machine is slow, and what waits for that is no test of anything here
 	for _, word := range words {
-		if isVariable(word) {
+		switch {
+		case isVariable(word):
 			cmd.Env = append(cmd.Env, word)
-		} else {
+		case isLimit(word):
+			limits = append(limits, word)
+		default:
 			cmd.Args = append(cmd.Args, word)
 		}
 	}
+	cmd.Env = append(cmd.Env, "LETHE_TEST_LIMITS="+strings.Join(limits, " "))
 	cmd.SysProcAttr = endWithParent()
 	return cmd
+}
+
+// isLimit reports whether a word belongs into LETHE_TEST_LIMITS.
+func isLimit(word string) bool {
+	name, _, found := strings.Cut(word, "=")
+	return found && slices.Contains([]string{
+		"batch-size", "express-lanes", "long-lanes", "min-rows", "max-rows", "statement-timeout", "slow-batch",
+	}, name)
 }
 
 func isVariable(word string) bool {

@@ -22,7 +22,7 @@ func TestWhileMessagesComeInNoneIsLostAndNoneIsLeft(t *testing.T) {
 	rnd := random(t)
 	r := newRig(t)
 	r.exec(t, `create table public.said (user_id text, conversation_id text, seq bigint)`)
-	settings := []string{"--express-rows", "8", "--max-rows", "10", "--min-rows", "5"}
+	settings := []string{"--express-rows", "8", "max-rows=10", "min-rows=5"}
 	r.start(t, settings...)
 	r.start(t, settings...)
 

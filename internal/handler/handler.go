@@ -80,22 +80,29 @@ type Config struct {
 	Tracer    trace.Tracer // nil for no traces
 
 	Target       time.Duration // of a transaction; 50 ms
-	MinRows      int           // the pace's minimum; 50
-	MaxRows      int           // the pace's maximum; 50,000
-	PerDeletion  int           // messages that one deletion may lose in the express lane; 1,000
+	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows
+	MaxRows      int           // and its largest; purge.DefaultMaxRows
+	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
 	BatchSize    int           // deletions in one express batch; 256
 	ExpressLanes int           // express batches at a time; 2: more gained nothing
-	MaxAttempts  int           // real failures that end a deletion; 10
+	LongLanes    int           // large deletions at a time; LongConcurrency, or 2 without permits
+	Isolated     int           // deletions at a time that failed before, and may take long; 2
+	MaxAttempts  int           // real failures that end a deletion; DefaultMaxAttempts
 	Grace        time.Duration // what a statement in flight may still take at a stop; 5 s
 
 	Limits purge.Limits // thresholds of the throttles; zero takes one off
-	// LongConcurrency is the number of permits that all workers share, and so how many
-	// large deletions one worker works on at a time; 0 for no permits, and 2 of them.
+	// LongConcurrency is the number of permits that all workers share; 0 for no permits.
 	LongConcurrency   int
 	ForegroundBackoff float64       // how many times as long as a batch the long lane waits while other clients are busy; 0 for not
 	SlowBatch         time.Duration // from when a batch of the long lane is slow; twice Target
 	WatchEvery        time.Duration // the longest time between two samples of the database; 1 s
 }
+
+// Defaults of [Config] that operators may change.
+const (
+	DefaultExpressRows = 1000
+	DefaultMaxAttempts = 10
+)
 
 func (c Config) withDefaults() Config {
 	def := func(n *int, v int) {
@@ -103,12 +110,15 @@ func (c Config) withDefaults() Config {
 			*n = v
 		}
 	}
-	def(&c.MinRows, 50)
-	def(&c.MaxRows, 50_000)
-	def(&c.PerDeletion, 1000)
+	def(&c.MinRows, purge.DefaultMinRows)
+	def(&c.MaxRows, purge.DefaultMaxRows)
+	def(&c.PerDeletion, DefaultExpressRows)
 	def(&c.BatchSize, 256)
 	def(&c.ExpressLanes, 2)
-	def(&c.MaxAttempts, 10)
+	def(&c.LongLanes, c.LongConcurrency)
+	def(&c.LongLanes, 2)
+	def(&c.Isolated, 2)
+	def(&c.MaxAttempts, DefaultMaxAttempts)
 	if c.Target <= 0 {
 		c.Target = purge.DefaultTarget
 	}
@@ -150,24 +160,13 @@ type Handler struct {
 	contended atomic.Int64
 }
 
-const (
-	// maxIsolated is how many deletions that may take long run alone at a time.
-	maxIsolated = 2
-	// defaultLongRuns is how many large deletions run at a time where there are no permits.
-	defaultLongRuns = 2
-)
-
 // New returns a handler that does nothing until [Handler.Start].
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
-	longRuns := cfg.LongConcurrency
-	if longRuns <= 0 {
-		longRuns = defaultLongRuns
-	}
 	h := &Handler{
 		cfg: cfg, queue: newQueue(), express: newPacer(cfg.pace(), cfg.Metrics.BatchLimit.WithLabelValues(expressLane)),
-		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, maxIsolated),
-		longRuns: make(chan struct{}, longRuns), waitQueue: make(chan struct{}, waitQueueLength),
+		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, cfg.Isolated),
+		longRuns: make(chan struct{}, cfg.LongLanes), waitQueue: make(chan struct{}, waitQueueLength),
 	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())

@@ -21,6 +21,13 @@ type Pace struct {
 // cost of a statement's round trip and commit (about 1 ms).
 const DefaultTarget = 50 * time.Millisecond
 
+// Defaults of Min and Max: what a slow database deletes within the target, and where a
+// transaction's WAL and locks end, whatever the target.
+const (
+	DefaultMinRows = 50
+	DefaultMaxRows = 50_000
+)
+
 // aim is the part of the target that the pace steers for: batches of equal
 // size scatter by a third or so, and a slow one should still keep the target.
 const aim = 0.7

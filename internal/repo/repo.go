@@ -36,11 +36,7 @@ type Config struct {
 	// StatementTimeout ends a statement that hangs; zero means 30 s. It is a
 	// backstop, far above Target.
 	StatementTimeout time.Duration
-	// FlushAfter is backend_flush_after for the purging transactions, which
-	// keeps the kernel from writing hundreds of megabytes back at once; "" means
-	// 512kB, "0" leaves it off.
-	FlushAfter string
-	// MaxConns bounds the connections; zero means 16.
+	// MaxConns bounds the connections; zero means [DefaultMaxConns].
 	MaxConns int32
 	// ExpressConns of them are for [Repo.Bulk] alone, and opened and made ready at
 	// once, since people wait for what it does: the first deletion on a new connection
@@ -54,6 +50,10 @@ type Config struct {
 	AllowUnindexed bool
 }
 
+// DefaultMaxConns leaves large deletions all that gains anything (bench, S1), and the
+// server's default of 100 connections room for some workers.
+const DefaultMaxConns = 16
+
 func (c Config) withDefaults() Config {
 	def := func(d *time.Duration, v time.Duration) {
 		if *d <= 0 {
@@ -65,11 +65,8 @@ func (c Config) withDefaults() Config {
 	if c.Lease == nil {
 		c.Lease = func() time.Duration { return 30 * time.Second }
 	}
-	if c.FlushAfter == "" {
-		c.FlushAfter = "512kB"
-	}
 	if c.MaxConns <= 0 {
-		c.MaxConns = 16
+		c.MaxConns = DefaultMaxConns
 	}
 	if c.ExpressConns < 0 || c.ExpressConns >= c.MaxConns {
 		c.ExpressConns = 0
@@ -132,8 +129,12 @@ func (r *Repo) begin(durable bool) *transaction {
 	return &transaction{source: r.source, pools: r.conns, own: r.pool, limits: r.limits(durable)}
 }
 
+// flushAfter is backend_flush_after of the transactions that delete. It keeps the kernel
+// from writing hundreds of megabytes back at once, which others would wait for.
+const flushAfter = "512kB"
+
 func (r *Repo) limits(durable bool) limits {
-	return limits{lock: r.cfg.Target, statement: r.cfg.StatementTimeout, flushAfter: r.cfg.FlushAfter, durable: durable}
+	return limits{lock: r.cfg.Target, statement: r.cfg.StatementTimeout, flushAfter: flushAfter, durable: durable}
 }
 
 // commit is t's.

@@ -124,17 +124,16 @@ where l.locktype = 'relation' and l.granted and l.mode <> 'AccessShareLock' and 
 order by coalesce(s.xact_start, x.prepared) limit 1
 {{end}}
 
-{{/* Whether the server works on a transaction. Behind a pooler the server's
-process is not known: one of our role and name that began no earlier than the call
-counts, unless it has only just begun; so a second one hides the loss of the first
-until it ends. Where the server keeps no track nothing is known. @pid: the process, 0
-behind a pooler; @since: since when the call is outstanding; @name: the application_name;
-@age: how old a transaction must be. Times are in seconds. */}}
+{{/* Whether the server works on a transaction. One that is idle has answered, and its answer is lost. Behind a pooler the server's
+process is not known: one of our role and name that began no earlier than the call counts, unless it has only just begun; so a second
+one hides the loss of the first until it ends. Where the server keeps no track nothing is known. @pid: the process, 0
+behind a pooler; @since: since when the call is outstanding; @name: the application_name; @age: how old a transaction must be. Times are in
+seconds. */}}
 {{define "at_work"}}
 select pg_catalog.count(*) > 0 from pg_catalog.pg_stat_activity a
-where case when @pid::int8 <> 0 then a.pid = @pid::int8 and (a.xact_start is not null or a.state = 'disabled')
+where case when @pid::int8 <> 0 then a.pid = @pid::int8 and (a.xact_start is not null and a.state not like 'idle%' or a.state = 'disabled')
   else a.datname = current_database() and a.usename = session_user and a.application_name = @name::text and a.pid <> pg_backend_pid()
-    and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between @age::float8 and @since::float8 + 1) end
+    and (a.state = 'disabled' or a.state not like 'idle%' and extract(epoch from clock_timestamp() - a.xact_start) between @age::float8 and @since::float8 + 1) end
 {{end}}
 
 {{/* Fails for a text that the database's encoding can't store. */}}

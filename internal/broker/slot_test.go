@@ -81,7 +81,7 @@ func TestSettlePanicsForABug(t *testing.T) {
 	d.Settle(done())
 	mustPanic(t, "settled twice: done, then retry", func() { d.Settle(bus.Outcome{Verdict: bus.Retry}) })
 	d.Leave() // does nothing any more
-	if free, _ := b.hand.room(); free != b.cfg.Slots {
+	if free, _ := b.inFlight.room(); free != b.cfg.Slots {
 		t.Errorf("%d slots free; want %d", free, b.cfg.Slots)
 	}
 }

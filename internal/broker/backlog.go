@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
 )
 
 // Lag says how much work there is, over all workers.
@@ -32,17 +33,7 @@ type Backlog struct {
 	// there is none.
 	Oldest time.Time
 	// Streams are those of commands, events and dead letters.
-	Streams []StreamState
-}
-
-// StreamState is how full a stream is.
-type StreamState struct {
-	Name     string
-	Messages uint64
-	Bytes    uint64
-	MaxBytes int64 // 0 or less for no limit of its own
-	LastSeq  uint64
-	First    time.Time // when its first message was stored; meaningless if there is none
+	Streams []bus.StreamState
 }
 
 // Lag asks the server how much work there is.
@@ -53,10 +44,7 @@ func (b *Broker) Lag(ctx context.Context) (Lag, error) {
 
 // Backlog asks the server how much work there is and how full the streams are.
 func (b *Broker) Backlog(ctx context.Context) (Backlog, error) {
-	if err := b.connected(ctx); err != nil {
-		return Backlog{}, err
-	}
-	before, err := b.stream(ctx, conversation.CommandsStream)
+	before, err := b.streamState(ctx, conversation.CommandsStream)
 	if err != nil {
 		return Backlog{}, err
 	}
@@ -66,7 +54,7 @@ func (b *Broker) Backlog(ctx context.Context) (Backlog, error) {
 	}
 	var found Backlog
 	for _, name := range []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream} {
-		s, err := b.stream(ctx, name)
+		s, err := b.streamState(ctx, name)
 		if err != nil {
 			return Backlog{}, err
 		}
@@ -77,9 +65,9 @@ func (b *Broker) Backlog(ctx context.Context) (Backlog, error) {
 		Waiting: info.NumPending, InFlight: info.NumAckPending, Redelivered: info.NumRedelivered,
 		Letters: found.Streams[2].Messages,
 	}
-	found.Stuck = stuck(commands.Messages, commands.LastSeq-before.LastSeq, found.Waiting+uint64(found.InFlight))
+	found.Stuck = stuck(commands.Messages, commands.Last-before.Last, found.Waiting+uint64(found.InFlight))
 	if commands.Messages > 0 {
-		found.Oldest = commands.First
+		found.Oldest = commands.FirstAt
 	}
 	return found, nil
 }
@@ -91,24 +79,4 @@ func stuck(messages, added, known uint64) uint64 {
 		return messages - known
 	}
 	return 0
-}
-
-// stream asks for the state of a stream.
-func (b *Broker) stream(ctx context.Context, name string) (StreamState, error) {
-	var info struct {
-		Config struct {
-			MaxBytes int64 `json:"max_bytes"`
-		} `json:"config"`
-		State struct {
-			Messages uint64    `json:"messages"`
-			Bytes    uint64    `json:"bytes"`
-			LastSeq  uint64    `json:"last_seq"`
-			First    time.Time `json:"first_ts"`
-		} `json:"state"`
-	}
-	if err := b.api(ctx, "STREAM.INFO."+name, struct{}{}, &info); err != nil {
-		return StreamState{}, fmt.Errorf("stream %s: %w", name, err)
-	}
-	s := info.State
-	return StreamState{name, s.Messages, s.Bytes, info.Config.MaxBytes, s.LastSeq, s.First}, nil
 }

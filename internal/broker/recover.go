@@ -7,30 +7,31 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/natserr"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 const (
-	mendFirst = 100 * time.Millisecond
-	mendMost  = 5 * time.Second
-	// probeWait is how long the stream may think about a probe.
+	firstProbe = 100 * time.Millisecond
+	maxProbe   = 5 * time.Second
+	// probeWait is how long the stream may take to answer a probe.
 	probeWait = 500 * time.Millisecond
 )
 
 var (
-	errSilent       = errors.New("no answer to requests for commands")
-	errNoResponders = errors.New("nobody answers requests for commands")
+	errSilent   = errors.New("no answer to requests for commands")
+	errNoAnswer = errors.New("nobody serves requests for commands")
 	// errMoved: the request has ended with the leader that had it. The next one
 	// may not be there yet, so this counts as no answer.
 	errMoved = errors.New("the consumer moves to another server")
 )
 
-// statusError is a word of the server that ends a request for commands for a
+// statusError is a status by which the server ends a request for commands for a
 // reason other than time.
 type statusError struct{ code, text string }
 
@@ -48,38 +49,41 @@ func statusFault(m *nats.Msg) error {
 	case code == "409" && (strings.Contains(lower, "leadership change") || strings.Contains(lower, "server shutdown")):
 		return errMoved
 	case code == "503":
-		return errNoResponders
+		return errNoAnswer
 	}
 	return &statusError{code, text}
 }
 
-// mend closes the gate, tries until commands can be pulled again, and opens it.
+// awaitPull closes the gate, probes until commands can be pulled again, and opens it.
 // The fault is logged once, and when it changes.
-func (b *Broker) mend(stop context.Context, fault error) {
-	reason := b.explainPull(stop, fault)
+func (b *Broker) awaitPull(stop context.Context, fault error) {
+	reason := b.pullProblem(stop, fault)
 	if stop.Err() != nil || errors.Is(fault, nats.ErrConnectionClosed) {
 		return
 	}
 	b.gate.Close(causeCommands, reason)
-	b.log.Error("commands can't be pulled; trying until they can", "error", reason)
+	b.log.Error("commands can't be pulled; retrying", "error", reason)
 	began := time.Now()
-	probe := func() error {
-		if err := b.connected(stop); err != nil {
-			return backoff.Permanent(err)
+	probe := func() (struct{}, error) {
+		err := b.connected(stop)
+		if err == nil {
+			err = b.probe(stop)
 		}
-		return b.probe(stop)
+		return struct{}{}, err
 	}
-	again := func(err error, _ time.Duration) {
-		if now := b.explainPull(stop, err); now != reason && stop.Err() == nil {
+	again := func(err error) bool {
+		if stop.Err() != nil || b.nc.IsClosed() {
+			return false
+		}
+		if now := b.pullProblem(stop, err); now != reason && stop.Err() == nil {
 			reason = now
 			b.gate.Close(causeCommands, reason)
-			b.log.Error("commands can't be pulled; trying until they can", "error", reason)
+			b.log.Error("commands can't be pulled; retrying", "error", reason)
 		}
+		return true
 	}
-	pause := backoff.NewExponentialBackOff(
-		backoff.WithInitialInterval(mendFirst), backoff.WithMaxInterval(mendMost), backoff.WithMaxElapsedTime(0))
-	if err := backoff.RetryNotify(probe, backoff.WithContext(pause, stop), again); err != nil {
-		return // stopped
+	if _, err := retry.Do(stop, retry.Policy{First: firstProbe, Max: maxProbe}, probe, again); err != nil {
+		return // stopped, or closed
 	}
 	b.gate.Open(causeCommands)
 	b.log.Info("commands can be pulled again", "after", time.Since(began))
@@ -106,7 +110,7 @@ func (b *Broker) probe(ctx context.Context) error {
 	defer over.Stop()
 	select {
 	case m := <-msgs:
-		if m.Subject != inbox { // a command all the same: it works, and another may have it
+		if m.Subject != inbox { // a command nevertheless: pulling works, and any worker may have it
 			return b.nc.Publish(m.Reply, settlement(bus.Outcome{Verdict: bus.Retry}))
 		}
 		return statusFault(m)
@@ -115,44 +119,35 @@ func (b *Broker) probe(ctx context.Context) error {
 	case <-over.C:
 		return errSilent
 	case <-ctx.Done():
-		return backoff.Permanent(ctx.Err())
+		return ctx.Err()
 	}
 }
 
-// explainPull says in one line what is wrong and what to do. For a missing
+// pullProblem describes in one line what is wrong and what to do. For a missing
 // answer it asks which part is missing.
-func (b *Broker) explainPull(ctx context.Context, fault error) string {
+func (b *Broker) pullProblem(ctx context.Context, fault error) string {
 	var status *statusError
-	if !errors.Is(fault, errNoResponders) && !errors.Is(fault, errSilent) && !errors.As(fault, &status) {
+	if !errors.Is(fault, errNoAnswer) && !errors.Is(fault, errSilent) && !errors.As(fault, &status) {
 		return fault.Error()
 	}
 	_, err := b.consumerInfo(ctx)
+	switch natserr.Code(err) {
+	case jetstream.JSErrCodeStreamNotFound:
+		b.lineage.lost()
+		return meaningOf("stream "+conversation.CommandsStream, err).text
+	case jetstream.JSErrCodeConsumerNotFound:
+		b.lineage.lost()
+		return meaningOf("consumer "+commandsConsumer, err).text
+	}
 	switch {
-	case errors.Is(err, jetstream.ErrStreamNotFound):
-		b.lineage.lost()
-		return "stream " + conversation.CommandsStream + " is missing: run `worker setup`"
-	case errors.Is(err, jetstream.ErrConsumerNotFound):
-		b.lineage.lost()
-		return "consumer " + commandsConsumer + " is missing: run `worker setup`"
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
-		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return "JetStream isn't available: enable it on the server and for this account"
-	case err != nil && errors.Is(fault, errNoResponders):
+	case err != nil && meaningOf("", err).text == noJetStream:
+		return noJetStream
+	case err != nil && errors.Is(fault, errNoAnswer):
 		return "consumer " + commandsConsumer + " doesn't answer: run `worker setup`: " + err.Error()
-	case errors.As(fault, &status) && strings.Contains(strings.ToLower(status.text), "push based"):
-		return "consumer " + commandsConsumer + " is a push consumer: delete it and run `worker setup`"
-	case errors.As(fault, &status) && strings.Contains(status.text, "Exceeded Max"):
+	case status != nil && strings.Contains(strings.ToLower(status.text), "push based"):
+		return meaningOf("consumer "+commandsConsumer, jetstream.ErrNotPullConsumer).text
+	case status != nil && strings.Contains(status.text, "Exceeded Max"):
 		return "consumer " + commandsConsumer + " limits the workers' requests: run `worker setup`: " + fault.Error()
 	}
 	return "pull from " + commandsConsumer + ": " + fault.Error()
-}
-
-// consumerInfo requests the workers' consumer, of whatever kind it is: the client
-// package returns nothing about a push consumer.
-func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
-	var info jetstream.ConsumerInfo
-	if err := b.api(ctx, "CONSUMER.INFO."+conversation.CommandsStream+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {
-		return nil, err
-	}
-	return &info, nil
 }
