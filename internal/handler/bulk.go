@@ -32,10 +32,6 @@ func (b *bulk) group(tasks []*task) {
 	if len(tasks) == 0 {
 		return
 	}
-	if b.outage != nil { // it would take as long to fail again
-		b.fails(tasks, b.outage)
-		return
-	}
 	b.try(tasks)
 	for i := range b.failed {
 		b.failed[i].others |= b.others

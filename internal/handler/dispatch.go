@@ -21,7 +21,6 @@ type outcomes struct {
 	refused   []*job       // whole commands
 	failed    []failedTask // whose fault that is is decided when everything has been tried
 	trouble   bool         // something failed
-	outage    error        // the infrastructure fails with it
 }
 
 // failedTask is a task that has failed alone.
@@ -183,7 +182,6 @@ func (o *outcomes) deferTask(t *task, f purge.Facts, m purge.Move) {
 	switch {
 	case f.Failed && f.Fault == purge.Stopping:
 	case m.Unavailable:
-		o.outage = t.err
 		h.unavailable(t.err)
 	case f.Unentered:
 		h.cfg.Log.Error("failure of a deletion can't be entered in the ledger; command deferred", append(t.attrs(), "error", t.err)...)
