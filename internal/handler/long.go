@@ -81,7 +81,7 @@ type longRun struct {
 	renew     time.Time            // when the lease is to be renewed while no batch does it
 	waits     purge.ThrottleReason // what the ledger says that it waits for
 	throttle  purge.ThrottleReason // what kept the last batch from running
-	changed   <-chan struct{}      // closed when that may have ended; nil where nobody tells
+	changed   <-chan struct{}      // closed when that may have ended; nil where that is not known
 	blocked   time.Time            // since when it has met locks; zero if it doesn't
 	reported  time.Time            // the last progress
 	pace      *deletionPace
@@ -183,15 +183,15 @@ func (l *longRun) claim() purge.Facts {
 	l.claimed, t.taken, t.low = true, true, rec.CursorSeq
 	l.reported, l.marks.marked = time.Now(), t.low
 	l.pace = h.deletionPace()
-	l.held(rec)
+	l.renewed(rec)
 	h.watcher.fresh(h.stopping)
 	f := h.facts(t)
 	f.Progress = true
 	return f
 }
 
-// held notes the record of a deletion whose lease was just renewed.
-func (l *longRun) held(rec purge.Record) {
+// renewed notes the record of a deletion whose lease was just renewed.
+func (l *longRun) renewed(rec purge.Record) {
 	l.t.rec = rec
 	l.renew = time.Now().Add(rec.LeaseLeft / 3)
 }
@@ -221,7 +221,7 @@ func (l *longRun) throttled(by purge.Throttled) purge.Facts {
 			l.noteWait(string(waits))
 		}
 		l.waits = waits
-		l.held(rec)
+		l.renewed(rec)
 	}
 	l.report(string(waits))
 	l.throttle = by.Reason
@@ -264,7 +264,7 @@ func (l *longRun) batch() purge.Facts {
 	l.noPermits = 0
 	h.stepped(t, step)
 	l.waits = ""
-	l.held(step.Record)
+	l.renewed(step.Record)
 	if !step.Record.Mine {
 		return h.facts(t)
 	}
@@ -287,22 +287,22 @@ func (l *longRun) batch() purge.Facts {
 // this deletion for the sake of other clients.
 func (l *longRun) backOff(f *purge.Facts, pace purge.Pace, took time.Duration, backoff float64) {
 	h := l.h
-	rest := pace.Rest(l.limit, took, l.before)
+	wait := pace.SlowBackoff(l.limit, took, l.before)
 	l.before = took
-	if rest > 0 {
+	if wait > 0 {
 		l.report(string(purge.SlowBatch))
 	} else {
 		l.report("")
 	}
 	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(l.limit, "row"), took.Round(time.Millisecond), h.cfg.Target)
-	h.watcher.batch(rest > 0, detail)
-	if rest > 0 {
-		err := h.cfg.Store.ThrottleSlowBatch(h.working, rest, detail)
+	h.watcher.batch(wait > 0, detail)
+	if wait > 0 {
+		err := h.cfg.Store.ThrottleSlowBatch(h.working, wait, detail)
 		if err == nil {
 			return // the next batch of any worker finds it
 		}
 		h.cfg.Log.Debug("slow batch not noted for all workers; waiting alone", "error", err)
-		f.Throttle, f.Left = purge.SlowBatch, rest
+		f.Throttle, f.Left = purge.SlowBatch, wait
 		return
 	}
 	if backoff > 0 && f.Progress && !l.finishing {
@@ -326,7 +326,7 @@ func (l *longRun) finish() purge.Facts {
 	if err != nil {
 		return h.failed(t, err)
 	}
-	l.held(rec)
+	l.renewed(rec)
 	t.news = rec.State == purge.Done
 	if t.news {
 		h.detector.succeeded(rec.Removed(), t.d.Key)
