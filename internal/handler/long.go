@@ -18,6 +18,9 @@ const (
 	waitQueueLength, waitQueueTimeout = 64, 2 * time.Second
 	// progressInterval is the shortest time between two progress messages.
 	progressInterval = time.Second
+	// maxLongTargets is how many times the target a statement of the long lane may take
+	// where fewer rows are possible.
+	maxLongTargets = 20
 	// contention is for how long permits count as contended after a try that got none.
 	contention = time.Second
 	// reportedTries is how many tries without progress are not worth a word: a sender's.
@@ -241,6 +244,9 @@ func (l *longRun) batch() purge.Facts {
 	}
 	part := purge.Part{Long: true, Low: t.low, Limit: l.limit, Sparse: l.sparse, ForegroundBackoff: backoff}
 	part.MarkFrom, part.MarkTo = l.marks.next(markDistance)
+	if l.limit > h.cfg.MinRows { // fewer rows may take less
+		part.Timeout = max(maxLongTargets*h.cfg.Target, time.Second)
+	}
 	start := time.Now()
 	step, err := h.cfg.Store.Step(h.working, t.d, part)
 	took := time.Since(start)
