@@ -459,7 +459,7 @@ const recordDeletes = `create table public.spans (began timestamptz, ended times
 	create trigger end_span after delete on chat.messages for each statement execute function public.end_span()`
 
 // Ten workers of one long deletion each: two batches at a time, and all get on.
-func TestTenWorkersShareOneBudget(t *testing.T) {
+func TestTenWorkersSharePermits(t *testing.T) {
 	t.Parallel()
 	const workers, budget, messages = 10, 2, 2000
 	r := newRig(t, nil)
