@@ -214,6 +214,11 @@ func (l *longRun) throttled(by purge.Throttled) purge.Facts {
 		}
 	case purge.SlowBatch:
 		h.watcher.batch(true, by.Detail)
+	default:
+		if l.changed == nil { // the database knew before the last sample: the next batch doesn't ask it
+			h.watcher.sample(h.stopping)
+			_, l.changed = h.watcher.stop()
+		}
 	}
 	if waits != l.waits || time.Now().After(l.renew) {
 		rec, err := h.cfg.Store.Renew(h.working, t.d, t.low, waits, h.watcher.detail(waits))
@@ -238,8 +243,10 @@ func (l *longRun) batch() purge.Facts {
 	h, t := l.h, l.t
 	backoff := h.watcher.backoff()
 	pace := l.pace.of(backoff > 0)
-	l.limit = pace.limit
-	if l.cap > 0 && l.cap < l.limit {
+	if l.limit = pace.limit; l.cap >= l.limit {
+		l.cap = 0
+	}
+	if l.cap > 0 {
 		l.limit = l.cap
 	}
 	part := purge.Part{Long: true, Low: t.low, Limit: l.limit, Sparse: l.sparse, ForegroundBackoff: backoff}
@@ -259,12 +266,8 @@ func (l *longRun) batch() purge.Facts {
 		}
 		return f
 	}
-	if by := step.Throttled; by.Reason != "" {
-		if by.Reason != purge.NoPermit && by.Reason != purge.ForegroundLoad && by.Reason != purge.SlowBatch {
-			h.watcher.sample(h.stopping) // which stops the next batch before it goes to the database
-			_, l.changed = h.watcher.stop()
-		}
-		return l.throttled(by)
+	if step.Throttled.Reason != "" {
+		return l.throttled(step.Throttled)
 	}
 	l.marks.done(part.MarkTo)
 	l.noPermits = 0
