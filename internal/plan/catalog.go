@@ -9,7 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// catalog is what Postgres's catalog says of the tables that were asked for.
+// catalog is what Postgres's catalog holds about the tables that were asked for.
 type catalog struct {
 	server
 	relations  map[tableName]*relation // without those that don't exist
@@ -38,7 +38,7 @@ type relation struct {
 	oid          uint32
 	schema, name string
 	kind         string   // pg_class.relkind
-	parted       bool     // its rows are in tables that inherit from it
+	partitioned  bool     // its rows are in tables that inherit from it
 	rowSecurity  bool     // active for our role
 	rules        []string // enabled ones for update or delete
 	granted      grants
@@ -165,7 +165,7 @@ func (c *catalog) readRelations(ctx context.Context, q Querier, names []tableNam
 	var ord int
 	var r relation
 	_, err = pgx.ForEachRow(rows, []any{
-		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.parted, &r.granted.usage, &r.granted.selects, &r.granted.reads,
+		&ord, &r.oid, &r.schema, &r.name, &r.kind, &r.partitioned, &r.granted.usage, &r.granted.selects, &r.granted.reads,
 		&r.granted.inserts, &r.granted.updates, &r.granted.deletes, &r.rowSecurity, &r.rules,
 	}, func() error {
 		if seen[r.oid] == nil {

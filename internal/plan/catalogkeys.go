@@ -17,8 +17,8 @@ type index struct {
 	immediate bool // unique at each moment of a transaction, too
 }
 
-// leads says that the index begins with just these columns, in any order, and
-// goes on with then, readable in order; "" asks for nothing more.
+// leads reports whether the index begins with just these columns, in any order, and
+// continues with then, readable in order; "" asks for nothing more.
 func (i index) leads(columns []string, then string) bool {
 	n := len(columns)
 	if len(i.columns) < n {
@@ -32,12 +32,12 @@ func (i index) leads(columns []string, then string) bool {
 	return then == "" || len(i.columns) > n && i.columns[n] == then && i.ordered[n]
 }
 
-// indexed says that one of the relation's indexes leads with the columns.
+// indexed reports whether one of the relation's indexes leads with the columns.
 func (r *relation) indexed(columns []string, then string) bool {
 	return slices.ContainsFunc(r.indexes, func(i index) bool { return i.leads(columns, then) })
 }
 
-// unique says that no two rows have the same values in the columns: an index on
+// unique reports whether no two rows have the same values in the columns: an index on
 // some of them is enough. Tables that inherit from it have keys of their own.
 func (r *relation) unique(columns ...string) bool {
 	return len(r.heirs) == 0 && slices.ContainsFunc(r.indexes, func(i index) bool {
@@ -91,7 +91,7 @@ type foreignKey struct {
 	sets             []string // the columns that on delete set null or default changes
 }
 
-// A partition's foreign keys are its table's, and not told twice.
+// A partition's foreign keys are its table's, and not listed twice.
 const foreignKeysSQL = `
 with recursive tree (root, oid) as (
   select o, o from pg_catalog.unnest($1::oid[]) as o
