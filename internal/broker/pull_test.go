@@ -63,7 +63,7 @@ func TestRunNeverHandsOverMoreThanThereAreSlots(t *testing.T) {
 			d.Settle(done())
 		}
 	}
-	eventually(t, "all acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag == Lag{} })
+	eventually(t, "all acknowledged", func() bool { return idle(t, b) })
 }
 
 func TestRunTakesNoMoreThanItCanStart(t *testing.T) {
@@ -73,8 +73,8 @@ func TestRunTakesNoMoreThanItCanStart(t *testing.T) {
 	w := start(t, b)
 	w.take(3)
 	settled := func() bool {
-		lag, err := b.Lag(t.Context())
-		return err == nil && lag.InFlight == 3 && lag.Waiting == 7 && len(w.in) == 0
+		found, err := b.Backlog(t.Context())
+		return err == nil && found.InFlight == 3 && found.Waiting == 7 && len(w.in) == 0
 	}
 	eventually(t, "3 in flight and 7 waiting", settled) // the server counts after it has delivered
 	stays(t, "3 in flight and 7 waiting", 300*time.Millisecond, settled)
@@ -242,8 +242,8 @@ func TestRunWaitsForTheGate(t *testing.T) {
 	w := start(t, b)
 	send(t, admin(t, n), 3)
 	stays(t, "nothing pulled", 200*time.Millisecond, func() bool {
-		lag, err := b.Lag(t.Context())
-		return err == nil && lag.Waiting == 3 && lag.InFlight == 0
+		found, err := b.Backlog(t.Context())
+		return err == nil && found.Waiting == 3 && found.InFlight == 0
 	})
 	gate.Open("postgres")
 	w.take(3)
@@ -365,8 +365,8 @@ func TestRunGoesOnAfterAServerRestart(t *testing.T) {
 		t.Errorf("the first command after the restart took %v; want well under 5s", took)
 	}
 	eventually(t, "all acknowledged", func() bool {
-		lag, err := b.Lag(t.Context())
-		return err == nil && lag.InFlight == 0 && lag.Waiting == 0
+		found, err := b.Backlog(t.Context())
+		return err == nil && found.InFlight == 0 && found.Waiting == 0
 	})
 }
 
@@ -391,7 +391,7 @@ func TestRunGoesOnAfterTheConsumerWasDeleted(t *testing.T) {
 	w := start(t, b)
 	send(t, js, 1)
 	w.next().Settle(done())
-	eventually(t, "acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag == Lag{} })
+	eventually(t, "acknowledged", func() bool { return idle(t, b) })
 	if err := js.DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
 		t.Fatal(err)
 	}
