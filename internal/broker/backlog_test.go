@@ -13,7 +13,7 @@ import (
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
-func TestTheBacklogTellsTheOldestCommandAndHowFullTheStreamsAre(t *testing.T) {
+func TestTheBacklogHasTheOldestCommandAndHowFullTheStreamsAre(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{Slots: 2})
 	js := admin(t, n)
