@@ -225,9 +225,9 @@ func TestALongDeletionHasASpanForItsTimeInLine(t *testing.T) {
 	r.deleted(t, cmd.CommandID, second.id)
 
 	process := rc.await(t, processSpan, 1)[0]
-	line := rc.await(t, "long lane line", 1)[0] // several if the first deletion takes seconds
+	line := rc.await(t, "long lane wait queue", 1)[0] // several if the first deletion takes seconds
 	wantSpan(t, line, traceID, process.id(), "lethe.lane", "long")
-	if placed := line.attr("lethe.placed"); placed == "" {
+	if placed := line.attr("lethe.entered"); placed == "" {
 		t.Errorf("it isn't told whether the line led to a place:\n%s", line.text())
 	}
 	for _, run := range rc.await(t, "long lane", 2) {
