@@ -329,7 +329,7 @@ func (r *altered) check(of, name string) {
 				r.t.Errorf("Setup = %v, %s still wrong: %t; want it refused", err, l.Property, still)
 			}
 		case still && line.Setup != string(refuses): // with one that is refused the server may want it so
-			r.t.Errorf("Setup = %v; want %s mended: %+v", err, l.Property, report)
+			r.t.Errorf("Setup = %v; want %s corrected: %+v", err, l.Property, report)
 		}
 	}
 	if (err != nil) != (refused > 0) {
