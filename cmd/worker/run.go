@@ -208,19 +208,17 @@ func askLedger(ctx context.Context, url string) error {
 func (w *worker) await(ctx context.Context, reason string, op func() error) error {
 	defer w.gate.Open(reason)
 	logged := ""
-	_, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 5 * time.Second},
-		func() (struct{}, error) { return struct{}{}, op() },
-		func(err error) bool {
-			if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure && fault != purge.Contention {
-				return false
-			}
-			w.gate.Close(reason, err.Error())
-			if logged != err.Error() {
-				logged = err.Error()
-				w.log.Warn("not ready; retrying", "reason", reason, "error", err)
-			}
-			return true
-		})
+	_, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 5 * time.Second}, func() (struct{}, error) { return struct{}{}, op() }, func(err error) bool {
+		if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure && fault != purge.Contention {
+			return false
+		}
+		w.gate.Close(reason, err.Error())
+		if logged != err.Error() {
+			logged = err.Error()
+			w.log.Warn("not ready; retrying", "reason", reason, "error", err)
+		}
+		return true
+	})
 	return err
 }
 
@@ -234,7 +232,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
-	h.Start() //nolint:contextcheck // Stop ends it
+	h.Start()
 	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)
 	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace

@@ -101,13 +101,13 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	var last error
+	last := error(nil)
 	report, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second}, func() (repo.SetupReport, error) {
 		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
 	}, func(err error) bool {
-		fault, cause := purge.FaultOf(err)
 		last = err
-		return fault == purge.Infrastructure && (cause == purge.CauseConnection || cause == purge.CauseServer)
+		fault, cause := purge.FaultOf(err)
+		return fault == purge.Infrastructure && purge.Transient(fault, cause)
 	})
 	if err != nil {
 		if last != nil && ctx.Err() != nil {
