@@ -40,19 +40,6 @@ func (s *Checked) Tables() []Table {
 	return out
 }
 
-// Emptied are the tables whose rows a deletion removes one after the other, in the
-// order in which they can be: child rows that refer to messages by foreign keys first.
-func (s *Checked) Emptied() []Table {
-	all := []Table{s.Messages.Table}
-	for _, c := range s.Children {
-		all = append(all, c.Table)
-	}
-	if s.Locked {
-		all = append(all[1:], all[0])
-	}
-	return all
-}
-
 // bind collects the bounds, so that a deletion is compared with no other columns.
 func (s *Checked) bind() {
 	for _, t := range s.Tables() {
