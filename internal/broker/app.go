@@ -31,7 +31,7 @@ const (
 	appHeartbeat = time.Second
 )
 
-// AppOptions says how the stream of an app's account is to be.
+// AppOptions describe the stream of an app's account.
 type AppOptions struct {
 	// App is the app, as commands name it.
 	App string

@@ -9,7 +9,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// Lag says how much work there is, over all workers.
+// Lag is how much work there is, over all workers.
 type Lag struct {
 	// Waiting commands have not been handed to any worker yet.
 	Waiting uint64
@@ -19,7 +19,7 @@ type Lag struct {
 	// Redelivered of those in flight were handed over more than once.
 	Redelivered int
 	// Stuck commands are in the stream, but neither waiting nor in flight: no worker
-	// will ever see them. At least so many; what arrives at this moment may hide
+	// will ever see them. It is a lower bound: what arrives at this moment may hide
 	// some. Always 0 with the consumer as setup makes it.
 	Stuck uint64
 	// Letters is how many dead letters there are.
@@ -73,7 +73,7 @@ func (b *Broker) Backlog(ctx context.Context) (Backlog, error) {
 }
 
 // stuck is how many of the messages in the stream the consumer doesn't know, at
-// least: up to added came after it was asked.
+// least: up to added arrived after it was asked.
 func stuck(messages, added, known uint64) uint64 {
 	if known += added; messages > known {
 		return messages - known

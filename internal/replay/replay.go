@@ -99,19 +99,19 @@ const (
 type run struct {
 	Config
 	Summary
-	monitor purge.Monitor
-	limit   int           // messages of the next batch
-	sparse  bool          // the last step's
-	before  time.Duration // the batch before took
-	told    time.Time     // the last progress
-	at      uint64        // the last message that it is through with
+	monitor  purge.Monitor
+	limit    int           // messages of the next batch
+	sparse   bool          // the last step's
+	before   time.Duration // the batch before took
+	reported time.Time     // the last progress
+	at       uint64        // the last message that it is through with
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the
 // summary says is done all the same, and another Run goes on from there.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	began := time.Now()
-	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), told: began}
+	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), reported: began}
 	err := r.run(ctx)
 	r.Took = time.Since(began)
 	return r.Summary, err

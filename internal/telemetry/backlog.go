@@ -8,7 +8,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// Work is how much there is to do over all workers, as the server tells it.
+// Work is how much there is to do over all workers, as the server reports it.
 type Work struct {
 	Waiting  uint64        // commands that no worker has been given yet
 	InFlight uint64        // given to a worker and not acknowledged, or waiting for a repeated try
@@ -25,11 +25,11 @@ type Backlog struct {
 
 func newBacklog(f factory) *Backlog {
 	return &Backlog{
-		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck where no worker will see them.", "state"),
+		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck and never delivered.", "state"),
 		oldest:   f.gauge("lethe_backlog_oldest_seconds", "Age of the oldest command that isn't finished, over all workers; 0 for none."),
 		messages: f.gauge("lethe_stream_messages", "Messages in a stream.", "stream"),
 		bytes:    f.gauge("lethe_stream_bytes", "Size of a stream.", "stream"),
-		maxBytes: f.gauge("lethe_stream_max_bytes", "Size at which a stream takes no more; absent without such a limit.", "stream"),
+		maxBytes: f.gauge("lethe_stream_max_bytes", "Maximum size of a stream; absent without one.", "stream"),
 	}
 }
 

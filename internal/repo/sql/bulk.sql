@@ -39,7 +39,7 @@ conversations as materialized (
 picked as materialized (
   select q.ord as lethe_ord, m.*
   from taken q cross join lateral (
-    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.Hooks "m"}}{{end}} from {{.Messages.From}} m
+    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
     order by m.{{.Messages.Seq}} limit @each::bigint
     {{- if .SkipLocked}}
@@ -53,7 +53,7 @@ found as (select m.lethe_ord as ord, m.lethe_part as part, m.lethe_row as id fro
 found_{{$i}} as materialized (
   select x.part, x.id
   from picked m cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.HangsOn "x" "m" ""}} limit @rows::bigint) x
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.BelongsTo "x" "m" ""}} limit @rows::bigint) x
   limit @rows::bigint
 )
 {{- else}}
