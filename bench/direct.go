@@ -126,12 +126,6 @@ func boundShare(ctx context.Context, conn *pgx.Conn, commands []conversation.Com
 	return nil
 }
 
-// target is one huge conversation.
-type target struct {
-	user, chat string
-	messages   int
-}
-
 // deleteAtOnce removes a conversation by a single DELETE.
 func deleteAtOnce(ctx context.Context, conn *pgx.Conn, t target) error {
 	tag, err := conn.Exec(ctx, `delete from chat.messages where app_id = $1 and user_id = $2 and conversation_id = $3 and seq <= $4`,

@@ -69,31 +69,17 @@ func (w *world) loadLong(ctx context.Context, n, others int) error {
 insert into chat.messages (app_id, user_id, conversation_id, seq, sender_id, sent_at, body)
 select '` + benchApp + `', 'user-' || lpad((i / 1000)::text, 6, '0'), 'group_' || lpad((i / 1000)::text, 6, '0'), 1 + i % 1000, 'peer', now() - interval '1 day', ` + body + `
 from generate_series($1::int, $2::int - 1) i`
-	const long = `
-insert into chat.messages (app_id, user_id, conversation_id, seq, sender_id, sent_at, body)
-select '` + benchApp + `', '` + longUser + `', '` + longChat + `', i, 'peer', now() - ($1::int - i + 1) * interval '1 millisecond', ` + body + `
-from generate_series(1, $1::int) i`
-	const row = `
-insert into chat.conversations (app_id, user_id, conversation_id, last_seq, unread_count)
-values ('` + benchApp + `', '` + longUser + `', '` + longChat + `', $1::int, 1)`
-	for _, load := range []struct {
-		sql  string
-		args []any
-	}{{other, []any{0, others / 2}}, {long, []any{n}}, {other, []any{others / 2, others}}, {row, []any{n}}} {
-		if _, err := w.conn.Exec(ctx, load.sql, load.args...); err != nil {
-			return fmt.Errorf("load: %w", err)
-		}
+	if err := w.exec(ctx, other, 0, others/2); err != nil {
+		return err
 	}
-	return nil
+	if err := loadHistory(ctx, w.conn, longTarget(n)); err != nil {
+		return err
+	}
+	return w.exec(ctx, other, others/2, others)
 }
 
-// longCommand deletes the conversation of S3.
-func longCommand() conversation.Command {
-	return conversation.Command{
-		CommandID: "command-long", AppID: benchApp, UserID: longUser, DeviceID: "phone",
-		Conversations: []conversation.Target{{ID: longChat}},
-	}
-}
+// longTarget is the conversation of S3 and S4.
+func longTarget(n int) target { return target{longUser, longChat, n} }
 
 // settleData does what a grown table has behind it: its rows are known to be
 // committed, its statistics are there, and nothing is left to

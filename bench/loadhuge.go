@@ -13,6 +13,12 @@ import (
 // loaders is how many connections fill the huge conversations.
 const loaders = 2
 
+// target is one huge conversation.
+type target struct {
+	user, chat string
+	messages   int
+}
+
 // hugeOf are n conversations of each messages.
 func hugeOf(n, each int) []target {
 	targets := make([]target, n)
@@ -54,23 +60,30 @@ func (w *world) loadHuge(ctx context.Context, targets []target) error {
 
 // loadSome fills every loaders-th conversation from the first on.
 func (w *world) loadSome(ctx context.Context, targets []target, first int) error {
-	const messages = `
-insert into chat.messages (app_id, user_id, conversation_id, seq, sender_id, sent_at, body)
-select '` + benchApp + `', $1, $2, i, 'peer', now() - interval '1 day' - ($3::int - i) * interval '1 millisecond', ` + body + `
-from generate_series(1, $3::int) i`
-	const row = `
-insert into chat.conversations (app_id, user_id, conversation_id, last_seq, unread_count) values ('` + benchApp + `', $1, $2, $3, 1)`
 	conn, err := pgx.Connect(ctx, w.database)
 	if err != nil {
 		return err
 	}
 	defer conn.Close(ctx) //nolint:errcheck // all was answered
 	for i := first; i < len(targets); i += loaders {
-		t := targets[i]
-		for _, sql := range []string{messages, row} {
-			if _, err := conn.Exec(ctx, sql, t.user, t.chat, t.messages); err != nil {
-				return fmt.Errorf("load %s: %w", t.chat, err)
-			}
+		if err := loadHistory(ctx, conn, targets[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// loadHistory fills one conversation.
+func loadHistory(ctx context.Context, conn *pgx.Conn, t target) error {
+	const messages = `
+insert into chat.messages (app_id, user_id, conversation_id, seq, sender_id, sent_at, body)
+select '` + benchApp + `', $1, $2, i, 'peer', now() - interval '1 day' - ($3::int - i) * interval '1 millisecond', ` + body + `
+from generate_series(1, $3::int) i`
+	const row = `
+insert into chat.conversations (app_id, user_id, conversation_id, last_seq, unread_count) values ('` + benchApp + `', $1, $2, $3, 1)`
+	for _, sql := range []string{messages, row} {
+		if _, err := conn.Exec(ctx, sql, t.user, t.chat, t.messages); err != nil {
+			return fmt.Errorf("load %s: %w", t.chat, err)
 		}
 	}
 	return nil

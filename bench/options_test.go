@@ -27,7 +27,7 @@ func TestParseOptions(t *testing.T) {
 func TestVariantsTakePartWhereverLetheDoes(t *testing.T) {
 	t.Parallel()
 	o, err := parseOptions([]string{
-		"--scenario", "S6", "--pg", "commit_delay=10", "--variant", "quick: --target=20ms pg.wal_compression=lz4 table.fillfactor=70 index.sent_at nats.max_ack_pending=9 nats.sync", "--variant", "wide: --express-lanes=4",
+		"--scenario", "S6", "--pg", "commit_delay=10", "--variant", "quick: --target=20ms worker=/old/worker limit.max-rows=9 pg.wal_compression=lz4 table.fillfactor=70 index.sent_at nats.max_ack_pending=9 nats.sync", "--variant", "wide: limit.express-lanes=4",
 	}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -36,7 +36,7 @@ func TestVariantsTakePartWhereverLetheDoes(t *testing.T) {
 		t.Errorf("contestants = %q; want %q", got, want)
 	}
 	want := variant{
-		Name: "quick", Flags: []string{"--target=20ms"}, NATSSync: true,
+		Name: "quick", Worker: "/old/worker", Flags: []string{"--target=20ms"}, Limits: []string{"max-rows=9"}, NATSSync: true,
 		Server: map[string]string{"wal_compression": "lz4"}, Table: map[string]string{"fillfactor": "70"},
 		Indexes: []string{"sent_at"}, AckPending: 9,
 	}
@@ -63,6 +63,7 @@ func TestParseOptionsRefusesWhatMakesNoSense(t *testing.T) {
 		{"--variant", "plain: --target=1s"},
 		{"--variant", "a: target=1s"},
 		{"--variant", "a: index."},
+		{"--variant", "a: worker="},
 		{"--variant", "a: nats.max_ack_pending=0"},
 		{"--variant", "a: nats.sync", "--variant", "a: --target=1s"},
 	} {

@@ -14,7 +14,7 @@ import (
 // contestant's place.
 func measured(t *testing.T) report {
 	t.Helper()
-	o, err := parseOptions([]string{"--variant", "wide: --express-lanes=4", "--results", t.TempDir()}, io.Discard)
+	o, err := parseOptions([]string{"--variant", "wide: limit.express-lanes=4", "--results", t.TempDir()}, io.Discard)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -29,7 +29,6 @@ func measured(t *testing.T) report {
 				}
 				curves := map[string]series{
 					curveProgress: {{0, 0}, {1, 300_000}, {2, 700_000}, {3, 1_000_000}}, curveLatency: {{0, 1}, {0.5, 2}, {0.9, 4}, {0.99, 30}, {1, 60}},
-					curveMemory: {{10_000, 20}, {1_000_000, 25}}, curveReplicas: {{1, 80}, {2, 160}, {4, 300}, {8, 400}},
 				}
 				res.Trials = append(res.Trials, trial{Round: round + 1, Contestant: who, Figures: s, Series: curves})
 			}

@@ -75,7 +75,6 @@ func runReplicas(ctx context.Context, w *world, who contestant) (s sample, err e
 	}
 	commands := smallCommandsOf(farCommands(w.opts.Sizes))
 	done := 0
-	var curve series
 	for _, k := range replicaCounts {
 		next := done + k*w.opts.Sizes.PerReplica
 		if err := w.runReplicasOf(ctx, s, who, address, k, commands[done:next], next); err != nil {
@@ -83,17 +82,12 @@ func runReplicas(ctx context.Context, w *world, who contestant) (s sample, err e
 		}
 		done = next
 		s[figureLinear(k)] = s[figureReplicas(k)] / (float64(k) * s[figureReplicas(1)])
-		curve = append(curve, [2]float64{float64(k), s[figureReplicas(k)]})
 	}
-	w.note(curveReplicas, curve)
 	if err := w.checkSmall(ctx, len(commands), w.opts.Sizes.MessagesEach); err != nil {
 		return nil, err
 	}
 	return s, w.checkEvents(ctx, commands, same(w.opts.Sizes.MessagesEach))
 }
-
-// curveReplicas is the pace for each number of replicas.
-const curveReplicas = "replicas, commands/s"
 
 // runReplicasOf measures k workers on their share of the commands.
 func (w *world) runReplicasOf(ctx context.Context, s sample, who contestant, database string, k int, commands []conversation.Command, events int) error {

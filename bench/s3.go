@@ -90,7 +90,7 @@ func (w *world) commandLong(ctx context.Context, who contestant, database string
 	if err := w.start(ctx, who, database); err != nil {
 		return nil, err
 	}
-	commands := []conversation.Command{longCommand()}
+	commands := []conversation.Command{longTarget(n).command()}
 	if err := w.publish(ctx, commands); err != nil {
 		return nil, err
 	}
@@ -130,7 +130,7 @@ func (w *world) directLong(ctx context.Context, who contestant, n int) (sample, 
 		if who == bound {
 			err = w.deleteWithChildren(ctx, n)
 		} else {
-			err = deleteAtOnce(ctx, w.conn, target{longUser, longChat, n})
+			err = deleteAtOnce(ctx, w.conn, longTarget(n))
 		}
 		took := time.Since(start)
 		s[figureRows], s[figureLongest] = float64(n)/took.Seconds(), milliseconds(took)
@@ -145,7 +145,7 @@ func (w *world) nibbleLong(ctx context.Context, n int) (sample, error) {
 		points := []point{{at: time.Now()}}
 		var longest time.Duration
 		all := 0
-		err := nibbleAway(ctx, w.conn, target{longUser, longChat, n}, func(rows int, took time.Duration) {
+		err := nibbleAway(ctx, w.conn, longTarget(n), func(rows int, took time.Duration) {
 			all, longest = all+rows, max(longest, took)
 			points = append(points, point{at: time.Now(), rows: all})
 		})

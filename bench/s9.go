@@ -38,7 +38,7 @@ func histories(lengths []int) []target {
 // runHistories deletes each conversation by a worker of its own.
 func runHistories(ctx context.Context, w *world, who contestant) (sample, error) {
 	s, targets := sample{}, histories(w.opts.Sizes.Histories)
-	var curve series
+	var peaks []float64
 	for i, t := range targets {
 		if err := w.start(ctx, who, w.database); err != nil {
 			return nil, err
@@ -58,13 +58,12 @@ func runHistories(ctx context.Context, w *world, who contestant) (sample, error)
 		}
 		if peak, ok := one[figurePeak]; ok {
 			s[figurePeakAt(t.messages)] = peak
-			curve = append(curve, [2]float64{float64(t.messages), peak})
+			peaks = append(peaks, peak)
 		}
 	}
-	if len(curve) == len(targets) {
-		s[figureGrowth] = curve[len(curve)-1][1] / curve[0][1]
+	if len(peaks) == len(targets) {
+		s[figureGrowth] = peaks[len(peaks)-1] / peaks[0]
 	}
-	w.note(curveMemory, curve)
 	if err := w.checkHuge(ctx, targets, len(targets), total(targets)); err != nil {
 		return nil, err
 	}
@@ -74,9 +73,6 @@ func runHistories(ctx context.Context, w *world, who contestant) (sample, error)
 	}
 	return s, w.checkEvents(ctx, commandsOf(targets), func(c conversation.Command) int { return lengths[c.CommandID] })
 }
-
-// curveMemory is the peak for each length.
-const curveMemory = "messages, MiB"
 
 func total(targets []target) int {
 	sum := 0

@@ -23,16 +23,16 @@ func experiments(size sizes) []experiment {
 	longest := size.Steps[len(size.Steps)-1]
 	return []experiment{
 		{smallCommands(), []string{figureCommands, figurePostgresCPU, figureWAL, figurePeak}, 3, []string{
-			"--express-lanes=1", "--express-lanes=4", "--batch-size=64", "--batch-size=1024 --places=2048", "--places=128", "--target=20ms", "--target=100ms",
-			"--max-connections=8", "nats.max_ack_pending=128", "index.sent_at", "pg.wal_compression=lz4", "pg.wal_compression=off", "nats.sync", "table.fillfactor=70",
+			"limit.express-lanes=1", "limit.express-lanes=4", "limit.batch-size=64", "--target=20ms", "--target=100ms",
+			"--max-connections=8", "nats.max_ack_pending=128", "index.sent_at", "pg.wal_compression=lz4", "pg.wal_compression=pglz", "nats.sync", "table.fillfactor=70",
 		}},
 		{otherSizes(longest), []string{figureCommands, figurePeak}, 2, []string{"--express-rows=100", "--express-rows=5000"}},
 		{longConversation(), []string{figureRows, figureLongest, figureWAL}, 2, []string{
-			"--target=20ms", "--target=100ms", "--target=200ms", "--max-rows=5000", "--min-rows=5000 --target=20ms", "--flush-after=0", "--flush-after=2MB",
-			"index.sent_at", "pg.wal_compression=lz4", "pg.wal_compression=off", "table.fillfactor=70",
+			"--target=20ms", "--target=100ms", "--target=200ms", "limit.max-rows=5000", "limit.min-rows=5000 --target=20ms",
+			"index.sent_at", "pg.wal_compression=lz4", "pg.wal_compression=pglz", "table.fillfactor=70",
 		}},
-		{oneAmid(), []string{figureP50, figureP99}, 2, []string{"--target=20ms", "--target=100ms", "--express-lanes=1", "--long-lanes=1", "--foreground-backoff=0", "--foreground-backoff=1"}},
-		{whilePeopleChat(), []string{figureChatP99, figureChatP999, figureRemoved}, 1, []string{"--target=20ms", "--flush-after=0", "--foreground-backoff=0", "--foreground-backoff=1"}},
+		{oneAmid(), []string{figureP50, figureP99}, 2, []string{"--target=20ms", "--target=100ms", "limit.express-lanes=1", "--long-concurrency=1", "--foreground-backoff=0", "--foreground-backoff=1"}},
+		{whilePeopleChat(), []string{figureChatP99, figureChatP999, figureRemoved}, 1, []string{"--target=20ms", "--foreground-backoff=0", "--foreground-backoff=1"}},
 	}
 }
 

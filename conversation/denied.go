@@ -14,7 +14,7 @@ import (
 
 // denialPoll is how often a call that waits for an answer checks whether it was
 // refused: the server says so on the side, and the answer never comes. The connection's
-// error handler, which would hear of it at once, is the caller's.
+// error handler, which is called at once, is the caller's.
 const denialPoll = 50 * time.Millisecond
 
 // untilDenied returns a context that also ends when the server refuses, from now

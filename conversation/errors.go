@@ -80,7 +80,7 @@ func explainRefusal(subject string, api *jetstream.APIError) error {
 	return fmt.Errorf("publish on %s: %w", subject, api)
 }
 
-// explainSilence looks for a reason why no answer came.
+// explainSilence finds out why no answer came.
 func (c *Client) explainSilence(subject string, err error) error {
 	if denied := c.denied(subject); denied != nil {
 		return denied

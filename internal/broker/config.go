@@ -30,7 +30,7 @@ const (
 // DefaultInboxPrefix is that of the NATS client.
 const DefaultInboxPrefix = "_INBOX"
 
-// Config says where NATS is and how much a worker takes at once.
+// Config is where NATS is and how much a worker takes at once.
 type Config struct {
 	// URL is a server's address, or several with commas between them.
 	URL string

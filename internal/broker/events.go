@@ -107,7 +107,7 @@ func collectEvents(ctx context.Context, answers <-chan *nats.Msg, batch bool) (f
 }
 
 // readEvent adds an answer to what was found. It reports whether that is the last
-// one; of a batch, the server tells.
+// one; of a batch, the server marks it.
 func readEvent(m *nats.Msg, batch bool, found *[]bus.Stored) (last bool, err error) {
 	if n := len(*found); n > 0 && (*found)[n-1].Sequence == 0 { // the next one names it
 		(*found)[n-1].Sequence = number(lastOf(m.Header, headerBefore))

@@ -35,13 +35,13 @@ type LetterFilter struct {
 	App string
 }
 
-// LetterInfo is a dead letter as it is stored. What a header doesn't tell, or
+// LetterInfo is a dead letter as it is stored. What a header doesn't hold, or
 // not readably, is zero.
 type LetterInfo struct {
 	// Sequence is the letter's in the stream of dead letters: the SEQ of
 	// `worker dead-letters`.
 	Sequence uint64
-	// App is whose command it was, "" where nothing told.
+	// App is whose command it was, "" where it isn't known.
 	App string
 	// Reason is machine-readable, Error is for people.
 	Reason, Error string
@@ -64,7 +64,7 @@ type LetterInfo struct {
 
 // rawLetter is an element of the API's answer to MSG.GET. The API is used, and
 // not the direct get of the client package, because that takes a letter without
-// a body whose headers name a status for a word of the server.
+// a body whose headers name a status for a status of the server.
 type rawLetter struct {
 	Message struct {
 		Subject string    `json:"subject"`
@@ -78,7 +78,7 @@ type rawLetter struct {
 // Letters yields the dead letters without their commands, oldest first, as far as
 // there are any at the beginning. It ends after the first error. It reads whole
 // letters, by direct get: a consumer could leave the commands out, but who may make
-// one says where it delivers, and nobody who lists letters should have that right.
+// one chooses where it delivers, and nobody who lists letters should have that right.
 // It needs the rights STREAM.INFO and DIRECT.GET on their stream.
 func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[LetterInfo, error] {
 	subject := subjectsOf(conversation.DeadLettersStream)[0]
@@ -125,7 +125,7 @@ func (b *Broker) Letter(ctx context.Context, seq uint64) (LetterInfo, error) {
 
 // RetryLetter publishes the command of a dead letter again, as it came, and then
 // removes the letter. If the commands' stream refuses it the letter stays. After
-// an error the command may be published all the same; a second retry of the same
+// an error the command may be published nevertheless; a second retry of the same
 // letter reopens nothing that the first has reopened.
 func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
 	l, err := b.Letter(ctx, seq)
@@ -180,7 +180,7 @@ func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
 // added, and with the number of the letter and the time of the first try.
 func retryMsg(l LetterInfo) (*nats.Msg, error) {
 	if l.Subject == "" {
-		return nil, fmt.Errorf("has no %s header to tell where it came from", conversation.HeaderSubject)
+		return nil, fmt.Errorf("has no %s header, which names the subject that it came on", conversation.HeaderSubject)
 	}
 	if len(l.Subject) > maxSubject {
 		return nil, fmt.Errorf("came on a subject of %d bytes, of at most %d", len(l.Subject), maxSubject)

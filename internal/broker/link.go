@@ -38,8 +38,8 @@ func newLink(cfg Config) *link {
 	return &link{gate: cfg.Gate, log: cfg.Log, urls: redact(cfg.URL), changed: make(chan struct{})}
 }
 
-// observe reads the state of the connection after an event. The event doesn't tell: it
-// is reported later than it happens.
+// observe reads the state of the connection after an event. The event itself is no
+// evidence: it is reported later than it happens.
 func (l *link) observe(nc *nats.Conn, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -73,7 +73,7 @@ func (l *link) changes() <-chan struct{} {
 	return l.changed
 }
 
-// await returns nil once there is a connection, or an error that says why there
+// await returns nil once there is a connection, or an error that reports why there
 // is none when ctx ends.
 func (l *link) await(ctx context.Context, nc *nats.Conn) error {
 	for {

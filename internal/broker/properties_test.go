@@ -309,11 +309,11 @@ func (r *altered) check(of, name string) {
 	r.gate.mu.Lock()
 	stopped := r.gate.reasons[causeStreams]
 	r.gate.mu.Unlock()
-	told := map[string]string{string(warns): notice, string(stops): stopped}
-	if want := name + " is " + line.Found; isWrong && !strings.Contains(told[line.Worker], want) {
-		r.t.Errorf("a worker %s and says %q; want it to name %q", line.Worker, told, want)
+	reported := map[string]string{string(warns): notice, string(stops): stopped}
+	if want := name + " is " + line.Found; isWrong && !strings.Contains(reported[line.Worker], want) {
+		r.t.Errorf("a worker %s and says %q; want it to name %q", line.Worker, reported, want)
 	} else if !isWrong && notice+stopped != "" {
-		r.t.Errorf("a worker says %q; want nothing", told)
+		r.t.Errorf("a worker says %q; want nothing", reported)
 	}
 
 	report, err := r.b.Setup(r.t.Context(), SetupOptions{})
@@ -329,7 +329,7 @@ func (r *altered) check(of, name string) {
 				r.t.Errorf("Setup = %v, %s still wrong: %t; want it refused", err, l.Property, still)
 			}
 		case still && line.Setup != string(refuses): // with one that is refused the server may want it so
-			r.t.Errorf("Setup = %v; want %s mended: %+v", err, l.Property, report)
+			r.t.Errorf("Setup = %v; want %s corrected: %+v", err, l.Property, report)
 		}
 	}
 	if (err != nil) != (refused > 0) {
@@ -380,9 +380,11 @@ func TestEveryLineIsAltered(t *testing.T) {
 
 var updatePage = flag.Bool("update", false, "write the table of properties into docs/operations.md")
 
-// rows are the table's lines for people, without those that setup leaves, which
-// are returned by name.
+// rows are the table's lines for people: one for all properties that differ in the name
+// alone. Those that setup leaves are returned apart, by what they belong to.
 func rows[C any](table []property[C]) (lines, left []string) {
+	var merged [][2]string // the names, and what stands around them
+	kept := map[string]int{}
 	for _, p := range table {
 		of := map[string]string{
 			conversation.CommandsStream: "commands", conversation.EventsStream: "events",
@@ -394,11 +396,25 @@ func rows[C any](table []property[C]) (lines, left []string) {
 		case 3:
 			of = "all streams"
 		}
+		name := "`" + p.name + "`"
 		if p.setup == leaves {
-			left = append(left, "`"+p.name+"` ("+of+")")
+			if i, ok := kept[of]; ok {
+				left[i] = strings.Replace(left[i], " (", ", "+name+" (", 1)
+				continue
+			}
+			kept[of] = len(left)
+			left = append(left, name+" ("+of+")")
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("| %s | `%s` | %s | %s | %s | %s |", of, p.name, p.want, p.setup, p.run, p.why))
+		line := fmt.Sprintf("| %s | %%s | %s | %s | %s | %s |", of, p.want, p.setup, p.run, p.why)
+		if i := slices.IndexFunc(merged, func(m [2]string) bool { return m[1] == line }); i >= 0 {
+			merged[i][0] += ", " + name
+			continue
+		}
+		merged = append(merged, [2]string{name, line})
+	}
+	for _, m := range merged {
+		lines = append(lines, strings.Replace(m[1], "%s", m[0], 1))
 	}
 	return lines, left
 }
@@ -413,12 +429,12 @@ func TestTheOperationsPageHasTheTable(t *testing.T) {
 	before, rest, _ := strings.Cut(string(data), "TestTheOperationsPageHasTheTable -update -->\n")
 	have, after, found := strings.Cut(rest, end)
 	if !found {
-		t.Fatalf("%s has no place for the table", page)
+		t.Fatalf("%s has no marker for the table", page)
 	}
 	lines, left := rows(streamProperties)
 	ofConsumer, leftOfConsumer := rows(consumerProperties)
 	want := "\n| of | property | right | setup | worker | because otherwise |\n| --- | --- | --- | --- | --- | --- |\n" +
-		strings.Join(append(lines, ofConsumer...), "\n") + "\n\nLeft as they are:\n" + wrap(strings.Join(append(left, leftOfConsumer...), ", ")+".") + "\n"
+		strings.Join(append(lines, ofConsumer...), "\n") + "\n\n" + wrap("Left as they are: "+strings.Join(append(left, leftOfConsumer...), "; ")+".") + "\n"
 	if *updatePage {
 		text := before + "TestTheOperationsPageHasTheTable -update -->\n" + want + end + after
 		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {

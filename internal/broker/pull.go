@@ -115,8 +115,8 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Slo
 
 // puller is one session's pulling. The client package's Fetch isn't used: it
 // takes a command without a body whose headers name a status for a status of the
-// server, so that a producer could stop the worker with it. Here the two are told
-// apart by their subject.
+// server, so that a producer could stop the worker with it. Here the subject
+// distinguishes the two.
 type puller struct {
 	b      *Broker
 	handle func(bus.Delivery, bus.Slot)
@@ -228,13 +228,13 @@ func pullRequest(n, bytes int) []byte {
 	return fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d}`, n, bytes, pullWait.Nanoseconds())
 }
 
-// isStatus tells the server's statuses of a request from commands.
+// isStatus distinguishes the server's statuses of a request from commands.
 func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, p.inbox) }
 
 // doubtful reports whether m must not be taken as it is, for what somebody may have
 // altered since the last inspection: a command that came without its body, or from
-// another stream and so with the time of its arrival. Its headers alone don't
-// tell: a producer may have set them.
+// another stream and so with the time of its arrival. Its headers alone are no
+// evidence: a producer may have set them.
 func doubtful(m *nats.Msg) (doubt, bodiless bool) {
 	bodiless = len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
 	return bodiless || m.Header.Get(headerSource) != "", bodiless
@@ -294,7 +294,7 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 	if meta.NumDelivered > 1 {
 		p.b.metrics.Redeliveries.Inc()
 	} else {
-		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, s.taken))
+		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, s.taken).Seconds())
 	}
 	p.handle(bus.Delivery{
 		Subject: m.Subject, Data: m.Data, Header: m.Header,

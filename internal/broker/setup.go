@@ -25,7 +25,7 @@ const (
 	setupRounds = 10
 )
 
-// SetupReport says what Setup found and did, in order.
+// SetupReport is what Setup found and did, in order.
 type SetupReport struct {
 	Parts []SetupPart
 }

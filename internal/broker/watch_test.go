@@ -61,7 +61,7 @@ func TestAWorkerSaysThatTheConsumerIsPausedAndGoesOn(t *testing.T) {
 			if _, err := w.js.PauseConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer, time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			w.gate.closedFor(t, "streams", "consumer deletion-worker: pause_until is ", "`worker setup` mends it")
+			w.gate.closedFor(t, "streams", "consumer deletion-worker: pause_until is ", "`worker setup` corrects it")
 			send(t, w.js, 1)
 			if got := value(t, w.altered(conversation.WorkerConsumer)); got != 1 || !strings.Contains(w.log.String(), "not pulling commands") {
 				t.Errorf("altered = %v, log %s; want it counted and said", got, w.log)
@@ -85,7 +85,7 @@ func TestAWorkerSaysThatMaxAckPendingIsLowAndWorksOn(t *testing.T) {
 		w.next().Settle(done())
 	}
 	setup(t, w.b, SetupOptions{})
-	eventually(t, "it is mended", func() bool { return w.b.Notice() == "" && value(t, w.altered(conversation.WorkerConsumer)) == 0 })
+	eventually(t, "it is corrected", func() bool { return w.b.Notice() == "" && value(t, w.altered(conversation.WorkerConsumer)) == 0 })
 	if text := w.log.String(); strings.Count(text, "streams or consumer altered") != 1 || !strings.Contains(text, "no longer altered") {
 		t.Errorf("log = %s; want it said once, and that it is over", text)
 	}

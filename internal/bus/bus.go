@@ -23,18 +23,18 @@ type Delivery struct {
 	Deliveries uint64
 }
 
-// Slot is a delivery's place at the worker. Its methods are safe for
+// Slot is room in the worker for one command in flight. Its methods are safe for
 // concurrent use.
 type Slot interface {
-	// Leave frees the place for the next delivery, while this one goes on
-	// elsewhere: a long deletion must not hold up the small ones. A second call
+	// Leave frees the slot for the next delivery, while this one stays in flight
+	// without it: a long deletion must not block the small ones. A second call
 	// does nothing.
 	Leave()
-	// Settle ends the delivery and frees its place. Called exactly once.
+	// Settle ends the delivery and frees its slot. Called exactly once.
 	Settle(Outcome)
 }
 
-// Verdict says what becomes of a delivery.
+// Verdict is what becomes of a delivery.
 type Verdict int
 
 // The verdicts. The zero value is invalid: a forgotten assignment must not
@@ -42,7 +42,7 @@ type Verdict int
 const (
 	_      Verdict = iota
 	Done           // every event is stored: acknowledge
-	Retry          // hand it back, for redelivery after Outcome.Delay
+	Retry          // defer it, for redelivery after Outcome.Delay
 	Reject         // no redelivery can help, and its dead letter, if it has one, is stored: take it off the stream
 )
 
@@ -62,7 +62,7 @@ func (v Verdict) String() string {
 // Outcome is the handler's decision on a delivery; see [Verdict].
 type Outcome struct {
 	Verdict Verdict
-	// Delay is how long a Retry stays away; zero for at once.
+	// Delay is how long a Retry is deferred; zero for at once.
 	Delay time.Duration
 	// Reason is Reject's machine-readable reason.
 	Reason conversation.Reason
@@ -85,7 +85,7 @@ type Announcement struct {
 // Letter is a dead letter: the command as it came, with the reason.
 type Letter struct {
 	Delivery Delivery
-	App      string // whose letter it is; "" where nothing tells
+	App      string // whose letter it is; "" where it isn't known
 	Reason   conversation.Reason
 	Error    string // for people; longer than 1 KiB is cut
 	StoredAt time.Time
@@ -119,4 +119,21 @@ type StreamState struct {
 	First, Last uint64
 	// FirstAt and LastAt are when those two were stored; zero if there is none.
 	FirstAt, LastAt time.Time
+}
+
+// Backlog is how much work there is over all workers, and how full the streams are.
+type Backlog struct {
+	// Waiting commands have not been handed to any worker yet.
+	Waiting uint64
+	// InFlight are handed over and not acknowledged, those that are deferred
+	// included.
+	InFlight uint64
+	// Stuck commands are in the stream, but neither waiting nor in flight: no worker
+	// will ever see them. It is a lower bound: what arrives at this moment may hide
+	// some. Always 0 with the consumer as setup makes it.
+	Stuck uint64
+	// Oldest is the age of the oldest command that isn't finished; 0 for none.
+	Oldest time.Duration
+	// Streams are those of commands, events and dead letters.
+	Streams []StreamState
 }

@@ -1,10 +1,14 @@
 package e2e
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/conversation"
 )
@@ -173,7 +177,8 @@ func TestAWorkerStopsInTimeWhereverItIs(t *testing.T) {
 	})
 	t.Run("with_a_database_that_hangs", func(t *testing.T) {
 		t.Parallel()
-		r := newRig(t)
+		_, address := ownPostgres(t)
+		r := newRig(t, onDatabase(address))
 		c := chat{"demo", "alice", "g"}
 		r.huge(t, c, 200_000)
 		w := r.start(t, "max-rows=100")
@@ -227,32 +232,43 @@ func (r *rig) startNATS(t testing.TB) {
 	eventually(t, patience, "the test is connected to NATS again", r.nc.IsConnected)
 }
 
-// freezeBackends stops the server's processes that work for workers, as a disk
-// that hangs would, until thaw is called or the test ends.
+// freezeBackends stops the server's processes that serve workers, as a disk that hangs would, until thaw is called or the test ends.
+// Each is stopped where it waits for its client's next statement, which then gets no answer. Elsewhere it could hold a lock that the
+// whole server needs, for WAL or for a snapshot. The server must be the test's own: dropping a database waits for all processes.
 func (r *rig) freezeBackends(t testing.TB) (thaw func()) {
 	t.Helper()
 	rows, err := r.db.Query(t.Context(), `select pid from pg_stat_activity where datname = current_database() and application_name = 'lethe'`)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var pids []int
-	for rows.Next() {
-		var pid int
-		if err := rows.Scan(&pid); err != nil {
-			t.Fatal(err)
-		}
-		pids = append(pids, pid)
-	}
-	if err := rows.Err(); err != nil || len(pids) == 0 {
+	must(t, err)
+	pids, err := pgx.CollectRows(rows, pgx.RowTo[int])
+	if err != nil || len(pids) == 0 {
 		t.Fatalf("workers' connections: %v, %v", pids, err)
 	}
-	all := func(s syscall.Signal) {
+	thaw = func() {
 		for _, pid := range pids {
-			_ = syscall.Kill(pid, s) // it may have ended
+			_ = syscall.Kill(pid, syscall.SIGCONT) // it may have ended
 		}
 	}
-	thaw = func() { all(syscall.SIGCONT) }
 	t.Cleanup(thaw)
-	all(syscall.SIGSTOP)
+	for _, pid := range pids {
+		eventually(t, patience, "a backend is stopped where it waits for its client", func() bool { return r.freezeBackend(t, pid) })
+	}
 	return thaw
+}
+
+// freezeBackend stops a process of the server, and reports whether that was where it waits for its client. If not, it goes on.
+func (r *rig) freezeBackend(t testing.TB, pid int) bool {
+	t.Helper()
+	if syscall.Kill(pid, syscall.SIGSTOP) != nil {
+		return true // it has ended
+	}
+	// Where the process holds a lock that this needs, too, the time runs out.
+	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	defer cancel()
+	var waits bool
+	err := r.db.QueryRow(ctx, `select coalesce(wait_event = 'ClientRead', false) from pg_stat_activity where pid = $1`, pid).Scan(&waits)
+	if err == nil && waits || errors.Is(err, pgx.ErrNoRows) {
+		return true
+	}
+	_ = syscall.Kill(pid, syscall.SIGCONT) // it may have ended
+	return false
 }

@@ -326,7 +326,8 @@ func asRole(t testing.TB, address, role string) string {
 // told of, are given up for others.
 func TestConnectionsThatHangAreGivenUp(t *testing.T) {
 	t.Parallel()
-	r := newRig(t)
+	_, address := ownPostgres(t)
+	r := newRig(t, onDatabase(address))
 	w := r.start(t, append([]string{"statement-timeout=500ms"}, slowly...)...)
 	l := newLoad(t, r)
 	r.flood(t, l.small(t, 50))

@@ -17,7 +17,7 @@ import (
 // A command whose trace is recorded has the span "process conversation.delete",
 // from when it was taken until it is settled, below what its traceparent names.
 // Below that are a span for each event or dead letter, one for each deletion in
-// the long lane or in line for it, and one for each express batch that served
+// the long lane or in its wait queue, and one for each express batch that served
 // this command alone.
 //
 // No span names a user or a conversation, nor quotes an error: traces go further
@@ -34,7 +34,7 @@ func messaging(operation, typ, destination string, more ...attribute.KeyValue) t
 }
 
 // begin begins the span of a delivery, if its trace is recorded: then that span is
-// what its messages name. It notes under which trace the log tells of it.
+// what its messages name. It notes the trace id for the log.
 func (h *Handler) begin(j *job) {
 	j.traceID = j.trace.ID()
 	if h.cfg.Tracer == nil {
@@ -63,10 +63,10 @@ func (e entry) describe() {
 		attribute.Int("lethe.conversations", len(e.tasks)))
 }
 
-// end settles a delivery, and ends its span.
-func (j *job) end(o bus.Outcome) {
+// settle settles a delivery, and ends its span.
+func (j *job) settle(o bus.Outcome) {
 	o.TraceID = j.traceID
-	j.place.Settle(o)
+	j.slot.Settle(o)
 	if j.span == nil {
 		return
 	}
@@ -87,7 +87,7 @@ func (j *job) trouble(err error) {
 		return
 	}
 	fault, cause := faultOf(err)
-	j.span.AddEvent("set back", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
+	j.span.AddEvent("deferred", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
 	if fault.MayBeCommand() || fault == purge.Infrastructure {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -147,11 +147,11 @@ func recorded(tasks []*task) (jobs []*job, alone bool) {
 }
 
 // endBatch ends the span of an express batch, which may be nil.
-func endBatch(span trace.Span, res purge.Result, err error) {
+func endBatch(span trace.Span, rows int, err error) {
 	if span == nil {
 		return
 	}
-	span.SetAttributes(attribute.Int("lethe.rows", res.Rows))
+	span.SetAttributes(attribute.Int("lethe.rows", rows))
 	end(span, err)
 }
 
@@ -192,7 +192,7 @@ func below(parent trace.Span) context.Context {
 }
 
 // end ends a span; a fault makes it a failed one. A lock or a stop is none: then
-// the span tells the cause alone.
+// the span has the cause alone.
 func end(span trace.Span, err error) {
 	switch fault, cause := faultOf(err); {
 	case err == nil:

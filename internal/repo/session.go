@@ -40,7 +40,7 @@ var ownSettings = []setting{
 	{"row_security", "off", 0}, // an error instead of rows that can't be seen
 	{"client_encoding", "UTF8", 0},
 	{"datestyle", "ISO, MDY", 0},
-	{"idle_in_transaction_session_timeout", "0", 0},
+	{"idle_in_transaction_session_timeout", "3s", 0}, // a worker that is frozen between two statements holds its locks no longer
 	{"transaction_timeout", "0", 17},
 	{"exit_on_error", "off", 0},
 	{"gin_fuzzy_search_limit", "0", 0}, // some of the rows instead of all, from such an index
@@ -48,6 +48,7 @@ var ownSettings = []setting{
 	{"jit", "off", 0},
 	{"enable_seqscan", "off", 0},
 	{"enable_mergejoin", "off", 0},
+	{"enable_bitmapscan", "off", 0}, // a step deletes in the order of its index
 	{"enable_indexscan", "on", 0},
 	{"enable_indexonlyscan", "on", 0},
 	{"enable_nestloop", "on", 0},

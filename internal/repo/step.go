@@ -89,6 +89,9 @@ func (s *step) try(ctx context.Context) error {
 	if s.p.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, s.p.Timeout)
 	}
+	if s.p.LockTimeout > 0 {
+		t.limits.lock = min(t.limits.lock, s.p.LockTimeout)
+	}
 	return t.converse(ctx, func(roundTrip func() error) error {
 		if s.p.Long {
 			if err := s.permit(t, roundTrip); err != nil {
@@ -222,11 +225,11 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 	return nil
 }
 
-// cut finds out how far a batch has come whose messages' time was over. They go in the order of
-// their positions; where no two have the same one, as many positions as messages have
-// gone are behind it, at least. Otherwise the next batch scans the range again.
+// cut finds out how far a batch has come whose messages' time was over. In one table they go in the
+// order of their positions; if no two have the same one, at least as many positions as messages
+// have gone are behind it. Otherwise the next batch scans the range again.
 func (s *step) cut(n *batchCount) {
-	if s.r.plan.Messages.UniqueSeq && s.found.first != nil {
+	if m := s.r.plan.Messages; m.UniqueSeq && !m.Partitioned && s.found.first != nil {
 		s.found.high = min(s.found.high, *s.found.first-1+int64(n.messages))
 	} else {
 		n.again = true

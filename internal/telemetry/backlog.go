@@ -1,23 +1,12 @@
 package telemetry
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// Work is how much there is to do over all workers, as the server tells it.
-type Work struct {
-	Waiting  uint64        // commands that no worker has been given yet
-	InFlight uint64        // given to a worker and not acknowledged, or waiting for a repeated try
-	Stuck    uint64        // neither: no worker will ever see them
-	Oldest   time.Duration // age of the oldest command that isn't finished; 0 for none
-	Streams  []bus.StreamState
-}
-
-// Backlog shows the last known Work. While that isn't known its metrics are
+// Backlog shows the last known [bus.Backlog]. While that isn't known its metrics are
 // absent: an old figure would keep alerts silent. Safe for concurrent use.
 type Backlog struct {
 	commands, oldest, messages, bytes, maxBytes *prometheus.GaugeVec
@@ -25,16 +14,16 @@ type Backlog struct {
 
 func newBacklog(f factory) *Backlog {
 	return &Backlog{
-		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck where no worker will see them.", "state"),
+		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck and never delivered.", "state"),
 		oldest:   f.gauge("lethe_backlog_oldest_seconds", "Age of the oldest command that isn't finished, over all workers; 0 for none."),
 		messages: f.gauge("lethe_stream_messages", "Messages in a stream.", "stream"),
 		bytes:    f.gauge("lethe_stream_bytes", "Size of a stream.", "stream"),
-		maxBytes: f.gauge("lethe_stream_max_bytes", "Size at which a stream takes no more; absent without such a limit.", "stream"),
+		maxBytes: f.gauge("lethe_stream_max_bytes", "Maximum size of a stream; absent without one.", "stream"),
 	}
 }
 
 // Set shows w.
-func (b *Backlog) Set(w Work) {
+func (b *Backlog) Set(w bus.Backlog) {
 	b.commands.WithLabelValues("waiting").Set(float64(w.Waiting))
 	b.commands.WithLabelValues("in_flight").Set(float64(w.InFlight))
 	b.commands.WithLabelValues("stuck").Set(float64(w.Stuck))

@@ -8,7 +8,7 @@ in taken. */}}
 found_{{$i}} as materialized (
   select x.part, x.id
   from picked m cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.HangsOn "x" "m" ""}} limit @rows::bigint) x
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.BelongsTo "x" "m" ""}} limit @rows::bigint) x
   limit @rows::bigint
 )
 {{- else}}
@@ -75,7 +75,7 @@ conversations as materialized (
 picked as materialized (
   select q.ord as lethe_ord, m.*
   from taken q cross join lateral (
-    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.Hooks "m"}}{{end}} from {{.Messages.From}} m
+    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
     order by m.{{.Messages.Seq}} limit @each::bigint
     {{- if .SkipLocked}}
@@ -130,7 +130,7 @@ conversations as materialized (
 picked as materialized (
   select 1 as lethe_ord, m.*
   from taken q cross join lateral (
-    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.Hooks "m"}}{{end}} from {{.Messages.From}} m
+    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
     order by m.{{.Messages.Seq}} limit least(@each::bigint, @rows::bigint)) m
 ),

@@ -10,8 +10,8 @@ select array[
   {{- if .Reference}}
   exists (
     select from (
-      select {{$.Hooks "m"}} from {{$.Messages.Name}} m where {{$.Messages.MatchArgs "m"}} order by m.{{$.Messages.Seq}} limit 1000) m
-    cross join lateral (select from {{.Name}} x where {{.HangsOn "x" "m" ""}} limit 1) x)
+      select {{$.ChildKeys "m"}} from {{$.Messages.Name}} m where {{$.Messages.MatchArgs "m"}} order by m.{{$.Messages.Seq}} limit 1000) m
+    cross join lateral (select from {{.Name}} x where {{.BelongsTo "x" "m" ""}} limit 1) x)
   {{- else}}
   exists (select from {{.Name}} x where {{.MatchArgs "x"}})
   {{- end}}
@@ -31,7 +31,7 @@ found as materialized (
   select m.tableoid as part, m.ctid as id, m.{{.Messages.Seq}}::bigint as seq from {{.Messages.From}} m
   where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select through_seq from q)
   {{- if .Locked}}{{range .Children}}
-    and not exists (select from {{.Name}} x where {{.HangsOnArgs "x" "m"}} offset 0)
+    and not exists (select from {{.Name}} x where {{.BelongsToArgs "x" "m"}} offset 0)
   {{- end}}{{end}}
   order by m.{{.Messages.Seq}} limit 100
   for update skip locked
@@ -39,11 +39,11 @@ found as materialized (
   select x.part, x.id, m.lethe_seq as seq
   from q
   cross join lateral (
-    select m.{{.Messages.Seq}}::bigint as lethe_seq, {{.Hooks "m"}} from {{.Messages.Name}} m
+    select m.{{.Messages.Seq}}::bigint as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Name}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq
     order by m.{{.Messages.Seq}} limit 100) m
   cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.HangsOn "x" "m" "q"}} limit 100
+    select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" "m" "q"}} limit 100
     for update skip locked) x
   limit 100
 {{- else}}

@@ -73,7 +73,7 @@ where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{
   and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
   {{- end}}
   {{- range .Children}}{{if .Reference}}
-  and not exists (select from {{.Name}} x where {{.HangsOn "x" "m" ""}} offset 0)
+  and not exists (select from {{.Name}} x where {{.BelongsTo "x" "m" ""}} offset 0)
   {{- end}}{{end}}
   and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @time::interval)
 {{end}}
@@ -89,13 +89,13 @@ with found as materialized (
   {{- if .Child.Reference}}
   select x.part, x.id
   from (
-    select {{.Hooks "m"}} from {{.Messages.Name}} m
+    select {{.ChildKeys "m"}} from {{.Messages.Name}} m
     where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
       {{- if .Replay}}
       and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
       {{- end}}
     order by m.{{.Messages.Seq}} offset 0) m
-  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.HangsOn "x" "m" ""}} limit @limit::bigint) x
+  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" "m" ""}} limit @limit::bigint) x
   limit @limit::bigint
   {{- else}}
   select x.tableoid as part, x.ctid as id from {{.Child.From}} x
