@@ -48,6 +48,7 @@ var ownSettings = []setting{
 	{"jit", "off", 0},
 	{"enable_seqscan", "off", 0},
 	{"enable_mergejoin", "off", 0},
+	{"enable_bitmapscan", "off", 0}, // a step deletes in the order of its index
 	{"enable_indexscan", "on", 0},
 	{"enable_indexonlyscan", "on", 0},
 	{"enable_nestloop", "on", 0},

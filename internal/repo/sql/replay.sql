@@ -35,7 +35,8 @@ from (
   select @low::bigint as low, @through_seq::bigint as through_seq, (
     select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
     where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @through_seq::bigint and @app::text is not null
-    order by m.{{.Messages.Seq}} limit 1) as first) r
+    order by m.{{.Messages.Seq}} limit 1) as first
+  offset 0) r
 {{end}}
 
 {{/* Finishes a deletion that is done again, if nothing of what it removed is left: the conversation's row goes, unless newer messages
