@@ -67,9 +67,7 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	if !b.Isolated {
-		t.own = r.ready
-	}
+	t.own = r.ready
 	if b.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
