@@ -68,7 +68,7 @@ func NewClient(nc *nats.Conn, opts ...ClientOption) (*Client, error) {
 	return &Client{nc: nc, js: js, timeout: cfg.timeout}, nil
 }
 
-// Receipt says that a command is stored.
+// Receipt confirms that a command is stored.
 type Receipt struct {
 	// CommandID is the command's, also the one that Delete chose. It is set on
 	// an error too, once the command was valid: send the same id again.
@@ -91,7 +91,7 @@ func WithTrace(t Trace) DeleteOption {
 // stored it. An empty CommandID is filled with NewCommandID. The error is an
 // *InvalidError, or wraps ErrNoStream, ErrStreamFull, ErrAppFull, ErrTooLarge,
 // ErrNotPermitted or ErrUnconfirmed, or is the context's. After ErrUnconfirmed
-// or a context's end the command may be stored all the same; sending it again
+// or a context's end the command may be stored nevertheless; sending it again
 // with the receipt's CommandID is always safe.
 func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) (Receipt, error) {
 	var cfg deleteConfig
@@ -135,7 +135,7 @@ func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
 func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
-	ctx, done := c.untilDenied(ctx, msg.Subject+`"`)
+	ctx, done := c.untilDenied(ctx, msg.Subject)
 	defer done()
 	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(CommandsStream))
 	if err != nil {

@@ -126,26 +126,26 @@ const (
 	expectTime          = "an RFC 3339 time such as 2026-11-23T09:00:00Z"
 )
 
-func expectID(least, most int) string {
-	if least == 0 {
-		return fmt.Sprintf("a string of at most %d bytes without control characters", most)
+func expectID(minLen, maxLen int) string {
+	if minLen == 0 {
+		return fmt.Sprintf("a string of at most %d bytes without control characters", maxLen)
 	}
-	return fmt.Sprintf("a string of %d to %d bytes without control characters", least, most)
+	return fmt.Sprintf("a string of %d to %d bytes without control characters", minLen, maxLen)
 }
 
-func checkID(field, id string, least, most int) *InvalidError {
-	if p := idProblem(id, least, most); p != "" {
-		return &InvalidError{field, p, expectID(least, most)}
+func checkID(field, id string, minLen, maxLen int) *InvalidError {
+	if p := idProblem(id, minLen, maxLen); p != "" {
+		return &InvalidError{field, p, expectID(minLen, maxLen)}
 	}
 	return nil
 }
 
 // idProblem returns what is wrong with an id, or "".
-func idProblem(id string, least, most int) string {
+func idProblem(id string, minLen, maxLen int) string {
 	switch {
-	case len(id) < least:
+	case len(id) < minLen:
 		return "is missing or empty"
-	case len(id) > most:
+	case len(id) > maxLen:
 		return fmt.Sprintf("is %d bytes long", len(id))
 	case !utf8.ValidString(id):
 		return "is not valid UTF-8"

@@ -217,12 +217,12 @@ func targetName(raw []byte) (string, field) {
 
 // decodeID checks the type, and the length before it copies anything long; the
 // other rules are Validate's. An escape takes at most 6 bytes for each of the id.
-func decodeID(name string, raw []byte, least, most int) (string, *InvalidError) {
+func decodeID(name string, raw []byte, minLen, maxLen int) (string, *InvalidError) {
 	if raw[0] != '"' {
-		return "", &InvalidError{name, "is " + kindOf(raw), expectID(least, most)}
+		return "", &InvalidError{name, "is " + kindOf(raw), expectID(minLen, maxLen)}
 	}
-	if len(raw)-2 > 6*most {
-		return "", &InvalidError{name, "is too long", expectID(least, most)}
+	if len(raw)-2 > 6*maxLen {
+		return "", &InvalidError{name, "is too long", expectID(minLen, maxLen)}
 	}
 	return unquote(raw), nil
 }

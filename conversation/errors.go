@@ -8,6 +8,8 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 var (
@@ -30,17 +32,6 @@ var (
 	// ErrCursorExpired: events after the cursor may have been removed from the
 	// stream. The device must reload its list and follow from now.
 	ErrCursorExpired = errors.New("events after the cursor may be gone")
-)
-
-// Error codes of the server that nats.go has no name for.
-const (
-	codeNoResources     jetstream.ErrorCode = 10023
-	codeNoMemory        jetstream.ErrorCode = 10028
-	codeNoStorage       jetstream.ErrorCode = 10047
-	codeStreamMismatch  jetstream.ErrorCode = 10060
-	codeStoreRefused    jetstream.ErrorCode = 10077
-	codeAccountLimit    jetstream.ErrorCode = 10002
-	codeStreamNotOnline jetstream.ErrorCode = 10118
 )
 
 // explainPublish turns a publish error into one that says what to do.
@@ -66,7 +57,7 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 // explainRefusal covers the answers of the server.
 func explainRefusal(subject string, api *jetstream.APIError) error {
 	switch api.ErrorCode {
-	case codeStoreRefused: // for each limit, and for faults of the disk; only the text says which
+	case natserr.StoreRefused: // for each limit, and for faults of the disk; only the text says which
 		if strings.Contains(api.Description, "maximum messages per subject") {
 			return fmt.Errorf("%w on %s: let workers finish some and send again later, or raise --commands-max-per-app of `worker setup`: %w",
 				ErrAppFull, subject, api)
@@ -75,27 +66,23 @@ func explainRefusal(subject string, api *jetstream.APIError) error {
 			break
 		}
 		fallthrough
-	case codeNoResources, codeNoMemory, codeNoStorage, codeAccountLimit:
+	case natserr.NoResources, natserr.NoMemory, natserr.NoStorage, natserr.AccountLimit:
 		return fmt.Errorf("%w: %s: %s: let workers empty it or raise its limits, then send again: %w",
 			ErrStreamFull, CommandsStream, api.Description, api)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
 		return fmt.Errorf("%w for %s: name fewer conversations in each command: %w", ErrTooLarge, CommandsStream, api)
-	case codeStreamMismatch:
+	case natserr.StreamMismatch:
 		return fmt.Errorf("%w: another stream than %s takes %s: remove the subject there, then run `worker setup`: %w",
 			ErrNoStream, CommandsStream, subject, api)
-	case codeStreamNotOnline, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
+	case natserr.StreamOffline, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
 		return fmt.Errorf("%w: JetStream isn't available: %w", ErrNoStream, api)
 	}
 	return fmt.Errorf("publish on %s: %w", subject, api)
 }
 
-// explainSilence looks for a reason why no answer came: the server reports a
-// missing permission only on the side, as the connection's last error.
+// explainSilence finds out why no answer came.
 func (c *Client) explainSilence(subject string, err error) error {
-	if denied := c.denied("Publish", subject+`"`); denied != nil {
-		return denied
-	}
-	if denied := c.deniedInbox(); denied != nil {
+	if denied := c.denied(subject); denied != nil {
 		return denied
 	}
 	if !c.nc.IsConnected() {
@@ -103,26 +90,6 @@ func (c *Client) explainSilence(subject string, err error) error {
 			ErrUnconfirmed, strings.ToLower(c.nc.Status().String()), err)
 	}
 	return fmt.Errorf("%w: send again with the same id: %w", ErrUnconfirmed, err)
-}
-
-// denied returns an error if the connection's last error is a refused
-// operation ("Publish" or "Subscription") on a subject that begins with prefix.
-// Its text is the only place where the server names the two.
-func (c *Client) denied(operation, prefix string) error {
-	last := c.nc.LastError()
-	if !errors.Is(last, nats.ErrPermissionViolation) || !strings.Contains(last.Error(), operation+` to "`+prefix) {
-		return nil
-	}
-	return fmt.Errorf("%w: allow it in this NATS user's permissions: %w", ErrNotPermitted, last)
-}
-
-// deniedInbox is denied for the subjects that answers come on.
-func (c *Client) deniedInbox() error {
-	prefix := c.nc.Opts.InboxPrefix
-	if prefix == "" {
-		prefix = nats.InboxPrefix
-	}
-	return c.denied("Subscription", prefix)
 }
 
 // explainStream turns an error about EventsStream into one that says what to do.
@@ -134,10 +101,7 @@ func (c *Client) explainStream(err error) error {
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: JetStream isn't available: enable it: %w", ErrNoStream, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
-		if denied := c.denied("Publish", "$JS."); denied != nil {
-			return denied
-		}
-		if denied := c.deniedInbox(); denied != nil {
+		if denied := c.denied("$JS."); denied != nil {
 			return denied
 		}
 	}

@@ -6,7 +6,7 @@ import (
 )
 
 // Deleted says that one conversation of one command is gone as asked. The same
-// deletion told again is the same event, with the same id.
+// deletion re-emitted is the same event, with the same id.
 type Deleted struct {
 	CommandID      string `json:"command_id"`
 	AppID          string `json:"app_id"`
@@ -19,10 +19,10 @@ type Deleted struct {
 	MessagesDeleted int64 `json:"messages_deleted"`
 	// HistoryKept repeats the command's KeepHistory.
 	HistoryKept bool `json:"history_kept"`
-	// ConversationRemoved says that the conversation has no row any more,
+	// ConversationRemoved reports that the conversation has no row any more,
 	// whoever removed it. False where newer messages keep it.
 	ConversationRemoved bool `json:"conversation_removed"`
-	// MultiClientSync says whom to tell: all of the user's devices, or
+	// MultiClientSync says whom to notify: all of the user's devices, or
 	// OriginDeviceID alone.
 	MultiClientSync bool `json:"multi_client_sync"`
 	// OriginDeviceID is the device that asked, empty if the command named none.
@@ -52,7 +52,7 @@ type DeleteFailed struct {
 	FailedAt time.Time `json:"failed_at"`
 }
 
-// Deleting tells how far a long deletion has come, at most once a second. It is
+// Deleting is the progress of a long deletion, at most once a second. It is
 // for the origin device alone, isn't stored, and may be missed.
 type Deleting struct {
 	CommandID      string `json:"command_id"`
@@ -65,7 +65,7 @@ type Deleting struct {
 	PurgedThroughSeq int64 `json:"purged_through_seq"`
 	// MessagesDeleted counts the messages deleted so far, over all tries.
 	MessagesDeleted int64 `json:"messages_deleted"`
-	// WaitingFor says what holds the deletion back, empty if nothing: "lock" (a row
+	// WaitingFor is what the deletion waits for, empty if nothing: "lock" (a row
 	// that somebody else holds), "replica_lag", "wal_retained", "lock_waiters",
 	// "slow_batch", "permits_held" or "paused". Others may follow.
 	WaitingFor string `json:"waiting_for,omitempty"`
@@ -100,7 +100,7 @@ func wireTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond)
 // Event is one message about a deletion: exactly one of Deleted, Failed and
 // Deleting is set, and Type says which.
 type Event struct {
-	// ID is the same each time the same event is told. Drop those you have seen.
+	// ID is the same each time the event is published. Drop those you have seen.
 	ID string
 	// Type is TypeDeleted, TypeDeleteFailed or TypeDeleting.
 	Type string
@@ -110,7 +110,7 @@ type Event struct {
 	Time time.Time
 	// Sequence is the event's place in EventsStream, the cursor to go on from
 	// later. 0 where it isn't known: for progress, and for an event that Feed
-	// heard again but the stream did not store again.
+	// received again but the stream did not store again.
 	Sequence uint64
 	// Trace is the trace context of the command, or names the span in its trace
 	// that published the event.

@@ -11,17 +11,17 @@ import (
 )
 
 // How a Feed waits. A hint is the live copy of an event, which arrives a moment
-// before the stream, or the replica that is asked, has it.
+// before the stream, or the replica that answers, has it.
 const (
-	hintWait    = 250 * time.Millisecond // until a hint that isn't stored again is told as it is
-	hintPoll    = time.Millisecond       // first pause between two looks for a hinted event; doubles
-	idlePoll    = 5 * time.Second        // between two looks without a hint, in case one was lost
-	outagePause = 250 * time.Millisecond // after a look that failed
+	hintWait   = 250 * time.Millisecond // until a hint that isn't stored again is delivered as it is
+	hintPoll   = time.Millisecond       // first wait between two polls for a hinted event; doubles
+	idlePoll   = 5 * time.Second        // between two polls without a hint, in case one was lost
+	outageWait = 250 * time.Millisecond // after a poll that failed
 )
 
 // Feed delivers the events of one user. It reads them from the stream by
 // direct get, so that it has no consumer on the server, and listens to the
-// subjects to know when to look. Next may be called by one goroutine at a time,
+// subjects to know when to poll. Next may be called by one goroutine at a time,
 // Close by any.
 type Feed struct {
 	reader
@@ -33,9 +33,9 @@ type Feed struct {
 	closeOnce sync.Once
 	closed    chan struct{}
 
-	look    bool          // an event may be waiting in the stream
-	pause   time.Duration // before the next look for a hinted event
-	lastErr error         // of the latest look, nil if it succeeded
+	due     bool          // an event may be in the stream
+	backoff time.Duration // before the next poll for a hinted event
+	lastErr error         // of the latest poll, nil if it succeeded
 }
 
 // Close ends the feed and interrupts Next. A second call does nothing.
@@ -53,8 +53,8 @@ func (f *Feed) Close() {
 
 // Next waits for the next event. Stored events come in the order of their
 // Sequence (on a replicated stream, two of the same moment may be swapped) and
-// each id once among the last 4096; progress may be skipped. A failure to reach NATS is waited out: the error is the
-// context's, with the failure in its text, or ErrFeedClosed, or says that the
+// each id once among the last 4096; progress may be skipped. A failure to reach NATS is retried: the error is the
+// context's, with the failure in its text, or ErrFeedClosed, or reports that the
 // connection was closed for good. A message that isn't an event is an error
 // once, and the call after it goes on.
 func (f *Feed) Next(ctx context.Context) (Event, error) {
@@ -73,7 +73,7 @@ func (f *Feed) Next(ctx context.Context) (Event, error) {
 		if e, ok := f.inbox.progress(); ok {
 			return e, nil
 		}
-		f.look = f.look || f.inbox.hinted()
+		f.due = f.due || f.inbox.hinted()
 		if e, ok, err := f.stored(ctx); ok || err != nil {
 			return e, err
 		}
@@ -94,12 +94,12 @@ func (f *Feed) explainEnd(err error) error {
 
 // stored returns the next event from the stream that hasn't been delivered.
 func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
-	for f.look {
+	for f.due {
 		l, err := f.earliest(ctx)
 		f.lastErr = err
 		if err != nil || l == nil {
-			f.look = false
-			return Event{}, false, nil //nolint:nilerr // lastErr keeps it; the next look may go well
+			f.due = false
+			return Event{}, false, nil //nolint:nilerr // lastErr keeps it; the next poll may succeed
 		}
 		raw := l.next
 		l.next = nil
@@ -111,7 +111,7 @@ func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
 			return Event{}, false, fmt.Errorf("event %d of %s: %w", raw.Sequence, EventsStream, err)
 		}
 		e.Sequence = raw.Sequence
-		f.pause = hintPoll
+		f.backoff = hintPoll
 		if f.inbox.deliver(e) {
 			return e, true, nil
 		}
@@ -119,26 +119,26 @@ func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
 	return Event{}, false, nil
 }
 
-// wait returns when it is time for another look, or at the end of ctx or feed.
+// wait returns when it is time for another poll, or at the end of ctx or feed.
 func (f *Feed) wait(ctx context.Context) {
-	pause := idlePoll
+	wait := idlePoll
 	switch {
 	case f.lastErr != nil:
-		pause = outagePause
+		wait = outageWait
 	case f.inbox.hinted():
-		pause = f.pause
-		f.pause = min(2*f.pause, hintWait/2)
+		wait = f.backoff
+		f.backoff = min(2*f.backoff, hintWait/2)
 	default:
-		f.pause = hintPoll
+		f.backoff = hintPoll
 	}
-	timer := time.NewTimer(pause)
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	select {
 	case <-f.inbox.wake:
 	case <-timer.C:
-		f.look = true
+		f.due = true
 	case _, open := <-f.status:
-		f.look = open
+		f.due = open
 	case <-f.closed:
 	case <-ctx.Done():
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 // FollowOption changes one Follow.
@@ -42,12 +44,12 @@ func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOpt
 	ctx, done := c.untilDenied(ctx, "$JS.")
 	defer done()
 	f := &Feed{
-		reader: newReader(app, user),
-		nc:     c.nc,
-		inbox:  newInbox(),
-		closed: make(chan struct{}),
-		look:   true,
-		pause:  hintPoll,
+		reader:  newReader(app, user),
+		nc:      c.nc,
+		inbox:   newInbox(),
+		closed:  make(chan struct{}),
+		due:     true,
+		backoff: hintPoll,
 	}
 	if err := f.start(ctx, c, app, user, cfg); err != nil {
 		f.Close()
@@ -81,7 +83,7 @@ func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg follo
 		return fmt.Errorf("subscribe: %w", err)
 	}
 	for _, sub := range f.subs {
-		if err := c.denied("Subscription", sub.Subject+`"`); err != nil {
+		if err := c.refused(natserr.Subscribe, sub.Subject); err != nil {
 			return err
 		}
 	}
@@ -93,7 +95,7 @@ func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg follo
 	return f.position(ctx, c, cfg)
 }
 
-// position sets the cursors, and looks once to know that it may.
+// position sets the cursors, and reads once to know that it may.
 func (f *Feed) position(ctx context.Context, c *Client, cfg followConfig) error {
 	info := f.stream.CachedInfo()
 	from := info.State.LastSeq

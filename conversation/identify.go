@@ -11,7 +11,7 @@ type Identity struct {
 	AppID, UserID, CommandID, DeviceID string
 }
 
-// Identify reads from a command that Decode refuses whom to tell. Data must
+// Identify reads from a command that Decode refuses whom to notify. Data must
 // be one JSON object; of that, a field counts if it stands there exactly once
 // and is a valid id by itself, whatever is wrong elsewhere.
 func Identify(data []byte) Identity {
@@ -34,7 +34,7 @@ func Identify(data []byte) Identity {
 			id.CommandID = soundID(value, MaxCommandID)
 		case fieldDeviceID:
 			id.DeviceID = soundID(value, MaxDeviceID)
-		default: // tells nothing about who it is
+		default: // identifies nobody
 		}
 	}
 	id.drop(twice)
@@ -58,12 +58,12 @@ func (id *Identity) drop(f field) {
 }
 
 // soundID returns the id that a raw value holds, or "".
-func soundID(raw []byte, most int) string {
-	if raw[0] != '"' || len(raw)-2 > 6*most || !soundString(raw) {
+func soundID(raw []byte, maxLen int) string {
+	if raw[0] != '"' || len(raw)-2 > 6*maxLen || !soundString(raw) {
 		return ""
 	}
 	s := unquote(raw)
-	if idProblem(s, 1, most) != "" {
+	if idProblem(s, 1, maxLen) != "" {
 		return ""
 	}
 	return s

@@ -9,12 +9,12 @@ import (
 
 // Bounds of a Feed's memory.
 const (
-	maxHints    = 256  // live copies not yet found in the stream; what is beyond is found there
+	maxHints    = 256  // live copies not yet found in the stream; any more are found there
 	maxProgress = 64   // progress not yet asked for; the oldest goes first
 	maxSeen     = 4096 // ids of delivered events
 )
 
-// inbox is what a Feed hears live and remembers. The subscriptions' callbacks
+// inbox is what a Feed receives live and remembers. The subscriptions' callbacks
 // and Next share it.
 type inbox struct {
 	wake chan struct{} // holds one token when there is something new
@@ -80,7 +80,7 @@ func (b *inbox) addHint(e Event) {
 		}
 	}
 	if len(b.hints) == maxHints {
-		return // the looks for the others find it too
+		return // the polls for the others find it too
 	}
 	b.hints = append(b.hints, hint{e, time.Now()})
 }
@@ -97,15 +97,15 @@ func (b *inbox) progress() (Event, bool) {
 	return e, true
 }
 
-// hinted reports whether an event was heard that hasn't been delivered.
+// hinted reports whether a live event hasn't been delivered yet.
 func (b *inbox) hinted() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.hints) > 0
 }
 
-// overdue takes the oldest event that was heard before then and that the
-// stream hasn't shown since: one told again, which the stream has from before.
+// overdue takes the oldest event that was received before then and that the
+// stream hasn't shown since: one re-emitted, which the stream has from before.
 func (b *inbox) overdue(then time.Time) (Event, bool) {
 	b.mu.Lock()
 	if len(b.hints) == 0 || b.hints[0].at.After(then) {

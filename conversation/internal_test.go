@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 func TestInboxForgetsTheOldestIDs(t *testing.T) {
@@ -63,11 +65,11 @@ func TestOnlyALimitCountsAsAFullStreamOrApp(t *testing.T) {
 		description string
 		full, app   bool
 	}{
-		{codeStoreRefused, "maximum messages exceeded", true, false},
-		{codeStoreRefused, "maximum bytes exceeded", true, false},
-		{codeStoreRefused, "maximum messages per subject exceeded", false, true},
-		{codeStoreRefused, "write: input/output error", false, false},
-		{codeNoStorage, "insufficient storage resources available", true, false},
+		{natserr.StoreRefused, "maximum messages exceeded", true, false},
+		{natserr.StoreRefused, "maximum bytes exceeded", true, false},
+		{natserr.StoreRefused, "maximum messages per subject exceeded", false, true},
+		{natserr.StoreRefused, "write: input/output error", false, false},
+		{natserr.NoStorage, "insufficient storage resources available", true, false},
 		{jetstream.JSErrCodeBadRequest, "bad request", false, false},
 	} {
 		err := explainRefusal("s", &jetstream.APIError{ErrorCode: row.code, Description: row.description})

@@ -8,7 +8,7 @@ import (
 
 // The functions below walk a JSON text that json.Valid has accepted, and rely
 // on it. They are here because encoding/json matches names in any case, lets the
-// last of two equal names win and mends bad text, so that two users become one.
+// last of two equal names win and replaces invalid text, so that two users become one.
 // Nothing recurses, so deep nesting costs no stack.
 
 // members yields the raw name (quotes included) and the raw value of each

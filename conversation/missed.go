@@ -31,7 +31,7 @@ func (c *Client) Missed(ctx context.Context, app, user string, after, through ui
 	}
 }
 
-// missedReader returns a reader that stands behind after. It looks at what the
+// missedReader returns a reader that stands behind after. It checks what the
 // stream retains once it has the first events, so that none was removed between.
 func (c *Client) missedReader(ctx context.Context, app, user string, after uint64) (*reader, error) {
 	if err := checkUser(app, user); err != nil {

@@ -14,27 +14,27 @@ const (
 
 // Types of event, as they stand in the ce-type header.
 const (
-	// TypeDeleted says that one conversation's deletion has finished.
+	// TypeDeleted: one conversation's deletion has finished.
 	TypeDeleted = "conversation.deleted"
-	// TypeDeleteFailed says that a deletion will not finish, and why.
+	// TypeDeleteFailed: a deletion will not finish, with the reason.
 	TypeDeleteFailed = "conversation.delete_failed"
-	// TypeDeleting tells the progress of a long deletion.
+	// TypeDeleting: the progress of a long deletion.
 	TypeDeleting = "conversation.deleting"
 )
 
 // Limits of a command. Lengths are in bytes of UTF-8, not in characters.
 const (
-	// MaxAppID is the greatest length of an app's id; the least is 1.
+	// MaxAppID is the maximum length of an app's id; the minimum is 1.
 	MaxAppID = 64
-	// MaxUserID is the greatest length of a user's id; the least is 1.
+	// MaxUserID is the maximum length of a user's id; the minimum is 1.
 	MaxUserID = 128
-	// MaxDeviceID is the greatest length of a device's id; empty means none.
+	// MaxDeviceID is the maximum length of a device's id; empty means none.
 	MaxDeviceID = 128
-	// MaxCommandID is the greatest length of a command's id; the least is 1.
+	// MaxCommandID is the maximum length of a command's id; the minimum is 1.
 	MaxCommandID = 128
-	// MaxConversationID is the greatest length of a conversation's id; the least is 1.
+	// MaxConversationID is the maximum length of a conversation's id; the minimum is 1.
 	MaxConversationID = 256
-	// MaxConversations is how many conversations one command may name; the least is 1.
+	// MaxConversations is how many conversations one command may name; the minimum is 1.
 	MaxConversations = 100
 )
 

@@ -96,7 +96,7 @@ func DeleteFailedSubject(app, user string) string { return eventSubject(TypeDele
 func DeletingSubject(app, user string) string { return eventSubject(TypeDeleting, app, user) }
 
 // DeadLetterSubject returns the subject of an app's dead letters. An empty app,
-// where neither subject nor body tells it, is written "_".
+// where neither subject nor body names it, is written "_".
 func DeadLetterSubject(app string) string {
 	if app == "" {
 		return deadLetterRoot + "." + unknownApp
@@ -106,7 +106,7 @@ func DeadLetterSubject(app string) string {
 
 // SubjectApp returns the app that a command's subject names, and whether it
 // names one at all. A token that EscapeToken would not write is returned as it
-// stands, so that there is an app to tell the failure to; SubjectFits is the
+// stands, so that the failure has an app; SubjectFits is the
 // check that such a token never passes.
 func SubjectApp(subject string) (app string, named bool) {
 	tok, named := strings.CutPrefix(subject, commandRoot+".")

@@ -95,8 +95,8 @@ func headerAnyCase(h nats.Header, name string) string {
 	return strings.Join(h[found], ",")
 }
 
-func printable(s string, most int) bool {
-	if s == "" || len(s) > most {
+func printable(s string, maxLen int) bool {
+	if s == "" || len(s) > maxLen {
 		return false
 	}
 	for i := range len(s) {

@@ -67,12 +67,9 @@ func (w backlogWatch) look(ctx context.Context) error {
 
 // workOf is the backlog as the metrics show it.
 func workOf(b broker.Backlog, now time.Time) telemetry.Work {
-	work := telemetry.Work{Waiting: b.Waiting, InFlight: uint64(b.InFlight), Stuck: b.Stuck}
+	work := telemetry.Work{Waiting: b.Waiting, InFlight: uint64(b.InFlight), Stuck: b.Stuck, Streams: b.Streams}
 	if !b.Oldest.IsZero() {
 		work.Oldest = max(0, now.Sub(b.Oldest)) // the clocks are two machines' and may disagree
-	}
-	for _, s := range b.Streams {
-		work.Streams = append(work.Streams, telemetry.Stream{Name: s.Name, Messages: s.Messages, Bytes: s.Bytes, MaxBytes: s.MaxBytes})
 	}
 	return work
 }

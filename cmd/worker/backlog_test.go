@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
@@ -17,7 +18,7 @@ import (
 type answers chan error
 
 func (a answers) Backlog(context.Context) (broker.Backlog, error) {
-	return broker.Backlog{Lag: broker.Lag{Waiting: 7}, Streams: []broker.StreamState{{Name: "S", Messages: 3}}}, <-a
+	return broker.Backlog{Lag: broker.Lag{Waiting: 7}, Streams: []bus.StreamState{{Name: "S", Messages: 3}}}, <-a
 }
 
 // backlogSeries is how many series of the backlog there are.

@@ -3,9 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
-	"net/url"
-	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -13,48 +10,7 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 )
 
-// dialTimeout bounds the try to reach one server.
-const dialTimeout = 5 * time.Second
-
-// dial connects to NATS for one command. Unlike the worker it doesn't wait for a
-// server that is away, but it outlives a short interruption later on.
-func (c *natsConfig) dial() (*nats.Conn, error) {
-	options := []nats.Option{
-		nats.Name("lethe-send"), nats.Timeout(dialTimeout), nats.MaxReconnects(-1), nats.CustomInboxPrefix(c.NATSInbox),
-		nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}), // which would print: who waits is told
-	}
-	if c.NATSCreds != "" {
-		options = append(options, nats.UserCredentials(c.NATSCreds))
-	}
-	if c.NATSTLSCert != "" {
-		options = append(options, nats.ClientCert(c.NATSTLSCert, c.NATSTLSKey))
-	}
-	if c.NATSTLSCA != "" {
-		options = append(options, nats.RootCAs(c.NATSTLSCA))
-	}
-	nc, err := nats.Connect(c.NATSURL, options...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", c.address(), err)
-	}
-	return nc, nil
-}
-
-// address is the servers' addresses without user and password.
-func (c *natsConfig) address() string {
-	parts := strings.Split(c.NATSURL, ",")
-	for i, part := range parts {
-		part = strings.TrimSpace(part)
-		if u, err := url.Parse(part); err == nil && u.Host != "" {
-			part = u.Scheme + "://" + u.Host
-		} else if _, host, found := strings.Cut(part, "@"); found {
-			part = host
-		}
-		parts[i] = part
-	}
-	return strings.Join(parts, ",")
-}
-
-// follower hears the events of one command.
+// follower receives the events of one command.
 type follower struct {
 	cmd       conversation.Command
 	feed      *conversation.Feed

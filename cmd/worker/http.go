@@ -63,14 +63,14 @@ func routes(metrics *prometheus.Registry, ready readiness) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		// Who is held back is ready: else a pause would block a rollout.
+		// A throttled worker is ready: otherwise a pause would block a rollout.
 		if reason := ready.notReady(); reason != "" {
 			answer(w, http.StatusServiceUnavailable, "not ready: "+reason)
 			return
 		}
 		text := "ready"
 		if held := ready.held(); held != "" {
-			text += "; held back: " + held
+			text += "; throttled: " + held
 		}
 		if altered := ready.altered(); altered != "" {
 			text += "; altered: " + altered

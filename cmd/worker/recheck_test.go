@@ -26,7 +26,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 		anew         bool
 	}{
 		"a_position_that_may_be_null": {
-			`alter table chat.messages drop constraint messages_pkey, alter seq drop not null; create index on chat.messages (app_id, user_id, conversation_id, seq)`,
+			`alter table chat.messages drop constraint messages_pkey, alter seq drop not null; create unique index on chat.messages (app_id, user_id, conversation_id, seq)`,
 			`alter table chat.messages alter seq set not null`, `run: alter table "chat"."messages" alter column "seq" set not null`, "", false,
 		},
 		"a_table_without_its_index":         {`alter table chat.reactions drop constraint reactions_pkey`, `create index on chat.reactions (app_id, user_id, conversation_id, seq)`, `has no btree index that leads with`, "", false},

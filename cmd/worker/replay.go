@@ -38,7 +38,7 @@ again what each says was deleted, up to its boundary and never a message that wa
 deletions that kept the history no message is touched. The ledger learns the outcome, so that a duplicate of the command repeats the event.
 Nothing is published.
 
-Give the same plan as to worker run. It goes in batches like a large deletion of a worker, and is held back by the same
+Give the same plan as to worker run. It works in batches like a large deletion of a worker, and obeys the same
 throttles, worker pause included. It may be stopped at any time and run again: what is done is found to be so, and a second run deletes nothing
 more. Progress is on standard error, the summary on standard output. docs/restore.md has the whole procedure.
 

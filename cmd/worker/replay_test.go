@@ -316,7 +316,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 			t.Fatal(err)
 		}
 		b := s.replayBeside(t, since)
-		b.log.await(t, "waiting for a row that somebody else holds")
+		b.log.await(t, "waiting for a locked row")
 		if err := tx.Rollback(t.Context()); err != nil {
 			t.Fatal(err)
 		}

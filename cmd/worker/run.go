@@ -106,7 +106,7 @@ func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
 	w.metrics = telemetry.New(func() float64 {
 		if b := w.broker.Load(); b != nil {
-			return b.OldestInHand().Seconds()
+			return b.OldestInFlight().Seconds()
 		}
 		return 0
 	})

@@ -12,6 +12,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -88,7 +89,7 @@ type receipt struct {
 func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	nc, err := c.dial()
+	nc, err := broker.Dial(c.brokerConfig("lethe-send"))
 	if err != nil {
 		return err
 	}

@@ -5,14 +5,17 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// ask makes one request to JetStream's API within apiTimeout. part, of the
-// request's subject, tells its denial from others', which then is the error in
-// place of a timeout.
+// ask makes one request to JetStream's API within apiTimeout. A denial of a subject that
+// contains part is the error, in place of a timeout.
 func (b *Broker) ask(ctx context.Context, part string, call func(context.Context) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -56,33 +59,34 @@ func (b *Broker) api(ctx context.Context, subject string, request, result any) e
 	})
 }
 
-// code returns the server's error code, 0 if err has none.
-func code(err error) jetstream.ErrorCode {
-	var api *jetstream.APIError
-	if errors.As(err, &api) {
-		return api.ErrorCode
+// consumerInfo requests the workers' consumer, of whatever kind it is: the client
+// package returns nothing about a push consumer.
+func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
+	var info jetstream.ConsumerInfo
+	if err := b.api(ctx, "CONSUMER.INFO."+conversation.CommandsStream+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {
+		return nil, err
 	}
-	var js jetstream.JetStreamError
-	if errors.As(err, &js) && js.APIError() != nil {
-		return js.APIError().ErrorCode
-	}
-	return 0
+	return &info, nil
 }
 
-// Error codes of the server that the client package has no name for.
-const (
-	codeAccountLimit     jetstream.ErrorCode = 10002
-	codeNoPeers          jetstream.ErrorCode = 10005
-	codeUnavailable      jetstream.ErrorCode = 10008
-	codeNoLeader         jetstream.ErrorCode = 10009
-	codeNoResources      jetstream.ErrorCode = 10023
-	codeNoMemory         jetstream.ErrorCode = 10028
-	codeNoStorage        jetstream.ErrorCode = 10047
-	codeDeleteFailed     jetstream.ErrorCode = 10057
-	codeSubjectOverlap   jetstream.ErrorCode = 10065
-	codeReplicas         jetstream.ErrorCode = 10074
-	codeStoreRefused     jetstream.ErrorCode = 10077
-	codeStreamSealed     jetstream.ErrorCode = 10109
-	codeStreamOffline    jetstream.ErrorCode = 10118
-	codeStreamOfflineWhy jetstream.ErrorCode = 10194
-)
+// streamState requests the state of a stream.
+func (b *Broker) streamState(ctx context.Context, name string) (bus.StreamState, error) {
+	var info struct {
+		Created time.Time `json:"created"`
+		Config  struct {
+			MaxBytes int64 `json:"max_bytes"`
+		} `json:"config"`
+		State jetstream.StreamState `json:"state"`
+	}
+	if err := b.connected(ctx); err != nil {
+		return bus.StreamState{}, err
+	}
+	if err := b.api(ctx, "STREAM.INFO."+name, struct{}{}, &info); err != nil {
+		return bus.StreamState{}, fmt.Errorf("stream %s: %w", name, err)
+	}
+	s := info.State
+	return bus.StreamState{
+		Name: name, Created: info.Created, Messages: s.Msgs, Bytes: s.Bytes, MaxBytes: info.Config.MaxBytes,
+		First: s.FirstSeq, FirstAt: s.FirstTime, Last: s.LastSeq, LastAt: s.LastTime,
+	}, nil
+}

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // How an app's stream follows LETHE's, as deploy/nats exports and imports it. An
@@ -30,7 +31,7 @@ const (
 	appHeartbeat = time.Second
 )
 
-// AppOptions says how the stream of an app's account is to be.
+// AppOptions describe the stream of an app's account.
 type AppOptions struct {
 	// App is the app, as commands name it.
 	App string
@@ -55,17 +56,17 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	}
 	origin, err := lethe.streamAsset(streamConfig{Name: conversation.EventsStream}, nil, goal{}).get(ctx, &goal{})
 	if err != nil {
-		return report, explainSetup("stream "+conversation.EventsStream+" of the workers", err)
+		return report, setupProblem("stream "+conversation.EventsStream+" of the workers", err)
 	}
 	token := conversation.EscapeToken(o.App)
-	consumer, err := patiently(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
+	consumer, err := whileNotReady(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
 	if err != nil {
-		return report, explainSetup("consumer "+token+" of "+conversation.EventsStream, err)
+		return report, setupProblem("consumer "+token+" of "+conversation.EventsStream, err)
 	}
 	report.Parts = append(report.Parts, consumer)
-	stream, err := patiently(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
+	stream, err := whileNotReady(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
 	if err != nil {
-		return report, explainSetup("stream "+conversation.EventsStream+" of app "+o.App, err)
+		return report, setupProblem("stream "+conversation.EventsStream+" of app "+o.App, err)
 	}
 	report.Parts = append(report.Parts, stream)
 	return report, awaitApp(ctx, lethe, app, token)
@@ -74,37 +75,38 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 // awaitApp returns once the app's stream follows: it has reached its consumer, and
 // listens to what that delivers.
 func awaitApp(ctx context.Context, lethe, app *Broker, token string) error {
-	var reached, heard bool
-	until := time.NewTimer(appTimeout)
-	defer until.Stop()
-	for pause := 10 * time.Millisecond; ; pause *= 2 {
-		err := errors.Join(
-			app.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
-				s, err := app.js.Stream(ctx, conversation.EventsStream)
-				if err == nil && len(s.CachedInfo().Sources) == 1 {
-					source := s.CachedInfo().Sources[0]
-					reached = source.Active >= 0 && source.Error == nil
-				}
-				return err
-			}),
-			lethe.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
-				c, err := lethe.js.PushConsumer(ctx, conversation.EventsStream, token)
-				heard = err == nil && c.CachedInfo().PushBound
-				return err
-			}))
-		if err != nil || reached && heard {
+	policy := retry.Policy{First: 10 * time.Millisecond, Max: time.Second, Total: appTimeout}
+	_, err := retry.Do(ctx, policy, func() (struct{}, error) {
+		return struct{}{}, follows(ctx, lethe, app, token)
+	}, func(err error) bool { return errors.Is(err, errNotFollowing) })
+	return err
+}
+
+// errNotFollowing: the app's stream doesn't receive events yet.
+var errNotFollowing = errors.New("the app's stream doesn't follow")
+
+func follows(ctx context.Context, lethe, app *Broker, token string) error {
+	var reaches, listens bool
+	err := errors.Join(
+		app.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+			s, err := app.js.Stream(ctx, conversation.EventsStream)
+			if err == nil && len(s.CachedInfo().Sources) == 1 {
+				source := s.CachedInfo().Sources[0]
+				reaches = source.Active >= 0 && source.Error == nil
+			}
 			return err
-		}
-		select {
-		case <-time.After(pause):
-		case <-until.C:
-			return fmt.Errorf("the app's stream doesn't follow (it reaches its consumer: %v; it hears events: %v): expected the account to import "+
-				"%s%s, $JS.API.CONSUMER.RESET.%s.%[4]s as %[6]s.CONSUMER.RESET.%[5]s.%[4]s, and $JS.FC.%[5]s.%[4]s.*, as deploy/nats/app-demo.conf does",
-				reached, heard, appDeliver, token, conversation.EventsStream, appAPI)
-		case <-ctx.Done():
-			return ctx.Err()
-		}
+		}),
+		lethe.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
+			c, err := lethe.js.PushConsumer(ctx, conversation.EventsStream, token)
+			listens = err == nil && c.CachedInfo().PushBound
+			return err
+		}))
+	if err != nil || reaches && listens {
+		return err
 	}
+	return fmt.Errorf("%w (it reaches its consumer: %v; it receives events: %v): expected the account to import "+
+		"%s%s, $JS.API.CONSUMER.RESET.%s.%[5]s as %[7]s.CONSUMER.RESET.%[6]s.%[5]s, and $JS.FC.%[6]s.%[5]s.*, as deploy/nats/app-demo.conf does",
+		errNotFollowing, reaches, listens, appDeliver, token, conversation.EventsStream, appAPI)
 }
 
 // appConsumer is the consumer that the stream of an app's account sources by. It

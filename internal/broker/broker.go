@@ -8,8 +8,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"net/url"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,29 +21,30 @@ import (
 const (
 	// apiTimeout bounds one request to JetStream's API.
 	apiTimeout = 5 * time.Second
-	// dialTimeout bounds the try to reach one server.
-	dialTimeout = 2 * time.Second
-	// pingEvery and pingsUnanswered say when a connection that has fallen silent is
+	// dialTimeout bounds each attempt to reach one server, and firstDialTimeout that of
+	// a program that makes only one.
+	dialTimeout, firstDialTimeout = 2 * time.Second, 5 * time.Second
+	// pingEvery and maxPings say when a connection that has fallen silent is
 	// given up for another server: 6 to 9 s after a network drops what is sent, and
 	// so before an AckWait of 30 s is over. The client's own 2 minutes would leave
 	// the worker on it for 4 to 6.
-	pingEvery       = 3 * time.Second
-	pingsUnanswered = 2
+	pingEvery = 3 * time.Second
+	maxPings  = 2
 	// flushTimeout bounds the last flush where the context has no deadline.
 	flushTimeout = 2 * time.Second
 	// maxUnacked is how many publishes may wait for the server over all calls of
-	// Publish; each call keeps to waveMessages.
+	// Publish; each call sends waveMessages at a time.
 	maxUnacked = 1 << 16
 )
 
-// gate keeps the worker from taking new commands; *handler.Gate satisfies it.
+// gate keeps the worker from pulling new commands; *handler.Gate satisfies it.
 type gate interface {
-	// Close notes that cause keeps the worker from working, and why. It reports
+	// Close records that cause keeps the worker from working, and why. It reports
 	// whether the cause is new.
 	Close(cause, reason string) bool
-	// Open takes cause back. It reports whether it was noted.
+	// Open takes cause back. It reports whether it was recorded.
 	Open(cause string) bool
-	// Wait returns nil when no cause is noted, or the context's error.
+	// Wait returns nil when no cause is recorded, or the context's error.
 	Wait(ctx context.Context) error
 }
 
@@ -56,15 +55,15 @@ type Broker struct {
 	metrics *telemetry.Metrics
 	log     *slog.Logger
 
-	nc      *nats.Conn
-	js      jetstream.JetStream
-	link    *link
-	denials *denials
-	hand    *hand
-	pulse   *pulse
-	acks    *ackWatch
-	lineage lineage
-	seen    watched
+	nc        *nats.Conn
+	js        jetstream.JetStream
+	link      *link
+	denials   *denials
+	inFlight  *inFlight
+	heartbeat *heartbeat
+	acks      *ackWatch
+	lineage   lineage
+	seen      watched
 
 	running atomic.Bool
 	closing atomic.Bool
@@ -83,13 +82,9 @@ func Connect(ctx context.Context, cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	opts, err := b.options()
+	nc, err := b.cfg.dial(b.options()...)
 	if err != nil {
 		return nil, err
-	}
-	nc, err := nats.Connect(b.cfg.URL, opts...)
-	if err != nil {
-		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(b.cfg.URL), err)
 	}
 	b.nc = nc
 	b.js, err = jetstream.New(nc,
@@ -112,9 +107,9 @@ func newBroker(cfg Config) (*Broker, error) {
 	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{every: inspectEvery, states: map[string][]PropertyState{}}}
 	b.link = newLink(cfg)
 	b.denials = newDenials(cfg)
-	b.hand = newHand(cfg)
-	b.pulse = newPulse(cfg.AckWait)
-	b.acks = newAckWatch(cfg, b.AckWait)
+	b.inFlight = newInFlight(cfg)
+	b.heartbeat = newHeartbeat(cfg.AckWait, b.extendAll)
+	b.acks = &ackWatch{gate: cfg.Gate}
 	return b, nil
 }
 
@@ -125,7 +120,7 @@ func (b *Broker) Close() error {
 	var err error
 	b.once.Do(func() {
 		b.closing.Store(true)
-		b.pulse.stop()
+		b.heartbeat.stop()
 		if b.nc.IsConnected() {
 			if err = b.nc.FlushTimeout(flushTimeout); err != nil {
 				err = fmt.Errorf("flush to NATS: %w", err)
@@ -137,8 +132,8 @@ func (b *Broker) Close() error {
 	return err
 }
 
-// OldestInHand returns how long the oldest delivery has been in flight, 0 for none.
-func (b *Broker) OldestInHand() time.Duration { return b.hand.oldest() }
+// OldestInFlight returns how long the oldest delivery has been in flight, 0 for none.
+func (b *Broker) OldestInFlight() time.Duration { return b.inFlight.oldest() }
 
 // connected waits for the connection.
 func (b *Broker) connected(ctx context.Context) error {
@@ -159,20 +154,4 @@ func (b *Broker) flush(ctx context.Context) error {
 		return fmt.Errorf("flush to NATS: %w", err)
 	}
 	return nil
-}
-
-// redact takes user and password out of a list of addresses.
-func redact(list string) string {
-	parts := strings.Split(list, ",")
-	for i, part := range parts {
-		part = strings.TrimSpace(part)
-		if u, err := url.Parse(part); err == nil && u.Host != "" {
-			u.User = nil
-			part = u.String()
-		} else if _, host, found := strings.Cut(part, "@"); found {
-			part = host
-		}
-		parts[i] = part
-	}
-	return strings.Join(parts, ",")
 }

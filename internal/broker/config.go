@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/url"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -19,16 +21,16 @@ const (
 	defaultAckWait     = 30 * time.Second
 	defaultSlots       = 512
 	defaultMaxInFlight = 2048
-	// bytesInHand is where pulling stops until something is settled, so that
+	// maxBytesInFlight is where pulling stops until something is settled, so that
 	// hostile commands of a megabyte each don't fill the memory. One pull may go
 	// beyond it by one message.
-	bytesInHand = 16 << 20
+	maxBytesInFlight = 16 << 20
 )
 
 // DefaultInboxPrefix is that of the NATS client.
 const DefaultInboxPrefix = "_INBOX"
 
-// Config says where NATS is and how much a worker takes at once.
+// Config is where NATS is and how much a worker takes at once.
 type Config struct {
 	// URL is a server's address, or several with commas between them.
 	URL string
@@ -45,7 +47,7 @@ type Config struct {
 	InboxPrefix string
 	// Name is the connection's, as monitoring shows it. "" means "lethe-worker".
 	Name string
-	// AckWait is how long the stream waits for a sign of life before it gives a
+	// AckWait is how long the stream waits for a heartbeat before it gives a
 	// command to another worker; at least 1 s. 0 means 30 s for a new consumer,
 	// and leaves an existing one as it is.
 	AckWait time.Duration
@@ -102,18 +104,14 @@ func (c Config) complete() (Config, error) {
 	return c, nil
 }
 
-// options are the connection's. Files are read here once, so that a wrong path
-// is an error of the configuration and not an outage.
-func (b *Broker) options() ([]nats.Option, error) {
-	opts := []nats.Option{
-		nats.Name(b.cfg.Name),
-		nats.CustomInboxPrefix(b.cfg.InboxPrefix),
+// options are those of a worker's connection, which outlasts every outage.
+func (b *Broker) options() []nats.Option {
+	return []nats.Option{
 		nats.Timeout(dialTimeout),
 		nats.PingInterval(pingEvery),
-		nats.MaxPingsOutstanding(pingsUnanswered),
+		nats.MaxPingsOutstanding(maxPings),
 		nats.RetryOnFailedConnect(true),
-		nats.MaxReconnects(-1),
-		nats.IgnoreAuthErrorAbort(), // credentials may be put right while the worker runs
+		nats.IgnoreAuthErrorAbort(), // credentials may be corrected while the worker runs
 		nats.CustomReconnectDelay(reconnectDelay),
 		nats.UseOldRequestStyle(), // a subscription for each answer: one that was refused is tried anew
 		nats.ConnectHandler(func(nc *nats.Conn) { b.link.observe(nc, nil) }),
@@ -123,35 +121,56 @@ func (b *Broker) options() ([]nats.Option, error) {
 		nats.ClosedHandler(func(nc *nats.Conn) { b.closed(nc) }),
 		nats.ErrorHandler(b.asyncError),
 	}
-	if b.cfg.Creds != "" {
-		if _, err := os.ReadFile(b.cfg.Creds); err != nil {
-			return nil, fmt.Errorf("NATS credentials: %w", err)
-		}
-		opts = append(opts, nats.UserCredentials(b.cfg.Creds))
-	}
-	if b.cfg.TLSCert != "" {
-		if _, err := tls.LoadX509KeyPair(b.cfg.TLSCert, b.cfg.TLSKey); err != nil {
-			return nil, fmt.Errorf("NATS client certificate: %w", err)
-		}
-		opts = append(opts, nats.ClientCert(b.cfg.TLSCert, b.cfg.TLSKey))
-	}
-	if b.cfg.TLSCA != "" {
-		if _, err := os.ReadFile(b.cfg.TLSCA); err != nil {
-			return nil, fmt.Errorf("NATS certificate authorities: %w", err)
-		}
-		opts = append(opts, nats.RootCAs(b.cfg.TLSCA))
-	}
-	return opts, nil
 }
 
-// reconnectDelay is the pause after the given number of rounds over all servers:
+// Dial connects as [Connect] does, for a program that speaks to NATS by itself. Unlike
+// Connect it fails at once where no server can be reached, but it survives a short
+// interruption later on. Errors that the server reports on the side are not logged.
+func Dial(cfg Config) (*nats.Conn, error) {
+	cfg, err := cfg.complete()
+	if err != nil {
+		return nil, err
+	}
+	return cfg.dial(nats.Timeout(firstDialTimeout), nats.ErrorHandler(func(*nats.Conn, *nats.Subscription, error) {}))
+}
+
+// dial connects with the configured name, identity and inboxes. Files are read here
+// once, so that a wrong path is an error of the configuration and not an outage.
+func (c Config) dial(more ...nats.Option) (*nats.Conn, error) {
+	opts := append(more, nats.Name(c.Name), nats.CustomInboxPrefix(c.InboxPrefix), nats.MaxReconnects(-1))
+	if c.Creds != "" {
+		if _, err := os.ReadFile(c.Creds); err != nil {
+			return nil, fmt.Errorf("NATS credentials: %w", err)
+		}
+		opts = append(opts, nats.UserCredentials(c.Creds))
+	}
+	if c.TLSCert != "" {
+		if _, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey); err != nil {
+			return nil, fmt.Errorf("NATS client certificate: %w", err)
+		}
+		opts = append(opts, nats.ClientCert(c.TLSCert, c.TLSKey))
+	}
+	if c.TLSCA != "" {
+		if _, err := os.ReadFile(c.TLSCA); err != nil {
+			return nil, fmt.Errorf("NATS certificate authorities: %w", err)
+		}
+		opts = append(opts, nats.RootCAs(c.TLSCA))
+	}
+	nc, err := nats.Connect(c.URL, opts...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to NATS at %s: %w", redact(c.URL), err)
+	}
+	return nc, nil
+}
+
+// reconnectDelay is the wait after the given number of rounds over all servers:
 // 50 ms, doubling, at most 2 s, and up to a fifth more, so that workers which
 // lost a server together don't come back together.
 func reconnectDelay(rounds int) time.Duration {
-	const first, most = 50 * time.Millisecond, 2 * time.Second
-	d := most
+	const first, longest = 50 * time.Millisecond, 2 * time.Second
+	d := longest
 	if rounds >= 1 && rounds <= 6 {
-		d = min(first<<(rounds-1), most)
+		d = min(first<<(rounds-1), longest)
 	}
 	return d + rand.N(d/5)
 }
@@ -162,3 +181,19 @@ type openGate struct{}
 func (openGate) Close(string, string) bool      { return true }
 func (openGate) Open(string) bool               { return true }
 func (openGate) Wait(ctx context.Context) error { return ctx.Err() }
+
+// redact removes user and password from a comma-separated list of addresses.
+func redact(list string) string {
+	parts := strings.Split(list, ",")
+	for i, part := range parts {
+		part = strings.TrimSpace(part)
+		if u, err := url.Parse(part); err == nil && u.Host != "" {
+			u.User = nil
+			part = u.String()
+		} else if _, host, found := strings.Cut(part, "@"); found {
+			part = host
+		}
+		parts[i] = part
+	}
+	return strings.Join(parts, ",")
+}

@@ -83,7 +83,7 @@ func TestConnectNamesWhatIsWrongWithTheConfiguration(t *testing.T) {
 		"no authorities":      {Config{URL: url, TLSCA: missing}, missing},
 		"bad authorities":     {Config{URL: url, TLSCA: junk}, junk},
 		"short ack wait":      {Config{URL: url, AckWait: time.Millisecond}, "ack wait"},
-		"negative slots":     {Config{URL: url, Slots: -1}, "slots -1"},
+		"negative slots":      {Config{URL: url, Slots: -1}, "slots -1"},
 		"negative in flight":  {Config{URL: url, MaxInFlight: -1}, "-1 in flight"},
 	}
 	for name, tt := range tests {
@@ -293,4 +293,24 @@ func TestConnectWithCertificates(t *testing.T) {
 	stranger := newGate()
 	connect(t, Config{URL: n.URL(), TLSCA: caFile, Gate: stranger})
 	stranger.closedFor(t, causeLink, "no connection to NATS", "tls")
+}
+
+func TestDial(t *testing.T) {
+	t.Parallel()
+	_, err := Dial(Config{URL: "nats://user:secret@127.0.0.1:1"})
+	if err == nil || !strings.Contains(err.Error(), "nats://127.0.0.1:1") || strings.Contains(err.Error(), "secret") {
+		t.Errorf("Dial without a server = %v; want the address without the password", err)
+	}
+	if _, err := Dial(Config{URL: "nats://127.0.0.1:1", Creds: "nowhere"}); err == nil || !strings.Contains(err.Error(), "NATS credentials") {
+		t.Errorf("Dial = %v; want it to name the credentials", err)
+	}
+	n := localtest.NATS(t)
+	nc, err := Dial(Config{URL: n.URL(), Name: "lethe-send", InboxPrefix: "_INBOX_x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if nc.Opts.Name != "lethe-send" || nc.Opts.InboxPrefix != "_INBOX_x" || nc.Opts.MaxReconnect != -1 {
+		t.Errorf("options = %+v", nc.Opts)
+	}
 }

@@ -3,17 +3,14 @@ package broker
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"strconv"
 	"time"
 
 	"github.com/nats-io/nats.go"
-	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
-	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // eventsBytes bounds one page of events.
@@ -31,29 +28,13 @@ const (
 	headerDescription = "Description"
 )
 
-// EventsState returns what the stream of events says of itself.
+// EventsState returns the state of the stream of events.
 func (b *Broker) EventsState(ctx context.Context) (bus.StreamState, error) {
-	var info struct {
-		Created time.Time `json:"created"`
-		State   struct {
-			Messages uint64    `json:"messages"`
-			First    uint64    `json:"first_seq"`
-			FirstAt  time.Time `json:"first_ts"`
-			Last     uint64    `json:"last_seq"`
-			LastAt   time.Time `json:"last_ts"`
-		} `json:"state"`
-	}
-	limited, cancel := context.WithTimeoutCause(ctx, apiTimeout, nats.ErrTimeout)
-	defer cancel()
-	err := b.connected(limited)
-	if err == nil {
-		err = b.api(limited, "STREAM.INFO."+conversation.EventsStream, struct{}{}, &info)
-	}
+	state, err := b.streamState(ctx, conversation.EventsStream)
 	if err != nil {
-		return bus.StreamState{}, b.eventsFault(ctx, err)
+		return bus.StreamState{}, eventsFault(ctx, err)
 	}
-	s := info.State
-	return bus.StreamState{Created: info.Created, Messages: s.Messages, First: s.First, FirstAt: s.FirstAt, Last: s.Last, LastAt: s.LastAt}, nil
+	return state, nil
 }
 
 // EventsSince returns the first messages of the stream of events that were
@@ -78,7 +59,7 @@ func (b *Broker) HasEvent(ctx context.Context, seq uint64) (bool, error) {
 func (b *Broker) events(ctx context.Context, request map[string]any) ([]bus.Stored, error) {
 	found, err := b.directGet(ctx, conversation.EventsStream, request)
 	if err != nil {
-		return nil, b.eventsFault(ctx, err)
+		return nil, eventsFault(ctx, err)
 	}
 	return found, nil
 }
@@ -126,9 +107,9 @@ func collectEvents(ctx context.Context, answers <-chan *nats.Msg, batch bool) (f
 }
 
 // readEvent adds an answer to what was found. It reports whether that is the last
-// one, of a batch by the server's word.
+// one; of a batch, the server marks it.
 func readEvent(m *nats.Msg, batch bool, found *[]bus.Stored) (last bool, err error) {
-	if n := len(*found); n > 0 && (*found)[n-1].Sequence == 0 { // the next one tells which it was
+	if n := len(*found); n > 0 && (*found)[n-1].Sequence == 0 { // the next one names it
 		(*found)[n-1].Sequence = number(lastOf(m.Header, headerBefore))
 	}
 	if seq, err := strconv.ParseUint(lastOf(m.Header, headerSequence), 10, 64); err == nil {
@@ -141,7 +122,7 @@ func readEvent(m *nats.Msg, batch bool, found *[]bus.Stored) (last bool, err err
 	case "204", "404":
 		return true, nil
 	case "503":
-		return true, nats.ErrNoResponders
+		return true, errNoDirectGet
 	case "": // a message whose headers can't be read
 		*found = append(*found, bus.Stored{Data: m.Data})
 		return !batch, nil
@@ -157,22 +138,6 @@ func lastOf(h nats.Header, name string) string {
 	return ""
 }
 
-// eventsFault says in one line why the events can't be read, and what to do.
-func (b *Broker) eventsFault(ctx context.Context, err error) error {
-	what := "read " + conversation.EventsStream
-	var denied *denial
-	cause := causeRefused
-	switch c := code(err); {
-	case ctx.Err() != nil && errors.Is(context.Cause(ctx), context.Canceled):
-		return &purge.FaultError{Fault: purge.Stopping, Cause: causeStopping, Err: fmt.Errorf("%s: %w", what, err)}
-	case errors.As(err, &denied):
-		cause = causeDenied
-	case c == jetstream.JSErrCodeStreamNotFound:
-		cause, what = causeNoStream, "stream "+conversation.EventsStream+" is missing, and with it what it told"
-	case errors.Is(err, nats.ErrNoResponders):
-		cause, what = causeNoStream, "stream "+conversation.EventsStream+" is missing, has no leader, or allows no direct get: look at it, and run `worker setup`"
-	case errors.Is(err, nats.ErrTimeout), errors.Is(err, context.DeadlineExceeded):
-		cause, what = causeTimeout, "stream "+conversation.EventsStream+" doesn't answer"
-	}
-	return &purge.FaultError{Fault: purge.Infrastructure, Cause: cause, Err: fmt.Errorf("%s: %w", what, err)}
+func eventsFault(ctx context.Context, err error) error {
+	return faultOf(ctx, conversation.EventsStream, "read "+conversation.EventsStream, err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/natserr"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -152,8 +153,8 @@ func TestWhyEventsCannotBeRead(t *testing.T) {
 		}))
 		b := connect(t, Config{URL: as(n, "worker")})
 		_, err := b.EventsFrom(t.Context(), 1, 10)
-		var d *denial
-		if got := cause(t, err); got != causeDenied || !errors.As(err, &d) || d.subject != "$JS.API.DIRECT.GET.CONVERSATION_EVENTS" {
+		var d *natserr.Denial
+		if got := cause(t, err); got != causeDenied || !errors.As(err, &d) || d.Subject != "$JS.API.DIRECT.GET.CONVERSATION_EVENTS" {
 			t.Errorf("cause of %v is %s; want the denial", err, got)
 		}
 	})

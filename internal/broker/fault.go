@@ -10,11 +10,11 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/natserr"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// Causes of faults, as they stand in metrics. A full stream's is made from the
-// stream: events_full, letters_full, commands_full.
+// Causes of faults, as they stand in metrics.
 const (
 	causeDenied      = "publish_denied"
 	causeNoStream    = "no_stream"
@@ -25,89 +25,140 @@ const (
 	causeUnavailable = "unavailable"
 	causeRefused     = "refused"
 	causeStopping    = "stopping"
+	// causeFull becomes events_full, letters_full or commands_full; see [full].
+	causeFull = "full"
 )
 
-// publishFault says whose fault it is that m isn't stored.
-func (b *Broker) publishFault(caller context.Context, m stored, err error) error {
-	if errors.Is(caller.Err(), context.Canceled) {
-		return &purge.FaultError{Fault: purge.Stopping, Cause: causeStopping, Err: fmt.Errorf("publish on %s: %w", m.msg.Subject, err)}
-	}
-	if errors.Is(err, nats.ErrTimeout) && !b.nc.IsConnected() {
-		err = fmt.Errorf("%w: %w", nats.ErrDisconnected, err)
-	}
-	cause, what := classify(m.stream, err)
-	return &purge.FaultError{Fault: purge.Infrastructure, Cause: cause, Err: fmt.Errorf("%s (publish on %s): %w", what, m.msg.Subject, err)}
+// Errors that the client package has no name for.
+var (
+	errNoDirectGet = errors.New("no answer to a direct get")
+	errWrongStream = errors.New("another stream took it")
+)
+
+// meaning is what an error of NATS means: its cause, and what to do about it. {what} stands
+// for the stream or consumer.
+type meaning struct{ cause, text string }
+
+const noJetStream = "JetStream isn't available: enable it on the server and for this account"
+
+// codes are the meanings of the server's answers.
+var codes = map[jetstream.ErrorCode]meaning{
+	natserr.NoResources:          {causeFull, noRoom},
+	natserr.NoMemory:             {causeFull, noRoom},
+	natserr.NoStorage:            {causeFull, noRoom},
+	natserr.AccountLimit:         {causeFull, noRoom},
+	natserr.StreamOffline:        {causeUnavailable, offline},
+	natserr.StreamOfflineBecause: {causeUnavailable, offline},
+	natserr.Unavailable:          {causeUnavailable, offline},
+	natserr.NoLeader:             {causeUnavailable, offline},
+	natserr.NoPeers:              {causeUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
+	natserr.Replicas:             {causeRefused, "this NATS server is no cluster: use 1 replica"},
+	natserr.StreamSealed:         {causeRefused, "{what} is sealed: replace it and run `worker setup`"},
+	natserr.SubjectOverlap: {
+		causeRefused, "another stream has some of its subjects: find it with `nats stream ls --subject 'conversation.>'` and remove them there",
+	},
+	jetstream.JSErrCodeStreamMessageExceedsMaximum:   {causeTooLarge, "too large for {what}: raise its max_msg_size"},
+	jetstream.JSErrCodeStreamNotFound:                {causeNoStream, missing},
+	jetstream.JSErrCodeConsumerNotFound:              {causeNoStream, missing},
+	jetstream.JSErrCodeJetStreamNotEnabled:           {causeUnavailable, noJetStream},
+	jetstream.JSErrCodeJetStreamNotEnabledForAccount: {causeUnavailable, noJetStream},
 }
 
-// classify returns the cause of a refused publish for stream, and what is to be
-// done about it.
-func classify(stream string, err error) (cause, what string) {
-	var denied *denial
-	var wrong *wrongStreamError
-	switch {
+const (
+	noRoom  = "no room for {what}: raise the limits of the NATS server or account, free its disk, or ask for less max bytes"
+	offline = "{what} isn't available: look at the NATS server"
+	missing = "{what} is missing: run `worker setup`"
+)
+
+// failures are the meanings of errors without an answer of the server's. The first that
+// fits counts.
+var failures = []struct {
+	meaning
+	of []error
+}{
+	{meaning{causeNoStream, "another stream has the subjects of {what}: remove them there and run `worker setup`"}, []error{errWrongStream}},
+	{meaning{causeNoStream, "{what} is missing or has no leader: run `worker setup`"}, []error{jetstream.ErrNoStreamResponse}},
+	{meaning{causeNoStream, "{what} is missing, has no leader, or allows no direct get: look at it, and run `worker setup`"}, []error{errNoDirectGet}},
+	{meaning{causeUnavailable, noJetStream}, []error{nats.ErrNoResponders}},
+	{meaning{causeRefused, "{what} is a push consumer: delete it and run `worker setup` again; no command is lost"}, []error{jetstream.ErrNotPullConsumer}},
+	{meaning{causeTooLarge, "too large for the NATS server: raise its max_payload"}, []error{nats.ErrMaxPayload}},
+	{meaning{causeConnection, "no connection to NATS"}, []error{nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrReconnectBufExceeded, jetstream.ErrConnectionClosed}},
+	{meaning{causeTimeout, "{what} doesn't answer: look at the NATS server"}, []error{
+		nats.ErrTimeout, jetstream.ErrAsyncPublishTimeout, context.DeadlineExceeded, jetstream.ErrTooManyStalledMsgs,
+	}},
+}
+
+// meaningOf is the one place that says what an error about a stream or consumer means. The
+// text is "" for an error that it knows nothing about.
+func meaningOf(what string, err error) meaning {
+	var denied *natserr.Denial
+	m := meaning{cause: causeRefused}
+	switch code := natserr.Code(err); {
 	case errors.As(err, &denied):
-		return causeDenied, "NATS doesn't allow it"
-	case errors.As(err, &wrong):
-		return causeNoStream, "another stream has the subjects of " + stream + ": remove them there and run `worker setup`"
-	case code(err) != 0:
-		return classifyCode(stream, code(err), err)
-	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
-		return causeNoStream, "stream " + stream + " is missing or has no leader: run `worker setup`"
-	case errors.Is(err, nats.ErrMaxPayload):
-		return causeTooLarge, "too large for the NATS server: raise its max_payload"
-	case errors.Is(err, nats.ErrDisconnected), errors.Is(err, nats.ErrConnectionClosed),
-		errors.Is(err, nats.ErrReconnectBufExceeded), errors.Is(err, jetstream.ErrConnectionClosed):
-		return causeConnection, "no connection to NATS"
-	case errors.Is(err, nats.ErrTimeout), errors.Is(err, jetstream.ErrAsyncPublishTimeout),
-		errors.Is(err, context.DeadlineExceeded), errors.Is(err, jetstream.ErrTooManyStalledMsgs):
-		return causeTimeout, "stream " + stream + " doesn't answer"
+		m.cause = causeDenied // its text says what to do
+	case code == natserr.StoreRefused:
+		m = storeRefusal(what, err.Error())
+	case code != 0:
+		if known, ok := codes[code]; ok {
+			m = known
+		}
+	default:
+		for _, f := range failures {
+			for _, known := range f.of {
+				if errors.Is(err, known) {
+					m = f.meaning
+					return meaning{m.cause, strings.ReplaceAll(m.text, "{what}", what)}
+				}
+			}
+		}
 	}
-	return causeRefused, "stream " + stream + " didn't store it"
+	if m.cause == causeFull {
+		m.cause = full(what)
+	}
+	m.text = strings.ReplaceAll(m.text, "{what}", what)
+	return m
 }
 
-// classifyCode covers the answers of the server.
-func classifyCode(stream string, c jetstream.ErrorCode, err error) (cause, what string) {
-	switch c {
-	case codeStoreRefused:
-		// One code for every fault of the store; only the text tells a limit.
-		if strings.Contains(err.Error(), "maximum messages per subject") {
-			return full(stream), "stream " + stream + " takes no more on this subject: run `worker setup`, which lets the oldest go"
-		}
-		if strings.Contains(err.Error(), "maximum") {
-			return full(stream), fullText(stream)
-		}
-		return causeStore, "stream " + stream + " can't write: look at the NATS server's disk and log"
-	case codeNoResources, codeNoMemory, codeNoStorage, codeAccountLimit:
-		return full(stream), "no room for stream " + stream + ": raise the limits of the NATS server or account, or free its disk"
-	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return causeTooLarge, "too large for stream " + stream + ": raise its max_msg_size"
-	case codeStreamOffline, codeStreamOfflineWhy, codeUnavailable, codeNoLeader, codeNoPeers,
-		jetstream.JSErrCodeJetStreamNotEnabled, jetstream.JSErrCodeJetStreamNotEnabledForAccount:
-		return causeUnavailable, "stream " + stream + " isn't available: look at the NATS server"
-	case codeStreamSealed:
-		return causeRefused, "stream " + stream + " is sealed: replace it and run `worker setup`"
-	case jetstream.JSErrCodeStreamNotFound:
-		return causeNoStream, "stream " + stream + " is missing: run `worker setup`"
+// storeRefusal covers the one code for every limit and fault of a stream's store.
+func storeRefusal(what, text string) meaning {
+	switch {
+	case strings.Contains(text, "maximum messages per subject"):
+		return meaning{causeFull, "{what} takes no more on this subject: run `worker setup`, which lets the oldest go"}
+	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.EventsStream):
+		return meaning{causeFull, "{what} is full: raise its max_bytes, or shorten its max_age"}
+	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.DeadLettersStream):
+		return meaning{causeFull, "{what} is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"}
+	case strings.Contains(text, "maximum"):
+		return meaning{causeFull, "{what} is full: let workers empty it, or raise its max_bytes"}
 	}
-	return causeRefused, "stream " + stream + " didn't store it"
+	return meaning{causeStore, "{what} can't write: look at the NATS server's disk and log"}
 }
 
-func full(stream string) string {
-	switch stream {
-	case conversation.EventsStream:
+// full is the cause of a full stream.
+func full(what string) string {
+	switch {
+	case strings.HasSuffix(what, conversation.EventsStream):
 		return "events_full"
-	case conversation.DeadLettersStream:
+	case strings.HasSuffix(what, conversation.DeadLettersStream):
 		return "letters_full"
 	}
 	return "commands_full"
 }
 
-func fullText(stream string) string {
-	switch stream {
-	case conversation.EventsStream:
-		return "stream " + stream + " is full: raise its max_bytes, or shorten its max_age"
-	case conversation.DeadLettersStream:
-		return "stream " + stream + " is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"
+// explain adds to an error about a stream or consumer what to do about it.
+func explain(what string, err error) error {
+	if m := meaningOf(what, err); m.text != "" {
+		return fmt.Errorf("%s: %w", m.text, err)
 	}
-	return "stream " + stream + " is full: let workers empty it, or raise its max_bytes"
+	return err
+}
+
+// faultOf marks an error of an operation on a stream with whose fault it is: nobody's
+// where the caller has stopped, and the infrastructure's otherwise.
+func faultOf(caller context.Context, stream, operation string, err error) error {
+	err = fmt.Errorf("%s: %w", operation, err)
+	if errors.Is(caller.Err(), context.Canceled) {
+		return &purge.FaultError{Fault: purge.Stopping, Cause: causeStopping, Err: err}
+	}
+	return &purge.FaultError{Fault: purge.Infrastructure, Cause: meaningOf("stream "+stream, err).cause, Err: explain("stream "+stream, err)}
 }

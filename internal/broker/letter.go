@@ -17,9 +17,9 @@ import (
 )
 
 const (
-	// maxLetterError is the most bytes that Lethe-Error may have.
+	// maxLetterError bounds Lethe-Error, in bytes.
 	maxLetterError = 1024
-	// maxLetterNote is how many of them may tell which headers were left out.
+	// maxLetterNote bounds the part of it that names the headers left out.
 	maxLetterNote = 256
 	// headerFrame is what the block of headers takes besides its lines.
 	headerFrame = len("NATS/1.0\r\n\r\n")
@@ -166,19 +166,19 @@ func letterError(text string, omitted []string) string {
 
 // headerText makes text fit for a header: valid UTF-8 without control characters,
 // at most the given number of bytes, cut between characters.
-func headerText(text string, most int) string {
-	text = strings.ToValidUTF8(text[:min(len(text), 4*most)], "\uFFFD")
+func headerText(text string, limit int) string {
+	text = strings.ToValidUTF8(text[:min(len(text), 4*limit)], "\uFFFD")
 	text = strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' {
 			return ' '
 		}
 		return r
 	}, text)
-	if len(text) <= most {
+	if len(text) <= limit {
 		return text
 	}
-	for most > 0 && !utf8.RuneStart(text[most]) {
-		most--
+	for limit > 0 && !utf8.RuneStart(text[limit]) {
+		limit--
 	}
-	return text[:most]
+	return text[:limit]
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"math"
 	"strconv"
 	"strings"
@@ -13,6 +14,14 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/natserr"
+)
+
+const (
+	// letterPage is how many letters are asked for at once, and letterPageBytes
+	// about how many bytes of them: each may be a megabyte.
+	letterPage      = 256
+	letterPageBytes = 4 << 20
 )
 
 // ErrNoLetter: no dead letter has that number, or not any more.
@@ -26,13 +35,13 @@ type LetterFilter struct {
 	App string
 }
 
-// LetterInfo is a dead letter as it is stored. What a header doesn't tell, or
+// LetterInfo is a dead letter as it is stored. What a header doesn't hold, or
 // not readably, is zero.
 type LetterInfo struct {
 	// Sequence is the letter's in the stream of dead letters: the SEQ of
 	// `worker dead-letters`.
 	Sequence uint64
-	// App is whose command it was, "" where nothing told.
+	// App is whose command it was, "" where it isn't known.
 	App string
 	// Reason is machine-readable, Error is for people.
 	Reason, Error string
@@ -55,7 +64,7 @@ type LetterInfo struct {
 
 // rawLetter is an element of the API's answer to MSG.GET. The API is used, and
 // not the direct get of the client package, because that takes a letter without
-// a body whose headers name a status for a word of the server.
+// a body whose headers name a status for a status of the server.
 type rawLetter struct {
 	Message struct {
 		Subject string    `json:"subject"`
@@ -64,6 +73,42 @@ type rawLetter struct {
 		Data    []byte    `json:"data"`
 		Time    time.Time `json:"time"`
 	} `json:"message"`
+}
+
+// Letters yields the dead letters without their commands, oldest first, as far as
+// there are any at the beginning. It ends after the first error. It reads whole
+// letters, by direct get: a consumer could leave the commands out, but who may make
+// one chooses where it delivers, and nobody who lists letters should have that right.
+// It needs the rights STREAM.INFO and DIRECT.GET on their stream.
+func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[LetterInfo, error] {
+	subject := subjectsOf(conversation.DeadLettersStream)[0]
+	if filter.App != "" {
+		subject = conversation.DeadLetterSubject(filter.App)
+	}
+	return func(yield func(LetterInfo, error) bool) {
+		state, err := b.streamState(ctx, conversation.DeadLettersStream)
+		for next := max(1, state.First); err == nil && next <= state.Last; {
+			page, perr := b.directGet(ctx, conversation.DeadLettersStream,
+				map[string]any{"seq": next, "next_by_subj": subject, "batch": letterPage, "max_bytes": letterPageBytes})
+			if err = perr; len(page) == 0 {
+				break // the rest has been removed
+			}
+			for _, s := range page {
+				if s.Sequence > state.Last {
+					return
+				}
+				next = max(next, s.Sequence) + 1
+				l := letterInfo(s.Subject, s.Sequence, s.Header)
+				l.Size = len(s.Data)
+				if (filter.Reason == "" || filter.Reason == l.Reason) && !yield(l, nil) {
+					return
+				}
+			}
+		}
+		if err != nil {
+			yield(LetterInfo{}, lettersProblem(err))
+		}
+	}
 }
 
 // Letter returns one dead letter, or ErrNoLetter.
@@ -80,7 +125,7 @@ func (b *Broker) Letter(ctx context.Context, seq uint64) (LetterInfo, error) {
 
 // RetryLetter publishes the command of a dead letter again, as it came, and then
 // removes the letter. If the commands' stream refuses it the letter stays. After
-// an error the command may be published all the same; a second retry of the same
+// an error the command may be published nevertheless; a second retry of the same
 // letter reopens nothing that the first has reopened.
 func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
 	l, err := b.Letter(ctx, seq)
@@ -109,13 +154,13 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 		Success bool `json:"success"`
 	}
 	err := b.api(ctx, "STREAM.MSG.DELETE."+conversation.DeadLettersStream, map[string]any{"seq": seq, "no_erase": true}, &answer)
-	if code(err) == codeDeleteFailed { // of whatever cause, also that there is none
+	if natserr.Code(err) == natserr.DeleteFailed { // of whatever cause, also that there is none
 		if _, gerr := b.getLetter(ctx, map[string]any{"seq": seq}); errors.Is(gerr, ErrNoLetter) {
 			err = gerr
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("remove dead letter %d: %w", seq, explainLetters(err))
+		return fmt.Errorf("remove dead letter %d: %w", seq, lettersProblem(err))
 	}
 	return nil
 }
@@ -124,7 +169,7 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 // room for: half of their stream's limit, less its present size. The other half is
 // for commands that can be retried. math.MaxInt64 where there is no limit.
 func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
-	s, err := b.stream(ctx, conversation.DeadLettersStream)
+	s, err := b.streamState(ctx, conversation.DeadLettersStream)
 	if err != nil || s.MaxBytes <= 0 {
 		return math.MaxInt64, err
 	}
@@ -135,7 +180,7 @@ func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
 // added, and with the number of the letter and the time of the first try.
 func retryMsg(l LetterInfo) (*nats.Msg, error) {
 	if l.Subject == "" {
-		return nil, fmt.Errorf("has no %s header to tell where it came from", conversation.HeaderSubject)
+		return nil, fmt.Errorf("has no %s header, which names the subject that it came on", conversation.HeaderSubject)
 	}
 	if len(l.Subject) > maxSubject {
 		return nil, fmt.Errorf("came on a subject of %d bytes, of at most %d", len(l.Subject), maxSubject)
@@ -158,7 +203,7 @@ func retryMsg(l LetterInfo) (*nats.Msg, error) {
 func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterInfo, error) {
 	var raw rawLetter
 	if err := b.api(ctx, "STREAM.MSG.GET."+conversation.DeadLettersStream, request, &raw); err != nil {
-		return LetterInfo{}, explainLetters(err)
+		return LetterInfo{}, lettersProblem(err)
 	}
 	var h nats.Header
 	if len(raw.Message.Header) > 0 {
@@ -202,37 +247,10 @@ func moment(s string) time.Time {
 	return t
 }
 
-// lastLetter returns the number of the newest letter, 0 if there is none.
-func (b *Broker) lastLetter(ctx context.Context) (uint64, error) {
-	if err := b.connected(ctx); err != nil {
-		return 0, err
-	}
-	var info struct {
-		State struct {
-			LastSeq  uint64 `json:"last_seq"`
-			Messages uint64 `json:"messages"`
-		} `json:"state"`
-	}
-	if err := b.api(ctx, "STREAM.INFO."+conversation.DeadLettersStream, struct{}{}, &info); err != nil {
-		return 0, explainLetters(err)
-	}
-	if info.State.Messages == 0 {
-		return 0, nil
-	}
-	return info.State.LastSeq, nil
-}
-
-// explainLetters turns an error about the dead letters into one that says what to do.
-func explainLetters(err error) error {
-	switch c := code(err); {
-	case c == jetstream.JSErrCodeMessageNotFound, errors.Is(err, ErrNoLetter):
+// lettersProblem adds to an error about the dead letters what to do about it.
+func lettersProblem(err error) error {
+	if natserr.Code(err) == jetstream.JSErrCodeMessageNotFound || errors.Is(err, ErrNoLetter) {
 		return ErrNoLetter
-	case c == jetstream.JSErrCodeStreamNotFound:
-		return fmt.Errorf("stream %s is missing: run `worker setup`: %w", conversation.DeadLettersStream, err)
-	case errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("JetStream isn't available: enable it on the server and for this account: %w", err)
-	case errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("JetStream doesn't answer: %w", err)
 	}
-	return err
+	return explain("stream "+conversation.DeadLettersStream, err)
 }

@@ -7,8 +7,11 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 // Causes that the broker closes the gate for.
@@ -26,7 +29,7 @@ type link struct {
 
 	mu      sync.Mutex    // guards what follows, and the gate's cause "nats"
 	up      bool          // as last seen
-	seen    bool          // whether it was ever looked at
+	seen    bool          // whether it was ever observed
 	last    error         // why it is down, as far as known
 	changed chan struct{} // closed and replaced at each event
 }
@@ -35,8 +38,8 @@ func newLink(cfg Config) *link {
 	return &link{gate: cfg.Gate, log: cfg.Log, urls: redact(cfg.URL), changed: make(chan struct{})}
 }
 
-// observe looks at the connection after an event. It asks for the state itself,
-// because events are told later than they happen.
+// observe reads the state of the connection after an event. The event itself is no
+// evidence: it is reported later than it happens.
 func (l *link) observe(nc *nats.Conn, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -70,7 +73,7 @@ func (l *link) changes() <-chan struct{} {
 	return l.changed
 }
 
-// await returns nil once there is a connection, or an error that says why there
+// await returns nil once there is a connection, or an error that reports why there
 // is none when ctx ends.
 func (l *link) await(ctx context.Context, nc *nats.Conn) error {
 	for {
@@ -92,7 +95,7 @@ func (l *link) await(ctx context.Context, nc *nats.Conn) error {
 	}
 }
 
-// reason says in one line what is wrong. mu is held.
+// reason describes in one line what is wrong. mu is held.
 func (l *link) reason(nc *nats.Conn) string {
 	text := "no connection to NATS at " + l.urls
 	err := l.why(nc)
@@ -113,7 +116,7 @@ func (l *link) why(nc *nats.Conn) error {
 	return nc.LastError()
 }
 
-// refusal reports whether the server was there and didn't want us.
+// refusal reports whether a server answered and refused the credentials.
 func refusal(err error) bool {
 	return errors.Is(err, nats.ErrAuthorization) || errors.Is(err, nats.ErrAuthExpired) ||
 		errors.Is(err, nats.ErrAuthRevoked) || errors.Is(err, nats.ErrAccountAuthExpired) ||
@@ -139,7 +142,7 @@ func (b *Broker) disconnected(nc *nats.Conn, err error) {
 	}
 }
 
-// withError adds an error, if there is one, to what a log line says.
+// withError adds an error, if there is one, to the attributes of a log line.
 func withError(err error, attrs ...any) []any {
 	if err == nil {
 		return attrs
@@ -147,11 +150,12 @@ func withError(err error, attrs ...any) []any {
 	return append(attrs, "error", err)
 }
 
-// asyncError hears what the server says on the side.
+// asyncError receives what the server reports on the side.
 func (b *Broker) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
-	if d, ok := parseDenial(err); ok {
-		if !b.denials.tell(d) && strings.HasPrefix(d.subject, ackPrefix) {
-			b.acks.denied()
+	if d, ok := natserr.AsDenial(err); ok {
+		if !b.denials.report(d) && strings.HasPrefix(d.Subject, ackPrefix) {
+			b.metrics.SettleErrors.Inc()
+			b.acks.denied(b.AckWait())
 		}
 		return
 	}
@@ -160,4 +164,39 @@ func (b *Broker) asyncError(_ *nats.Conn, sub *nats.Subscription, err error) {
 		subject = sub.Subject
 	}
 	b.log.Warn("NATS reports an error", "subject", subject, "error", err)
+}
+
+// ackWatch closes the gate while the server refuses acknowledgements: each
+// delivery would come again and again. Since a refusal shows only at the next
+// acknowledgement, the gate opens again after an AckWait, or on a new connection.
+type ackWatch struct {
+	gate gate
+
+	mu    sync.Mutex // guards what follows
+	timer *time.Timer
+	ended bool
+}
+
+func (w *ackWatch) denied(ackWait time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.ended {
+		return
+	}
+	w.gate.Close(causeAcks, "not allowed to publish on "+ackPrefix+">: allow it in the permissions of this NATS user, or every command is redelivered")
+	if w.timer != nil {
+		w.timer.Stop()
+	}
+	w.timer = time.AfterFunc(ackWait, w.reopen)
+}
+
+func (w *ackWatch) reopen() { w.gate.Open(causeAcks) }
+
+func (w *ackWatch) stop() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.ended = true
+	if w.timer != nil {
+		w.timer.Stop()
+	}
 }

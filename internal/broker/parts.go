@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 // part is a stream or the consumer, for setup, its check and a running worker.
@@ -67,11 +68,11 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 			if errors.Is(err, a.exists) {
 				continue // another client was first, with other options
 			}
-			return done, explainSetup(a.label(), err)
+			return done, setupProblem(a.label(), err)
 		case err != nil:
-			return done, explainSetup(a.label(), err)
+			return done, setupProblem(a.label(), err)
 		}
-		done.Changes, err = a.mend(ctx, have)
+		done.Changes, err = a.correct(ctx, have)
 		if errors.Is(err, errMissing) {
 			continue // another client has deleted it
 		}
@@ -86,9 +87,9 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 	return done, err
 }
 
-// mend corrects what it can. The error has a line for each of the others.
-func (a *asset[C]) mend(ctx context.Context, have C) (made []string, err error) {
-	mended, wrong := compare(a.table, a.name, have, a.goal)
+// correct corrects what it can. The error has a line for each of the others.
+func (a *asset[C]) correct(ctx context.Context, have C) (made []string, err error) {
+	corrected, wrong := compare(a.table, a.name, have, a.goal)
 	var errs []error
 	var open []deviation[C]
 	for _, d := range wrong {
@@ -101,23 +102,23 @@ func (a *asset[C]) mend(ctx context.Context, have C) (made []string, err error) 
 	if len(open) == 0 {
 		return nil, errors.Join(errs...)
 	}
-	err = a.update(ctx, have, mended)
+	err = a.update(ctx, have, corrected)
 	if err == nil {
 		for _, d := range open {
 			made = append(made, d.change())
 		}
 		return made, errors.Join(errs...)
 	}
-	if code(err) == 0 || notReady(err) || errors.Is(err, errMissing) {
-		return nil, errors.Join(append(errs, explainSetup(a.label(), err))...)
+	if natserr.Code(err) == 0 || notReady(err) || errors.Is(err, errMissing) {
+		return nil, errors.Join(append(errs, setupProblem(a.label(), err))...)
 	}
-	made, err = a.mendEach(ctx, have, open)
+	made, err = a.correctEach(ctx, have, open)
 	return made, errors.Join(append(errs, err)...)
 }
 
-// mendEach corrects what the server allows, one by one, after it has refused all
+// correctEach corrects what the server allows, one by one, after it has refused all
 // together: an old server, or a limit of the server or account.
-func (a *asset[C]) mendEach(ctx context.Context, have C, open []deviation[C]) (made []string, err error) {
+func (a *asset[C]) correctEach(ctx context.Context, have C, open []deviation[C]) (made []string, err error) {
 	for progress := true; progress; {
 		progress = false
 		var left []deviation[C]
@@ -126,7 +127,7 @@ func (a *asset[C]) mendEach(ctx context.Context, have C, open []deviation[C]) (m
 			config := have
 			d.right(&config, a.goal)
 			if uerr := a.update(ctx, have, config); uerr != nil {
-				left, errs = append(left, d), append(errs, explainSetup(a.label(), d.stays(uerr)))
+				left, errs = append(left, d), append(errs, setupProblem(a.label(), d.stays(uerr)))
 				continue
 			}
 			have, made, progress = config, append(made, d.change()), true
@@ -285,7 +286,7 @@ func (b *Broker) putConsumer(ctx context.Context, config consumerConfig,
 	})
 }
 
-// orMissing marks an error that says that there is no such thing.
+// orMissing marks an error that reports that there is no such thing.
 func orMissing(err, missing error) error {
 	if errors.Is(err, missing) {
 		return fmt.Errorf("%w: %w", errMissing, err)
@@ -305,14 +306,14 @@ type PropertyState struct {
 	// Found is the present value, Want the right one.
 	Found string `json:"found"`
 	Want  string `json:"want"`
-	// Right says that Found is as wanted.
+	// Right reports whether Found is as wanted.
 	Right bool `json:"right"`
 	// Setup is what setup does about another value: "mends", "refuses", "sets"
 	// (what a flag asks for) or "leaves"; "creates" where the whole is missing.
 	Setup string `json:"setup"`
 	// Worker is what a running worker does: "warns", "stops" or "-".
 	Worker string `json:"worker"`
-	// Why says what another value does.
+	// Why is what another value does.
 	Why string `json:"why,omitempty"`
 }
 
@@ -326,12 +327,12 @@ func (b *Broker) Check(ctx context.Context, o SetupOptions) ([]PropertyState, er
 	}
 	var all []PropertyState
 	for _, p := range b.parts(g) {
-		lines, err := patiently(ctx, func() ([]PropertyState, error) { return p.check(ctx) })
+		lines, err := whileNotReady(ctx, func() ([]PropertyState, error) { return p.check(ctx) })
 		if errors.Is(err, errMissing) {
 			lines, err = []PropertyState{p.missing()}, nil
 		}
 		if err != nil {
-			return all, explainSetup(p.label(), err)
+			return all, setupProblem(p.label(), err)
 		}
 		all = append(all, lines...)
 	}

@@ -19,7 +19,7 @@ type remedy string
 const (
 	// mends: setup sets the right value.
 	mends remedy = "mends"
-	// refuses: setup does the rest, says what the operator has to do, and fails.
+	// refuses: setup does the rest, reports what the operator has to do, and fails.
 	// For values that no update can change, and those that someone must have chosen.
 	refuses remedy = "refuses"
 	// sets: setup sets what a flag asks for, and leaves the value without the flag.
@@ -447,24 +447,24 @@ type deviation[C any] struct {
 
 // compare returns which properties of the stream or consumer called of aren't
 // right in have, and have with the right value of those that setup corrects.
-func compare[C any](table []property[C], of string, have C, g goal) (mended C, wrong []deviation[C]) {
-	mended = have
+func compare[C any](table []property[C], of string, have C, g goal) (corrected C, wrong []deviation[C]) {
+	corrected = have
 	for _, p := range table {
 		if p.right == nil || !slices.Contains(p.of, of) {
 			continue
 		}
-		trial := mended
+		trial := corrected
 		p.right(&trial, g)
-		before, after := fieldOf(&mended, p.name), fieldOf(&trial, p.name)
+		before, after := fieldOf(&corrected, p.name), fieldOf(&trial, p.name)
 		if same(before, after) {
 			continue
 		}
 		wrong = append(wrong, deviation[C]{p, shown(before), shown(after)})
 		if p.setup != refuses {
-			mended = trial
+			corrected = trial
 		}
 	}
-	return mended, wrong
+	return corrected, wrong
 }
 
 // fieldOf returns the field of a configuration that has the name in JSON.

@@ -380,9 +380,11 @@ func TestEveryLineIsAltered(t *testing.T) {
 
 var updatePage = flag.Bool("update", false, "write the table of properties into docs/operations.md")
 
-// rows are the table's lines for people, without those that setup leaves, which
-// are returned by name.
+// rows are the table's lines for people: one for all properties that differ in the name
+// alone. Those that setup leaves are returned apart, by what they belong to.
 func rows[C any](table []property[C]) (lines, left []string) {
+	var merged [][2]string // the names, and what stands around them
+	kept := map[string]int{}
 	for _, p := range table {
 		of := map[string]string{
 			conversation.CommandsStream: "commands", conversation.EventsStream: "events",
@@ -394,11 +396,25 @@ func rows[C any](table []property[C]) (lines, left []string) {
 		case 3:
 			of = "all streams"
 		}
+		name := "`" + p.name + "`"
 		if p.setup == leaves {
-			left = append(left, "`"+p.name+"` ("+of+")")
+			if i, ok := kept[of]; ok {
+				left[i] = strings.Replace(left[i], " (", ", "+name+" (", 1)
+				continue
+			}
+			kept[of] = len(left)
+			left = append(left, name+" ("+of+")")
 			continue
 		}
-		lines = append(lines, fmt.Sprintf("| %s | `%s` | %s | %s | %s | %s |", of, p.name, p.want, p.setup, p.run, p.why))
+		line := fmt.Sprintf("| %s | %%s | %s | %s | %s | %s |", of, p.want, p.setup, p.run, p.why)
+		if i := slices.IndexFunc(merged, func(m [2]string) bool { return m[1] == line }); i >= 0 {
+			merged[i][0] += ", " + name
+			continue
+		}
+		merged = append(merged, [2]string{name, line})
+	}
+	for _, m := range merged {
+		lines = append(lines, strings.Replace(m[1], "%s", m[0], 1))
 	}
 	return lines, left
 }
@@ -418,7 +434,7 @@ func TestTheOperationsPageHasTheTable(t *testing.T) {
 	lines, left := rows(streamProperties)
 	ofConsumer, leftOfConsumer := rows(consumerProperties)
 	want := "\n| of | property | right | setup | worker | because otherwise |\n| --- | --- | --- | --- | --- | --- |\n" +
-		strings.Join(append(lines, ofConsumer...), "\n") + "\n\nLeft as they are:\n" + wrap(strings.Join(append(left, leftOfConsumer...), ", ")+".") + "\n"
+		strings.Join(append(lines, ofConsumer...), "\n") + "\n\n" + wrap("Left as they are: "+strings.Join(append(left, leftOfConsumer...), "; ")+".") + "\n"
 	if *updatePage {
 		text := before + "TestTheOperationsPageHasTheTable -update -->\n" + want + end + after
 		if err := os.WriteFile(page, []byte(text), 0o644); err != nil {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 const (
@@ -37,9 +38,9 @@ type stored struct {
 // Publish stores all announcements, and returns nil only once each one is
 // stored. Otherwise some may be; to call it again with the same announcements
 // is safe, since each has the same id every time. The error carries a
-// [purge.Fault]: of the infrastructure for all that the server or the connection
+// [purge.Fault]: Infrastructure for all that the server or the connection
 // is to blame for, with a text that says what to do; Stopping if ctx was
-// canceled; Own for an announcement that can't be written. A failure whose app
+// canceled; Command for an announcement that can't be written. A failure whose app
 // or user is longer than any valid id has no address: it is logged and left out,
 // since to refuse it would let a producer stop the worker.
 func (b *Broker) Publish(ctx context.Context, as []bus.Announcement) error {
@@ -74,8 +75,8 @@ func (b *Broker) Publish(ctx context.Context, as []bus.Announcement) error {
 	return nil
 }
 
-// Progress tells how far a long deletion has come, to whoever listens now. It
-// never waits, and what can't be sent is left out.
+// Progress publishes how far a long deletion has come, for whoever listens now. It
+// never waits, and drops what can't be sent.
 func (b *Broker) Progress(d conversation.Deleting, trace conversation.Trace) {
 	if !b.nc.IsConnected() {
 		return
@@ -85,11 +86,11 @@ func (b *Broker) Progress(d conversation.Deleting, trace conversation.Trace) {
 		err = b.nc.PublishMsg(msg)
 	}
 	if err != nil {
-		b.log.Debug("progress not told", traced(trace.ID(), "command", d.CommandID, "conversation", d.ConversationID, "error", err)...)
+		b.log.Debug("progress not published", traced(trace.ID(), "command", d.CommandID, "conversation", d.ConversationID, "error", err)...)
 	}
 }
 
-// traced adds the id of a command's trace, if it has one, to what a log line tells.
+// traced adds the id of a command's trace, if it has one, to the attributes of a log line.
 func traced(id string, attrs ...any) []any {
 	if id == "" {
 		return attrs
@@ -131,17 +132,24 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 	defer stop()
 	defer b.denials.watch(b.denials.ofWave(wave), cancel)()
 	if err := b.connected(ctx); err != nil {
-		return b.publishFault(caller, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
+		return publishFault(caller, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
 	}
 	at, err := b.storeAll(ctx, wave)
 	if err == nil {
 		return nil
 	}
-	var d *denial
+	var d *natserr.Denial
 	if errors.As(err, &d) && b.denials.ofInbox(d) {
 		b.js.CleanupPublisher() // the next wave subscribes anew, and may be allowed to
 	}
-	return b.publishFault(caller, wave[at], err)
+	if errors.Is(err, nats.ErrTimeout) && !b.nc.IsConnected() {
+		err = fmt.Errorf("%w: %w", nats.ErrDisconnected, err)
+	}
+	return publishFault(caller, wave[at], err)
+}
+
+func publishFault(caller context.Context, m stored, err error) error {
+	return faultOf(caller, m.stream, "publish on "+m.msg.Subject, err)
 }
 
 // storeAll returns the index of the message that the error is about.
@@ -167,7 +175,7 @@ func confirmed(ctx context.Context, f jetstream.PubAckFuture, stream string) err
 	select {
 	case ack := <-f.Ok():
 		if ack.Stream != stream {
-			return &wrongStreamError{ack.Stream}
+			return fmt.Errorf("%w: %s", errWrongStream, ack.Stream)
 		}
 		return nil
 	case err := <-f.Err():
@@ -178,21 +186,16 @@ func confirmed(ctx context.Context, f jetstream.PubAckFuture, stream string) err
 }
 
 // ofWave matches the subjects of a wave, and those that answers come on.
-func (d *denials) ofWave(wave []stored) func(*denial) bool {
-	return func(found *denial) bool {
+func (d *denials) ofWave(wave []stored) func(*natserr.Denial) bool {
+	return func(found *natserr.Denial) bool {
 		if d.ofInbox(found) {
 			return true
 		}
 		for i := range wave {
-			if found.operation == "Publish" && wave[i].msg.Subject == found.subject {
+			if found.Operation == natserr.Publish && wave[i].msg.Subject == found.Subject {
 				return true
 			}
 		}
 		return false
 	}
 }
-
-// wrongStreamError: another stream than the contract's took the message.
-type wrongStreamError struct{ stream string }
-
-func (e *wrongStreamError) Error() string { return "stream " + e.stream + " took it" }

@@ -360,48 +360,6 @@ func TestProgressIsHeardByThoseWhoListenAndNeverWaits(t *testing.T) {
 	b.Progress(d, trace)
 }
 
-func TestClassify(t *testing.T) {
-	t.Parallel()
-	api := func(c jetstream.ErrorCode, text string) error {
-		return &jetstream.APIError{ErrorCode: c, Description: text}
-	}
-	const events, dead, commands = conversation.EventsStream, conversation.DeadLettersStream, conversation.CommandsStream
-	for _, tt := range []struct {
-		stream string
-		err    error
-		cause  string
-	}{
-		{events, api(10077, "maximum bytes exceeded"), "events_full"},
-		{events, api(10077, "maximum messages exceeded"), "events_full"},
-		{events, api(10077, "maximum messages per subject exceeded"), "events_full"},
-		{events, api(10077, "no space left on device"), "store"},
-		{dead, api(10077, "maximum bytes exceeded"), "letters_full"},
-		{commands, api(10077, "maximum bytes exceeded"), "commands_full"},
-		{events, api(10023, "insufficient resources"), "events_full"},
-		{dead, api(10047, "insufficient storage resources available"), "letters_full"},
-		{events, api(10002, "resource limits exceeded for account"), "events_full"},
-		{dead, api(10054, "message size exceeds maximum allowed"), "too_large"},
-		{events, api(10008, "JetStream system temporarily unavailable"), "unavailable"},
-		{events, api(10118, "stream is offline"), "unavailable"},
-		{events, api(10109, "invalid operation on sealed stream"), "refused"},
-		{events, api(10059, "stream not found"), "no_stream"},
-		{events, api(12345, "new"), "refused"},
-		{events, jetstream.ErrNoStreamResponse, "no_stream"},
-		{events, nats.ErrMaxPayload, "too_large"},
-		{events, nats.ErrDisconnected, "connection"},
-		{events, nats.ErrReconnectBufExceeded, "connection"},
-		{events, jetstream.ErrAsyncPublishTimeout, "timeout"},
-		{events, context.DeadlineExceeded, "timeout"},
-		{events, &denial{operation: "Publish", subject: "s", err: nats.ErrPermissionViolation}, "publish_denied"},
-		{events, &wrongStreamError{"OTHER"}, "no_stream"},
-		{events, errors.New("new"), "refused"},
-	} {
-		if cause, what := classify(tt.stream, fmt.Errorf("wrapped: %w", tt.err)); cause != tt.cause || what == "" {
-			t.Errorf("classify(%s, %v) = %s, %q; want %s", tt.stream, tt.err, cause, what, tt.cause)
-		}
-	}
-}
-
 func TestPublishSurvivesARestartInTheMiddle(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{}, localstack.NATSOptions{})

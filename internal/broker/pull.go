@@ -6,19 +6,22 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/natserr"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 const (
 	// pullWait is how long the stream keeps a request for commands. A stop waits
-	// for it, because what the request still brings has to be handed back.
+	// for it, because what the request still brings has to be deferred.
 	pullWait = time.Second
-	// pullGrace is how much later the end of a request may be heard of.
+	// pullGrace is how much later the end of a request may arrive.
 	pullGrace = time.Second
 	// silentPulls is how many requests in a row may stay without any answer
 	// before that is a fault: one can get lost with a connection or a leader.
@@ -34,10 +37,86 @@ const (
 	headerSource  = "Nats-Stream-Source" // where a sourced message is from
 )
 
+// commandsConsumer names the consumer that the workers share, for errors.
+const commandsConsumer = conversation.CommandsStream + "/" + conversation.WorkerConsumer
+
+// Run pulls commands until stop is done and calls handle for each, from one
+// goroutine; handle must not block. It pulls only what there are slots for,
+// and only while the gate is open. What comes after the stop is deferred at
+// once. Run returns when nothing more can come, about a second after the stop;
+// what handle was given is settled later, see [Broker.Settled]. It may be called
+// once. The error is that of a second call, or of a connection that was closed.
+func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Slot)) error {
+	if !b.running.CompareAndSwap(false, true) {
+		return fmt.Errorf("pull from %s: already runs", commandsConsumer)
+	}
+	b.heartbeat.start()
+	watched, unwatch := context.WithCancel(stop)
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	defer unwatch()
+	watching.Go(func() { b.watch(watched) })
+	for stop.Err() == nil {
+		if b.nc.IsClosed() {
+			return fmt.Errorf("pull from %s: %w", commandsConsumer, nats.ErrConnectionClosed)
+		}
+		if b.connected(stop) != nil {
+			continue // stopped or closed
+		}
+		b.inspect(stop)
+		if err := b.session(stop, handle); err != nil && stop.Err() == nil {
+			b.awaitPull(stop, err)
+		}
+	}
+	return nil
+}
+
+// Settled waits until nothing is in flight and the server has all acknowledgements.
+// Call it after Run has returned. The error is ctx's, or the flush's.
+func (b *Broker) Settled(ctx context.Context) error {
+	if err := b.inFlight.empty(ctx); err != nil {
+		return fmt.Errorf("%s still in flight: %w", purge.Count(b.inFlight.len(), "command"), err)
+	}
+	if !b.nc.IsConnected() {
+		return nil // nothing can be sent; what wasn't acknowledged comes again
+	}
+	return b.flush(ctx)
+}
+
+// session pulls until the stop or a fault.
+func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Slot)) error {
+	p := &puller{
+		b: b, handle: handle, inbox: b.nc.NewInbox() + ".",
+		// Of a request, at most Slots come; as many may be late from the one before it.
+		msgs:   make(chan *nats.Msg, 2*b.cfg.Slots+16),
+		denied: make(chan error, 1), deferred: map[uint64]struct{}{},
+	}
+	defer b.denials.watch(b.denials.ofPull, offer(p.denied))()
+	sub, err := b.nc.ChanSubscribe(p.inbox+"*", p.msgs)
+	if err != nil {
+		return fmt.Errorf("subscribe to answers: %w", err)
+	}
+	defer p.end(sub)
+	for silent := 0; silent < silentPulls; {
+		n, bytes := p.awaitRoom(stop)
+		if n == 0 {
+			return nil
+		}
+		answered, err := p.pull(stop, n, bytes)
+		if err != nil {
+			return err
+		}
+		if silent++; answered {
+			silent = 0
+		}
+	}
+	return errSilent
+}
+
 // puller is one session's pulling. The client package's Fetch isn't used: it
-// takes a command without a body whose headers name a status for a word of the
-// server, so that a producer could stop the worker with it. Here the two are told
-// apart by their subject.
+// takes a command without a body whose headers name a status for a status of the
+// server, so that a producer could stop the worker with it. Here the subject
+// distinguishes the two.
 type puller struct {
 	b      *Broker
 	handle func(bus.Delivery, bus.Slot)
@@ -45,8 +124,8 @@ type puller struct {
 	last   uint64 // number of the request
 	msgs   chan *nats.Msg
 	denied chan error
-	// returned are the sequences that were handed back since the last request.
-	returned map[uint64]struct{}
+	// deferred are the sequences that were deferred since the last request.
+	deferred map[uint64]struct{}
 	doubted  []*nats.Msg // arrived together; see [doubtful]
 }
 
@@ -61,16 +140,16 @@ func offer(c chan<- error) func(error) {
 }
 
 // ofPull matches what keeps a request for commands from being answered.
-func (d *denials) ofPull(found *denial) bool {
-	return d.ofInbox(found) || found.operation == "Publish" && found.subject == nextSubject
+func (d *denials) ofPull(found *natserr.Denial) bool {
+	return d.ofInbox(found) || found.Operation == natserr.Publish && found.Subject == nextSubject
 }
 
-// turn waits until there is room and the gate is open, and returns for how many
+// awaitRoom waits until there is room and the gate is open, and returns for how many
 // deliveries and bytes; 0 after the stop.
-func (p *puller) turn(stop context.Context) (n, bytes int) {
+func (p *puller) awaitRoom(stop context.Context) (n, bytes int) {
 	for stop.Err() == nil {
-		if n, _ = p.b.hand.room(); n == 0 {
-			p.await(stop, p.b.hand.freed)
+		if n, _ = p.b.inFlight.room(); n == 0 {
+			p.await(stop, p.b.inFlight.freed)
 			continue
 		}
 		opened := make(chan struct{})
@@ -79,7 +158,7 @@ func (p *puller) turn(stop context.Context) (n, bytes int) {
 			_ = p.b.gate.Wait(stop) // the error is that of stop, which is asked for itself
 		}()
 		p.await(stop, opened)
-		if n, bytes = p.b.hand.room(); n > 0 && stop.Err() == nil {
+		if n, bytes = p.b.inFlight.room(); n > 0 && stop.Err() == nil {
 			return n, bytes
 		}
 	}
@@ -92,7 +171,7 @@ func (p *puller) await(stop context.Context, done <-chan struct{}) {
 	for {
 		select {
 		case m := <-p.msgs:
-			p.handBack(m)
+			p.deferCommand(m)
 		case <-done:
 			return
 		case <-stop.Done():
@@ -102,31 +181,31 @@ func (p *puller) await(stop context.Context, done <-chan struct{}) {
 }
 
 // pull asks for n commands and hands over what comes, until all came or the
-// request has ended. heard reports whether there was any answer.
-func (p *puller) pull(stop context.Context, n, bytes int) (heard bool, err error) {
+// request has ended. answered reports whether there was any answer.
+func (p *puller) pull(stop context.Context, n, bytes int) (answered bool, err error) {
 	p.last++
-	clear(p.returned)
+	clear(p.deferred)
 	reply := p.inbox + strconv.FormatUint(p.last, 10)
 	changed := p.b.link.changes()
-	// Beyond the budget by one message, so that the largest still fits.
-	most := bytes + int(p.b.nc.MaxPayload())
-	if err := p.b.nc.PublishRequest(nextSubject, reply, pullRequest(n, most)); err != nil {
+	// Beyond the limit by one message, so that the largest still fits.
+	room := bytes + int(p.b.nc.MaxPayload())
+	if err := p.b.nc.PublishRequest(nextSubject, reply, pullRequest(n, room)); err != nil {
 		return false, fmt.Errorf("pull from %s: %w", commandsConsumer, err)
 	}
 	over := time.NewTimer(pullWait + pullGrace)
 	defer over.Stop()
-	defer p.decide(stop)
-	for n > 0 && most > 0 {
+	defer p.settleDoubts(stop)
+	for n > 0 && room > 0 {
 		select {
 		case m := <-p.msgs:
-			heard = true
+			answered = true
 			if !p.isStatus(m) {
-				p.weigh(stop, m)
+				p.receive(stop, m)
 				if len(p.msgs) == 0 {
-					p.decide(stop)
+					p.settleDoubts(stop)
 				}
 				n--
-				most -= m.Size()
+				room -= m.Size()
 			} else if m.Subject == reply {
 				err := statusFault(m)
 				if errors.Is(err, errMoved) {
@@ -135,11 +214,11 @@ func (p *puller) pull(stop context.Context, n, bytes int) (heard bool, err error
 				return true, err
 			}
 		case err := <-p.denied:
-			return heard, err
+			return answered, err
 		case <-changed:
 			return true, nil // the request may be lost; ask again
 		case <-over.C:
-			return heard, nil
+			return answered, nil
 		}
 	}
 	return true, nil
@@ -149,37 +228,37 @@ func pullRequest(n, bytes int) []byte {
 	return fmt.Appendf(nil, `{"batch":%d,"max_bytes":%d,"expires":%d}`, n, bytes, pullWait.Nanoseconds())
 }
 
-// isStatus tells the server's words about a request from commands.
+// isStatus distinguishes the server's statuses of a request from commands.
 func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, p.inbox) }
 
 // doubtful reports whether m must not be taken as it is, for what somebody may have
 // altered since the last inspection: a command that came without its body, or from
-// another stream and so with the time of its arrival. Its headers alone don't
-// tell: a producer may have set them.
+// another stream and so with the time of its arrival. Its headers alone are no
+// evidence: a producer may have set them.
 func doubtful(m *nats.Msg) (doubt, bodiless bool) {
 	bodiless = len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
 	return bodiless || m.Header.Get(headerSource) != "", bodiless
 }
 
-// weigh takes a command, or keeps it for decide, where it is doubtful. A body that isn't there is believed at the second delivery at the
-// earliest.
-func (p *puller) weigh(stop context.Context, m *nats.Msg) {
+// receive takes a command, or keeps it for settleDoubts where it is doubtful. A command
+// without its body is deferred once, and doubted at the second delivery.
+func (p *puller) receive(stop context.Context, m *nats.Msg) {
 	doubt, bodiless := doubtful(m)
 	if !doubt {
 		p.take(stop, m)
 		return
 	}
 	if meta, err := m.Metadata(); bodiless && err == nil && meta.NumDelivered == 1 {
-		p.handBack(m)
+		p.deferCommand(m)
 		return
 	}
 	p.doubted = append(p.doubted, m)
 }
 
-// decide takes what was doubtful if a new inspection finds nothing, or hands it back.
+// settleDoubts takes what was doubtful if a new inspection finds nothing, or defers it.
 // It is one inspection for all that have arrived by now, so that a producer's headers
 // can't make the worker do nothing else.
-func (p *puller) decide(stop context.Context) {
+func (p *puller) settleDoubts(stop context.Context) {
 	if len(p.doubted) == 0 {
 		return
 	}
@@ -188,14 +267,14 @@ func (p *puller) decide(stop context.Context) {
 		if fine {
 			p.take(stop, m)
 		} else {
-			p.handBack(m)
+			p.deferCommand(m)
 		}
 	}
 	clear(p.doubted)
 	p.doubted = p.doubted[:0]
 }
 
-// take hands one command over, or back if there is no slot for it or the
+// take hands one command over, or defers it if there is no slot for it or the
 // worker is being stopped.
 func (p *puller) take(stop context.Context, m *nats.Msg) {
 	meta, err := m.Metadata()
@@ -203,47 +282,47 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 		p.b.log.Error("a message without the stream's data can't be settled", "subject", m.Subject, "error", err)
 		return
 	}
-	pl := &slot{
+	s := &slot{
 		b: p.b, reply: m.Reply, subject: m.Subject, sequence: meta.Sequence.Stream,
 		deliveries: meta.NumDelivered, size: m.Size(), stored: meta.Timestamp, taken: time.Now(),
 		generation: p.b.lineage.delivered(meta.Sequence.Consumer),
 	}
-	if stop.Err() != nil || !p.b.hand.take(pl) {
-		p.handBack(m)
+	if stop.Err() != nil || !p.b.inFlight.take(s) {
+		p.deferCommand(m)
 		return
 	}
 	if meta.NumDelivered > 1 {
 		p.b.metrics.Redeliveries.Inc()
 	} else {
-		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, pl.taken))
+		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, s.taken))
 	}
 	p.handle(bus.Delivery{
 		Subject: m.Subject, Data: m.Data, Header: m.Header,
 		Sequence: meta.Sequence.Stream, StoredAt: meta.Timestamp, Deliveries: meta.NumDelivered,
-	}, pl)
+	}, s)
 }
 
-// handBack returns a command for redelivery: at once, but not for a second time,
+// deferCommand returns a command to the stream for redelivery: at once, but not for a second time,
 // since the request that brought it may still be open and would get it again and
 // again.
-func (p *puller) handBack(m *nats.Msg) {
+func (p *puller) deferCommand(m *nats.Msg) {
 	if p.isStatus(m) {
 		return
 	}
-	back := bus.Outcome{Verdict: bus.Retry}
+	retry := bus.Outcome{Verdict: bus.Retry}
 	if meta, err := m.Metadata(); err == nil {
-		if _, again := p.returned[meta.Sequence.Stream]; again {
-			back.Delay = pullWait / 2
+		if _, again := p.deferred[meta.Sequence.Stream]; again {
+			retry.Delay = pullWait / 2
 		}
-		p.returned[meta.Sequence.Stream] = struct{}{}
+		p.deferred[meta.Sequence.Stream] = struct{}{}
 	}
-	if err := p.b.nc.Publish(m.Reply, settlement(back)); err != nil {
+	if err := p.b.nc.Publish(m.Reply, settlement(retry)); err != nil {
 		p.b.metrics.SettleErrors.Inc()
-		p.b.log.Warn("command not handed back; it will be redelivered", "subject", m.Subject, "error", err)
+		p.b.log.Warn("command not deferred; it will be redelivered", "subject", m.Subject, "error", err)
 	}
 }
 
-// end ends the subscription and hands back what is left over.
+// end ends the subscription and defers what is left over.
 func (p *puller) end(sub *nats.Subscription) {
 	if err := sub.Unsubscribe(); err != nil && !p.b.nc.IsClosed() {
 		p.b.log.Warn("subscription to answers not ended", "error", err)
@@ -251,7 +330,7 @@ func (p *puller) end(sub *nats.Subscription) {
 	for {
 		select {
 		case m := <-p.msgs:
-			p.handBack(m)
+			p.deferCommand(m)
 		default:
 			return
 		}

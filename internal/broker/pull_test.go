@@ -51,11 +51,11 @@ func TestRunNeverHandsOverMoreThanThereAreSlots(t *testing.T) {
 	for left := commands; left > 0; {
 		batch := w.take(min(places, left))
 		left -= len(batch)
-		if got := b.hand.len(); got > places {
+		if got := b.inFlight.len(); got > places {
 			t.Fatalf("%d in flight; want at most %d", got, places)
 		}
 		if len(batch) == places {
-			if free, _ := b.hand.room(); free != 0 || len(w.in) != 0 {
+			if free, _ := b.inFlight.room(); free != 0 || len(w.in) != 0 {
 				t.Fatalf("%d free, %d more handed over; want neither with all places taken", free, len(w.in))
 			}
 		}
@@ -96,10 +96,10 @@ func TestLeaveFreesThePlaceOnceAndMaxInFlightBoundsAll(t *testing.T) {
 	held = append(held, w.next())
 	held[3].Leave()
 	held[4].Leave()
-	stays(t, "5 in flight, although both places are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
+	stays(t, "5 in flight, although both places are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.inFlight.len() == 5 })
 	held[0].Settle(done())
 	w.next()
-	stays(t, "5 in flight", 100*time.Millisecond, func() bool { return len(w.in) == 0 && b.hand.len() == 5 })
+	stays(t, "5 in flight", 100*time.Millisecond, func() bool { return len(w.in) == 0 && b.inFlight.len() == 5 })
 }
 
 func TestRunBoundsTheBytesInHand(t *testing.T) {
@@ -113,12 +113,12 @@ func TestRunBoundsTheBytesInHand(t *testing.T) {
 		}
 	}
 	w := start(t, b)
-	const most = bytesInHand + 1<<20 + 1<<16
+	const most = maxBytesInFlight + 1<<20 + 1<<16
 	for range commands {
 		d := w.next()
-		b.hand.mu.Lock()
-		got := b.hand.bytes
-		b.hand.mu.Unlock()
+		b.inFlight.mu.Lock()
+		got := b.inFlight.bytes
+		b.inFlight.mu.Unlock()
 		if got > most {
 			t.Fatalf("%d bytes in flight; want at most %d", got, most)
 		}
@@ -200,8 +200,8 @@ func TestSettledWaitsForWhatIsInHand(t *testing.T) {
 	w := start(t, b)
 	held := w.take(2)
 	w.end()
-	if age := b.OldestInHand(); age <= 0 {
-		t.Errorf("OldestInHand = %v; want more than 0", age)
+	if age := b.OldestInFlight(); age <= 0 {
+		t.Errorf("OldestInFlight = %v; want more than 0", age)
 	}
 	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
@@ -215,8 +215,8 @@ func TestSettledWaitsForWhatIsInHand(t *testing.T) {
 	if err := <-settled; err != nil {
 		t.Errorf("Settled = %v; want nil", err)
 	}
-	if age := b.OldestInHand(); age != 0 {
-		t.Errorf("OldestInHand = %v; want 0 with nothing in flight", age)
+	if age := b.OldestInFlight(); age != 0 {
+		t.Errorf("OldestInFlight = %v; want 0 with nothing in flight", age)
 	}
 	second := start(t, connect(t, Config{URL: n.URL()}))
 	if d := second.next(); d.Sequence != held[1].Sequence || d.Deliveries != 2 {
@@ -316,7 +316,7 @@ func TestADeadWorkersCommandsAreRedelivered(t *testing.T) {
 	send(t, admin(t, n), 1)
 	w := start(t, b)
 	first := w.next()
-	b.pulse.stop() // no sign of life any more
+	b.heartbeat.stop() // no heartbeat any more
 	w.end()
 	d := start(t, connect(t, Config{URL: n.URL()})).next()
 	if d.Sequence != first.Sequence || d.Deliveries != 2 || !d.StoredAt.Equal(first.StoredAt) {

@@ -7,23 +7,25 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/internal/natserr"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 const (
-	// setupPatience is how long setup waits for a JetStream that isn't ready yet.
-	setupPatience = 15 * time.Second
-	// answerPatience is how long it waits where nobody answers: almost always
+	// readyTimeout is how long setup waits for a JetStream that isn't ready yet.
+	readyTimeout = 15 * time.Second
+	// answerTimeout is how long it waits where nobody answers: almost always
 	// because JetStream isn't enabled.
-	answerPatience = 2 * time.Second
-	// setupRounds is how often setup looks again because somebody else changed
+	answerTimeout = 2 * time.Second
+	// setupRounds is how often setup starts again because somebody else changed
 	// the same thing meanwhile.
 	setupRounds = 10
 )
 
-// SetupReport says what Setup found and did, in order.
+// SetupReport is what Setup found and did, in order.
 type SetupReport struct {
 	Parts []SetupPart
 }
@@ -61,7 +63,7 @@ func (b *Broker) Setup(ctx context.Context, o SetupOptions) (SetupReport, error)
 	var report SetupReport
 	var errs []error
 	for _, p := range b.parts(g) {
-		done, err := patiently(ctx, func() (SetupPart, error) { return p.setup(ctx) })
+		done, err := whileNotReady(ctx, func() (SetupPart, error) { return p.setup(ctx) })
 		if len(errs) > 0 && errs[0] != nil && errors.Is(err, jetstream.ErrStreamNotFound) {
 			break // the consumer, of a stream that couldn't be made
 		}
@@ -92,53 +94,30 @@ func silent(err error) bool {
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount)
 }
 
-// patiently repeats what failed because JetStream isn't ready, as just after the
+// whileNotReady repeats what failed because JetStream isn't ready, as just after the
 // start of a server or while a leader is elected.
-func patiently[T any](ctx context.Context, do func() (T, error)) (T, error) {
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(time.Second), backoff.WithMaxElapsedTime(setupPatience))
+func whileNotReady[T any](ctx context.Context, do func() (T, error)) (T, error) {
 	began := time.Now()
-	return backoff.RetryWithData(func() (T, error) {
-		part, err := do()
-		if err != nil && (!notReady(err) || errors.Is(err, nats.ErrNoResponders) && time.Since(began) > answerPatience) {
-			return part, backoff.Permanent(err)
-		}
-		return part, err
-	}, backoff.WithContext(pause, ctx))
+	return retry.Do(ctx, retry.Policy{First: 50 * time.Millisecond, Max: time.Second, Total: readyTimeout}, do, func(err error) bool {
+		return notReady(err) && !(errors.Is(err, nats.ErrNoResponders) && time.Since(began) > answerTimeout)
+	})
 }
 
 // notReady reports whether the server may do it in a moment.
 func notReady(err error) bool {
-	switch code(err) {
-	case codeUnavailable, codeNoLeader, codeStreamOffline, codeStreamOfflineWhy:
+	switch natserr.Code(err) {
+	case natserr.Unavailable, natserr.NoLeader, natserr.StreamOffline, natserr.StreamOfflineBecause:
 		return true
 	}
-	var d *denial
+	var d *natserr.Denial
 	return !errors.As(err, &d) && (errors.Is(err, nats.ErrNoResponders) || errors.Is(err, nats.ErrTimeout) || errors.Is(err, nats.ErrDisconnected))
 }
 
-// explainSetup says what to do about an error of setup.
-func explainSetup(what string, err error) error {
-	switch code(err) {
-	case codeSubjectOverlap:
-		return fmt.Errorf("%s: another stream has some of its subjects: find it with `nats stream ls --subject 'conversation.>'` and remove them there: %w", what, err)
-	case codeNoStorage, codeNoResources, codeAccountLimit, codeNoMemory:
-		return fmt.Errorf("%s: not enough room on the NATS server or in the account: raise it, or ask for less max bytes: %w", what, err)
-	case codeReplicas:
-		return fmt.Errorf("%s: this NATS server is no cluster: use 1 replica: %w", what, err)
-	case codeNoPeers:
-		return fmt.Errorf("%s: the NATS cluster has too few servers with room: use fewer replicas: %w", what, err)
+// setupProblem adds to an error about a stream or consumer what to do about it.
+func setupProblem(what string, err error) error {
+	explained := explain(what, err)
+	if strings.Contains(explained.Error(), what) { // names it itself
+		return explained
 	}
-	switch {
-	case errors.Is(err, nats.ErrNoResponders), errors.Is(err, jetstream.ErrJetStreamNotEnabled),
-		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount):
-		return fmt.Errorf("%s: JetStream isn't available: enable it on the server and for this account: %w", what, err)
-	case errors.Is(err, jetstream.ErrNotPullConsumer):
-		return fmt.Errorf("%s: is a push consumer: delete it and run `worker setup` again; no command is lost: %w", what, err)
-	case errors.Is(err, nats.ErrTimeout):
-		return fmt.Errorf("%s: JetStream doesn't answer: look at the NATS server: %w", what, err)
-	case strings.Contains(err.Error(), commandsConsumer), strings.Contains(err.Error(), what):
-		return err // says it itself
-	}
-	return fmt.Errorf("%s: %w", what, err)
+	return fmt.Errorf("%s: %w", what, explained)
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/natserr"
 )
 
 // streamOf returns a stream's configuration as the server has it.
@@ -408,7 +409,7 @@ func TestCommandsAreRefusedByAFullStreamAndByTheirSize(t *testing.T) {
 	setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{CommandsMaxBytes: 2 << 20})
 	js := admin(t, n)
 	subject := conversation.CommandSubject("demo")
-	if _, err := js.Publish(t.Context(), subject, make([]byte, 1<<20-64<<10+1)); code(err) != jetstream.JSErrCodeStreamMessageExceedsMaximum {
+	if _, err := js.Publish(t.Context(), subject, make([]byte, 1<<20-64<<10+1)); natserr.Code(err) != jetstream.JSErrCodeStreamMessageExceedsMaximum {
 		t.Errorf("publish of a command that is too large = %v; want it refused", err)
 	}
 	for range 2 {
@@ -416,7 +417,7 @@ func TestCommandsAreRefusedByAFullStreamAndByTheirSize(t *testing.T) {
 			t.Fatalf("publish of 900 KB = %v; want nil", err)
 		}
 	}
-	if _, err := js.Publish(t.Context(), subject, make([]byte, minCommand)); code(err) != codeStoreRefused {
+	if _, err := js.Publish(t.Context(), subject, make([]byte, minCommand)); natserr.Code(err) != natserr.StoreRefused {
 		t.Errorf("publish to a full stream = %v; want it refused", err)
 	}
 }

@@ -45,7 +45,7 @@ const (
 	minWaiting = 100
 )
 
-// SetupOptions says how streams are to be. What is zero is left as it is where a
+// SetupOptions describe the streams. What is zero is left as it is where a
 // stream exists, and gets its default where it doesn't.
 type SetupOptions struct {
 	// Replicas of each stream, 1 to 5. Default 1; in a cluster, use 3.

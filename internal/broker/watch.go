@@ -33,7 +33,7 @@ type watched struct {
 	at      time.Time // of the last inspection that saw all
 }
 
-// Notice says in one line what about the streams and the consumer isn't as setup
+// Notice describes in one line what about the streams and the consumer isn't as setup
 // makes it, and doesn't stop the worker; "" for nothing. What does
 // keeps the gate closed.
 func (b *Broker) Notice() string {
@@ -76,7 +76,7 @@ func (b *Broker) inspect(ctx context.Context) {
 	switch {
 	case err == nil:
 		b.lineage.found(info.Created)
-		b.pulse.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
+		b.heartbeat.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
 		b.note(conversation.WorkerConsumer, states("consumer", conversation.WorkerConsumer, consumerProperties, info.Config, g))
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
 		b.note(conversation.WorkerConsumer, nil)
@@ -153,11 +153,11 @@ func (b *Broker) report() {
 	}
 }
 
-// problem says in one line what is wrong and what to do.
+// problem describes in one line what is wrong and what to do.
 func (l PropertyState) problem() string {
-	do := "`worker setup` mends it"
+	do := "`worker setup` corrects it"
 	if l.Setup == string(refuses) {
-		do = "`worker setup` says what to do"
+		do = "`worker setup` reports what to do"
 	}
 	return l.Kind + " " + l.Of + ": " + l.Property + " is " + l.Found + ", expected " + l.Want + " (" + l.Why + "): " + do
 }

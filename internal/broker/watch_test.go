@@ -61,7 +61,7 @@ func TestAWorkerSaysThatTheConsumerIsPausedAndGoesOn(t *testing.T) {
 			if _, err := w.js.PauseConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer, time.Now().Add(time.Hour)); err != nil {
 				t.Fatal(err)
 			}
-			w.gate.closedFor(t, "streams", "consumer deletion-worker: pause_until is ", "`worker setup` mends it")
+			w.gate.closedFor(t, "streams", "consumer deletion-worker: pause_until is ", "`worker setup` corrects it")
 			send(t, w.js, 1)
 			if got := value(t, w.altered(conversation.WorkerConsumer)); got != 1 || !strings.Contains(w.log.String(), "not pulling commands") {
 				t.Errorf("altered = %v, log %s; want it counted and said", got, w.log)

@@ -23,18 +23,18 @@ type Delivery struct {
 	Deliveries uint64
 }
 
-// Slot is a delivery's place at the worker. Its methods are safe for
+// Slot is room in the worker for one command in flight. Its methods are safe for
 // concurrent use.
 type Slot interface {
-	// Leave frees the place for the next delivery, while this one goes on
-	// elsewhere: a long deletion must not hold up the small ones. A second call
+	// Leave frees the slot for the next delivery, while this one stays in flight
+	// without it: a long deletion must not block the small ones. A second call
 	// does nothing.
 	Leave()
-	// Settle ends the delivery and frees its place. Called exactly once.
+	// Settle ends the delivery and frees its slot. Called exactly once.
 	Settle(Outcome)
 }
 
-// Verdict says what becomes of a delivery.
+// Verdict is what becomes of a delivery.
 type Verdict int
 
 // The verdicts. The zero value is invalid: a forgotten assignment must not
@@ -42,7 +42,7 @@ type Verdict int
 const (
 	_      Verdict = iota
 	Done           // every event is stored: acknowledge
-	Retry          // hand it back, for redelivery after Outcome.Delay
+	Retry          // defer it, for redelivery after Outcome.Delay
 	Reject         // no redelivery can help, and its dead letter, if it has one, is stored: take it off the stream
 )
 
@@ -62,7 +62,7 @@ func (v Verdict) String() string {
 // Outcome is the handler's decision on a delivery; see [Verdict].
 type Outcome struct {
 	Verdict Verdict
-	// Delay is how long a Retry stays away; zero for at once.
+	// Delay is how long a Retry is deferred; zero for at once.
 	Delay time.Duration
 	// Reason is Reject's machine-readable reason.
 	Reason conversation.Reason
@@ -85,7 +85,7 @@ type Announcement struct {
 // Letter is a dead letter: the command as it came, with the reason.
 type Letter struct {
 	Delivery Delivery
-	App      string // whose letter it is; "" where nothing tells
+	App      string // whose letter it is; "" where it isn't known
 	Reason   conversation.Reason
 	Error    string // for people; longer than 1 KiB is cut
 	StoredAt time.Time
@@ -104,16 +104,19 @@ type Stored struct {
 	StoredAt time.Time
 }
 
-// StreamState is what a stream says of itself.
+// StreamState is the state of a stream, as the server reports it.
 type StreamState struct {
+	Name string
 	// Created is when the stream was made: one that was deleted and made again is
 	// another stream.
 	Created time.Time
+	// Messages is how many there are, Bytes how large they are together, and MaxBytes
+	// the size at which the stream takes no more; 0 or less for no limit.
+	Messages, Bytes uint64
+	MaxBytes        int64
 	// First and Last are the sequences of the first message that is there and of
 	// the last that was ever stored; First is Last+1 where none is there.
 	First, Last uint64
 	// FirstAt and LastAt are when those two were stored; zero if there is none.
 	FirstAt, LastAt time.Time
-	// Messages is how many there are.
-	Messages uint64
 }

@@ -83,42 +83,66 @@ func TestAFailoverInSilenceTakesSeconds(t *testing.T) {
 	w.term(t)
 }
 
-// The least number of connections that the settings take is enough, and fewer are
-// slower: the worker stays ready. A second one, as in a rollout, gets its share.
+// However few connections there are, a worker stays ready and finishes small and large
+// deletions, while one waits for a lock and one fails each time it is tried. A second
+// worker, as in a rollout, gets its share of what the server grants.
 func TestFewConnections(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
-		limit    int
-		settings []string
-		second   bool
+		granted, max, workers int
 	}{
-		"the_least_that_is_documented": {6, []string{"--max-connections", "6"}, false},
-		"fewer_and_a_second_worker":    {4, nil, true},
+		"three":                     {3, 3, 1},
+		"four":                      {4, 4, 1},
+		"six":                       {6, 6, 1},
+		"four_for_two_that_want_16": {4, 16, 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newRig(t)
 			role := "few_" + one[string](t, r, `select current_database()::text`)
 			r.exec(t, fmt.Sprintf(`create role %[1]s login connection limit %[2]d; grant all on schema lethe, chat to %[1]s;
-				grant all on all tables in schema lethe, chat to %[1]s; grant pg_monitor to %[1]s`, role, c.limit))
+				grant all on all tables in schema lethe, chat to %[1]s; grant pg_monitor to %[1]s`, role, c.granted))
 			t.Cleanup(func() {
 				_, err := r.db.Exec(context.Background(), fmt.Sprintf(`drop owned by %[1]s; drop role %[1]s`, role))
 				must(t, err)
 			})
-			settings := append(append([]string{"DATABASE_URL=" + asRole(t, r.dbURL, role)}, slowly...), c.settings...)
-			workers := []*worker{r.start(t, settings...)}
-			if c.second {
+			failing, locked := chat{"demo", "failing", "g"}, chat{"demo", "locked", "g"}
+			r.fill(t, failing, 20)
+			r.fill(t, locked, 20)
+			mend := r.breakDeletes(t, failing)
+			r.exec(t, fmt.Sprintf(`grant select on public.broken to %s`, role))
+			settings := append([]string{"DATABASE_URL=" + asRole(t, r.dbURL, role), "--max-connections", fmt.Sprint(c.max)}, slowly...)
+			var workers []*worker
+			for range c.workers {
 				workers = append(workers, r.start(t, settings...))
 			}
 			l := newLoad(t, r)
-			r.flood(t, l.small(t, 300))
+			release := r.hold(t, `select from chat.messages where user_id = 'locked' for update`)
+			var odd []conversation.Command
+			for _, c := range []chat{failing, locked} {
+				cmd := c.ask()
+				l.want[deletionKey{cmd.CommandID, c.id}] = 20
+				odd = append(odd, cmd)
+			}
+			r.flood(t, odd)
+			small := l.small(t, 300)
+			r.flood(t, small)
+			r.awaitStored(t, len(small), func(e event) bool { return strings.HasPrefix(e.text("user_id"), "small") })
 			never(t, 2*time.Second, "a worker isn't ready", func() bool {
 				return slices.ContainsFunc(workers, func(w *worker) bool { code, _ := w.get(t, "/readyz"); return code != http.StatusOK })
 			})
-			l.done(t)
+			if attempts := one[int](t, r, `select attempts from lethe.deletions where user_id = 'failing'`); attempts < 2 {
+				t.Errorf("%d attempts at the deletion that fails; want it tried again", attempts)
+			}
+			release()
+			mend()
+			r.awaitStored(t, len(l.want), typed(conversation.TypeDeleted))
+			r.settled(t)
+			r.told(t, l.want)
+			r.wantEmpty(t)
 			for _, w := range workers {
-				if text := w.log.last(1 << 20); strings.Contains(text, "level=ERROR") {
-					t.Errorf("a worker had errors:\n%s", w.log.last(50))
+				if text := w.log.last(1 << 20); strings.Contains(text, "level=ERROR") || strings.Contains(text, "can't be watched") {
+					t.Errorf("a worker had errors, or could not sample the database:\n%s", w.log.last(50))
 				}
 			}
 			termAll(t, workers)

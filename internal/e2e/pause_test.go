@@ -113,7 +113,7 @@ func readyButPaused(t testing.TB, w *worker) {
 		if code != http.StatusOK {
 			t.Fatalf("/readyz = %d %q; want a paused worker to be ready", code, body)
 		}
-		return strings.Contains(body, "ready; held back: paused")
+		return strings.Contains(body, "ready; throttled: paused")
 	})
 }
 

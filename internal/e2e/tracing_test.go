@@ -225,9 +225,9 @@ func TestALongDeletionHasASpanForItsTimeInLine(t *testing.T) {
 	r.deleted(t, cmd.CommandID, second.id)
 
 	process := rc.await(t, processSpan, 1)[0]
-	line := rc.await(t, "long lane line", 1)[0] // several if the first deletion takes seconds
+	line := rc.await(t, "long lane wait queue", 1)[0] // several if the first deletion takes seconds
 	wantSpan(t, line, traceID, process.id(), "lethe.lane", "long")
-	if placed := line.attr("lethe.placed"); placed == "" {
+	if placed := line.attr("lethe.entered"); placed == "" {
 		t.Errorf("it isn't told whether the line led to a place:\n%s", line.text())
 	}
 	for _, run := range rc.await(t, "long lane", 2) {
@@ -308,8 +308,8 @@ func TestAReceiverThatTakesNoTracesHoldsNothingUp(t *testing.T) {
 			})
 			w.term(t)
 			log := w.log.String()
-			if got := strings.Count(log, "traces are not taken"); got != row.told {
-				t.Errorf("the log says %d times that traces are not taken; want %d", got, row.told)
+			if got := strings.Count(log, "receiver refuses traces"); got != row.told {
+				t.Errorf("%d lines that the receiver refuses traces; want %d", got, row.told)
 			}
 			if strings.Count(log, "spans were lost") != 1 {
 				t.Error("the log doesn't say once that spans were lost")

@@ -15,9 +15,9 @@ import (
 
 // accept turns a delivery into the tasks of a job, or into a job that is
 // refused and has none. It asks nobody but the plan's column types.
-func (h *Handler) accept(d bus.Delivery, p bus.Slot) entry {
+func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 	crash.Point("after_pull")
-	j := &job{delivery: d, place: p, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
+	j := &job{delivery: d, slot: s, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
 	h.begin(j)
 	cmd, err := conversation.Decode(d.Data)
 	subjectApp, named := appOfSubject(d.Subject)
@@ -54,7 +54,7 @@ func (h *Handler) tasks(j *job, cmd conversation.Command) entry {
 	e := entry{job: j, tasks: make([]*task, 0, len(cmd.Conversations))}
 	digest, retry := digestOf(cmd), retryOf(j.delivery)
 	for _, c := range cmd.Conversations {
-		t := &task{job: j, since: time.Now(), lane: "express", d: purge.Deletion{
+		t := &task{job: j, since: time.Now(), lane: expressLane, d: purge.Deletion{
 			Key:  purge.Key{App: cmd.AppID, Command: cmd.CommandID, Conversation: c.ID},
 			User: cmd.UserID, Device: cmd.DeviceID, ThroughSeq: c.ThroughSeq, StoredAt: j.storedAt,
 			KeepHistory: cmd.KeepHistory, RequestedAt: cmd.RequestedAt, Digest: digest, Retry: retry, Token: newToken(),
@@ -64,7 +64,7 @@ func (h *Handler) tasks(j *job, cmd conversation.Command) entry {
 			j.refuse(failure{conversation.ReasonIncompatibleID, err.Error()})
 			return entry{job: j}
 		}
-		t.unfit = err
+		t.incompatible = err
 		e.tasks = append(e.tasks, t)
 	}
 	j.open = len(e.tasks)

@@ -4,11 +4,10 @@ import (
 	"context"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // event returns the event of a final deletion.
@@ -97,33 +96,26 @@ func (h *Handler) store(as []bus.Announcement) error {
 		}
 	}
 	defer open()
-	err := backoff.Retry(func() error {
-		err := h.cfg.Publisher.Publish(h.working, as)
-		if err == nil {
-			return nil
-		}
+	_, err := retry.Do(h.stopping, storing, func() (struct{}, error) { return struct{}{}, h.cfg.Publisher.Publish(h.working, as) }, func(err error) bool {
 		_, cause := purge.FaultOf(err)
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		if lettersFull(err) {
-			return backoff.Permanent(err)
+			return false
 		}
 		if closed != cause {
 			open()
 			closed = cause
 		}
 		if h.cfg.Gate.Close(cause, err.Error()) {
-			h.cfg.Log.Warn("events are not stored; taking no new commands until they are", "cause", cause, "error", err)
+			h.cfg.Log.Warn("events can't be stored; not pulling commands", "reason", cause, "error", err)
 		}
-		return err
-	}, backoff.WithContext(patient(), h.stopping))
+		return true
+	})
 	if err != nil && !lettersFull(err) {
 		return context.Cause(h.stopping)
 	}
 	return err
 }
 
-// patient never gives up by itself.
-func patient() backoff.BackOff {
-	return backoff.NewExponentialBackOff(backoff.WithInitialInterval(50*time.Millisecond),
-		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
-}
+// storing never gives up by itself.
+var storing = retry.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}

@@ -23,17 +23,15 @@ const (
 	// is reported again for faultTTL, and its absence for healthyTTL, without another
 	// examination, which costs some 100 ms.
 	examineTimeout, faultTTL, healthyTTL = 5 * time.Second, time.Second, 5 * time.Second
-	// isolatedRetryDelay is how long a deletion that failed first waits for others to be tried.
-	isolatedRetryDelay = 100 * time.Millisecond
 )
 
 // faultDetector decides by evidence whether an ambiguous error is a deletion's own
 // fault or the infrastructure's. While it is the infrastructure's, the detector
 // probes: it runs one deletion at a time. Safe for concurrent use.
 type faultDetector struct {
-	h        *Handler
-	isolated chan struct{} // one for each isolated deletion that runs
-	busy     atomic.Int64  // rounds that run, and isolated deletions that wait to run
+	h     *Handler
+	busy  atomic.Int64 // express rounds that run, and deletions that run alone or wait to
+	probe atomic.Bool  // the detector probes
 
 	mu       sync.Mutex // guards what follows
 	evidence purge.Evidence
@@ -47,15 +45,7 @@ type faultDetector struct {
 }
 
 func newFaultDetector(h *Handler) *faultDetector {
-	return &faultDetector{h: h, isolated: make(chan struct{}, h.cfg.Isolated)}
-}
-
-// failedTask is a task that has failed alone, and how.
-type failedTask struct {
-	*task
-	err    error
-	others purge.Tables // as in [purge.FailedTry]
-	began  time.Time    // zero for just now
+	return &faultDetector{h: h}
 }
 
 // failedBefore reports whether a task has failed before, so that it runs isolated.
@@ -95,9 +85,6 @@ func (f *faultDetector) failed(ts []failedTask, self int64) []purge.Attribution 
 			needs = purge.MessagesTable // as almost every deletion
 		}
 		tries[i] = purge.FailedTry{Key: t.d.Key, Needs: needs, Others: t.others, OthersPending: pending, Began: t.began}
-		if t.began.IsZero() {
-			tries[i].Began = time.Now()
-		}
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -117,6 +104,7 @@ func (f *faultDetector) startProbing(err error) {
 	}
 	probing := make(chan struct{})
 	f.probing = probing
+	f.probe.Store(true)
 	f.h.queue.suspend(true)
 	f.h.cfg.Log.Error("different deletions fail one after the other; not pulling commands, trying one deletion at a time", "error", err)
 	f.h.lanes.Go(func() { f.probeNew(probing) })
@@ -131,6 +119,7 @@ func (f *faultDetector) stopProbing() bool {
 	}
 	close(f.probing)
 	f.probing = nil
+	f.probe.Store(false)
 	for _, t := range f.failures {
 		f.h.queue.push(single(t))
 	}
@@ -140,9 +129,13 @@ func (f *faultDetector) stopProbing() bool {
 	return true
 }
 
-// retryLater keeps a task in flight that failed while probing, until it is tried again.
+// probes reports whether the detector probes.
+func (f *faultDetector) probes() bool { return f.probe.Load() }
+
+// retryLater keeps a task in flight while the infrastructure is at fault, until the
+// detector tries it.
 func (f *faultDetector) retryLater(t *task) {
-	t.again, t.tries = true, 0
+	t.tries, t.probed = 0, false
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.probing == nil {
@@ -168,7 +161,7 @@ func (f *faultDetector) probeNew(probing <-chan struct{}) {
 		}
 		f.h.cfg.Gate.Untry(gateDeletions)
 		idle = time.Now()
-		wait = f.probe(e, false, probing, wait)
+		wait = f.try(e, false, probing, wait)
 	}
 }
 
@@ -181,22 +174,26 @@ func (f *faultDetector) probeFailures(probing <-chan struct{}) {
 			f.h.sleepUnless(probing, probeMinWait)
 			continue
 		}
-		wait = f.probe(single(t), true, probing, wait)
+		wait = f.try(single(t), true, probing, wait)
 	}
 }
 
-// probe runs one deletion, and returns how long to wait after the next one that
-// fails. If this one fails it waits before it returns.
-func (f *faultDetector) probe(e entry, isolated bool, probing <-chan struct{}, wait time.Duration) time.Duration {
-	if !f.h.watcher.awaitExpress(f.h.stopping) {
-		f.h.handBack(e)
-		return wait
+// try runs one deletion, and returns how long to wait after the next one that
+// fails. If this one fails it waits before it returns. failed says that it has failed before.
+func (f *faultDetector) try(e entry, failed bool, probing <-chan struct{}, wait time.Duration) time.Duration {
+	f.h.watcher.awaitExpress(f.h.stopping)
+	for _, t := range e.tasks {
+		t.probed, t.isolated = true, failed
 	}
 	f.busy.Add(1)
-	r := &round{h: f.h, isolated: isolated, probing: true}
-	r.run([]entry{e})
+	trouble := failed // it may fail later, in the long lane
+	if failed {
+		f.h.single(e.tasks[0], 0)
+	} else {
+		trouble = f.h.expressRound([]entry{e}, true)
+	}
 	f.busy.Add(-1)
-	if !r.trouble && !isolated { // a deletion that failed before may fail later, in the long lane
+	if !trouble {
 		return probeMinWait
 	}
 	f.h.sleepUnless(probing, wait)
@@ -237,26 +234,6 @@ func (f *faultDetector) drain() []entry {
 	}
 	f.failures = nil
 	return left
-}
-
-// runIsolated runs a task after a delay, outside the lanes, where it may take long
-// without making others wait.
-func (f *faultDetector) runIsolated(t *task, delay time.Duration) {
-	e := single(t)
-	f.busy.Add(1)
-	f.h.lanes.Go(func() {
-		defer f.busy.Add(-1)
-		f.h.pauseFor(delay)
-		select {
-		case f.isolated <- struct{}{}:
-		case <-f.h.stopping.Done():
-			f.h.handBack(e)
-			return
-		}
-		defer func() { <-f.isolated }()
-		r := &round{h: f.h, isolated: true}
-		r.run([]entry{e})
-	})
 }
 
 // examine asks the database whether any deletion would fail: whether it accepts the

@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,43 +23,38 @@ import (
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
-// expressStore is what the express lane needs of the ledger.
-type expressStore interface {
-	Express(ctx context.Context, b purge.Batch) (purge.Result, error)
-	Reopen(ctx context.Context, ds []purge.Deletion) error
+// Store is the ledger and the purge; *repo.Repo satisfies it. See there for
+// what its methods promise. Each part of the handler needs a part of it.
+type Store interface {
+	// the express lane
 	Incompatible(d purge.Deletion) (whole bool, err error)
 	Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error)
-	Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error)
-}
+	Reopen(ctx context.Context, ds []purge.Deletion) error
+	Bulk(ctx context.Context, b purge.Batch) (purge.Result, error)
 
-// longStore is what the long lane needs of it.
-type longStore interface {
-	Claim(ctx context.Context, d purge.Deletion) (purge.Record, error)
+	// a deletion by itself, in either lane
 	Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error)
-	Sweep(ctx context.Context, d purge.Deletion, low, high int64) error
-	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
-	Release(ctx context.Context, d purge.Deletion, low int64) error
-	Blocked(ctx context.Context, d purge.Deletion, low int64, detail string) error
-	Hold(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
-	Rest(ctx context.Context, rest time.Duration, detail string) error
+	Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error)
+	Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error)
+	Release(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) error
 	Blocker(ctx context.Context) string
+
+	// the long lane
+	Claim(ctx context.Context, d purge.Deletion) (purge.Record, error)
+	Renew(ctx context.Context, d purge.Deletion, low int64, waitingFor purge.ThrottleReason, detail string) (purge.Record, error)
+	Mark(ctx context.Context, d purge.Deletion, low, high int64) error
+	Finish(ctx context.Context, d purge.Deletion) (purge.Record, error)
+	ThrottleSlowBatch(ctx context.Context, left time.Duration, detail string) error
+
+	watchStore
+	detectorStore
+	Probe(ctx context.Context) error
 }
 
 // detectorStore is what the fault detector needs of the database.
 type detectorStore interface {
 	Tables(ctx context.Context, d purge.Deletion) (purge.Tables, error)
 	Examine(ctx context.Context) error
-}
-
-// Store is the ledger and the purge; *repo.Repo satisfies it. See there for
-// what its methods promise.
-type Store interface {
-	expressStore
-	longStore
-	watchStore
-	Fail(ctx context.Context, d purge.Deletion, f purge.Failure) (purge.Record, error)
-	Probe(ctx context.Context) error
-	detectorStore
 }
 
 // Publisher stores announcements; *broker.Broker satisfies it.
@@ -91,17 +85,17 @@ type Config struct {
 	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
 	BatchSize    int           // deletions in one express batch; 256
 	ExpressLanes int           // express batches at a time; 2: more gained nothing
-	LongLanes    int           // long deletions at a time; 2
-	Isolated     int           // deletions that failed before, at a time; 2
+	LongLanes    int           // large deletions at a time; LongConcurrency, or 2 without permits
+	Isolated     int           // deletions at a time that failed before, and may take long; 2
 	MaxAttempts  int           // real failures that end a deletion; DefaultMaxAttempts
 	Grace        time.Duration // what a statement in flight may still take at a stop; 5 s
 
 	Limits purge.Limits // thresholds of the throttles; zero takes one off
-	// LongConcurrency is the budget of all workers: [repo.Config]'s.
+	// LongConcurrency is the number of permits that all workers share; 0 for no permits.
 	LongConcurrency   int
-	ForegroundBackoff float64       // how many times as long as a batch the long lane rests while others are at work; 0 for not
+	ForegroundBackoff float64       // how many times as long as a batch the long lane waits while other clients are busy; 0 for not
 	SlowBatch         time.Duration // from when a batch of the long lane is slow; twice Target
-	WatchEvery        time.Duration // the longest time between two looks at the database; 1 s
+	WatchEvery        time.Duration // the longest time between two samples of the database; 1 s
 }
 
 // Defaults of [Config] that operators may change.
@@ -121,6 +115,7 @@ func (c Config) withDefaults() Config {
 	def(&c.PerDeletion, DefaultExpressRows)
 	def(&c.BatchSize, 256)
 	def(&c.ExpressLanes, 2)
+	def(&c.LongLanes, c.LongConcurrency)
 	def(&c.LongLanes, 2)
 	def(&c.Isolated, 2)
 	def(&c.MaxAttempts, DefaultMaxAttempts)
@@ -130,10 +125,11 @@ func (c Config) withDefaults() Config {
 	if c.Grace <= 0 {
 		c.Grace = 5 * time.Second
 	}
-	if c.WatchEvery <= 0 {
-		c.WatchEvery = time.Second
-	}
 	return c
+}
+
+func (c Config) pace() purge.Pace {
+	return purge.Pace{Target: c.Target, Slow: c.SlowBatch, Min: c.MinRows, Max: c.MaxRows}
 }
 
 // errStopping is the cause of every context that a stop ends.
@@ -145,45 +141,44 @@ type Handler struct {
 	cfg      Config
 	queue    *queue
 	express  *pacer
-	long     *pacer
-	modest   *pacer // of batches of the long lane that yield
 	watcher  *watcher
 	detector *faultDetector
-	// lettersMu is held by the lane that uses up the room for letters about malformed commands.
-	lettersMu sync.Mutex
-	blocked   blocked
-	places    chan struct{} // taken by long deletions
-	line      chan struct{} // taken by those who wait for such a place
+	// lettersMu is held by whoever uses up the room for letters about malformed commands.
+	lettersMu  sync.Mutex
+	lockHolder lockHolder
+	// One for each that runs: deletions of the express lane that run alone, those of them
+	// that may take long, and those in the long lane; and those that wait for that.
+	singles, isolated, longRuns, waitQueue chan struct{}
 
 	stopping context.Context // done at once at a stop: start nothing new
 	stop     context.CancelCauseFunc
 	working  context.Context // done after the grace: give statements up
 	giveUp   context.CancelCauseFunc
 	lanes    sync.WaitGroup
-	troubles atomic.Int64 // outages since the last success
+	outages  atomic.Int64 // since the last success
+	// contended is when a try last got no permit, in nanoseconds since 1970.
+	contended atomic.Int64
 }
 
 // New returns a handler that does nothing until [Handler.Start].
 func New(cfg Config) *Handler {
 	cfg = cfg.withDefaults()
-	pace := purge.Pace{Target: cfg.Target, Slow: cfg.SlowBatch, Min: cfg.MinRows, Max: cfg.MaxRows}
 	h := &Handler{
-		cfg: cfg, queue: newQueue(), places: make(chan struct{}, cfg.LongLanes), line: make(chan struct{}, lineLength),
-		express: newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("express")),
-		long:    newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long")),
+		cfg: cfg, queue: newQueue(), express: newPacer(cfg.pace(), cfg.Metrics.BatchLimit.WithLabelValues(expressLane)),
+		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, cfg.Isolated),
+		longRuns: make(chan struct{}, cfg.LongLanes), waitQueue: make(chan struct{}, waitQueueLength),
 	}
-	pace.Target /= yieldPart
-	h.modest = newPacer(pace, cfg.Metrics.BatchLimit.WithLabelValues("long"))
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
-		busy: func() bool { return len(h.places) > 0 }, unavailable: h.pause,
+		busy: func() bool { return len(h.longRuns) > 0 }, unavailable: h.unavailable,
 		monitor: purge.Monitor{
-			Limits: cfg.Limits, Interval: cfg.WatchEvery, ForegroundBackoff: cfg.ForegroundBackoff, Noise: h.long.pace.Noise(cfg.LongConcurrency),
+			Limits: cfg.Limits, Interval: cfg.WatchEvery, ForegroundBackoff: cfg.ForegroundBackoff, Noise: cfg.pace().Noise(cfg.LongConcurrency),
 		},
 	}
+	cfg.Metrics.BatchLimit.WithLabelValues(longLane).Set(float64(h.deletionPace().full.limit))
 	for _, reason := range purge.ThrottleReasons() {
 		cfg.Metrics.Throttled.WithLabelValues(string(reason)).Set(0)
 		cfg.Metrics.ThrottledSeconds.WithLabelValues(string(reason)).Add(0)
@@ -197,7 +192,7 @@ func (h *Handler) Start() {
 	h.watcher.sample(h.stopping)
 	h.lanes.Go(func() { h.watcher.run(h.stopping) })
 	for range h.cfg.ExpressLanes {
-		h.lanes.Go(h.expressLane)
+		h.lanes.Go(h.expressLoop)
 	}
 }
 
@@ -205,43 +200,27 @@ func (h *Handler) Start() {
 // The worker is ready nevertheless: it works as it should.
 func (h *Handler) Throttled() string { return h.watcher.summary() }
 
-// Handle takes a delivery and returns at once; its place is settled later, from
+// Handle takes a delivery and returns at once; its slot is settled later, from
 // another goroutine. It must not be called after Stop.
-func (h *Handler) Handle(d bus.Delivery, p bus.Slot) {
-	e := h.accept(d, p)
+func (h *Handler) Handle(d bus.Delivery, s bus.Slot) {
+	e := h.accept(d, s)
 	e.describe()
 	h.queue.push(e)
 }
 
 // Stop ends the work: no statement is begun any more, what is in flight may take
 // the grace, and every delivery is settled, those that aren't finished for
-// redelivery at once. It returns when the last lane has ended. A second call
+// redelivery at once. It returns when the last loop has ended. A second call
 // waits too.
 func (h *Handler) Stop() {
 	h.stop(errStopping)
 	h.queue.close()
-	patience := time.AfterFunc(h.cfg.Grace, func() { h.giveUp(errStopping) })
-	defer patience.Stop()
+	grace := time.AfterFunc(h.cfg.Grace, func() { h.giveUp(errStopping) })
+	defer grace.Stop()
 	h.lanes.Wait()
-	for _, e := range append(h.queue.drain(), h.detector.drain()...) {
-		h.handBack(e)
+	if left := append(h.queue.drain(), h.detector.drain()...); len(left) > 0 {
+		h.expressRound(left, false)
+		h.lanes.Wait()
 	}
 	h.giveUp(errStopping)
 }
-
-// handBack settles what nobody will work on.
-func (h *Handler) handBack(e entry) {
-	if len(e.tasks) == 0 {
-		e.job.end(bus.Outcome{Verdict: bus.Retry})
-		return
-	}
-	for _, t := range e.tasks {
-		if t.again {
-			h.release(t, 0)
-		}
-		h.park(t, 0)
-	}
-}
-
-// spread is a random number in [0, 1) for delays.
-func spread() float64 { return rand.Float64() } //nolint:gosec // no secret

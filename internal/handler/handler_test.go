@@ -45,9 +45,9 @@ func TestHandler(t *testing.T) {
 		}
 	})
 
-	t.Run("deletions that are a little too long wait in line and aren't set back", func(t *testing.T) {
+	t.Run("deletions that are a little too long wait their turn and aren't deferred", func(t *testing.T) {
 		t.Parallel()
-		r := newRig(t, func(c *handler.Config) { c.PerDeletion, c.LongLanes = 10, 1 })
+		r := newRig(t, func(c *handler.Config) { c.PerDeletion = 10 })
 		var places []*place
 		for i := range 30 {
 			r.fill(fmt.Sprint("group", i), 30)

@@ -10,12 +10,13 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
-// job is one delivery at work.
+// job is one delivery in flight.
 type job struct {
 	delivery bus.Delivery
-	place    bus.Slot
+	slot     bus.Slot
 	trace    conversation.Trace // what its messages name
 	traceID  string             // for the log; "" for none
 	span     trace.Span         // nil if it isn't recorded
@@ -23,14 +24,14 @@ type job struct {
 	// who the command says it is from, as far as it can be read
 	app, user, command, device string
 
-	mu      sync.Mutex
-	open    int           // tasks that are not closed
-	long    []*task       // those in the long lane
-	parked  bool          // a task waits for a redelivery
-	delay   time.Duration // the shortest that a parked task asked for
-	refused bool          // the whole command failed
-	failure *failure      // the first
-	cause   string        // of the last fault, for the span
+	mu       sync.Mutex    // guards what follows
+	open     int           // tasks that are neither closed nor deferred
+	long     []*task       // those in the long lane
+	deferred bool          // a task needs a redelivery
+	delay    time.Duration // the shortest that a deferred task asked for
+	refused  bool          // the whole command failed
+	failure  *failure      // the first
+	cause    string        // of the last fault, for the span
 }
 
 // failure is why a command or one of its deletions failed.
@@ -39,16 +40,41 @@ type failure struct {
 	message string
 }
 
-// task is one deletion of a job at work.
+// task is one deletion of a job. One goroutine at a time has it.
 type task struct {
-	job   *job
-	d     purge.Deletion
-	unfit error     // the id can't be a key of the plan's tables
-	again bool      // an express batch has taken it up
-	tries int       // express batches that found it blocked
-	since time.Time // for the log
-	lane  string    // for the log and the metrics
-	spent int       // batches
+	job     *job
+	d       purge.Deletion
+	since   time.Time // for the log
+	lane    string    // for the log and the metrics
+	batches int
+
+	refusal      *failure     // why the whole command can't be carried out
+	incompatible error        // the id can't be a key of the plan's tables
+	rec          purge.Record // what the ledger said last
+	taken        bool         // a try may have taken the lease
+	news         bool         // the last try made it final
+	low          int64        // nothing is left at and below it
+	tries        int          // in a row without progress
+	err          error        // of the last try that failed
+	isolated     bool         // it runs outside of the lanes, where it may take long
+	probed       bool         // the detector runs it to find out whether the infrastructure is at fault
+}
+
+const expressLane, longLane = "express", "long"
+
+// facts are those that the task knows by itself.
+func (h *Handler) facts(t *task) purge.Facts {
+	return purge.Facts{
+		Long: t.lane == longLane, Isolated: t.isolated, Stopping: h.stopping.Err() != nil, Random: retry.Random(),
+		Record: t.rec, Large: t.rec.MessagesDeleted >= int64(h.cfg.PerDeletion), Tries: t.tries,
+		Refused: t.refusal != nil, Incompatible: t.incompatible != nil, Probing: !t.probed && h.detector.probes(),
+	}
+}
+
+// failed are the facts after a call about the task has failed.
+func (h *Handler) failed(t *task, err error) purge.Facts {
+	t.err = err
+	return h.facts(t).After(err)
 }
 
 // fail notes a failure of the job; the first one counts.
@@ -78,15 +104,15 @@ func (j *job) close() (last bool) {
 	return j.open == 0
 }
 
-// park ends a task that must be delivered again. It reports whether it was the
+// deferTask ends a task that must be delivered again. It reports whether it was the
 // last one.
-func (j *job) park(delay time.Duration) (last bool) {
+func (j *job) deferTask(delay time.Duration) (last bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if !j.parked || delay < j.delay {
+	if !j.deferred || delay < j.delay {
 		j.delay = delay
 	}
-	j.parked = true
+	j.deferred = true
 	j.open--
 	return j.open == 0
 }
@@ -111,13 +137,13 @@ func (j *job) othersLong(t *task) bool {
 	return slices.ContainsFunc(j.long, func(other *task) bool { return other != t })
 }
 
-// outcome decides what becomes of a delivery whose tasks are all closed. A
+// outcome decides what becomes of a delivery whose tasks have all ended. A
 // Reject needs its dead letter first.
 func (j *job) outcome() bus.Outcome {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	switch {
-	case j.parked:
+	case j.deferred:
 		return bus.Outcome{Verdict: bus.Retry, Delay: j.delay}
 	case j.failure != nil:
 		return bus.Outcome{Verdict: bus.Reject, Reason: j.failure.reason}

@@ -7,6 +7,7 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // rejected logs and counts a command that is given up, with its dead letter or without.
@@ -25,7 +26,7 @@ func (h *Handler) rejected(j *job, reason conversation.Reason, omitted bool) {
 // to make some, and everything else continues meanwhile. It is no attempt.
 func (h *Handler) awaitLetterRoom(j *job) bus.Outcome {
 	h.cfg.Log.Warn("stream of dead letters full; command deferred", j.traced("app", j.app, "command", j.command, "reason", j.why().reason)...)
-	return bus.Outcome{Verdict: bus.Retry, Delay: letterWait - time.Duration(spread()*float64(letterWait/3))}
+	return bus.Outcome{Verdict: bus.Retry, Delay: letterWait - time.Duration(retry.Random()*float64(letterWait/3))}
 }
 
 // letterWait is the longest that a command is deferred whose letter has no room.
@@ -34,7 +35,7 @@ const letterWait = 30 * time.Second
 // lettersFull reports whether err is that the stream of dead letters takes no more.
 func lettersFull(err error) bool {
 	_, cause := purge.FaultOf(err)
-	return err != nil && cause == "letters_full"
+	return err != nil && cause == purge.CauseLettersFull
 }
 
 // malformed says of a reason that the producer's bytes are at fault, so that

@@ -21,13 +21,14 @@ func (j *job) traced(attrs ...any) []any {
 }
 
 // logFinal writes the one line of a deletion that became final and counts it;
-// for one that is only told again, a line for debugging.
-func (h *Handler) logFinal(t *task, rec purge.Record, news bool) {
+// for one that is only published once more, a line for debugging.
+func (h *Handler) logFinal(t *task) {
+	rec := t.rec
 	attrs := append(t.attrs(), "state", rec.State, "through_seq", rec.ThroughSeq, "messages_deleted", rec.MessagesDeleted,
-		"batches", t.spent, "took", time.Since(t.since).Round(time.Microsecond), "deliveries", t.job.delivery.Deliveries)
+		"batches", t.batches, "took", time.Since(t.since).Round(time.Microsecond), "deliveries", t.job.delivery.Deliveries)
 	switch {
-	case !news:
-		h.cfg.Log.Debug("deletion told again", attrs...)
+	case !t.news:
+		h.cfg.Log.Debug("deletion re-emitted", attrs...)
 		return
 	case rec.State == purge.Failed:
 		h.cfg.Log.Warn("deletion given up", append(attrs, "reason", rec.Reason, "error", rec.Message)...)

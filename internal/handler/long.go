@@ -1,94 +1,72 @@
 package handler
 
 import (
-	"context"
-	"errors"
+	"fmt"
 	"math"
 	"time"
 
 	"go.opentelemetry.io/otel/trace"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/crash"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
 const (
-	// lockPatience is how long a deletion may wait for locks in the long lane
-	// before it gives its place to another one.
-	lockPatience = 3 * time.Second
-	// lineLength is how many deletions wait in a worker for a place in its long
-	// lane, and lineFor how long: many that are a little too large for the express
-	// lane pass in that time. Then others shall have the chance.
-	lineLength, lineFor = 64, 2 * time.Second
-	// maxIdle is how many tries in a row may remove nothing before the lane finds out why.
-	maxIdle = 3
-	// progressEvery is the least time between two progress messages.
-	progressEvery = time.Second
+	// waitQueueLength is how many deletions of a worker wait for room in its long lane, and
+	// waitQueueTimeout for how long: many that are a little too large for the express
+	// lane pass in that time. Then other workers have the chance.
+	waitQueueLength, waitQueueTimeout = 64, 2 * time.Second
+	// progressInterval is the shortest time between two progress messages.
+	progressInterval = time.Second
+	// contention is for how long permits count as contended after a try that got none.
+	contention = time.Second
+	// reportedTries is how many tries without progress are not worth a word: a sender's.
+	reportedTries = 3
 )
 
-// enterLong moves a task to the long lane. leased says that the task holds its
-// lease.
-func (h *Handler) enterLong(t *task, leased bool) {
-	if h.stopping.Err() == nil {
-		select {
-		case h.places <- struct{}{}:
-			h.lanes.Go(func() { h.runLong(t) })
+// enterLong takes a deletion into the long lane when there is room.
+func (h *Handler) enterLong(t *task) {
+	h.lanes.Go(func() {
+		l := &longRun{outcomes: outcomes{h: h}, t: t}
+		if start := time.Now(); !h.awaitRoom(t) {
+			h.noteWaitQueue(t, start, false)
+			f := h.facts(t)
+			f.NoRoom = true
+			l.dispatch(t, f, start)
+			l.publish()
 			return
-		default:
 		}
-	}
-	h.lanes.Go(func() { h.waitLong(t, leased) })
+		defer func() { <-h.longRuns }()
+		t.lane, t.tries = longLane, 0
+		t.job.slot.Leave()
+		t.job.enterLong(t)
+		defer t.job.leaveLong(t)
+		l.run()
+	})
 }
 
-// runLong is a task's time in the long lane; it has a place there.
-func (h *Handler) runLong(t *task) {
-	defer func() { <-h.places }()
-	t.lane = "long"
-	t.job.place.Leave()
-	t.job.enterLong(t)
-	defer t.job.leaveLong(t)
-	l := &longRun{h: h, t: t}
-	l.run()
-}
-
-// waitLong waits in line for a place in the long lane. A task that gets none, or
-// finds the line full, is set back, so that another worker may have it: waiting
-// is no failure.
-func (h *Handler) waitLong(t *task, leased bool) {
-	start := time.Now()
-	placed := h.standInLine(t)
-	h.noteLine(t, start, placed)
-	if placed {
-		h.runLong(t)
-		return
-	}
-	delay := time.Duration(0)
-	if h.stopping.Err() == nil {
-		h.cfg.Metrics.Retries.WithLabelValues("long_lane_full").Inc()
-		delay = purge.ParkDelay(0, spread())
-	}
-	if leased {
-		h.release(t, 0)
-	}
-	h.park(t, delay)
-}
-
-// standInLine reports whether the task has a place in the long lane now.
-func (h *Handler) standInLine(t *task) bool {
+// awaitRoom waits for room in the long lane. It reports false where the wait queue is
+// full, the wait too long, or the worker stops.
+func (h *Handler) awaitRoom(t *task) bool {
 	select {
-	case h.line <- struct{}{}:
+	case h.longRuns <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case h.waitQueue <- struct{}{}:
 	default:
 		return false
 	}
-	defer func() { <-h.line }()
-	t.job.place.Leave()
-	limit := time.NewTimer(lineFor)
-	defer limit.Stop()
+	defer func() { <-h.waitQueue }()
+	t.job.slot.Leave()
+	start, timeout := time.Now(), time.NewTimer(waitQueueTimeout)
+	defer timeout.Stop()
 	select {
-	case h.places <- struct{}{}:
+	case h.longRuns <- struct{}{}:
+		h.noteWaitQueue(t, start, true)
 		return true
-	case <-limit.C:
+	case <-timeout.C:
 	case <-h.stopping.Done():
 	}
 	return false
@@ -96,303 +74,289 @@ func (h *Handler) standInLine(t *task) bool {
 
 // longRun is one deletion's time in the long lane.
 type longRun struct {
-	h       *Handler
-	t       *task
-	rec     purge.Record
-	low     int64 // nothing is left at and below it
-	trail   trail
-	pacer   *pacer    // of the batch in flight
-	blocked time.Time // since when it has waited for a lock; zero if it doesn't
-	told    time.Time // the last progress
-	news    bool      // this run has finished the deletion
-	cap     int       // a smaller row limit after a lock; 0 for none
-	idle    int       // tries in a row that found rows and removed none
+	outcomes
+	t *task
 
-	waits  purge.ThrottleReason // what the ledger says that it waits for
-	renew  time.Time            // when the lease is to be renewed while no batch does it
-	before time.Duration        // of the last batch
+	claimed   bool
+	renew     time.Time            // when the lease is to be renewed while no batch does it
+	waits     purge.ThrottleReason // what the ledger says that it waits for
+	throttle  purge.ThrottleReason // what kept the last batch from running
+	changed   <-chan struct{}      // closed when that may have ended; nil where nobody tells
+	blocked   time.Time            // since when it has met locks; zero if it doesn't
+	reported  time.Time            // the last progress
+	pace      *deletionPace
+	cap       int           // a smaller row limit after a lock or a timeout; 0 for none
+	limit     int           // of the last batch
+	before    time.Duration // that the last batch took
+	sparse    bool          // see [purge.Part]
+	noPermits int           // tries in a row that got no permit
+	marks     deadEntries
+	finishing bool // nothing is known to be left
 
 	span trace.Span // nil if the command isn't recorded
-	ran  int        // batches of this run
+	ran  int        // batches
 }
 
+// run takes the deletion from batch to batch until it leaves the long lane.
 func (l *longRun) run() {
 	l.beginSpan()
-	err := l.claim()
-	if err == nil {
-		err = l.work()
-	}
-	l.endSpan(err)
-	switch {
-	case err != nil:
-		l.end(err)
-	case l.rec.Final():
-		if l.news {
-			l.h.detector.succeeded(l.rec.Removed(), l.t.d.Key)
+	for {
+		f, began := l.step()
+		rec, err := l.t.rec, l.t.err // which belong to others once the deletion has left
+		m, stays := l.dispatch(l.t, f, began)
+		if stays {
+			l.wait(m)
+			continue
 		}
-		l.conclude(func(r *round) { r.final(l.t, l.rec, l.news) })
-	case l.rec.Mine: // a stop
-		l.h.release(l.t, l.low)
-		l.h.park(l.t, 0)
-	default:
-		l.h.cfg.Metrics.Retries.WithLabelValues("leased").Inc()
-		l.h.park(l.t, purge.ParkDelay(l.rec.LeaseLeft, spread()))
+		if !f.Failed && !f.Kept {
+			err = nil
+		}
+		l.attribute(0)
+		l.endSpan(rec, err)
+		l.publish()
+		return
+	}
+}
+
+// step is one try: the claim, a batch, or the end.
+func (l *longRun) step() (f purge.Facts, began time.Time) {
+	h, began := l.h, time.Now()
+	l.throttle, l.changed = "", nil
+	switch {
+	case h.stopping.Err() != nil:
+		return h.facts(l.t), began
+	case !l.claimed:
+		return l.claim(), began
+	}
+	if throttle, changed := h.watcher.stop(); throttle.Reason != "" {
+		l.changed = changed
+		return l.throttled(purge.Throttled{Reason: throttle.Reason}), began
+	}
+	if l.finishing {
+		f = l.finish()
+	} else {
+		f = l.batch()
+	}
+	if f.Failed && f.Fault == purge.Contention {
+		if l.blocked.IsZero() {
+			l.noteWait(string(purge.Lock))
+			l.blocked = began
+		}
+		f.Blocked = began.Sub(l.blocked)
+		l.report(string(purge.Lock))
+	}
+	return f, began
+}
+
+// wait lets the move's delay pass, or less if what throttles ends.
+func (l *longRun) wait(m purge.Move) {
+	h := l.h
+	if m.Shrink {
+		l.cap = max(h.cfg.MinRows, l.limit/4)
+	}
+	if m.Delay <= 0 {
+		return
+	}
+	began, timer := time.Now(), time.NewTimer(m.Delay)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-l.changed:
+	case <-h.stopping.Done():
+	}
+	switch waited := time.Since(began).Seconds(); {
+	case l.throttle == purge.ForegroundLoad:
+		h.cfg.Metrics.ForegroundBackoffSeconds.Add(waited)
+	case l.throttle != "" && l.waits != "":
+		h.cfg.Metrics.ThrottledSeconds.WithLabelValues(string(l.waits)).Add(waited)
 	}
 }
 
 // claim takes the deletion's lease.
-func (l *longRun) claim() error {
-	start := time.Now()
-	err := l.h.persist(func() error {
-		var err error
-		l.rec, err = l.h.cfg.Store.Claim(l.h.working, l.t.d)
-		return err
-	})
+func (l *longRun) claim() purge.Facts {
+	h, t, start := l.h, l.t, time.Now()
+	rec, err := persist(h, maxContended, func() (purge.Record, error) { return h.cfg.Store.Claim(h.working, t.d) })
 	l.note("claim", start, err)
 	if err != nil {
-		return err
+		return h.failed(t, err)
 	}
-	l.low, l.told = l.rec.CursorSeq, time.Now()
-	l.trail.swept = l.low
-	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
-	l.h.watcher.fresh(l.h.stopping)
-	return nil
+	l.claimed, t.taken, t.low = true, true, rec.CursorSeq
+	l.reported, l.marks.marked = time.Now(), t.low
+	l.pace = h.deletionPace()
+	l.held(rec)
+	h.watcher.fresh(h.stopping)
+	f := h.facts(t)
+	f.Progress = true
+	return f
 }
 
-// work removes batch after batch, until the deletion is final, the lease is lost
-// or the worker stops.
-func (l *longRun) work() error {
-	for l.rec.Mine && !l.rec.Final() && l.h.stopping.Err() == nil {
-		if err := l.next(); err != nil && !l.wait(err) {
-			return err
+// held notes the record of a deletion whose lease was just renewed.
+func (l *longRun) held(rec purge.Record) {
+	l.t.rec = rec
+	l.renew = time.Now().Add(rec.LeaseLeft / 3)
+}
+
+// throttled notes what keeps the deletion from running, and renews its lease.
+func (l *longRun) throttled(by purge.Throttled) purge.Facts {
+	h, t, waits := l.h, l.t, by.Reason
+	switch by.Reason {
+	case purge.ForegroundLoad:
+		waits = "" // which is ordinary, and not reported
+	case purge.NoPermit:
+		waits = ""
+		l.noPermits++
+		h.contended.Store(time.Now().UnixNano())
+		if h.watcher.detail(purge.PermitsHeld) != "" {
+			waits = purge.PermitsHeld
 		}
+	case purge.SlowBatch:
+		h.watcher.batch(true, by.Detail)
 	}
-	return nil
+	if waits != l.waits || time.Now().After(l.renew) {
+		rec, err := h.cfg.Store.Renew(h.working, t.d, t.low, waits, h.watcher.detail(waits))
+		if err != nil {
+			return h.failed(t, err)
+		}
+		if waits != l.waits {
+			l.noteWait(string(waits))
+		}
+		l.waits = waits
+		l.held(rec)
+	}
+	l.report(string(waits))
+	l.throttle = by.Reason
+	f := h.facts(t)
+	f.Throttle, f.Left, f.NoPermits = by.Reason, by.Left, l.noPermits
+	return f
 }
 
-// next removes one batch or finishes, unless something holds the long lane back.
-func (l *longRun) next() error {
-	if throttle, changed := l.h.watcher.stop(); throttle.Reason != "" {
-		return l.hold(throttle.Reason, 0, changed)
+// batch removes one batch.
+func (l *longRun) batch() purge.Facts {
+	h, t := l.h, l.t
+	backoff := h.watcher.backoff()
+	pace := l.pace.of(backoff > 0)
+	l.limit = pace.limit
+	if l.cap > 0 && l.cap < l.limit {
+		l.limit = l.cap
 	}
-	return l.advance()
-}
-
-// advance removes one batch, or finishes.
-func (l *longRun) advance() error {
-	if l.t.d.KeepHistory {
-		return l.finish()
-	}
-	yield := l.h.watcher.backoff()
-	l.pacer = l.h.pacerFor(yield)
-	limit, start := l.limit(), time.Now()
-	part := purge.Part{Low: l.low, Limit: limit, ForegroundBackoff: yield}
-	part.SweepFrom, part.SweepTo = l.trail.next(distance)
-	step, err := l.h.cfg.Store.Step(l.h.working, l.t.d, part)
-	if step.Held.Cause == "" {
-		l.trail.done(part.SweepTo) // after an error too: what can't be walked over is left to the proof
-	}
+	part := purge.Part{Long: true, Low: t.low, Limit: l.limit, Sparse: l.sparse, ForegroundBackoff: backoff}
+	part.MarkFrom, part.MarkTo = l.marks.next(markDistance)
+	start := time.Now()
+	step, err := h.cfg.Store.Step(h.working, t.d, part)
+	took := time.Since(start)
 	if err != nil {
-		l.pacer.failed(limit, time.Since(start), err)
-		if _, cause := purge.FaultOf(err); cause == purge.StatementTimeout && limit > l.h.cfg.MinRows {
-			l.cap = max(l.h.cfg.MinRows, limit/4) // fewer rows may do
-			return nil
+		l.marks.done(part.MarkTo) // what can't be marked is left to the proof
+		f := h.failed(t, err)
+		f.Shrinkable = l.limit > h.cfg.MinRows
+		if f.Cause == purge.StatementTimeout {
+			l.pace.took(pace, l.limit, took, true)
 		}
-		return err
+		return f
 	}
-	if step.Held.Cause != "" {
-		return l.kept(step.Held)
+	if by := step.Throttled; by.Reason != "" {
+		if by.Reason != purge.NoPermit && by.Reason != purge.ForegroundLoad && by.Reason != purge.SlowBatch {
+			h.watcher.sample(h.stopping) // which stops the next batch before it goes to the database
+			_, l.changed = h.watcher.stop()
+		}
+		return l.throttled(by)
 	}
-	took := time.Since(start) - step.Waited
-	before := l.rec.MessagesDeleted
-	l.rec, l.waits = step.Record, ""
-	l.renew = time.Now().Add(l.rec.LeaseLeft / 3)
+	l.marks.done(part.MarkTo)
+	l.noPermits = 0
+	h.stepped(t, step)
+	l.waits = ""
+	l.held(step.Record)
 	if !step.Record.Mine {
-		return nil
+		return h.facts(t)
 	}
-	l.trail.add(step.Low)
-	l.low, l.cap = step.Low, 2*l.cap
-	if step.Rows > 0 { // where nothing is left, the finish may still wait for a lock
+	l.marks.add(step.Low)
+	l.sparse, l.cap, l.finishing = step.Sparse, 2*l.cap, step.Reached || step.Empty
+	if step.Rows > 0 {
 		l.blocked = time.Time{}
 	}
-	l.t.spent++
-	l.noteBatch(start, limit, step.Rows)
-	l.pacer.took(limit, took, step.Full)
-	l.h.cfg.Metrics.BatchSeconds.WithLabelValues("long").Observe(took.Seconds())
-	l.h.cfg.Metrics.BatchRows.WithLabelValues("long").Observe(float64(step.Rows))
-	l.h.cfg.Metrics.Messages.WithLabelValues("long").Add(float64(max(0, step.Record.MessagesDeleted-before)))
-	l.tell("")
-	l.rest(limit, took)
+	l.pace.took(pace, step.Measured(l.limit), took, step.Full)
+	l.noteBatch(start, l.limit, step.Rows)
+	h.observe(longLane, step.Rows, int64(step.Messages), took)
 	crash.Point("in_batch")
-	switch {
-	case step.Rows > 0:
-		l.idle = 0
-		l.h.detector.succeeded(step.Tables)
-	case !step.Empty:
-		if err := l.stuck(); err != nil {
-			return err
-		}
-	}
-	if step.Empty {
-		return l.finish()
-	}
-	if yield > 0 {
-		return l.yield(time.Duration(yield * float64(took)))
-	}
-	return nil
+	f := h.facts(t)
+	f.Progress, f.Contended = step.Rows > 0 || l.finishing, time.Since(time.Unix(0, h.contended.Load())) < contention
+	l.backOff(&f, pace.Pace, took, backoff)
+	return f
 }
 
-// finish is prove, with a span of its own.
-func (l *longRun) finish() error {
-	start := time.Now()
-	err := l.prove()
-	l.note("finish", start, err)
-	return err
-}
-
-// prove finishes the deletion, or starts over for what has appeared below its
-// boundary meanwhile. Claiming first renews the lease and makes the batches
-// durable, so that the rest of the trail can be marked, and the finishing
-// transaction, which holds the conversation's row, has little left to write.
-func (l *longRun) prove() error {
-	if rec, err := l.h.cfg.Store.Claim(l.h.working, l.t.d); err != nil || !rec.Mine {
-		l.rec.Mine = err != nil && l.rec.Mine
-		return err
-	}
-	l.sweep()
-	rec, err := l.h.cfg.Store.Finish(l.h.working, l.t.d)
-	if err != nil {
-		return err
-	}
-	l.rec, l.news = rec, rec.State == purge.Done
-	if rec.Mine && !rec.Final() {
-		l.low = math.MinInt64 // a foreign schema may have seqs below 1
-		return l.stuck()
-	}
-	return nil
-}
-
-// stuck notes a try that found something left and removed nothing. A few are a
-// sender's; then it finds out whether a trigger or a rule keeps rows, which is an
-// attempt. Otherwise it waits a little longer each time.
-func (l *longRun) stuck() error {
-	if l.idle++; l.idle >= maxIdle {
-		kept, err := l.h.cfg.Store.Kept(l.h.working, l.t.d)
-		if err != nil {
-			return err
-		}
-		if kept.Rows > 0 {
-			return kept
-		}
-		l.tell("lock")
-	}
-	l.h.pauseFor(min(time.Second, 5*time.Millisecond<<min(l.idle, 10)))
-	return nil
-}
-
-// sweep walks over what is left of the trail, a batch's piece at a time. All
-// batches must be on the disk. An error leaves the rest to the proof.
-func (l *longRun) sweep() {
-	for from, to := l.trail.next(0); from < to; from, to = l.trail.next(0) {
-		if err := l.h.cfg.Store.Sweep(l.h.working, l.t.d, from, to); err != nil {
-			return
-		}
-		l.trail.done(to)
-	}
-}
-
-// wait reports whether a step that failed may simply be tried again, after a
-// pause: somebody holds a row, and has not held it for too long. The next batch
-// is smaller, so that it stops short of the row.
-func (l *longRun) wait(err error) bool {
-	fault, cause := purge.FaultOf(err)
-	if fault != purge.Contention {
-		return false
-	}
-	l.h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
-	now := time.Now()
-	if l.blocked.IsZero() {
-		l.noteWait(string(purge.Lock))
-		l.blocked = now
-	}
-	if now.Sub(l.blocked) > lockPatience {
-		return false
-	}
-	l.cap = max(l.h.cfg.MinRows, l.limit()/4)
-	l.tell(string(purge.Lock))
-	l.h.pauseFor(min(500*time.Millisecond, 20*time.Millisecond+now.Sub(l.blocked)/4))
-	return true
-}
-
-// limit is the lane's row limit, or less close to a row that somebody holds.
-func (l *longRun) limit() int {
-	rows := l.pacer.rows()
-	if l.cap <= 0 || l.cap >= rows {
-		l.cap = 0
-		return rows
-	}
-	return l.cap
-}
-
-// end gives the place up after an error.
-func (l *longRun) end(err error) {
-	var kept purge.Kept
-	if errors.As(err, &kept) {
-		l.conclude(func(r *round) { r.kept(l.t, kept) })
-		return
-	}
-	fault, _ := purge.FaultOf(err)
-	if fault.MayBeCommand() {
-		found := l.h.detector.examine()
-		if found == nil {
-			l.conclude(func(r *round) {
-				r.failed = []failedTask{{task: l.t, err: err}}
-				r.attribute()
-			})
-			return
-		}
-		err = found
-	}
-	if fault == purge.Contention {
-		l.h.releaseBlocked(l.t, l.low)
+// backOff lets the long lane wait after a batch: of all workers after slow ones, and of
+// this deletion for the sake of other clients.
+func (l *longRun) backOff(f *purge.Facts, pace purge.Pace, took time.Duration, backoff float64) {
+	h := l.h
+	rest := pace.Rest(l.limit, took, l.before)
+	l.before = took
+	if rest > 0 {
+		l.report(string(purge.SlowBatch))
 	} else {
-		l.h.release(l.t, l.low)
+		l.report("")
 	}
-	l.h.setBack(l.t, err)
-}
-
-// conclude announces and settles like the express lane.
-func (l *longRun) conclude(add func(*round)) {
-	r := &round{h: l.h, long: true}
-	add(r)
-	crash.Point("after_commit")
-	r.conclude()
-}
-
-// tell publishes the progress, at most once a second.
-func (l *longRun) tell(waitingFor string) {
-	if time.Since(l.told) < progressEvery {
+	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(l.limit, "row"), took.Round(time.Millisecond), h.cfg.Target)
+	h.watcher.batch(rest > 0, detail)
+	if rest > 0 {
+		err := h.cfg.Store.ThrottleSlowBatch(h.working, rest, detail)
+		if err == nil {
+			return // the next batch of any worker finds it
+		}
+		h.cfg.Log.Debug("slow batch not noted for all workers; waiting alone", "error", err)
+		f.Throttle, f.Left = purge.SlowBatch, rest
 		return
 	}
-	l.told = time.Now()
-	l.h.tellProgress(l.t, l.rec, l.low, waitingFor)
-}
-
-// tellProgress says how far a deletion has come; nothing is left at and below low.
-func (h *Handler) tellProgress(t *task, rec purge.Record, low int64, waitingFor string) {
-	h.cfg.Publisher.Progress(conversation.Deleting{
-		CommandID: rec.Command, AppID: rec.App, UserID: rec.User, ConversationID: rec.Conversation,
-		ThroughSeq: rec.ThroughSeq, PurgedThroughSeq: max(0, min(low, rec.ThroughSeq)),
-		MessagesDeleted: rec.MessagesDeleted, WaitingFor: waitingFor,
-	}, t.job.trace)
-}
-
-// release gives the lease back, so that another worker can go on at once. If it
-// fails the lease runs out by itself.
-func (h *Handler) release(t *task, low int64) {
-	ctx, cancel := context.WithTimeout(h.working, 2*time.Second)
-	defer cancel()
-	if err := h.cfg.Store.Release(ctx, t.d, low); err != nil {
-		h.cfg.Log.Warn("lease not given back; it runs out by itself", append(t.attrs(), "error", err)...)
+	if backoff > 0 && f.Progress && !l.finishing {
+		l.throttle = purge.ForegroundLoad
+		f.Throttle, f.Left = purge.ForegroundLoad, max(time.Duration(backoff*float64(took)), time.Millisecond)
 	}
+}
+
+// finish proves that nothing is left and finishes the deletion, or starts over for what
+// has appeared below its boundary. Claiming first renews the lease and makes the batches
+// durable, so that the rest of the dead index entries can be marked, and the finishing
+// transaction, which holds the conversation's row, has little left to write.
+func (l *longRun) finish() purge.Facts {
+	h, t, start := l.h, l.t, time.Now()
+	rec, err := h.cfg.Store.Claim(h.working, t.d)
+	if err == nil && rec.Mine {
+		l.mark()
+		rec, err = h.cfg.Store.Finish(h.working, t.d)
+	}
+	l.note("finish", start, err)
+	if err != nil {
+		return h.failed(t, err)
+	}
+	l.held(rec)
+	t.news = rec.State == purge.Done
+	if t.news {
+		h.detector.succeeded(rec.Removed(), t.d.Key)
+	}
+	if rec.Mine && !rec.Final() {
+		l.finishing, t.low = false, math.MinInt64 // a foreign schema may have seqs below 1
+		t.tries++
+	}
+	return h.facts(t)
+}
+
+// mark marks the dead index entries that are left, a batch's piece at a time. All
+// batches must be on the disk. An error leaves the rest to the proof.
+func (l *longRun) mark() {
+	for from, to := l.marks.next(0); from < to; from, to = l.marks.next(0) {
+		if err := l.h.cfg.Store.Mark(l.h.working, l.t.d, from, to); err != nil {
+			return
+		}
+		l.marks.done(to)
+	}
+}
+
+// report publishes the progress, at most once a second.
+func (l *longRun) report(waitingFor string) {
+	if waitingFor == "" && l.t.tries >= reportedTries {
+		waitingFor = string(purge.Lock)
+	}
+	if time.Since(l.reported) < progressInterval {
+		return
+	}
+	l.reported = time.Now()
+	l.h.reportProgress(l.t, waitingFor)
 }

@@ -4,55 +4,69 @@ import (
 	"context"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // maxContended is how often a call is repeated in place that met a lock or a
 // deadlock. Each try has waited for the target already.
 const maxContended = 3
 
-// persist tries a call of the store again, for a short while, when that may
-// heal it.
-func (h *Handler) persist(call func() error) error {
-	b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(20*time.Millisecond),
-		backoff.WithMaxInterval(500*time.Millisecond), backoff.WithMaxElapsedTime(2*time.Second))
-	var last error
-	contended := 0
-	_ = backoff.Retry(func() error { // it returns what last holds, or that the worker stops
-		last = call()
-		fault, cause := purge.FaultOf(last)
+// inPlace bounds how long a call of the store is repeated in place.
+var inPlace = retry.Policy{First: 20 * time.Millisecond, Max: 500 * time.Millisecond, Total: 2 * time.Second}
+
+// persist calls the store again, for a short while, where that may help; after a lock or
+// a deadlock so many times.
+func persist[T any](h *Handler, contended int, call func() (T, error)) (T, error) {
+	v, err := retry.Do(h.stopping, inPlace, call, func(err error) bool {
+		fault, cause := purge.FaultOf(err)
 		if fault == purge.Contention {
-			contended++
+			contended--
 		}
-		if last == nil || contended > maxContended || !purge.Transient(fault, cause) {
-			return backoff.Permanent(last)
+		again := purge.Transient(fault, cause) && contended >= 0
+		if again {
+			h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		}
-		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
-		return last
-	}, backoff.WithContext(b, h.stopping))
-	if last == nil {
-		h.troubles.Store(0)
+		return again
+	})
+	if err == nil {
+		h.outages.Store(0)
 	}
-	return last
+	return v, err
 }
 
-// pauseFor waits, but not beyond a stop.
-func (h *Handler) pauseFor(d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-h.stopping.Done():
-	}
-}
+const (
+	// gateDatabase is the gate's reason while the database is unavailable.
+	gateDatabase = "database"
+	// maxProbeInterval is the longest wait between two probes, probeTimeout ends one.
+	maxProbeInterval, probeTimeout = 5 * time.Second, 10 * time.Second
+)
 
-// sleepUnless is pauseFor, and ends early when over is closed.
-func (h *Handler) sleepUnless(over <-chan struct{}, d time.Duration) {
-	select {
-	case <-time.After(d):
-	case <-over:
-	case <-h.stopping.Done():
+// unavailable keeps the worker from pulling commands until a probe says that the
+// database serves it again. Each outage since the last success doubles the wait
+// before the first probe, for a fault that a probe can't see.
+func (h *Handler) unavailable(err error) {
+	if !h.cfg.Gate.Close(gateDatabase, err.Error()) {
+		return
 	}
+	h.cfg.Log.Error("database unavailable; not pulling commands", "error", err)
+	first := min(maxProbeInterval, 100*time.Millisecond<<min(h.outages.Add(1), 10))
+	h.lanes.Go(func() {
+		retry.Sleep(h.stopping, first)
+		probe := func() (struct{}, error) {
+			ctx, cancel := context.WithTimeout(h.stopping, probeTimeout)
+			defer cancel()
+			return struct{}{}, h.cfg.Store.Probe(ctx)
+		}
+		_, err := retry.Do(h.stopping, retry.Policy{First: first, Max: maxProbeInterval}, probe, func(err error) bool {
+			h.cfg.Gate.Close(gateDatabase, err.Error())
+			return true
+		})
+		if err == nil {
+			h.cfg.Log.Info("database available; pulling commands again")
+			h.cfg.Gate.Open(gateDatabase)
+		}
+	})
 }
 
 // active reports whether neither over is closed nor the worker stops.
@@ -67,37 +81,11 @@ func (h *Handler) active(over <-chan struct{}) bool {
 	}
 }
 
-// pause keeps the worker from taking new commands until a probe says that the
-// database serves it again. Each outage since the last success doubles the wait
-// before the first probe, for a fault that a probe can't see.
-func (h *Handler) pause(err error) {
-	const cause = "database"
-	if !h.cfg.Gate.Close(cause, err.Error()) {
-		return
+// sleepUnless waits, and ends early when over is closed or the worker stops.
+func (h *Handler) sleepUnless(over <-chan struct{}, d time.Duration) {
+	select {
+	case <-time.After(d):
+	case <-over:
+	case <-h.stopping.Done():
 	}
-	h.cfg.Log.Error("database unavailable; not pulling commands", "error", err)
-	first := min(5*time.Second, 100*time.Millisecond<<min(h.troubles.Add(1), 10))
-	h.lanes.Go(func() {
-		b := backoff.NewExponentialBackOff(backoff.WithInitialInterval(first),
-			backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-		wait := func() bool {
-			select {
-			case <-time.After(b.NextBackOff()):
-				return true
-			case <-h.stopping.Done():
-				return false
-			}
-		}
-		for wait() {
-			ctx, cancel := context.WithTimeout(h.stopping, 10*time.Second)
-			err := h.cfg.Store.Probe(ctx)
-			cancel()
-			if err == nil {
-				h.cfg.Log.Info("database available; pulling commands again")
-				h.cfg.Gate.Open(cause)
-				return
-			}
-			h.cfg.Gate.Close(cause, err.Error())
-		}
-	})
 }

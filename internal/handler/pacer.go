@@ -9,7 +9,7 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// pacer keeps the row limit of one lane and how many rows its deletions have on
+// pacer keeps the row limit of the express lane and how many rows its deletions have on
 // average.
 type pacer struct {
 	pace  purge.Pace
@@ -27,18 +27,6 @@ func newPacer(p purge.Pace, gauge prometheus.Gauge) *pacer {
 	limit := p.Clamp(firstLimit)
 	gauge.Set(float64(limit))
 	return &pacer{pace: p, gauge: gauge, limit: limit, average: 1}
-}
-
-// yieldPart is what part of the target batches aim at that yield to others: what
-// these commit meanwhile waits for the log of no more than such a batch.
-const yieldPart = 5
-
-// pacerFor returns the long lane's pacer, for batches that yield or don't.
-func (h *Handler) pacerFor(yield float64) *pacer {
-	if yield > 0 {
-		return h.modest
-	}
-	return h.long
 }
 
 // rows returns the limit for the next statement.
@@ -81,4 +69,50 @@ func (p *pacer) saw(n, rows int) {
 	defer p.mu.Unlock()
 	const weight = 0.2
 	p.average = max(1, (1-weight)*p.average+weight*float64(rows)/float64(n))
+}
+
+const (
+	// firstLongLimit is for a deletion of which nothing is known: its messages may have a
+	// megabyte each. It grows quickly.
+	firstLongLimit = 200
+	// foregroundPart is what part of the target batches aim at while other clients are
+	// busy: what these commit waits for the log of no more than such a batch.
+	foregroundPart = 20
+)
+
+// deletionPace is the row limit of one large deletion's batches, ordinary ones and those
+// while other clients are busy. Rows of different deletions differ, so that each learns
+// its own.
+type deletionPace struct {
+	gauge            prometheus.Gauge
+	full, foreground rowLimit
+}
+
+// rowLimit is a row limit and the pace by which it changes.
+type rowLimit struct {
+	purge.Pace
+	limit int
+}
+
+func (h *Handler) deletionPace() *deletionPace {
+	full, foreground := h.cfg.pace(), h.cfg.pace()
+	foreground.Target /= foregroundPart
+	return &deletionPace{
+		gauge: h.cfg.Metrics.BatchLimit.WithLabelValues(longLane),
+		full:  rowLimit{full, full.Clamp(firstLongLimit)}, foreground: rowLimit{foreground, foreground.Clamp(firstLongLimit)},
+	}
+}
+
+// of returns the limit of a batch that other clients are busy beside, or not.
+func (p *deletionPace) of(busy bool) *rowLimit {
+	if busy {
+		return &p.foreground
+	}
+	return &p.full
+}
+
+// took notes how long a batch of at most limit rows took.
+func (p *deletionPace) took(of *rowLimit, limit int, d time.Duration, full bool) {
+	of.limit = of.Next(limit, d, full)
+	p.gauge.Set(float64(of.limit))
 }

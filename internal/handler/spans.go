@@ -17,7 +17,7 @@ import (
 // A command whose trace is recorded has the span "process conversation.delete",
 // from when it was taken until it is settled, below what its traceparent names.
 // Below that are a span for each event or dead letter, one for each deletion in
-// the long lane or in line for it, and one for each express batch that served
+// the long lane or in its wait queue, and one for each express batch that served
 // this command alone.
 //
 // No span names a user or a conversation, nor quotes an error: traces go further
@@ -63,10 +63,10 @@ func (e entry) describe() {
 		attribute.Int("lethe.conversations", len(e.tasks)))
 }
 
-// end settles a delivery, and ends its span.
-func (j *job) end(o bus.Outcome) {
+// settle settles a delivery, and ends its span.
+func (j *job) settle(o bus.Outcome) {
 	o.TraceID = j.traceID
-	j.place.Settle(o)
+	j.slot.Settle(o)
 	if j.span == nil {
 		return
 	}
@@ -87,7 +87,7 @@ func (j *job) trouble(err error) {
 		return
 	}
 	fault, cause := faultOf(err)
-	j.span.AddEvent("set back", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
+	j.span.AddEvent("deferred", trace.WithAttributes(attribute.String("lethe.fault", fault.String()), attribute.String("lethe.cause", cause)))
 	if fault.MayBeCommand() || fault == purge.Infrastructure {
 		j.mu.Lock()
 		defer j.mu.Unlock()
@@ -147,11 +147,11 @@ func recorded(tasks []*task) (jobs []*job, alone bool) {
 }
 
 // endBatch ends the span of an express batch, which may be nil.
-func endBatch(span trace.Span, res purge.Result, err error) {
+func endBatch(span trace.Span, rows int, err error) {
 	if span == nil {
 		return
 	}
-	span.SetAttributes(attribute.Int("lethe.rows", res.Rows))
+	span.SetAttributes(attribute.Int("lethe.rows", rows))
 	end(span, err)
 }
 

@@ -31,7 +31,7 @@ func traced(t *testing.T) (*Handler, *tracetest.SpanRecorder) {
 
 // delivered begins the job of a command with a trace context, as accept does.
 func delivered(h *Handler, parent string) *job {
-	j := &job{place: settled{}, trace: conversation.Trace{Parent: parent}, app: "demo", command: "1"}
+	j := &job{slot: settled{}, trace: conversation.Trace{Parent: parent}, app: "demo", command: "1"}
 	h.begin(j)
 	entry{job: j}.describe()
 	return j
@@ -71,7 +71,7 @@ func TestAJobsMessagesNameItsSpanWhereThatIsRecorded(t *testing.T) {
 		case parent == sampled && j.traceID != traceID:
 			t.Errorf("the trace id %q is not the producer's", j.traceID)
 		}
-		j.end(bus.Outcome{Verdict: bus.Done})
+		j.settle(bus.Outcome{Verdict: bus.Done})
 	}
 	if n := len(spans.Ended()); n != 3 {
 		t.Errorf("%d spans have ended; want 3", n)
@@ -86,7 +86,7 @@ func TestABatchOfOneCommandIsBelowIt(t *testing.T) {
 	t.Parallel()
 	h, spans := traced(t)
 	j := delivered(h, sampled)
-	endBatch(h.beginBatch([]*task{{job: j}, {job: j}}), purge.Result{Rows: 7}, nil)
+	endBatch(h.beginBatch([]*task{{job: j}, {job: j}}), 7, nil)
 	s := ended(t, spans, "express batch")
 	if s.Parent().SpanID() != j.span.SpanContext().SpanID() || s.SpanContext().TraceID().String() != traceID || len(s.Links()) > 0 {
 		t.Errorf("the batch is below %v with the links %v; want it below the command", s.Parent(), s.Links())
@@ -98,9 +98,9 @@ func TestABatchOfSeveralCommandsIsATraceOfItsOwnLinkedBothWays(t *testing.T) {
 	h, spans := traced(t)
 	first, second, silent := delivered(h, sampled), delivered(h, ""), delivered(h, skipped)
 	tasks := []*task{{job: first}, {job: second}, {job: silent}, {job: first}}
-	endBatch(h.beginBatch(tasks), purge.Result{}, nil)
+	endBatch(h.beginBatch(tasks), 0, nil)
 	for _, j := range []*job{first, second, silent} {
-		j.end(bus.Outcome{Verdict: bus.Done})
+		j.settle(bus.Outcome{Verdict: bus.Done})
 	}
 	batch := ended(t, spans, "express batch")
 	if batch.Parent().IsValid() || batch.SpanContext().TraceID().String() == traceID {
@@ -146,7 +146,7 @@ func TestASetBackCommandHasFailedByAFaultAlone(t *testing.T) {
 	} {
 		j := delivered(h, sampled)
 		j.trouble(&purge.FaultError{Fault: row.fault, Cause: "word", Err: errors.New("no")})
-		j.end(bus.Outcome{Verdict: row.verdict})
+		j.settle(bus.Outcome{Verdict: row.verdict})
 		all := spans.Ended()
 		s := all[len(all)-1]
 		if got := s.Status().Description; got != row.want || len(s.Events()) != 1 {
@@ -169,7 +169,7 @@ func TestASpanHasFailedByAFaultAlone(t *testing.T) {
 		"contention":     {&purge.FaultError{Fault: purge.Contention, Cause: "deadlock", Err: errors.New("no")}, codes.Unset, attribute.String("lethe.cause", "deadlock")},
 		"a stop":         {errStopping, codes.Unset, attribute.String("lethe.cause", "stopping")},
 	} {
-		endBatch(h.beginBatch([]*task{{job: delivered(h, sampled)}}), purge.Result{}, row.err)
+		endBatch(h.beginBatch([]*task{{job: delivered(h, sampled)}}), 0, row.err)
 		all := spans.Ended()
 		s := all[len(all)-1]
 		if attrs := s.Attributes(); s.Status().Code != row.code || attrs[len(attrs)-1] != row.want {
@@ -185,20 +185,20 @@ func TestTracingThatIsOffAllocatesNothing(t *testing.T) { //nolint:paralleltest 
 	batch := []*task{{}}
 	as := announcements{all: make([]bus.Announcement, 0, 1)}
 	for _, parent := range []string{sampled, ""} {
-		j := &job{place: settled{}}
+		j := &job{slot: settled{}}
 		batch[0].job = j
 		n := testing.AllocsPerRun(1000, func() {
 			j.trace.Parent = parent
 			h.begin(j)
 			entry{job: j, tasks: batch}.describe()
-			endBatch(h.beginBatch(batch), purge.Result{}, nil)
+			endBatch(h.beginBatch(batch), 0, nil)
 			as.all = as.all[:0]
 			as.add(j, bus.Announcement{})
 			if spans := h.beginPublish(as); len(spans) > 0 {
 				t.Error("a span was begun")
 			}
 			j.trouble(errStopping)
-			j.end(bus.Outcome{Verdict: bus.Done})
+			j.settle(bus.Outcome{Verdict: bus.Done})
 		})
 		if n != 0 {
 			t.Errorf("traceparent %q: %v allocations; want none", parent, n)
@@ -220,13 +220,13 @@ func BenchmarkSpans(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				j := delivered(h, row.parent)
-				endBatch(h.beginBatch([]*task{{job: j}}), purge.Result{}, nil)
+				endBatch(h.beginBatch([]*task{{job: j}}), 0, nil)
 				var as announcements
 				as.add(j, bus.Announcement{Deleted: &conversation.Deleted{}})
 				for _, span := range h.beginPublish(as) {
 					end(span, nil)
 				}
-				j.end(bus.Outcome{Verdict: bus.Done})
+				j.settle(bus.Outcome{Verdict: bus.Done})
 			}
 		})
 	}

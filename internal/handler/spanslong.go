@@ -5,16 +5,18 @@ import (
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/trace"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// noteLine adds to a command's span how long one of its deletions has stood in
-// line for a place in the long lane, from start until now.
-func (h *Handler) noteLine(t *task, start time.Time, placed bool) {
+// noteWaitQueue adds to a command's span how long one of its deletions has waited
+// for room in the long lane, from start until now.
+func (h *Handler) noteWaitQueue(t *task, start time.Time, entered bool) {
 	if t.job.span == nil {
 		return
 	}
-	_, span := h.cfg.Tracer.Start(below(t.job.span), "long lane line", trace.WithTimestamp(start),
-		trace.WithAttributes(attribute.String("lethe.lane", "long"), attribute.Bool("lethe.placed", placed)))
+	_, span := h.cfg.Tracer.Start(below(t.job.span), "long lane wait queue", trace.WithTimestamp(start),
+		trace.WithAttributes(attribute.String("lethe.lane", "long"), attribute.Bool("lethe.entered", entered)))
 	span.End()
 }
 
@@ -25,14 +27,14 @@ func (l *longRun) beginSpan() {
 	}
 }
 
-// endSpan ends it, before the outcome is told.
-func (l *longRun) endSpan(err error) {
+// endSpan ends it, before the outcome is published.
+func (l *longRun) endSpan(rec purge.Record, err error) {
 	if l.span == nil {
 		return
 	}
 	l.span.SetAttributes(
-		attribute.Int("lethe.batches", l.ran), attribute.Int64("lethe.messages_deleted", l.rec.MessagesDeleted),
-		attribute.String("lethe.state", string(l.rec.State)))
+		attribute.Int("lethe.batches", l.ran), attribute.Int64("lethe.messages_deleted", rec.MessagesDeleted),
+		attribute.String("lethe.state", string(rec.State)))
 	end(l.span, err)
 }
 

@@ -29,7 +29,7 @@ import (
 func throttled(t *testing.T, address string, limits purge.Limits) *rig {
 	t.Helper()
 	return newRigOn(t, address, func(c *handler.Config) {
-		c.Limits, c.WatchEvery, c.PerDeletion, c.MaxRows, c.LongLanes = limits, 40*time.Millisecond, 10, 100, 1
+		c.Limits, c.WatchEvery, c.PerDeletion, c.MaxRows = limits, 40*time.Millisecond, 10, 100
 	})
 }
 
@@ -255,7 +255,7 @@ func TestSessionsThatWaitForOurLocksThrottle(t *testing.T) {
 	address := localtest.Database(t)
 	r := newRigOn(t, address, func(c *handler.Config) {
 		c.Limits = purge.Limits{LockWait: 50 * time.Millisecond}
-		c.WatchEvery, c.PerDeletion, c.MaxRows, c.MinRows, c.LongLanes = 40*time.Millisecond, 10, 200, 200, 1
+		c.WatchEvery, c.PerDeletion, c.MaxRows, c.MinRows = 40*time.Millisecond, 10, 200, 200
 		store, err := repo.Open(t.Context(), repo.Config{URL: address, Plan: plan.Bundled(), Target: 20 * time.Second}) // to wait for a lock
 		if err != nil {
 			t.Fatal(err)
@@ -315,11 +315,11 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	p := r.send("1", "g")
 	r.isHeld(purge.SlowBatch)
 	r.until("another worker's batch is held", func() bool {
-		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Limit: 1})
+		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Long: true, Limit: 1})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return s.Held.Cause == purge.SlowBatch && s.Held.Left > 0 && strings.Contains(s.Held.Detail, "rows took")
+		return s.Throttled.Reason == purge.SlowBatch && s.Throttled.Left > 0 && strings.Contains(s.Throttled.Detail, "rows took")
 	})
 	r.exec(`delete from public.slow`)
 	r.goesOn(purge.SlowBatch, p)
@@ -477,7 +477,7 @@ func TestTenWorkersShareOneBudget(t *testing.T) {
 		w := &rig{T: t, pub: r.pub, gate: handler.NewGate(nil)}
 		w.h = handler.New(handler.Config{
 			Store: store, Publisher: r.pub, Gate: w.gate, Log: slog.New(slog.DiscardHandler), Metrics: r.metrics,
-			PerDeletion: 10, MinRows: 20, MaxRows: 20, LongLanes: 1, ExpressLanes: 1, WatchEvery: 20 * time.Millisecond,
+			PerDeletion: 10, MinRows: 20, MaxRows: 20, ExpressLanes: 1, WatchEvery: 20 * time.Millisecond,
 		})
 		w.h.Start()
 		t.Cleanup(w.h.Stop)

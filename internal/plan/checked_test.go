@@ -99,8 +99,8 @@ func TestConditions(t *testing.T) {
 	byReference := Child{Reference: `"r"`, To: `"id"`}
 	for _, c := range []struct{ what, got, want string }{
 		{"Match", inRange.Match("x", "q"), match},
-		{"HangsOn of a range", inRange.HangsOn("x", "m", "q"), match + ` and x."s" = m."n"`},
-		{"HangsOn of a reference", byReference.HangsOn("x", "m", "q"), `x."r" = m."id"`},
+		{"BelongsTo of a range", inRange.BelongsTo("x", "m", "q"), match + ` and x."s" = m."n"`},
+		{"BelongsTo of a reference", byReference.BelongsTo("x", "m", "q"), `x."r" = m."id"`},
 	} {
 		if c.got != c.want {
 			t.Errorf("%s = %s; want %s", c.what, c.got, c.want)

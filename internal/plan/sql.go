@@ -55,9 +55,9 @@ func (t Table) Match(row, q string) string {
 }
 
 // MatchArgs is [Table.Match] for a statement about one deletion, whose app, user
-// and conversation are its first three parameters.
+// and conversation are parameters of these names.
 func (t Table) MatchArgs(row string) string {
-	args := map[string]string{"app_id": "$1::text", "user_id": "$2::text", "conversation_id": "$3::text"}
+	args := map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}
 	conds := make([]string, len(t.keys))
 	for i, k := range t.keys {
 		conds[i] = k.equals(row, args[k.id])
@@ -108,26 +108,26 @@ type Child struct {
 	referenceCast string // "::text" for a varchar, as in [keyColumn.equals]
 }
 
-// HangsOn returns the condition that the child's row hangs on the message.
-func (c Child) HangsOn(row, message, q string) string {
+// BelongsTo returns the condition that the child's row hangs on the message.
+func (c Child) BelongsTo(row, message, q string) string {
 	if c.Reference != "" {
 		return fmt.Sprintf("%s.%s%s = %s.%s%[3]s", row, c.Reference, c.referenceCast, message, c.To)
 	}
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
 }
 
-// HangsOnArgs is [Child.HangsOn] for a statement about one deletion; see
+// BelongsToArgs is [Child.BelongsTo] for a statement about one deletion; see
 // [Table.MatchArgs].
-func (c Child) HangsOnArgs(row, message string) string {
+func (c Child) BelongsToArgs(row, message string) string {
 	if c.Reference != "" {
-		return c.HangsOn(row, message, "")
+		return c.BelongsTo(row, message, "")
 	}
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
 }
 
-// Hooks are the messages' columns, under the alias row, by which what hangs on a
+// ChildKeys are the messages' columns, under the alias row, by which what hangs on a
 // message is found: no more, so that the worker needn't be allowed to read a body.
-func (s *Checked) Hooks(row string) string {
+func (s *Checked) ChildKeys(row string) string {
 	columns := []string{s.Messages.Seq}
 	for _, c := range s.Children {
 		if c.To != "" && !slices.Contains(columns, c.To) {

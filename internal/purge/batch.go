@@ -5,19 +5,13 @@ import (
 	"time"
 )
 
-// Batch is one call of the express lane.
+// Batch is one bulk call: deletions that are taken up and finished together.
 type Batch struct {
-	// Deletions, at least one. Several may be of one command; a key may stand in
-	// it twice, with different tokens, and then only one of the two is worked on.
+	// Deletions, at least one. Several may be of one command.
 	Deletions []Deletion
 	// Budget bounds the rows.
 	Budget Budget
-	// Again says that some of them were taken up by an earlier batch.
-	Again bool
-	// Reclaim says that some of them may have been taken up by somebody who has
-	// let go of them; those that have not been in the long lane are worked on.
-	Reclaim bool
-	// SkipLocked passes over messages that somebody else has locked, instead of
+	// SkipLocked passes over rows that somebody else has locked, instead of
 	// waiting for them. Slower; for a batch that met such a lock.
 	SkipLocked bool
 	// Timeout bounds each statement; 0 for the store's own limit.
@@ -27,10 +21,11 @@ type Batch struct {
 	Isolated bool
 }
 
-// Result is what became of a batch. Its slices are in the order of the batch's
+// Result is what has become of a batch. Its slices are in the order of the batch's
 // deletions.
 type Result struct {
-	// Records are the ledger's rows.
+	// Records are the ledger's rows. Of those that the batch has not written, a known
+	// one is as the ledger has it, and an unknown one is zero: both are for steps.
 	Records []Record
 	// Finished says which deletions this very batch finished.
 	Finished []bool
@@ -42,6 +37,16 @@ type Result struct {
 	BudgetSpent bool
 	// Tables are those from which rows were deleted.
 	Tables Tables
+}
+
+// Budget bounds a bulk call. Rows, not bytes.
+type Budget struct {
+	// PerDeletion is the most messages that one deletion may lose in it; one
+	// that has more is for the long lane.
+	PerDeletion int
+	// Rows is the most messages that the call may delete over all its
+	// deletions (and the most rows of each child table).
+	Rows int
 }
 
 // Unencodable says that an id of a deletion can't be stored in the database's encoding.

@@ -34,9 +34,9 @@ const aim = 0.7
 
 // Next returns the row limit for the statement after one that touched up to
 // limit rows in took. A statement that was slow shrinks the limit at once, in
-// proportion, but at most to a quarter; a quick one that was full raises it by
-// half at the most, and a quick one that was not full says nothing and keeps
-// it. The result is within [Min, Max] for any input.
+// proportion, but at most to a quarter. A quick one that was full raises it, by half
+// if it is near the target and by up to four times if it is far from it; a quick one that
+// was not full says nothing and keeps it. The result is within [Min, Max] for any input.
 func (p Pace) Next(limit int, took time.Duration, full bool) int {
 	target := p.Target
 	if target <= 0 {
@@ -51,7 +51,7 @@ func (p Pace) Next(limit int, took time.Duration, full bool) int {
 	case factor >= 1 && !full:
 		return limit
 	case factor >= 1:
-		factor = min(factor, 1.5)
+		factor = min(factor, max(1.5, min(factor/2, 4)))
 	default:
 		factor = max(factor, 0.25)
 	}

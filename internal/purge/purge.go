@@ -86,8 +86,8 @@ type Record struct {
 	Attempts            int       // real failures so far
 	LastError           string    // of the last real failure
 	// Doubt is what the conversation's row said of messages, as column names and
-	// figures, where this very call has finished the deletion, removed the row and
-	// found not one message; "" else. It may be right, or rows were not found.
+	// figures, if this very call has finished the deletion, removed the row and
+	// found no message; otherwise "". It may be right, or rows were not found.
 	Doubt string
 	// WaitingFor is what an unfinished deletion waits for, "" for nothing, and
 	// WaitingDetail more about it for people. Only set where a caller asks for the
@@ -101,59 +101,3 @@ type Record struct {
 
 // Final says that the deletion needs no more work.
 func (r Record) Final() bool { return r.State == Done || r.State == Failed }
-
-// Budget bounds one express statement. Rows, not bytes.
-type Budget struct {
-	// PerDeletion is the most messages that one deletion may lose in it; one
-	// that has more is for the long lane.
-	PerDeletion int
-	// Rows is the most messages that the statement may delete over all its
-	// deletions (and the most rows of each table that hangs on them).
-	Rows int
-}
-
-// Part is what one batch of the long lane shall do.
-type Part struct {
-	// Low: nothing is left at and below it; the batch begins above.
-	Low int64
-	// Limit is how many messages it removes at most.
-	Limit int
-	// ForegroundBackoff is how many times as long as the batch took the long lane of all workers
-	// rests after it, a second at most; 0 for not at all.
-	ForegroundBackoff float64
-	// SweepFrom and SweepTo bound what earlier batches have left in the index and this
-	// one walks over first, above the one and up to the other; nothing if they are
-	// equal.
-	SweepFrom, SweepTo int64
-}
-
-// Step is what one batch of the long lane did.
-type Step struct {
-	// Record is the ledger's row after the batch; Mine is false when the lease
-	// was lost, and then the batch changed nothing.
-	Record Record
-	// Low is the seq at and below which nothing is left, to go on from.
-	Low int64
-	// Rows is how many rows the batch deleted, of all tables.
-	Rows int
-	// Tables are those from which rows were deleted.
-	Tables Tables
-	// Full says that the batch used up its limit: its duration measures the
-	// limit. A batch that is not full says nothing about a larger one.
-	Full bool
-	// Empty says that nothing was left above Low: time to finish.
-	Empty bool
-	// Waited is how long the batch waited for its turn; it held nothing meanwhile.
-	Waited time.Duration
-	// Held says that the batch was kept from changing anything. Then nothing else
-	// in the step counts, and without a turn not even the record.
-	Held Held
-}
-
-// Held says what kept a batch from running. The zero value is one that ran.
-type Held struct {
-	Cause  ThrottleReason // Paused, SlowBatch or NoPermit; "" for nothing
-	Detail string
-	// Left is how long it will last, as far as that is known.
-	Left time.Duration
-}

@@ -63,7 +63,9 @@ func TestPaceNext(t *testing.T) {
 		full  bool
 		want  int
 	}{
-		{"a quick full batch grows by half at the most", 1000, time.Millisecond, true, 1500},
+		{"a full batch far below the aim grows to four times at most", 1000, time.Millisecond, true, 4000},
+		{"one closer to it grows by half of what is left", 1000, 7 * time.Millisecond, true, 2500},
+		{"a full batch near the aim grows by half at most", 1000, 20 * time.Millisecond, true, 1500},
 		{"a quick batch that is not full says nothing", 1000, time.Millisecond, false, 1000},
 		{"a batch at the aim stays", 1000, 35 * time.Millisecond, true, 1000},
 		{"a slow batch shrinks in proportion", 1000, 70 * time.Millisecond, true, 500},
@@ -127,7 +129,7 @@ func TestRetryDelay(t *testing.T) {
 	}
 }
 
-func TestParkDelay(t *testing.T) {
+func TestDeferDelay(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		left   time.Duration
@@ -140,8 +142,8 @@ func TestParkDelay(t *testing.T) {
 		{2 * time.Second, 0, 2 * time.Second},
 		{time.Nanosecond, 1, 50 * time.Millisecond},
 	} {
-		if got := ParkDelay(c.left, c.spread); got != c.want {
-			t.Errorf("ParkDelay(%v, %v) = %v; want %v", c.left, c.spread, got, c.want)
+		if got := DeferDelay(c.left, c.spread); got != c.want {
+			t.Errorf("DeferDelay(%v, %v) = %v; want %v", c.left, c.spread, got, c.want)
 		}
 	}
 }

@@ -18,8 +18,8 @@ const (
 	// maxTries is after how many failures in a row, without a batch between them,
 	// a deletion is left to the next replay.
 	maxTries = 5
-	// lockPatience is how long a deletion waits for a row that somebody else holds.
-	lockPatience = 30 * time.Second
+	// lockTimeout is how long a deletion waits for a row that another transaction has locked.
+	lockTimeout = 30 * time.Second
 )
 
 // deletions does again those of a page that have something left.
@@ -61,7 +61,7 @@ func (r *run) deletions(ctx context.Context, all []purge.Record) error {
 }
 
 // deletion does one again, or counts it. The error ends the replay; one that is
-// the deletion's own is noted, and the next one gets its turn.
+// the deletion's own is noted, and the next one follows.
 func (r *run) deletion(ctx context.Context, d purge.Record) error {
 	var err error
 	was := r.Messages
@@ -94,26 +94,26 @@ func named(d purge.Record) []any {
 	return []any{"app", d.App, "user", d.User, "command", d.Command, "conversation", d.Conversation, "through_seq", d.ThroughSeq}
 }
 
-// redo takes a deletion to its end. Where one batch does, it finishes with it;
-// after several, a look that locks nothing walks first over what they have left
-// in the indexes, so that the finishing transaction, which holds the conversation's
-// row, has a short way.
+// redo takes a deletion to its end. Where one batch is enough, it finishes in the same
+// transaction. After several, a query that locks nothing first marks the dead index
+// entries that they have left, so that the finishing transaction, which holds the
+// conversation's row, is short.
 func (r *run) redo(ctx context.Context, d purge.Record) error {
 	low, finish := int64(math.MinInt64), true // a foreign schema may have seqs below 1
 	for idle := 0; ; {
 		res, err := r.batch(ctx, d, low, finish)
-		if err != nil || res.Done {
+		if err != nil || res.Finished {
 			return err
 		}
 		r.progress()
-		if res.Rows == 0 && res.Low == low || finish && !res.Full {
+		if res.Rows == 0 && res.Low == low || finish && res.Reached {
 			if idle++; idle > maxTries { // something stays, or comes back each time
 				return fmt.Errorf("not finished after %s that changed nothing", purge.Count(idle, "try", "tries"))
 			}
 			res.Low = math.MinInt64
 		}
 		low, finish = res.Low, false
-		if res.Full {
+		if !res.Reached {
 			continue
 		}
 		if _, err := persist(ctx, r.Log, func() ([]bool, error) { return r.Store.Due(ctx, []purge.Record{d}) }); err != nil {
@@ -123,64 +123,66 @@ func (r *run) redo(ctx context.Context, d purge.Record) error {
 	}
 }
 
-// batch deletes one batch when nothing holds it back, and waits for locks.
-func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool) (purge.Redone, error) {
+// batch deletes one batch once nothing throttles it, and waits for locks.
+func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool) (purge.Step, error) {
 	blocked, tries := time.Time{}, 0
 	for limit := r.limit; ; {
 		if err := r.throttled(ctx); err != nil {
-			return purge.Redone{}, err
+			return purge.Step{}, err
 		}
 		start := time.Now()
-		res, err := persist(ctx, r.Log, func() (purge.Redone, error) { return r.Store.Redo(ctx, d, low, limit, finish) })
+		res, err := persist(ctx, r.Log, func() (purge.Step, error) {
+			return r.Store.Redo(ctx, d, purge.Part{Long: true, Low: low, Limit: limit, Sparse: r.sparse, Finish: finish})
+		})
 		switch fault, _ := purge.FaultOf(err); {
-		case err == nil && res.Held.Cause == "":
-			r.note(ctx, res, limit, time.Since(start)-res.Waited)
+		case err == nil && res.Throttled.Reason == "":
+			r.note(ctx, res, limit, time.Since(start))
 			return res, nil
 		case err == nil:
-			if err := r.heldBy(ctx, res.Held); err != nil {
-				return purge.Redone{}, err
+			if err := r.throttledBy(ctx, res.Throttled); err != nil {
+				return purge.Step{}, err
 			}
 			continue
 		case fault == purge.Contention:
 			if blocked.IsZero() {
 				blocked = time.Now()
-				r.Log.Info("waiting for a row that somebody else holds", append(named(d), "error", err)...)
+				r.Log.Info("waiting for a locked row", append(named(d), "error", err)...)
 			}
-			if time.Since(blocked) > lockPatience {
-				return purge.Redone{}, fmt.Errorf("somebody has held a row of it for %v: %w", lockPatience, err)
+			if time.Since(blocked) > lockTimeout {
+				return purge.Step{}, fmt.Errorf("another transaction has locked a row of it for %v: %w", lockTimeout, err)
 			}
 		case fault.MayBeCommand():
 			if tries++; tries >= maxTries {
-				return purge.Redone{}, err
+				return purge.Step{}, err
 			}
 			r.limit = r.Pace.Clamp(limit / 4)
 		default:
-			return purge.Redone{}, err
+			return purge.Step{}, err
 		}
 		limit = r.Pace.Clamp(limit / 4) // stops short of what is in the way
 		if err := sleep(ctx, time.Duration(1+tries)*50*time.Millisecond); err != nil {
-			return purge.Redone{}, err
+			return purge.Step{}, err
 		}
 	}
 }
 
 // note counts what a batch has done, and measures it.
-func (r *run) note(ctx context.Context, res purge.Redone, limit int, took time.Duration) {
+func (r *run) note(ctx context.Context, res purge.Step, limit int, took time.Duration) {
 	r.Messages += int64(res.Messages)
 	r.Rows += int64(res.Rows)
 	if res.RowRemoved {
 		r.Rows++
 		r.Conversations++
 	}
-	r.limit = r.Pace.Next(limit, took, res.Full)
+	r.limit, r.sparse = r.Pace.Next(res.Measured(limit), took, res.Full), res.Sparse
 	rest := r.Pace.Rest(limit, took, r.before)
 	r.before = took
 	if rest <= 0 {
 		return
 	}
 	detail := fmt.Sprintf("a batch of %s of a replay took %v", purge.Count(limit, "row"), took.Round(time.Millisecond))
-	if err := r.Store.Rest(ctx, rest, detail); err != nil {
-		r.Log.Debug("a rest for all workers not noted", "error", err)
+	if err := r.Store.ThrottleSlowBatch(ctx, rest, detail); err != nil {
+		r.Log.Debug("slow batch not noted for all workers", "error", err)
 	}
 }
 
@@ -188,7 +190,7 @@ func (r *run) note(ctx context.Context, res purge.Redone, limit int, took time.D
 func (r *run) count(ctx context.Context, d purge.Record) error {
 	for low, full := int64(math.MinInt64), !d.HistoryKept; full; {
 		start := time.Now()
-		res, err := persist(ctx, r.Log, func() (purge.Redone, error) { return r.Store.Count(ctx, d, low, r.limit) })
+		res, err := persist(ctx, r.Log, func() (purge.Step, error) { return r.Store.Count(ctx, d, low, r.limit) })
 		if err != nil {
 			return err
 		}
@@ -202,10 +204,10 @@ func (r *run) count(ctx context.Context, d purge.Record) error {
 
 // progress says how far the replay has come, now and then.
 func (r *run) progress() {
-	if time.Since(r.told) < progressEvery {
+	if time.Since(r.reported) < progressEvery {
 		return
 	}
-	r.told = time.Now()
+	r.reported = time.Now()
 	r.Log.Info("progress", "sequence", r.at, "last_sequence", r.Last, "events", r.Events, "replayed", r.Replayed,
 		"messages", r.Messages, "malformed", r.Malformed, "failed", r.Failed)
 }

@@ -32,9 +32,9 @@ type store interface {
 	// Due says which deletions have something left, or are unknown to the ledger.
 	Due(ctx context.Context, deletions []purge.Record) ([]bool, error)
 	// Count counts what the next batch would delete.
-	Count(ctx context.Context, d purge.Record, low int64, limit int) (purge.Redone, error)
+	Count(ctx context.Context, d purge.Record, low int64, limit int) (purge.Step, error)
 	// Redo deletes the next batch, and finishes if it may and can.
-	Redo(ctx context.Context, d purge.Record, low int64, limit int, finish bool) (purge.Redone, error)
+	Redo(ctx context.Context, d purge.Record, p purge.Part) (purge.Step, error)
 	// Sync makes durable what was committed.
 	Sync(ctx context.Context) error
 	// Incompatible says why the ids can't be keys of the tables.
@@ -42,7 +42,7 @@ type store interface {
 	// Watch looks for what should hold the batches back.
 	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	// Rest lets the large deletions of all workers rest after a slow batch.
-	Rest(ctx context.Context, rest time.Duration, detail string) error
+	ThrottleSlowBatch(ctx context.Context, left time.Duration, detail string) error
 }
 
 // Config is what a replay works with.
@@ -99,18 +99,19 @@ const (
 type run struct {
 	Config
 	Summary
-	monitor purge.Monitor
-	limit   int           // messages of the next batch
-	before  time.Duration // the batch before took
-	told    time.Time     // the last progress
-	at      uint64        // the last message that it is through with
+	monitor  purge.Monitor
+	limit    int           // messages of the next batch
+	sparse   bool          // the last step's
+	before   time.Duration // the batch before took
+	reported time.Time     // the last progress
+	at       uint64        // the last message that it is through with
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the
 // summary says is done all the same, and another Run goes on from there.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	began := time.Now()
-	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), told: began}
+	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), reported: began}
 	err := r.run(ctx)
 	r.Took = time.Since(began)
 	return r.Summary, err

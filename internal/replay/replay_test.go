@@ -47,7 +47,7 @@ func told(t *testing.T, conversations ...string) stream {
 
 // database is a store in which everything is due; redo does what a test wants.
 type database struct {
-	redo func(d purge.Record, low int64, finish bool) (purge.Redone, error)
+	redo func(d purge.Record, low int64, finish bool) (purge.Step, error)
 	bad  string // a conversation that doesn't fit
 }
 
@@ -59,8 +59,8 @@ func (b database) Due(_ context.Context, ds []purge.Record) ([]bool, error) {
 	return due, nil
 }
 
-func (b database) Redo(_ context.Context, d purge.Record, low int64, _ int, finish bool) (purge.Redone, error) {
-	return b.redo(d, low, finish)
+func (b database) Redo(_ context.Context, d purge.Record, p purge.Part) (purge.Step, error) {
+	return b.redo(d, p.Low, p.Finish)
 }
 
 func (b database) Incompatible(d purge.Deletion) (bool, error) {
@@ -70,28 +70,28 @@ func (b database) Incompatible(d purge.Deletion) (bool, error) {
 	return false, nil
 }
 
-func (database) Count(context.Context, purge.Record, int64, int) (purge.Redone, error) {
-	return purge.Redone{}, errors.New("not a dry run")
+func (database) Count(context.Context, purge.Record, int64, int) (purge.Step, error) {
+	return purge.Step{}, errors.New("not a dry run")
 }
 func (database) Sync(context.Context) error { return nil }
 func (database) Watch(context.Context, purge.Limits, bool) (purge.Figures, error) {
 	return purge.Figures{}, nil
 }
-func (database) Rest(context.Context, time.Duration, string) error { return nil }
+func (database) ThrottleSlowBatch(context.Context, time.Duration, string) error { return nil }
 
 func replayed(t *testing.T, s stream, b database) (Summary, error) {
 	t.Helper()
 	return Run(t.Context(), Config{Source: s, Store: b, Log: slog.New(slog.DiscardHandler)})
 }
 
-var done = purge.Redone{Messages: 9, Rows: 9, Low: 9, Done: true, RowRemoved: true}
+var done = purge.Step{Messages: 9, Rows: 9, Low: 9, Finished: true, Reached: true, RowRemoved: true}
 
 func TestRun(t *testing.T) {
 	t.Parallel()
 	infrastructure := &purge.FaultError{Fault: purge.Infrastructure, Cause: "connection", Err: errors.New("connection refused")}
 	t.Run("leaves out what can't be a key, and serves the next", func(t *testing.T) {
 		t.Parallel()
-		s, err := replayed(t, told(t, "a", "b", "c"), database{bad: "b", redo: func(purge.Record, int64, bool) (purge.Redone, error) { return done, nil }})
+		s, err := replayed(t, told(t, "a", "b", "c"), database{bad: "b", redo: func(purge.Record, int64, bool) (purge.Step, error) { return done, nil }})
 		if err != nil || s.Events != 3 || s.Failed != 1 || s.Replayed != 2 || s.Messages != 18 || s.Rows != 20 || s.Conversations != 2 {
 			t.Errorf("Run = %+v, %v; want two of three replayed", s, err)
 		}
@@ -103,8 +103,8 @@ func TestRun(t *testing.T) {
 			finish bool
 		}
 		var calls []call
-		answers := []purge.Redone{{Low: 3, Rows: 3, Full: true}, {Low: 6, Rows: 3, Full: true}, {Low: 9, Rows: 3}, done}
-		_, err := replayed(t, told(t, "a"), database{redo: func(_ purge.Record, low int64, finish bool) (purge.Redone, error) {
+		answers := []purge.Step{{Low: 3, Rows: 3, Full: true}, {Low: 6, Rows: 3, Full: true}, {Low: 9, Rows: 3, Reached: true}, done}
+		_, err := replayed(t, told(t, "a"), database{redo: func(_ purge.Record, low int64, finish bool) (purge.Step, error) {
 			calls = append(calls, call{low, finish})
 			return answers[len(calls)-1], nil
 		}})
@@ -114,9 +114,9 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("gives a deletion up that never finishes", func(t *testing.T) {
 		t.Parallel()
-		s, err := replayed(t, told(t, "a", "b"), database{redo: func(d purge.Record, _ int64, _ bool) (purge.Redone, error) {
+		s, err := replayed(t, told(t, "a", "b"), database{redo: func(d purge.Record, _ int64, _ bool) (purge.Step, error) {
 			if d.Conversation == "a" {
-				return purge.Redone{Low: 9}, nil
+				return purge.Step{Low: 9, Reached: true}, nil
 			}
 			return done, nil
 		}})
@@ -127,9 +127,9 @@ func TestRun(t *testing.T) {
 	t.Run("waits for infrastructure that pass", func(t *testing.T) {
 		t.Parallel()
 		tries := 0
-		s, err := replayed(t, told(t, "a"), database{redo: func(purge.Record, int64, bool) (purge.Redone, error) {
+		s, err := replayed(t, told(t, "a"), database{redo: func(purge.Record, int64, bool) (purge.Step, error) {
 			if tries++; tries < 3 {
-				return purge.Redone{}, infrastructure
+				return purge.Step{}, infrastructure
 			}
 			return done, nil
 		}})
@@ -140,7 +140,7 @@ func TestRun(t *testing.T) {
 	t.Run("ends at infrastructure that need a hand", func(t *testing.T) {
 		t.Parallel()
 		denied := &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: errors.New("permission denied")}
-		s, err := replayed(t, told(t, "a", "b"), database{redo: func(purge.Record, int64, bool) (purge.Redone, error) { return purge.Redone{}, denied }})
+		s, err := replayed(t, told(t, "a", "b"), database{redo: func(purge.Record, int64, bool) (purge.Step, error) { return purge.Step{}, denied }})
 		if !errors.Is(err, denied) || s.Failed != 0 || s.Replayed != 0 {
 			t.Errorf("Run = %+v, %v; want the denial, and none counted as failed", s, err)
 		}
@@ -148,9 +148,9 @@ func TestRun(t *testing.T) {
 	t.Run("stops between two batches, and counts none as failed", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
-		b := database{redo: func(purge.Record, int64, bool) (purge.Redone, error) {
+		b := database{redo: func(purge.Record, int64, bool) (purge.Step, error) {
 			cancel()
-			return purge.Redone{}, errors.New("canceled")
+			return purge.Step{}, errors.New("canceled")
 		}}
 		s, err := Run(ctx, Config{Source: told(t, "a", "b"), Store: b, Log: slog.New(slog.DiscardHandler)})
 		if err == nil || s.Failed != 0 {

@@ -50,10 +50,10 @@ func (r *run) report(report purge.Report) {
 	}
 }
 
-// heldBy waits as long as the database itself has kept a batch from running: by a pause,
+// throttledBy waits as long as the database itself has kept a batch from running: by a pause,
 // after a slow batch, for other clients, or for want of a permit.
-func (r *run) heldBy(ctx context.Context, h purge.Held) error {
-	switch h.Cause {
+func (r *run) throttledBy(ctx context.Context, h purge.Throttled) error {
+	switch h.Reason {
 	case purge.NoPermit:
 		return sleep(ctx, time.Duration((0.5+retry.Random())*float64(50*time.Millisecond)))
 	case purge.ForegroundLoad:

@@ -27,18 +27,6 @@ func (s *source) timeout() time.Duration {
 	return checkAfter
 }
 
-// atWork says whether the server works on a transaction. Behind a pooler the server's
-// process is not known: one of our role and name that began no earlier than the call
-// counts, unless it has only just begun; so a second one hides the loss of the first
-// until it ends. Where the server keeps no track nothing is known. $1: the process, 0
-// behind a pooler; $2: since when the call is outstanding; $3: the application_name;
-// $4: how old a transaction must be. Times are in seconds.
-const atWork = `
-select pg_catalog.count(*) > 0 from pg_catalog.pg_stat_activity a
-where case when $1::int8 <> 0 then a.pid = $1::int8 and (a.xact_start is not null or a.state = 'disabled')
-  else a.datname = current_database() and a.usename = session_user and a.application_name = $3::text and a.pid <> pg_backend_pid()
-    and (a.state = 'disabled' or extract(epoch from clock_timestamp() - a.xact_start) between $4::float8 and $2::float8 + 1) end`
-
 // watch monitors the transaction that is about to be sent over conn. If it takes
 // long, a new connection asks whether the server still runs it. After a silent failover,
 // or where a network has dropped the answer, it doesn't.
@@ -108,13 +96,15 @@ func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool
 		return errors.As(err, &answer), err
 	}
 	defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // it was only read from
-	args := [][]byte{
-		fmt.Appendf(nil, "%d", pid),
-		fmt.Appendf(nil, "%.3f", time.Since(began).Seconds()),
-		[]byte(c.RuntimeParams["application_name"]),
-		fmt.Appendf(nil, "%.3f", (s.timeout() / 3).Seconds()),
+	ask := general.get("at_work")
+	values := make([][]byte, 0, len(ask.params))
+	for _, v := range ask.bind(args{
+		"pid": fmt.Sprint(pid), "since": fmt.Sprintf("%.3f", time.Since(began).Seconds()), "name": c.RuntimeParams["application_name"],
+		"age": fmt.Sprintf("%.3f", (s.timeout() / 3).Seconds()),
+	}) {
+		values = append(values, []byte(v.(string)))
 	}
-	res := conn.ExecParams(ctx, atWork, args, nil, nil, nil).Read()
+	res := conn.ExecParams(ctx, ask.sql, values, nil, nil, nil).Read()
 	if res.Err != nil || len(res.Rows) != 1 {
 		return true, nil
 	}

@@ -41,7 +41,7 @@ func benchExpress(b *testing.B, r *Repo, size int) {
 	loadConversations(b, r, batches*size)
 	b.ResetTimer()
 	for i := range batches {
-		res, err := r.Express(b.Context(), purge.Batch{
+		res, err := r.Bulk(b.Context(), purge.Batch{
 			Deletions: benchDeletions(i*size, size), Budget: purge.Budget{PerDeletion: 1000, Rows: 50_000},
 		})
 		if err != nil {

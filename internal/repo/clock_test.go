@@ -76,7 +76,7 @@ func TestTimesAreReadAsWhatTheyAre(t *testing.T) {
 			execSQL(t, r.pool, c.also)
 			d := deletion("1", "c")
 			d.StoredAt = at
-			res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 1000, Rows: 1000}})
+			res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 1000, Rows: 1000}})
 			if got, want := res.Records[0].ThroughSeq, int64(3-c.spared); got != want {
 				t.Errorf("the boundary is %d; want %d", got, want)
 			}

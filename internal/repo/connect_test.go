@@ -128,7 +128,7 @@ func TestARotatedPassword(t *testing.T) {
 		}
 		rotate[how]("second")
 		wantHealthy(t, r)
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(how, how)}})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(how, how)}})
 	}
 	if err := os.Remove(urlFile); err != nil {
 		t.Fatal(err)
@@ -193,7 +193,7 @@ func TestFewConnections(t *testing.T) {
 				all.Go(func() {
 					for j := range 5 {
 						name := fmt.Sprint(i, " ", j)
-						if _, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion(name, name)}, Budget: wide}); err != nil {
+						if _, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion(name, name)}, Budget: wide}); err != nil {
 							t.Errorf("Express: %v", err)
 						}
 						if _, err := r.Claim(t.Context(), deletion(name, name)); err != nil {
@@ -254,7 +254,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			}
 			b := purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide}
 			var began time.Time
-			_, err = whileItWaits(t, direct, func() (purge.Result, error) { return r.Express(t.Context(), b) }, func() error {
+			_, err = whileItWaits(t, direct, func() (purge.Result, error) { return r.Bulk(t.Context(), b) }, func() error {
 				proxy.Swallow()
 				began = time.Now()
 				return tx.Commit(t.Context())
@@ -262,8 +262,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			if fault, cause := purge.FaultOf(err); fault != purge.Infrastructure || cause != "connection" || time.Since(began) > enough {
 				t.Errorf("after %v: %v (%v, %s); want a broken connection within %v", time.Since(began), err, fault, cause, enough)
 			}
-			b.Again = true
-			if res := express(t, r, b); res.Records[0].State != purge.Done || res.Records[0].MessagesDeleted != 20 {
+			if res := steps(t, r, b.Deletions...); res.Records[0].State != purge.Done || res.Records[0].MessagesDeleted != 20 {
 				t.Errorf("the next try: %+v; want done", res.Records[0])
 			}
 			t.Logf("noticed after %v: %v", time.Since(began), err)
@@ -284,9 +283,9 @@ func TestAFailoverInSilence(t *testing.T) {
 			}
 			proxy.Swallow()
 			began := time.Now()
-			_, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
+			_, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
 			if err != nil {
-				_, err = r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide, Again: true})
+				_, err = r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
 			}
 			if err != nil || time.Since(began) > enough {
 				t.Errorf("after %v: %v; want a new connection within %v", time.Since(began), err, enough)
@@ -297,7 +296,7 @@ func TestAFailoverInSilence(t *testing.T) {
 			r, direct, _ := open(t)
 			execSQL(t, direct.pool, `create function chat.slow() returns trigger language plpgsql as $$ begin perform pg_sleep(1.6); return old; end $$;
 				create trigger slow before delete on chat.messages for each row when (old.seq = 7) execute function chat.slow()`)
-			res := express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}})
+			res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}})
 			if rec := res.Records[0]; rec.State != purge.Done || rec.MessagesDeleted != 20 {
 				t.Errorf("record = %+v; want done", rec)
 			}

@@ -84,7 +84,7 @@ func (r *Repo) encodes(ctx context.Context, texts ...string) (bool, error) {
 		return true, nil
 	}
 	t := r.begin(false)
-	t.exec(nil, `select $1::text[]`, texts)
+	t.exec(nil, general.get("encode"), args{"texts": texts})
 	err := r.commit(ctx, t)
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && (pg.Code == "22P05" || pg.Code == "22021") { // untranslatable_character, character_not_in_repertoire

@@ -80,7 +80,7 @@ func TestFail(t *testing.T) {
 		r := newRepo(t)
 		fillChat(t, r, "c", 20)
 		d := deletion("1", "c")
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 5, Rows: 100}})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 5, Rows: 100}})
 		d.Token = tokens()
 		if rec := fail(t, r, d); rec.Attempts != 0 || rec.State != purge.Running {
 			t.Errorf("record = %+v; want running without an attempt", rec)

@@ -17,7 +17,7 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 	}
 	var holds []bool
 	t := r.begin(false)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&holds) }, r.sql.tables, d.App, d.User, d.Conversation)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&holds) }, r.sql.get("tables"), argsOf(d))
 	if err := r.commit(ctx, t); err != nil {
 		return 0, err
 	}
@@ -34,29 +34,40 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 // progress and whose lease is ours. Rows that others have locked are skipped, and
 // what doesn't stay is gone then.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
-	key := []any{d.App, d.User, d.Conversation, d.Command, d.Token}
-	kept := make([]purge.Kept, len(r.sql.kept)+1)
+	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error { return rows.Scan(&k.Rows, &k.Seq) }
 	}
+	messages, row := purge.Kept{Table: r.plan.Messages.Name}, purge.Kept{Table: r.plan.Conversations.Name}
+	children := make([]purge.Kept, n)
 	t := r.begin(true)
-	for i, sql := range r.sql.kept {
-		kept[i].Table = r.plan.Emptied()[i].Name
-		t.query(read(&kept[i]), sql, key...)
+	ofMessages := func() { t.query(read(&messages), r.sql.get("kept_messages"), a) }
+	if !r.plan.Locked {
+		ofMessages()
+	}
+	for i, c := range r.plan.Children {
+		children[i].Table = c.Name
+		t.query(read(&children[i]), r.sql.child("child_kept", i), a)
+	}
+	if r.plan.Locked {
+		ofMessages()
 	}
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Kept{}, err
 	}
-	row := &kept[len(r.sql.kept)]
-	row.Table = r.plan.Conversations.Name
-	t, c := r.begin(true), columnsOf([]purge.Deletion{d})
-	t.exec(nil, r.sql.lockConversations, c.apps, c.commands, c.conversations, c.tokens)
-	t.query(read(row), r.sql.keptRow, key...)
+	t = r.begin(true)
+	t.exec(nil, r.sql.get("lock_conversation"), a)
+	t.query(read(&row), r.sql.get("kept_row"), a)
 	if err := r.commit(ctx, t); err != nil {
 		if fault, _ := purge.FaultOf(err); fault != purge.Contention {
 			return purge.Kept{}, err
 		}
 	}
+	kept := append([]purge.Kept{messages}, children...)
+	if r.plan.Locked {
+		kept = append(children, messages)
+	}
+	kept = append(kept, row)
 	for _, k := range kept {
 		if k.Rows > 0 {
 			return k, nil

@@ -72,7 +72,7 @@ func TestKept(t *testing.T) {
 					}
 				}
 			}
-			res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, SkipLocked: true})
+			res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, SkipLocked: true})
 			if rec := res.Records[0]; rec.State != purge.Running || !rec.Mine {
 				t.Fatalf("record = %+v; want running", rec)
 			}
@@ -109,7 +109,7 @@ func TestMessagesThatDontStayAreCounted(t *testing.T) {
 	if _, err := tx.Exec(t.Context(), `select from chat.messages where seq > 10 for update`); err != nil {
 		t.Fatal(err)
 	}
-	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, SkipLocked: true})
+	bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, SkipLocked: true})
 	if err := tx.Rollback(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -135,8 +135,8 @@ func TestARowThatIsKeptIsNoEnd(t *testing.T) {
 	stays.ThroughSeq = &three // its row isn't to go
 	long := deletion("1", "alone")
 	ds := []purge.Deletion{deletion("2", "b1"), deletion("3", "b2"), stays}
-	records := append(express(t, r, purge.Batch{Deletions: []purge.Deletion{long}}).Records, express(t, r, purge.Batch{Deletions: ds}).Records...)
-	records = append(records, express(t, r, purge.Batch{Deletions: ds, Again: true}).Records...)
+	records := append(bulk(t, r, purge.Batch{Deletions: []purge.Deletion{long}}).Records, bulk(t, r, purge.Batch{Deletions: ds}).Records...)
+	records = append(records, steps(t, r, ds...).Records...)
 	rec, err := r.Finish(t.Context(), long)
 	if err != nil {
 		t.Fatal(err)
@@ -148,15 +148,15 @@ func TestARowThatIsKeptIsNoEnd(t *testing.T) {
 	}
 	again := purge.Record{Key: purge.Key{App: "demo", Command: "5", Conversation: "replayed"}, User: "alice", ThroughSeq: 5, CompletedAt: time.Now()}
 	fillChat(t, r, "replayed", 5)
-	redone, err := r.Replayer().Redo(t.Context(), again, 0, 100, true)
-	if err != nil || redone.Done {
+	redone, err := r.Replayer().Redo(t.Context(), again, purge.Part{Limit: 100, Finish: true})
+	if err != nil || redone.Finished {
 		t.Errorf("Redo = %+v, %v; want it not done", redone, err)
 	}
 	execSQL(t, r.pool, `drop trigger keep on chat.conversations`)
-	if redone, err = r.Replayer().Redo(t.Context(), again, 0, 100, true); err != nil || !redone.Done || !redone.RowRemoved {
+	if redone, err = r.Replayer().Redo(t.Context(), again, purge.Part{Limit: 100, Finish: true}); err != nil || !redone.Finished || !redone.RowRemoved {
 		t.Errorf("Redo = %+v, %v; want it done without the row", redone, err)
 	}
-	for _, rec := range express(t, r, purge.Batch{Deletions: ds[:2], Again: true}).Records {
+	for _, rec := range steps(t, r, ds[:2]...).Records {
 		if rec.State != purge.Done || !rec.ConversationRemoved || rec.MessagesDeleted != 5 {
 			t.Errorf("record = %+v; want done without its row", rec)
 		}
@@ -194,9 +194,9 @@ func TestWhoseFaultAnErrorIs(t *testing.T) {
 		{`select pg_terminate_backend(pg_backend_pid())`, nil, purge.Infrastructure, "server"},
 	} {
 		tx := r.begin(true)
-		tx.exec(nil, c.sql, c.args...)
+		tx.batch.Queue(c.sql, c.args...)
 		if strings.Contains(c.sql, "statement_timeout") {
-			tx.exec(nil, `select pg_sleep(5)`)
+			tx.batch.Queue(`select pg_sleep(5)`)
 		}
 		err := r.commit(t.Context(), tx)
 		if fault, cause := purge.FaultOf(err); err == nil || fault != c.fault || cause != c.cause {

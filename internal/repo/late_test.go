@@ -15,7 +15,7 @@ func TestFinishProvesAgainWhatASenderHasChanged(t *testing.T) {
 	r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 10 * time.Second})
 	fillChat(t, r, "c", 20)
 	d := deletion("1", "c")
-	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+	bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
 	step, err := r.Step(t.Context(), d, purge.Part{Limit: 100})
 	if err != nil || !step.Record.Mine || step.Record.MessagesDeleted != 20 {
 		t.Fatalf("step = %+v, %v; want all gone", step, err)
@@ -54,7 +54,7 @@ func TestWhatOthersDeleteMeanwhileIsNotCounted(t *testing.T) {
 	r := openRepo(t, Config{URL: newDatabase(t), Plan: plan.Bundled(), Target: 10 * time.Second})
 	fillChat(t, r, "c", 100)
 	d := deletion("1", "c")
-	express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+	bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
 	other, err := r.pool.Begin(t.Context())
 	if err != nil {
 		t.Fatal(err)

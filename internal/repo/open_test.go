@@ -97,7 +97,7 @@ func TestOpenAsksForGrantsThatAreEnough(t *testing.T) {
 		t.Error(err)
 	}
 	for _, skip := range []bool{false, true} {
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(fmt.Sprint(skip), "d")}, SkipLocked: skip})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion(fmt.Sprint(skip), "d")}, SkipLocked: skip})
 	}
 	if rec := carryOut(t, r, deletion("c", "c"), 7); rec.State != purge.Done || rec.MessagesDeleted != 30 {
 		t.Errorf("record = %+v; want 30 messages deleted", rec)

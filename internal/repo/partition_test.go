@@ -48,7 +48,7 @@ func TestPartitionedTables(t *testing.T) {
 			}
 			d := deletion("c1", "group")
 			b.Deletions = []purge.Deletion{d}
-			res, err := r.Express(t.Context(), b)
+			res, err := r.Bulk(t.Context(), b)
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -14,9 +14,9 @@ import (
 // stays.
 func (l *Ledger) Pause(ctx context.Context, lane purge.Lane) (p purge.Pause, changed bool, err error) {
 	t, noted := l.begin(), 0
-	t.exec(&noted, `insert into lethe.throttles (lane, reason, detail) values ($1, 'paused', 'by an operator') on conflict do nothing`, lane)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&p.Since) },
-		`select since from lethe.throttles where lane = $1 and reason = 'paused'`, lane)
+	a := args{"lane": lane}
+	t.exec(&noted, general.get("pause"), a)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&p.Since) }, general.get("paused_since"), a)
 	err = t.commit(ctx)
 	if err == nil && p.Since.IsZero() {
 		err = errors.New("somebody has resumed it at this moment: try again")
@@ -28,7 +28,7 @@ func (l *Ledger) Pause(ctx context.Context, lane purge.Lane) (p purge.Pause, cha
 // Resume lifts the pause of a lane. changed is false where there was none.
 func (l *Ledger) Resume(ctx context.Context, lane purge.Lane) (changed bool, err error) {
 	t, lifted := l.begin(), 0
-	t.exec(&lifted, `delete from lethe.throttles where lane = $1 and reason = 'paused'`, lane)
+	t.exec(&lifted, general.get("resume"), args{"lane": lane})
 	err = t.commit(ctx)
 	return lifted > 0, l.fault(ctx, err)
 }
@@ -41,7 +41,7 @@ func (l *Ledger) Pauses(ctx context.Context) (found []purge.Pause, err error) {
 		err := rows.Scan(&p.Lane, &p.Since)
 		found = append(found, p)
 		return err
-	}, pauses)
+	}, general.get("pauses"), nil)
 	err = t.commit(ctx)
 	return found, l.fault(ctx, err)
 }

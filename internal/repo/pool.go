@@ -14,7 +14,7 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// Pool is the state of the connections, those of Express among them.
+// Pool is the state of the connections, those of Bulk among them.
 type Pool struct {
 	Used, Idle, Opening, Max int
 	// Waits is how often somebody had to wait for a connection since the start, and
@@ -144,7 +144,7 @@ func (p *pools) close() {
 	}
 }
 
-// addReadyPool makes the pool of Express, which opens all of its connections at
+// addReadyPool makes the pool of Bulk, which opens all of its connections at
 // once, in the background, and opens new ones for those that end.
 func (r *Repo) addReadyPool(ctx context.Context) error {
 	pc, err := r.source.poolConfig(r.cfg.ExpressConns, r.conns.reset)
@@ -166,24 +166,18 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 	return nil
 }
 
-// warm runs the statements of Express for nothing, so that the server has them
+// warm runs the statements of Bulk on nothing, so that the server has them
 // planned and knows the tables when somebody waits. After an error the connection
-// serves as well, unless it is closed: the first deletion finds the same, or takes
+// works as well, unless it is closed: the first deletion finds the same, or takes
 // longer.
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits(true).roundTrip())
 	defer cancel()
-	none := []purge.Batch{{}}
-	if r.takes(none[0]) {
-		none = append(none, purge.Batch{Deletions: make([]purge.Deletion, 1)}) // take_one.sql takes up nothing for the app ""
-	}
-	for _, b := range none {
-		t, res := r.begin(true), emptyResult(len(b.Deletions))
-		r.queue(t, b, &res)
-		t.end()
-		if err := t.send(ctx, conn, beginSQL); err != nil {
-			rollback(ctx, conn)
-			return
-		}
+	t, res, children := r.begin(true), emptyResult(0), []int(nil)
+	roundTrip := t.roundTripper(ctx, conn)
+	err := r.queueBulk(t, purge.Batch{}, &res, &children, roundTrip)
+	t.end()
+	if err != nil || roundTrip() != nil {
+		rollback(ctx, conn)
 	}
 }

@@ -21,10 +21,7 @@ func TestConnectionsOfExpress(t *testing.T) {
 			}
 			cfg.MaxConns, cfg.ExpressConns = 5, 2
 			r := openRepo(t, cfg)
-			planned := r.sql.takeOneFinish
-			if r.plan.Locked {
-				planned = r.sql.claim
-			}
+			planned := r.sql.get("bulk_finish").sql
 			for range 2 {
 				conn, err := r.ready.Acquire(t.Context())
 				if err != nil {
@@ -55,7 +52,7 @@ func TestConnectionsOfExpress(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer conn.Release()
-		res := express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
+		res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
 		if res.Deleted[0] != 3 || !res.Finished[0] {
 			t.Errorf("result = %+v while all other connections are taken; want 3 gone, finished", res)
 		}

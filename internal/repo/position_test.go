@@ -30,17 +30,17 @@ func TestPositionsOfEveryIntegerType(t *testing.T) {
 				execSQL(t, r.pool, `insert into social.files select thread, owner, position, 'f' from social."Post"`)
 				d := removal("c", new(int64(math.MaxInt64)))
 				budget := purge.Budget{PerDeletion: 2, Rows: 2}
-				if _, err := r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget}); err != nil {
+				if _, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget}); err != nil {
 					t.Fatal(err)
 				}
 				var step purge.Step
 				for low := int64(math.MinInt64); !step.Empty; low = step.Low {
 					var err error
-					if step, err = r.Step(t.Context(), d, purge.Part{Low: low, Limit: 7, SweepFrom: math.MinInt64, SweepTo: math.MaxInt64}); err != nil {
+					if step, err = r.Step(t.Context(), d, purge.Part{Low: low, Limit: 7, MarkFrom: math.MinInt64, MarkTo: math.MaxInt64}); err != nil {
 						t.Fatal(err)
 					}
 				}
-				if err := r.Sweep(t.Context(), d, math.MinInt64, math.MaxInt64); err != nil {
+				if err := r.Mark(t.Context(), d, math.MinInt64, math.MaxInt64); err != nil {
 					t.Fatal(err)
 				}
 				rec, err := r.Finish(t.Context(), d)

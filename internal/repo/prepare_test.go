@@ -27,14 +27,14 @@ func TestALockedTableIsNoHangWhileStatementsArePrepared(t *testing.T) {
 			}
 			r.conns.reset()
 			began := time.Now()
-			_, err = r.Express(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
+			_, err = r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}, Budget: wide})
 			if fault, cause := purge.FaultOf(err); fault != purge.Contention || time.Since(began) > 3*time.Second {
 				t.Errorf("after %v: %v (%v, %s); want contention, at once", time.Since(began), err, fault, cause)
 			}
 			if err := tx.Rollback(t.Context()); err != nil {
 				t.Fatal(err)
 			}
-			if res := express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}}); !res.Finished[0] {
+			if res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "c")}}); !res.Finished[0] {
 				t.Errorf("record = %+v; want done once the table is free", res.Records[0])
 			}
 		})

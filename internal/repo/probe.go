@@ -5,22 +5,12 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"reflect"
-	"regexp"
-	"strconv"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
-
-// probeCommand writes to the ledger what nobody else can see, for the next
-// statement takes it away: a read-only server and a full disk fail here. The
-// app "" is no command's.
-const probeCommand = `insert into lethe.commands (app_id, command_id, digest) values ('', $1, '')`
-
-const probeCommandGone = `delete from lethe.commands where app_id = '' and command_id = $1`
 
 // Probe is [Repo.Examine] over a new connection: an old one may be broken, or lead
 // to a server that was the primary.
@@ -37,11 +27,11 @@ func (r *Repo) Probe(ctx context.Context) error {
 func (r *Repo) Examine(ctx context.Context) error {
 	t := r.begin(true)
 	id := "probe-" + rand.Text()
-	t.exec(nil, probeCommand, id)
-	t.exec(nil, probeCommandGone, id)
-	for _, sql := range r.sql.all() {
+	t.exec(nil, r.sql.get("probe_write"), args{"id": id})
+	t.exec(nil, r.sql.get("probe_erase"), args{"id": id})
+	for _, s := range r.sql.all() {
 		// Explain checks the privileges, and neither runs the statement nor locks a row.
-		t.exec(nil, "explain "+sql, make([]any, parameters(sql))...)
+		t.exec(nil, s.explain(), s.nulls())
 	}
 	err := r.commit(ctx, t)
 	if err == nil { // what no statement shows: a foreign key that came later, say
@@ -80,36 +70,4 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 		return fmt.Errorf("%w; grant it to %s", err, r.source.role())
 	}
 	return err
-}
-
-var parameter = regexp.MustCompile(`\$(\d+)`)
-
-// parameters counts those of a statement, which uses all of them.
-func parameters(sql string) int {
-	n := 0
-	for _, m := range parameter.FindAllStringSubmatch(sql, -1) {
-		if i, err := strconv.Atoi(m[1]); err == nil {
-			n = max(n, i)
-		}
-	}
-	return n
-}
-
-// all returns every statement that the plan needs, also those that are yet to
-// be added: reflection forgets no field.
-func (s statements) all() []string {
-	out := []string{findExpired, lockExpired, forgetCommands, forgetDeletions}
-	fields := reflect.ValueOf(s)
-	for i := range fields.NumField() {
-		f := fields.Field(i)
-		switch {
-		case f.Kind() == reflect.Slice:
-			for j := range f.Len() {
-				out = append(out, f.Index(j).String())
-			}
-		case f.String() != "": // the other variant of the plan's
-			out = append(out, f.String())
-		}
-	}
-	return out
 }

@@ -1,37 +1,13 @@
 package repo
 
 import (
+	"bytes"
 	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
-
-// columns are the deletions of one statement, column by column, as unnest takes
-// them.
-type columns struct {
-	apps, commands, conversations []string
-	tokens                        [][16]byte
-	users, devices, requested     []string
-	through                       []*int64
-	stored                        []time.Time
-	keep                          []bool
-	digests                       [][]byte
-}
-
-func columnsOf(ds []purge.Deletion) columns {
-	var c columns
-	for _, d := range ds {
-		c.apps, c.commands = append(c.apps, d.App), append(c.commands, d.Command)
-		c.conversations, c.tokens = append(c.conversations, d.Conversation), append(c.tokens, d.Token)
-		c.users, c.devices = append(c.users, d.User), append(c.devices, d.Device)
-		c.requested, c.through = append(c.requested, formatTime(d.RequestedAt)), append(c.through, d.ThroughSeq)
-		c.stored, c.keep = append(c.stored, d.StoredAt), append(c.keep, d.KeepHistory)
-		c.digests = append(c.digests, d.Digest[:])
-	}
-	return c
-}
 
 // The ledger keeps requested_at as text, since timestamptz would round it and
 // lose its zone, and the event repeats what the producer gave.
@@ -42,30 +18,50 @@ func formatTime(t time.Time) string {
 	return t.Format(time.RFC3339Nano)
 }
 
-// ledgerRow takes the columns that outcome.sql and status.go select, in their
-// order; each is null where the ledger has no row.
+// argsOf are the values of a statement about one deletion.
+func argsOf(d purge.Deletion) args {
+	return args{
+		"app": d.App, "command": d.Command, "conversation": d.Conversation, "token": d.Token, "user": d.User, "device": d.Device,
+		"wanted": d.ThroughSeq, "stored_at": d.StoredAt, "kept": d.KeepHistory, "requested_at": formatTime(d.RequestedAt), "digest": d.Digest[:],
+	}
+}
+
+// ledgerRow takes a row of a statement that returns records: the place of its deletion
+// in the statement's arrays (0 for a row that the statement has written), the digest of its
+// command if that was asked for, and the columns of _record; those are null
+// where the ledger has no row.
 type ledgerRow struct {
+	ord                                                        int
+	digest                                                     []byte
+	app, command, conversation                                 *string
 	user, device, state, requested, reason, message, lastError *string
-	mine, kept, removed, sync                                  *bool
+	token                                                      *[16]byte
+	kept, removed, sync                                        *bool
 	through, cursor, deleted                                   *int64
 	completed, failed                                          *time.Time
 	attempts                                                   *int
 	lease                                                      *float64
 }
 
-// targets returns what rows.Scan fills, after the targets in front.
-func (l *ledgerRow) targets(front ...any) []any {
-	return append(front, &l.user, &l.device, &l.state, &l.mine, &l.through, &l.cursor, &l.deleted, &l.kept, &l.removed, &l.sync,
-		&l.requested, &l.completed, &l.failed, &l.reason, &l.message, &l.attempts, &l.lastError, &l.lease)
+// scan reads a row; front is for the columns before it.
+func (l *ledgerRow) scan(rows pgx.Rows, front ...any) error {
+	return rows.Scan(append(front, &l.ord, &l.digest, &l.app, &l.command, &l.conversation, &l.user, &l.device, &l.state, &l.token, &l.through,
+		&l.cursor, &l.deleted, &l.kept, &l.removed, &l.sync, &l.requested, &l.completed, &l.failed, &l.reason, &l.message, &l.attempts, &l.lastError,
+		&l.lease)...)
 }
 
-// fill sets all of rec that the row tells; nothing if there was no row.
-func (l *ledgerRow) fill(rec *purge.Record) (err error) {
+// key is the deletion's, if the ledger has it.
+func (l *ledgerRow) key() purge.Key {
+	return purge.Key{App: value(l.app), Command: value(l.command), Conversation: value(l.conversation)}
+}
+
+// record is the row as a record; the zero record if there is no row.
+func (l *ledgerRow) record() (rec purge.Record, err error) {
 	if l.state == nil {
-		return nil
+		return purge.Record{}, nil
 	}
-	rec.User, rec.Device, rec.State = value(l.user), value(l.device), purge.State(*l.state)
-	rec.Mine, rec.Pinned, rec.ThroughSeq = value(l.mine), l.through != nil, value(l.through)
+	rec.Key, rec.User, rec.Device, rec.State = l.key(), value(l.user), value(l.device), purge.State(*l.state)
+	rec.Pinned, rec.ThroughSeq = l.through != nil, value(l.through)
 	rec.CursorSeq, rec.MessagesDeleted = value(l.cursor), value(l.deleted)
 	rec.HistoryKept, rec.ConversationRemoved, rec.MultiClientSync = value(l.kept), value(l.removed), value(l.sync)
 	rec.CompletedAt, rec.FailedAt = value(l.completed).UTC(), value(l.failed).UTC()
@@ -73,18 +69,52 @@ func (l *ledgerRow) fill(rec *purge.Record) (err error) {
 	rec.Attempts = value(l.attempts)
 	rec.LeaseLeft = time.Duration(value(l.lease) * float64(time.Second))
 	rec.RequestedAt, err = parseTime(value(l.requested))
-	return err
+	return rec, err
 }
 
-// scanOutcome reads a row of outcome.sql, or of a statement that finishes and tells
-// more before. ord counts from 1.
-func scanOutcome(rows pgx.Rows, more ...any) (ord int, rec purge.Record, err error) {
-	var row ledgerRow
-	front := append([]any{&ord}, more...)
-	if err := rows.Scan(row.targets(append(front, &rec.Reused)...)...); err != nil {
-		return 0, purge.Record{}, err
+// recordFor is record for who works on d: whether the lease is theirs, and whether the
+// command's id was used for other content.
+func (l *ledgerRow) recordFor(d purge.Deletion) (purge.Record, error) {
+	if l.digest != nil && !bytes.Equal(l.digest, d.Digest[:]) {
+		return purge.Record{Key: d.Key, Reused: true}, nil
 	}
-	return ord, rec, row.fill(&rec)
+	rec, err := l.record()
+	rec.Key, rec.Mine = d.Key, l.token != nil && purge.Token(*l.token) == d.Token
+	return rec, err
+}
+
+// readRecords reads what a statement returns of ds. written says that the statement has
+// written the row.
+func readRecords(ds []purge.Deletion, found func(i int, rec purge.Record, written bool)) func(pgx.Rows) error {
+	index := make(map[purge.Key]int, len(ds))
+	for i := len(ds) - 1; i >= 0; i-- { // of two with one key the first is worked on
+		index[ds[i].Key] = i
+	}
+	return func(rows pgx.Rows) error {
+		var row ledgerRow
+		if err := row.scan(rows); err != nil {
+			return err
+		}
+		written, i := row.ord == 0, row.ord-1
+		if written {
+			i = index[row.key()]
+		}
+		rec, err := row.recordFor(ds[i])
+		if err == nil {
+			found(i, rec, written)
+		}
+		return err
+	}
+}
+
+// readRecord is readRecords for one deletion; written may be nil.
+func readRecord(d purge.Deletion, rec *purge.Record, written *bool) func(pgx.Rows) error {
+	return readRecords([]purge.Deletion{d}, func(_ int, found purge.Record, w bool) {
+		*rec = found
+		if written != nil {
+			*written = w
+		}
+	})
 }
 
 func parseTime(s string) (time.Time, error) {
@@ -100,41 +130,4 @@ func value[T any](p *T) T {
 		return zero
 	}
 	return *p
-}
-
-// finish adds the statement that finishes what can be finished and reads what
-// the ledger says of ds then; res is filled in the order of ds.
-func (r *Repo) finish(t *transaction, sql string, ds []purge.Deletion, c columns, res *purge.Result) {
-	t.query(readOutcomes(ds, res), sql, c.apps, c.commands, c.conversations, c.tokens, c.digests)
-}
-
-// readOutcomes fills res, in the order of ds, from the rows of a statement that
-// finishes.
-func readOutcomes(ds []purge.Deletion, res *purge.Result) func(pgx.Rows) error {
-	return func(rows pgx.Rows) error {
-		var finished bool
-		var doubt *string
-		ord, rec, err := scanOutcome(rows, &finished, &doubt)
-		if err != nil {
-			return err
-		}
-		rec.Doubt = value(doubt)
-		rec.Key = ds[ord-1].Key
-		res.Records[ord-1], res.Finished[ord-1] = rec, finished
-		return nil
-	}
-}
-
-// outcome adds the statement that reads what the ledger says of ds; recs is
-// filled in the order of ds.
-func (r *Repo) outcome(t *transaction, ds []purge.Deletion, c columns, recs []purge.Record) {
-	t.query(func(rows pgx.Rows) error {
-		ord, rec, err := scanOutcome(rows)
-		if err != nil {
-			return err
-		}
-		rec.Key = ds[ord-1].Key
-		recs[ord-1] = rec
-		return nil
-	}, r.sql.outcome, c.apps, c.commands, c.conversations, c.tokens, c.digests)
 }

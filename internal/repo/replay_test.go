@@ -19,15 +19,15 @@ func redo(tb testing.TB, p *Replayer, d purge.Record, limit int) (messages int) 
 	tb.Helper()
 	low, finish := int64(math.MinInt64), true
 	for range 1000 {
-		res, err := p.Redo(tb.Context(), d, low, limit, finish)
+		res, err := p.Redo(tb.Context(), d, purge.Part{Long: true, Low: low, Limit: limit, Finish: finish})
 		if err != nil {
 			tb.Fatal(err)
 		}
 		messages += res.Messages
-		if res.Done {
+		if res.Finished {
 			return messages
 		}
-		low, finish = res.Low, !res.Full
+		low, finish = res.Low, true
 	}
 	tb.Fatalf("%+v is not done after 1000 batches", d)
 	return 0
@@ -183,7 +183,7 @@ func TestRedo(t *testing.T) {
 			t.Errorf("%d messages counted; want 35, and nothing changed", n)
 		}
 	})
-	t.Run("changes nothing while the lane is held", func(t *testing.T) {
+	t.Run("changes nothing while the lane is paused", func(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)
@@ -191,9 +191,9 @@ func TestRedo(t *testing.T) {
 		kept := told("c2", "c2c_bob", 40, lately())
 		kept.HistoryKept = true
 		for _, d := range []purge.Record{told("c1", "c2c_bob", 40, lately()), kept} {
-			res, err := p.Redo(t.Context(), d, math.MinInt64, 10, true)
-			if err != nil || res.Held.Cause != purge.Paused || res.Done || res.Messages != 0 {
-				t.Errorf("Redo = %+v, %v; want held by a pause", res, err)
+			res, err := p.Redo(t.Context(), d, purge.Part{Long: true, Low: math.MinInt64, Limit: 10, Finish: true})
+			if err != nil || res.Throttled.Reason != purge.Paused || res.Finished || res.Messages != 0 {
+				t.Errorf("Redo = %+v, %v; want it throttled by a pause", res, err)
 			}
 		}
 		if got := rowsLeft(t, p.Repo, "c2c_bob"); got != "40 messages, 4 reactions, 2 attachments, 1 rows" {
@@ -276,7 +276,7 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		execSQL(t, p.pool, `update chat.messages set sent_at = now()`)
 		again := deletion("c1", "c2c_bob")
 		for range 2 {
-			res := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c0", "c2c_none"), again}})
+			res := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c0", "c2c_none"), again}})
 			got := res.Records[1]
 			want.Pinned, want.CursorSeq = true, 40
 			if diff := cmp.Diff(want, got); diff != "" || res.Finished[1] {
@@ -291,7 +291,7 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		}
 		other := again
 		other.Digest = purge.DigestOf(purge.Content{User: "alice", Device: "phone", Targets: []purge.Target{{Conversation: "x"}}})
-		if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{other}}).Records[0]; !rec.Reused {
+		if rec := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{other}}).Records[0]; !rec.Reused {
 			t.Errorf("other content after that = %+v; want that the id was reused", rec)
 		}
 	})
@@ -303,11 +303,11 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		seq := int64(39)
 		less.ThroughSeq, kept.KeepHistory, device.Device, user.User = &seq, true, "laptop", "bob"
 		for _, d := range []purge.Deletion{less, kept, device, user} {
-			if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]; !rec.Reused {
+			if rec := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]; !rec.Reused {
 				t.Errorf("%+v = %+v; want that the id was reused", d, rec)
 			}
 		}
-		if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.State != purge.Done {
+		if rec := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.State != purge.Done {
 			t.Errorf("the one that fits = %+v; want done", rec)
 		}
 	})
@@ -319,7 +319,8 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		digest := purge.DigestOf(purge.Content{User: "alice", Device: "phone", Targets: []purge.Target{{Conversation: "c2c_bob"}, {Conversation: "c2c_eve"}}})
 		bob, eve := deletion("c1", "c2c_bob"), deletion("c1", "c2c_eve")
 		bob.Digest, eve.Digest = digest, digest
-		res := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{bob, eve}})
+		bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{bob, eve}})
+		res := steps(t, p.Repo, bob, eve)
 		if a, b := res.Records[0], res.Records[1]; a.MessagesDeleted != 40 || b.MessagesDeleted != 9 || b.State != purge.Done || res.Rows != 9 {
 			t.Errorf("records %+v and %+v, %d rows; want 40 told and 9 deleted", a, b, res.Rows)
 		}
@@ -329,14 +330,14 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)
 		d := deletion("c1", "c2c_bob")
-		express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+		bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
 		redo(t, p, told("c1", "c2c_bob", 40, lately()), 1000)
 		fillChat(t, p.Repo, "c2c_bob", 5)
 		step, err := p.Step(t.Context(), d, purge.Part{Limit: 100})
 		if err != nil || step.Record.Mine || step.Record.State != purge.Done || step.Rows > 0 {
 			t.Errorf("a batch of before = %+v, %v; want that the lease is lost", step, err)
 		}
-		if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.MessagesDeleted != 40 {
+		if rec := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.MessagesDeleted != 40 {
 			t.Errorf("a duplicate = %+v; want the event's 40 messages", rec)
 		}
 	})
@@ -344,9 +345,9 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)
-		first := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]
+		first := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]
 		redo(t, p, told("c1", "c2c_bob", 99, lately()), 1000)
-		if rec := express(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.ThroughSeq != 40 || !rec.CompletedAt.Equal(first.CompletedAt) {
+		if rec := bulk(t, p.Repo, purge.Batch{Deletions: []purge.Deletion{deletion("c1", "c2c_bob")}}).Records[0]; rec.ThroughSeq != 40 || !rec.CompletedAt.Equal(first.CompletedAt) {
 			t.Errorf("record = %+v; want that of before, %+v", rec, first)
 		}
 	})
@@ -374,15 +375,15 @@ func TestRedoTwiceAtOnce(t *testing.T) {
 		go func() {
 			low, finish := int64(math.MinInt64), true
 			for {
-				res, err := p.Redo(context.WithoutCancel(t.Context()), d, low, 7, finish)
+				res, err := p.Redo(context.WithoutCancel(t.Context()), d, purge.Part{Long: true, Low: low, Limit: 7, Finish: finish})
 				if fault, _ := purge.FaultOf(err); err != nil && fault == purge.Contention {
 					continue
 				}
-				if err != nil || res.Done {
+				if err != nil || res.Finished {
 					done <- err
 					return
 				}
-				low, finish = res.Low, !res.Full
+				low, finish = res.Low, true
 			}
 		}()
 	}

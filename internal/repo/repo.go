@@ -38,7 +38,7 @@ type Config struct {
 	StatementTimeout time.Duration
 	// MaxConns bounds the connections; zero means [DefaultMaxConns].
 	MaxConns int32
-	// ExpressConns of them are for [Repo.Express] alone, and opened and made ready at
+	// ExpressConns of them are for [Repo.Bulk] alone, and opened and made ready at
 	// once, since people wait for what it does: the first deletion on a new connection
 	// takes 80 ms instead of 2. As many as calls run at the same time are enough.
 	// Zero, or no less than MaxConns: it takes what is free.
@@ -81,11 +81,11 @@ type Repo struct {
 	source      *source
 	conns       *pools
 	pool        *pgxpool.Pool // one of conns
-	ready       *pgxpool.Pool // Express's own; pool if it has none
+	ready       *pgxpool.Pool // Bulk's own; pool if it has none
 	plan        *plan.Checked
 	sql         statements
 	made        atomic.Int64 // transactions of the long lane
-	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last look has found
+	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last sample has found
 	blind       sync.Map     // of purge.ThrottleReason, to why: throttles whose figures the role may not read
 }
 

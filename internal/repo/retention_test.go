@@ -195,28 +195,14 @@ func expirePlan(t *testing.T) {
 	t.Parallel()
 	r := newRepo(t)
 	fillLedger(t, r.pool, 20_000)
-	for _, s := range []struct {
-		sql  string
-		args []any
-	}{
-		{findExpired, []any{time.Hour, time.Time{}, "", "", 100}},
-		{lockExpired, []any{time.Hour, []string{"app1"}, []string{"cmd1"}}},
-		{forgetCommands, []any{[]string{"app1"}, []string{"cmd1"}}},
-		{forgetDeletions, []any{[]string{"app1"}, []string{"cmd1"}}},
-	} {
-		var plan strings.Builder
-		tx := r.begin(false)
-		tx.query(func(rows pgx.Rows) error {
-			var line string
-			err := rows.Scan(&line)
-			plan.WriteString(line + "\n")
-			return err
-		}, "explain "+s.sql, s.args...)
-		if err := r.commit(t.Context(), tx); err != nil {
-			t.Fatal(err)
-		}
-		if p := plan.String(); strings.Contains(p, "Seq Scan") || s.sql == findExpired && !strings.Contains(p, "commands_created_at") {
-			t.Errorf("%s\n%s\nwant index scans alone", s.sql, p)
+	a := args{
+		"age": time.Hour, "created_at": time.Time{}, "app": "", "command": "", "limit": 100,
+		"apps": []string{"app1"}, "commands": []string{"cmd1"},
+	}
+	for _, name := range []string{"expire_find", "expire_lock", "expire_commands", "expire_deletions"} {
+		p := explain(t, r.pool, r.sql.get(name), a)
+		if strings.Contains(p, "Seq Scan") || name == "expire_find" && !strings.Contains(p, "commands_created_at") {
+			t.Errorf("%s\n%s\nwant index scans alone", name, p)
 		}
 	}
 }

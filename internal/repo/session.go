@@ -39,8 +39,8 @@ type setting struct {
 var ownSettings = []setting{
 	{"row_security", "off", 0}, // an error instead of rows that can't be seen
 	{"client_encoding", "UTF8", 0},
-	{"datestyle", "ISO, MDY", 0}, // held.sql keeps a time as text
-	{"idle_in_transaction_session_timeout", "0", 0},
+	{"datestyle", "ISO, MDY", 0},
+	{"idle_in_transaction_session_timeout", "3s", 0}, // a worker that is frozen between two statements holds its locks no longer
 	{"transaction_timeout", "0", 17},
 	{"exit_on_error", "off", 0},
 	{"gin_fuzzy_search_limit", "0", 0}, // some of the rows instead of all, from such an index
@@ -156,16 +156,16 @@ type transaction struct {
 
 // exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
 // receives how many it touched.
-func (t *transaction) exec(rows *int, sql string, args ...any) {
-	q := t.batch.Queue(sql, args...)
+func (t *transaction) exec(rows *int, s *statement, a args) {
+	q := t.batch.Queue(s.sql, s.bind(a)...)
 	if rows != nil {
 		q.Exec(func(tag commandTag) error { *rows = int(tag.RowsAffected()); return nil })
 	}
 }
 
 // query adds a statement whose rows scan is called for, one by one.
-func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) {
-	t.batch.Queue(sql, args...).Query(func(rows pgx.Rows) error {
+func (t *transaction) query(scan func(pgx.Rows) error, s *statement, a args) {
+	t.batch.Queue(s.sql, s.bind(a)...).Query(func(rows pgx.Rows) error {
 		for rows.Next() {
 			if err := scan(rows); err != nil {
 				return err
@@ -182,6 +182,35 @@ func (t *transaction) query(scan func(pgx.Rows) error, sql string, args ...any) 
 func (t *transaction) commit(ctx context.Context) error {
 	t.end()
 	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error { return t.send(ctx, conn, beginSQL) })
+}
+
+// errAbandon ends a transaction without a commit, and is no error.
+var errAbandon = errors.New("abandoned")
+
+// converse is commit for a transaction of several round trips: work adds statements and
+// calls roundTrip to send them, and what it has added when it returns goes with the
+// commit. After an error of work nothing is changed; [errAbandon] is none to the caller.
+func (t *transaction) converse(ctx context.Context, work func(roundTrip func() error) error) error {
+	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+		roundTrip := t.roundTripper(ctx, conn)
+		if err := work(roundTrip); errors.Is(err, errAbandon) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		t.end()
+		return roundTrip()
+	})
+}
+
+// roundTripper returns what sends over conn what has been added since the last time, the
+// first time after the statement that begins the transaction.
+func (t *transaction) roundTripper(ctx context.Context, conn *pgx.Conn) func() error {
+	begin := beginSQL
+	return func() error {
+		defer func() { t.batch, begin = pgx.Batch{}, "" }()
+		return t.send(ctx, conn, begin)
+	}
 }
 
 // end adds the commit, which a server must not have turned into a rollback.
@@ -206,11 +235,14 @@ func (t *transaction) read(ctx context.Context, look func(context.Context, plan.
 	})
 }
 
-// send sends the transaction over conn, from the statement that begins it.
+// send sends what was collected over conn, after the statement that begins the
+// transaction, if it is yet to begin.
 func (t *transaction) send(ctx context.Context, conn *pgx.Conn, begin string) error {
 	var b pgx.Batch
-	b.Queue(begin)
-	b.Queue(settingsFor(conn), millis(t.limits.lock), millis(t.limits.statement), t.limits.flushAfter, t.limits.durable)
+	if begin != "" {
+		b.Queue(begin)
+		b.Queue(settingsFor(conn), millis(t.limits.lock), millis(t.limits.statement), t.limits.flushAfter, t.limits.durable)
+	}
 	b.QueuedQueries = append(b.QueuedQueries, t.batch.QueuedQueries...)
 	return conn.SendBatch(ctx, &b).Close()
 }

@@ -57,7 +57,7 @@ func (l *Ledger) Settings(ctx context.Context, app string) (Settings, error) {
 	s := Settings{App: app}
 	t := l.begin()
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&s.Explicit, &s.MultiClientSync) },
-		`select true, multi_client_sync from lethe.apps where app_id = $1`, app)
+		general.get("settings_get"), args{"app": app})
 	if err := t.commit(ctx); err != nil {
 		return Settings{}, l.fault(ctx, err)
 	}
@@ -68,8 +68,7 @@ func (l *Ledger) Settings(ctx context.Context, app string) (Settings, error) {
 // finishes. Doing it again changes nothing; Explicit is not looked at.
 func (l *Ledger) SetSettings(ctx context.Context, s Settings) error {
 	t := l.begin()
-	t.exec(nil, `insert into lethe.apps (app_id, multi_client_sync) values ($1, $2)
-on conflict (app_id) do update set multi_client_sync = excluded.multi_client_sync`, s.App, s.MultiClientSync)
+	t.exec(nil, general.get("settings_set"), args{"app": s.App, "sync": s.MultiClientSync})
 	return l.fault(ctx, t.commit(ctx))
 }
 

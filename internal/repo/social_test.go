@@ -108,7 +108,7 @@ func carryOut(tb testing.TB, r *Repo, d purge.Deletion, limit int) purge.Record 
 	}
 	var rec purge.Record
 	again(func() error {
-		res, err := r.Express(tb.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: limit, Rows: limit}})
+		res, err := r.Bulk(tb.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: limit, Rows: limit}})
 		if err == nil {
 			rec = res.Records[0]
 		}

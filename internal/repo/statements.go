@@ -2,89 +2,168 @@ package repo
 
 import (
 	"embed"
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"text/template"
 
 	"github.com/lethe-im/lethe/internal/plan"
 )
 
+// sqlFiles are the statements, as templates: each {{define}} is one, or, with an
+// underscore in front, a part of several. Files say what they have in common.
+//
 //go:embed sql/*.sql
 var sqlFiles embed.FS
 
-// statements is the SQL of one plan, made once at start-up.
-type statements struct {
-	claim, reclaim, lockLedger                                                  string
-	lockConversations                                                           string
-	take, takeFinish, takeOne, takeOneFinish                                    string
-	expressMessages, expressMessagesSkip                                        string
-	lockedMessages, lockedExpressMessages                                       string
-	expressChildren, expressChildrenSkip                                        string
-	lockedExpressChildren                                                       []string
-	finish, finishProven, outcome                                               string
-	longClaim, longStart, longMessages, longCorrect, longProve                  string
-	lockedLongMessages                                                          string
-	longChildren, lockedLongChildren                                            []string
-	turn, held, hold                                                            string
-	sweep, claimCommands, failClaim, fail, failPinned, release, blocked, reopen string
-	adopt, tables, keptRow                                                      string
-	kept                                                                        []string // in the order of [plan.Checked.Emptied]
+var templates = template.Must(template.New("sql").ParseFS(sqlFiles, "sql/*.sql"))
+
+// statement is one statement. Its parameters have names (@app), and stand for $1, $2 and
+// so on in the order in which the text first names them.
+type statement struct {
+	name, sql string
+	params    []string
 }
+
+// args are the values of a statement's parameters, by their names. A statement takes
+// those that it has, so that several can share one.
+type args map[string]any
+
+// with returns a copy of a with more.
+func (a args) with(more args) args {
+	all := make(args, len(a)+len(more))
+	for k, v := range a {
+		all[k] = v
+	}
+	for k, v := range more {
+		all[k] = v
+	}
+	return all
+}
+
+// bind returns the values in the order of the parameters.
+func (s *statement) bind(a args) []any {
+	values := make([]any, len(s.params))
+	for i, p := range s.params {
+		v, given := a[p]
+		if !given {
+			panic("BUG: statement " + s.name + " has no value for @" + p)
+		}
+		values[i] = v
+	}
+	return values
+}
+
+// explain returns the statement that plans s and doesn't run it.
+func (s *statement) explain() *statement {
+	return &statement{name: s.name, sql: "explain " + s.sql, params: s.params}
+}
+
+// nulls are values for all of the parameters.
+func (s *statement) nulls() args {
+	a := args{}
+	for _, p := range s.params {
+		a[p] = nil
+	}
+	return a
+}
+
+// statements are all statements that a plan needs, by their names. Those of the long
+// lane that are made for each child table have its index behind the name.
+type statements map[string]*statement
+
+// get returns a statement. To ask for one that isn't there is a programming error.
+func (s statements) get(name string) *statement {
+	if found := s[name]; found != nil {
+		return found
+	}
+	panic("BUG: no statement " + name)
+}
+
+// child returns the statement for the i-th child table.
+func (s statements) child(name string, i int) *statement { return s.get(childName(name, i)) }
+
+func childName(name string, i int) string { return fmt.Sprintf("%s_%d", name, i) }
+
+// all returns the statements in the order of their names.
+func (s statements) all() []*statement {
+	all := make([]*statement, 0, len(s))
+	for _, st := range s {
+		all = append(all, st)
+	}
+	slices.SortFunc(all, func(a, b *statement) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// planless are the files whose statements don't depend on a plan.
+var planless = []string{"watch.sql", "people.sql"}
+
+// general are the statements that need no plan.
+var general = makeStatements(nil)
 
 // sqlArgs is what a template sees: the plan and the variant that is wanted.
 type sqlArgs struct {
 	*plan.Checked
 	Child      plan.Child
-	SkipLocked bool // skip what others have locked, instead of waiting
-	Proven     bool // an earlier statement has proved that nothing is left
+	SkipLocked bool // pass over what others have locked, instead of waiting
 	Pin        bool // decide the boundary too
-	One        bool // for a single deletion, whose values aren't arrays
+	Replay     bool // spare what was sent after the deletion had finished
 }
 
-// makeStatements fills the templates in. They are ours and the plan has been
-// checked, so that an error here is a programming error.
+// Skipping, Pinning and Replaying are the variants.
+func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
+func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
+func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
+
+// makeStatements fills the templates in: those of a plan, or with none those that
+// need none. They are ours and the plan has been checked, so that an error here is a
+// programming error.
 func makeStatements(s *plan.Checked) statements {
-	all := template.Must(template.New("sql").ParseFS(sqlFiles, "sql/*.sql"))
-	make1 := func(name string, a sqlArgs) string {
+	made := statements{}
+	add := func(template, name string, a sqlArgs) {
 		a.Checked = s
 		var b strings.Builder
-		if err := all.ExecuteTemplate(&b, name+".sql", a); err != nil {
-			panic("BUG: " + name + ".sql: " + err.Error())
+		if err := templates.ExecuteTemplate(&b, template, a); err != nil {
+			panic("BUG: " + template + ": " + err.Error())
 		}
-		return b.String()
-	}
-	plain := func(name string) string { return make1(name, sqlArgs{}) }
-	perChild := func(name string, skipLocked bool) []string {
-		out := make([]string, len(s.Children))
-		for i, c := range s.Children {
-			out[i] = make1(name, sqlArgs{Child: c, SkipLocked: skipLocked})
+		if text := strings.TrimSpace(b.String()); text != "" { // else it is not for such a plan
+			made[name] = parse(name, text)
 		}
-		return out
 	}
-	st := statements{
-		claim: plain("claim"), claimCommands: plain("claim_commands"), reclaim: plain("reclaim"), lockLedger: plain("lock_ledger"),
-		lockConversations: plain("lock_conversations"),
-		finish:            plain("finish"), finishProven: make1("finish", sqlArgs{Proven: true}), outcome: plain("outcome"),
-		longClaim: plain("long_claim"), longStart: plain("long_start"), longCorrect: plain("long_correct"), longProve: plain("long_prove"),
-		turn: plain("turn"), held: plain("held"), hold: plain("hold"),
-		sweep: plain("sweep"), failClaim: plain("fail_claim"), fail: plain("fail"), failPinned: make1("fail", sqlArgs{Pin: true}), release: plain("release"), blocked: plain("blocked"), reopen: plain("reopen"),
-		adopt: plain("adopt"), tables: plain("tables"), keptRow: plain("kept_row"),
+	for _, t := range templates.Templates() {
+		name := t.Name()
+		switch {
+		case strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".sql") || name == "sql":
+		case slices.Contains(planless, t.ParseName) != (s == nil):
+		case strings.HasPrefix(name, "child_"):
+			for i, c := range s.Children {
+				add(name, childName(name, i), sqlArgs{Child: c})
+			}
+		default:
+			add(name, name, sqlArgs{})
+		}
 	}
-	st.kept = append([]string{plain("kept")}, perChild("kept", false)...)
-	if s.Locked {
-		st.kept = append(st.kept[1:], st.kept[0])
-		st.lockedMessages, st.lockedExpressMessages = plain("locked_messages"), plain("locked_express_messages")
-		st.lockedLongMessages = plain("locked_long_messages")
-		st.lockedExpressChildren, st.lockedLongChildren = perChild("locked_express_child", true), perChild("locked_long_child", false)
-		return st
-	}
-	st.take, st.takeFinish = plain("take"), plain("take_finish")
-	st.takeOne, st.takeOneFinish = plain("take_one"), make1("take_finish", sqlArgs{One: true})
-	st.expressMessages = plain("express_messages")
-	st.expressMessagesSkip = make1("express_messages", sqlArgs{SkipLocked: true})
-	st.longMessages = plain("long_messages")
-	if len(s.Children) > 0 {
-		st.expressChildren, st.expressChildrenSkip = plain("express_children"), make1("express_children", sqlArgs{SkipLocked: true})
-	}
-	st.longChildren = perChild("long_child", false)
-	return st
+	return made
+}
+
+// token finds a parameter in a text, and what may look like one: a comment, a name, a string.
+var token = regexp.MustCompile(`--[^\n]*|"(?:[^"]|"")*"|'(?:[^']|'')*'|@[a-z_]+`)
+
+// parse numbers the parameters of a text.
+func parse(name, text string) *statement {
+	s := &statement{name: name}
+	s.sql = token.ReplaceAllStringFunc(text, func(p string) string {
+		if p[0] != '@' {
+			return p
+		}
+		i := slices.Index(s.params, p[1:])
+		if i < 0 {
+			i = len(s.params)
+			s.params = append(s.params, p[1:])
+		}
+		return "$" + strconv.Itoa(i+1)
+	})
+	return s
 }

@@ -70,9 +70,9 @@ func statusTellsAll(t *testing.T, l *Ledger) {
 }
 
 // explain returns how Postgres carries the statement out.
-func explain(tb testing.TB, pool *pgxpool.Pool, sql string, args ...any) string {
+func explain(tb testing.TB, pool *pgxpool.Pool, s *statement, a args) string {
 	tb.Helper()
-	rows, err := pool.Query(tb.Context(), "explain "+sql, args...)
+	rows, err := pool.Query(tb.Context(), "explain "+s.sql, s.bind(a)...)
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -100,11 +100,11 @@ func TestStatusScansNoTable(t *testing.T) {
 	pool := openPool(t, newDatabase(t))
 	fillLedger(t, pool, 20_000)
 	for _, app := range []string{"", "app7"} {
-		if plan := explain(t, pool, statusOf, app, "cmd7"); strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") {
+		if plan := explain(t, pool, general.get("status"), args{"app": app, "command": "cmd7"}); strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "Hash") {
 			t.Errorf("app %q:\n%s\nwant index scans alone", app, plan)
 		}
 	}
-	if plan := explain(t, pool, underWay, "app7", "alice", "", "", 100); !strings.Contains(plan, "deletions_under_way") {
+	if plan := explain(t, pool, general.get("unfinished"), args{"app": "app7", "user": "alice", "command": "", "conversation": "", "limit": 100}); !strings.Contains(plan, "deletions_under_way") {
 		t.Errorf("what is under way:\n%s\nwant its index", plan)
 	}
 }

@@ -37,7 +37,7 @@ func whileWaiting(t *testing.T, r *Repo, b purge.Batch, then func()) purge.Resul
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		res, err = r.Express(context.WithoutCancel(t.Context()), b)
+		res, err = r.Bulk(context.WithoutCancel(t.Context()), b)
 	}()
 	for !queryOne[bool](t, r.pool, `select exists (select from pg_locks l join pg_stat_activity a using (pid)
 		where not l.granted and a.datname = current_database())`) {
@@ -55,7 +55,7 @@ func whileWaiting(t *testing.T, r *Repo, b purge.Batch, then func()) purge.Resul
 	return res
 }
 
-func TestTheShortWay(t *testing.T) {
+func TestBulkTakes(t *testing.T) {
 	t.Parallel()
 
 	t.Run("counts only what it has removed itself", func(t *testing.T) {
@@ -86,18 +86,18 @@ func TestTheShortWay(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)
 		fillChat(t, r, "chat", 20)
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
 		if got := queryOne[string](t, r.pool, `select ctid::text from lethe.deletions`); got != "(0,1)" {
 			t.Errorf("the ledger's row lies at %s; want (0,1), its first version", got)
 		}
 	})
 
-	t.Run("what is too large is entered with its boundary and lease, and finished the long way", func(t *testing.T) {
+	t.Run("what is too large is entered with its boundary and lease, and finished in steps", func(t *testing.T) {
 		t.Parallel()
 		r := newRepo(t)
 		fillChat(t, r, "large", 50)
 		d := deletion("1", "large")
-		res := express(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 30, Rows: 1000}})
+		res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 30, Rows: 1000}})
 		rec := res.Records[0]
 		if rec.State != purge.Running || !rec.Mine || rec.ThroughSeq != 50 || rec.MessagesDeleted != 30 || rec.LeaseLeft <= 0 {
 			t.Errorf("record = %+v; want a running one of ours with 30 of 50 gone", rec)
@@ -113,7 +113,7 @@ func TestTheShortWay(t *testing.T) {
 		fillChat(t, r, "chat", 20)
 		execSQL(t, r.pool, `create table chat.archive () inherits (chat.messages)`)
 		execSQL(t, r.pool, `insert into chat.archive (app_id, user_id, conversation_id, seq) select 'demo', 'bob', 'other', i from generate_series(1, 20) i`)
-		express(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
+		bulk(t, r, purge.Batch{Deletions: []purge.Deletion{deletion("1", "chat")}, Budget: wide})
 		if n := queryOne[int](t, r.pool, `select count(*) from chat.archive`); n != 20 {
 			t.Errorf("%d of bob's 20 messages are left", n)
 		}
@@ -139,18 +139,6 @@ func TestTheShortWay(t *testing.T) {
 		})
 		if res.Rows != 0 || res.Records[0].State != "" {
 			t.Errorf("rows = %d, record = %+v; want nothing done to another's command", res.Rows, res.Records[0])
-		}
-	})
-
-	t.Run("a conversation that comes twice goes the long way", func(t *testing.T) {
-		t.Parallel()
-		r := newRepo(t)
-		one, other := deletion("1", "chat"), deletion("2", "chat")
-		if r.takes(purge.Batch{Deletions: []purge.Deletion{one, other}}) {
-			t.Error("two deletions of one conversation share the short way")
-		}
-		if !r.takes(purge.Batch{Deletions: []purge.Deletion{one, deletion("2", "another")}}) {
-			t.Error("two conversations don't share the short way")
 		}
 	})
 }

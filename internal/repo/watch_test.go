@@ -200,7 +200,7 @@ func TestWatchSeesWhoHoldsPermits(t *testing.T) {
 		return f.PermitHolders
 	}
 	tx := session(t, url, "cron")
-	if _, err := tx.Exec(t.Context(), `select pg_advisory_lock($1::int, 2), pg_advisory_lock($1::int, 3), pg_advisory_lock(2)`, turnClass); err != nil {
+	if _, err := tx.Exec(t.Context(), `select pg_advisory_lock($1::int, 2), pg_advisory_lock($1::int, 3), pg_advisory_lock(2)`, permitClass); err != nil {
 		t.Fatal(err)
 	}
 	if got := holders(); len(got) != 0 {

@@ -4,38 +4,32 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// Stream is how full a stream is.
-type Stream struct {
-	Name     string
-	Messages uint64
-	Bytes    uint64
-	MaxBytes int64 // 0 or less for no limit of its own
-}
-
-// Work is how much there is to do over all workers, as the server tells it.
+// Work is how much there is to do over all workers, as the server reports it.
 type Work struct {
 	Waiting  uint64        // commands that no worker has been given yet
 	InFlight uint64        // given to a worker and not acknowledged, or waiting for a repeated try
 	Stuck    uint64        // neither: no worker will ever see them
 	Oldest   time.Duration // age of the oldest command that isn't finished; 0 for none
-	Streams  []Stream
+	Streams  []bus.StreamState
 }
 
 // Backlog shows the last known Work. While that isn't known its metrics are
 // absent: an old figure would keep alerts silent. Safe for concurrent use.
 type Backlog struct {
-	commands, oldest, messages, bytes, most *prometheus.GaugeVec
+	commands, oldest, messages, bytes, maxBytes *prometheus.GaugeVec
 }
 
 func newBacklog(f factory) *Backlog {
 	return &Backlog{
-		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck where no worker will see them.", "state"),
+		commands: f.gauge("lethe_backlog_commands", "Commands in the stream over all workers: waiting for a worker, in flight, or stuck and never delivered.", "state"),
 		oldest:   f.gauge("lethe_backlog_oldest_seconds", "Age of the oldest command that isn't finished, over all workers; 0 for none."),
 		messages: f.gauge("lethe_stream_messages", "Messages in a stream.", "stream"),
 		bytes:    f.gauge("lethe_stream_bytes", "Size of a stream.", "stream"),
-		most:     f.gauge("lethe_stream_max_bytes", "Size at which a stream takes no more; absent without such a limit.", "stream"),
+		maxBytes: f.gauge("lethe_stream_max_bytes", "Maximum size of a stream; absent without one.", "stream"),
 	}
 }
 
@@ -49,16 +43,16 @@ func (b *Backlog) Set(w Work) {
 		b.messages.WithLabelValues(s.Name).Set(float64(s.Messages))
 		b.bytes.WithLabelValues(s.Name).Set(float64(s.Bytes))
 		if s.MaxBytes > 0 {
-			b.most.WithLabelValues(s.Name).Set(float64(s.MaxBytes))
+			b.maxBytes.WithLabelValues(s.Name).Set(float64(s.MaxBytes))
 		} else {
-			b.most.DeleteLabelValues(s.Name)
+			b.maxBytes.DeleteLabelValues(s.Name)
 		}
 	}
 }
 
 // Forget shows nothing until the next Set.
 func (b *Backlog) Forget() {
-	for _, g := range []*prometheus.GaugeVec{b.commands, b.oldest, b.messages, b.bytes, b.most} {
+	for _, g := range []*prometheus.GaugeVec{b.commands, b.oldest, b.messages, b.bytes, b.maxBytes} {
 		g.Reset()
 	}
 }

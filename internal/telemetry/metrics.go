@@ -36,16 +36,16 @@ type Metrics struct {
 	Spans                    *prometheus.CounterVec // of traces, by state: ended, exported, failed
 	NotPulling               *prometheus.GaugeVec   // by reason: 1 while the worker does not pull because of it
 	Altered                  *prometheus.GaugeVec   // by name of a stream or the consumer: properties that aren't as setup makes them
-	Throttled                *prometheus.GaugeVec   // by reason: 1 while it holds the worker's lanes back
-	ForegroundBackoffSeconds prometheus.Counter     // seconds that deletions of the long lane rested for others
-	ForegroundBackoff        prometheus.Gauge       // how many times as long as a batch the long lane rests
+	Throttled                *prometheus.GaugeVec   // by reason: 1 while it throttles
+	ForegroundBackoffSeconds prometheus.Counter     // seconds that deletions in the long lane waited because of foreground load
+	ForegroundBackoff        prometheus.Gauge       // how many times as long as a batch the long lane waits after it
 	ThrottledSeconds         *prometheus.CounterVec // by reason: waited by deletions of the long lane
 	Build                    *prometheus.GaugeVec   // 1, by version and revision
 }
 
 // New registers the worker's metrics in a registry of their own, with Go's and
 // the process's. oldest returns the age in seconds of the oldest delivery in
-// hand, 0 for none; it is called at each scrape.
+// flight, 0 for none; it is called at each scrape.
 func New(oldest func() float64) *Metrics {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -57,18 +57,18 @@ func New(oldest func() float64) *Metrics {
 		Backlog:        newBacklog(f),
 		Commands:       f.counter("lethe_commands_total", "Deliveries of commands settled, by outcome.", "outcome"),
 		CommandSeconds: f.histogram("lethe_command_seconds", "Time from when the stream stored a command until it was done or given up.", ages).With(nil).(prometheus.Histogram),
-		WaitSeconds:    f.histogram("lethe_command_wait_seconds", "Time that a command waited in the stream until a worker took it for the first time.", ages).With(nil).(prometheus.Histogram),
-		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands taken that had been delivered before, here or to another worker.").With(nil),
+		WaitSeconds:    f.histogram("lethe_command_wait_seconds", "Time that a command waited in the stream until a worker pulled it for the first time.", ages).With(nil).(prometheus.Histogram),
+		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands pulled that had been delivered before, here or to another worker.").With(nil),
 		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
-		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had unread ones or a last_seq.").With(nil),
-		Messages:       f.counter("lethe_messages_purged_total", "Messages removed, by lane.", "lane"),
-		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a purging transaction, by lane.", seconds, "lane"),
-		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a purging transaction removed, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),
-		BatchLimit:     f.gauge("lethe_batch_limit_rows", "Row limit that the pace allows the next batch, by lane.", "lane"),
-		Target:         f.gauge("lethe_target_seconds", "How long a purging transaction may take: --target.").With(nil),
-		InFlight:       f.gauge("lethe_commands_in_flight", "Deliveries that the worker has taken and not settled.").With(nil),
+		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had an unread count or a last_seq.").With(nil),
+		Messages:       f.counter("lethe_messages_purged_total", "Messages deleted, by lane.", "lane"),
+		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a transaction that deletes, by lane.", seconds, "lane"),
+		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a transaction deleted, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),
+		BatchLimit:     f.gauge("lethe_batch_limit_rows", "Row limit of the next batch, by lane.", "lane"),
+		Target:         f.gauge("lethe_target_seconds", "Target duration of a transaction that deletes: --target.").With(nil),
+		InFlight:       f.gauge("lethe_commands_in_flight", "Commands that the worker has pulled and not settled.").With(nil),
 		OldestSeconds: f.NewGaugeFunc(prometheus.GaugeOpts{
-			Name: "lethe_oldest_in_flight_seconds", Help: "Age of the oldest delivery in flight since it was taken; 0 for none.",
+			Name: "lethe_oldest_in_flight_seconds", Help: "Age of the oldest command in flight since it was pulled; 0 for none.",
 		}, oldest),
 		Retries:                  f.counter("lethe_retries_total", "Tries that are repeated, by reason.", "reason"),
 		DeadLetters:              f.counter("lethe_dead_letters_total", "Commands given up, by reason.", "reason"),
@@ -76,13 +76,13 @@ func New(oldest func() float64) *Metrics {
 		PublishSeconds:           f.histogram("lethe_publish_seconds", "Time until the stream had stored a batch of events.", seconds).With(nil).(prometheus.Histogram),
 		SettleErrors:             f.counter("lethe_settle_errors_total", "Acknowledgements that could not be sent; the command is redelivered.").With(nil),
 		LedgerExpired:            f.counter("lethe_ledger_expired_total", "Commands removed from the ledger after the retention.").With(nil),
-		Spans:                    f.counter("lethe_spans_total", "Spans of traces by state: ended, and of these exported or failed; the rest waits or was dropped.", "state"),
-		NotPulling:               f.gauge("lethe_not_pulling", "1 while the worker takes no new commands for this reason.", "reason"),
+		Spans:                    f.counter("lethe_spans_total", "Spans of traces by state: ended, and of these exported or failed; all others wait or were dropped.", "state"),
+		NotPulling:               f.gauge("lethe_not_pulling", "1 while the worker pulls no commands for this reason.", "reason"),
 		Altered:                  f.gauge("lethe_altered_properties", "Properties of a stream or the consumer that aren't as worker setup makes them.", "name"),
 		Throttled:                f.gauge("lethe_throttled", "1 while this reason throttles the long lane, or all lanes if an operator has paused them.", "reason"),
 		ThrottledSeconds:         f.counter("lethe_throttled_seconds_total", "Time that deletions in the long lane were throttled, by reason.", "reason"),
-		ForegroundBackoff:        f.gauge("lethe_foreground_backoff", "How many times as long as each batch the long lane rests now, because others are at work in the database; 0 if nobody is.").With(nil),
-		ForegroundBackoffSeconds: f.counter("lethe_foreground_backoff_seconds_total", "Time that deletions in the long lane rested between batches because others were at work in the database.").With(nil),
+		ForegroundBackoff:        f.gauge("lethe_foreground_backoff", "How many times as long as each batch the long lane waits after it, because of foreground load; 0 without.").With(nil),
+		ForegroundBackoffSeconds: f.counter("lethe_foreground_backoff_seconds_total", "Time that deletions in the long lane waited between batches because of foreground load.").With(nil),
 		Build:                    f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
 	m.begin()

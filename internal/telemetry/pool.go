@@ -15,13 +15,13 @@ type Pool struct {
 	Waited time.Duration
 }
 
-// WatchPool shows the pool that read tells of, which is called at each scrape.
+// WatchPool shows the pool as read returns it, which is called at each scrape.
 // A second call panics.
 func (m *Metrics) WatchPool(read func() Pool) { m.Registry.MustRegister(&poolCollector{read}) }
 
 var (
 	poolConns  = prometheus.NewDesc("lethe_pool_connections", "Connections to the database: used, idle, or being opened.", []string{"state"}, nil)
-	poolMost   = prometheus.NewDesc("lethe_pool_max_connections", "Most connections to the database: --max-connections.", nil, nil)
+	poolMax    = prometheus.NewDesc("lethe_pool_max_connections", "Maximum number of connections to the database: --max-connections.", nil, nil)
 	poolWaits  = prometheus.NewDesc("lethe_pool_waits_total", "How often a statement had to wait for a connection.", nil, nil)
 	poolWaited = prometheus.NewDesc("lethe_pool_wait_seconds_total", "Time that statements have waited for a connection.", nil, nil)
 )
@@ -31,7 +31,7 @@ type poolCollector struct{ read func() Pool }
 
 // Describe implements [prometheus.Collector].
 func (c *poolCollector) Describe(descs chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{poolConns, poolMost, poolWaits, poolWaited} {
+	for _, d := range []*prometheus.Desc{poolConns, poolMax, poolWaits, poolWaited} {
 		descs <- d
 	}
 }
@@ -42,7 +42,7 @@ func (c *poolCollector) Collect(metrics chan<- prometheus.Metric) {
 	for state, n := range map[string]int{"used": p.Used, "idle": p.Idle, "opening": p.Opening} {
 		metrics <- prometheus.MustNewConstMetric(poolConns, prometheus.GaugeValue, float64(n), state)
 	}
-	metrics <- prometheus.MustNewConstMetric(poolMost, prometheus.GaugeValue, float64(p.Max))
+	metrics <- prometheus.MustNewConstMetric(poolMax, prometheus.GaugeValue, float64(p.Max))
 	metrics <- prometheus.MustNewConstMetric(poolWaits, prometheus.CounterValue, float64(p.Waits))
 	metrics <- prometheus.MustNewConstMetric(poolWaited, prometheus.CounterValue, p.Waited.Seconds())
 }

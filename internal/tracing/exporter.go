@@ -10,7 +10,7 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporter counts what becomes of the spans, and tells once that they can't be
+// exporter counts what becomes of the spans, and logs once that they can't be
 // sent and once that they can again. The SDK calls ExportSpans from one goroutine
 // at a time.
 type exporter struct {
@@ -22,21 +22,21 @@ type exporter struct {
 	ended, exported atomic.Int64
 }
 
-// ExportSpans implements [sdk.SpanExporter]. It returns nil: errors are told here.
+// ExportSpans implements [sdk.SpanExporter]. It returns nil: errors are logged here.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	if err != nil {
 		e.spans.WithLabelValues("failed").Add(float64(len(spans)))
 		if !e.failing {
-			e.log.Warn("traces are not taken; dropping spans until they are", "error", cut(err.Error()))
+			e.log.Warn("receiver refuses traces; dropping spans", "error", cut(err.Error()))
 		}
 		e.failing = true
-		return nil // it is told, and the SDK would tell it again each time
+		return nil // it is logged, and the SDK would log it each time
 	}
 	e.spans.WithLabelValues("exported").Add(float64(len(spans)))
 	e.exported.Add(int64(len(spans)))
 	if e.failing {
-		e.log.Info("traces are taken again")
+		e.log.Info("receiver accepts traces again")
 	}
 	e.failing = false
 	return nil
@@ -44,11 +44,11 @@ func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) er
 
 // cut keeps a receiver's answer, which may be a page of HTML, to a line's length.
 func cut(text string) string {
-	const most = 300
-	if len(text) <= most {
+	const limit = 300
+	if len(text) <= limit {
 		return text
 	}
-	return strings.ToValidUTF8(text[:most], "") + "…"
+	return strings.ToValidUTF8(text[:limit], "") + "…"
 }
 
 // counting counts the spans that have ended, sent or not.

@@ -67,7 +67,7 @@ func headersProblem(v string) string {
 	for pair := range strings.SplitSeq(v, ",") {
 		name, value, found := strings.Cut(pair, "=")
 		if _, err := url.PathUnescape(value); !found || err != nil || strings.TrimSpace(name) == "" {
-			return "is not a list of headers: expected name=value, several with commas between them, and % , and spaces in a value written as %25, %2C and %20"
+			return "is not a list of headers: expected comma-separated name=value pairs, with % , and spaces in a value written as %25, %2C and %20"
 		}
 	}
 	return ""

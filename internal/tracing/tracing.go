@@ -1,6 +1,6 @@
 // Package tracing sends the worker's spans to an OTLP receiver. OpenTelemetry's
-// own variables say whether, where and which; without an endpoint nothing of it
-// runs. A receiver that is slow or gone costs spans, and nothing else.
+// own variables decide whether, where and which; without an endpoint none of it
+// runs. A receiver that is slow or absent costs spans, and nothing else.
 package tracing
 
 import (
@@ -19,7 +19,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 )
 
-// flushLimit is what a stop waits for the last spans to be sent.
+// flushLimit is how long a stop waits until the last spans are sent.
 const flushLimit = 2 * time.Second
 
 // Config is what [Open] needs; all of it is required.
@@ -43,7 +43,7 @@ type Tracing struct {
 }
 
 // Open starts to send spans; it returns nil where the environment asks for none.
-// It doesn't wait for the receiver. The SDK tells its own troubles through
+// It doesn't wait for the receiver. The SDK reports its own errors through
 // variables of the whole process, which Open sets. The caller must call Close.
 func Open(ctx context.Context, cfg Config) (*Tracing, error) {
 	if !Wanted(cfg.Getenv) {
@@ -54,9 +54,9 @@ func Open(ctx context.Context, cfg Config) (*Tracing, error) {
 	who, err := resource.New(ctx,
 		resource.WithTelemetrySDK(), resource.WithHost(),
 		resource.WithAttributes(attribute.String("service.name", "lethe-worker"), attribute.String("service.version", cfg.Version)),
-		resource.WithFromEnv()) // the last word
+		resource.WithFromEnv()) // which overrides the others
 	if err != nil {
-		cfg.Log.Warn("tracing: not all of what describes this process is known", "error", err)
+		cfg.Log.Warn("tracing: description of this process is incomplete", "error", err)
 	}
 	otlp, err := otlptracehttp.New(ctx)
 	if err != nil {
@@ -77,8 +77,8 @@ func (t *Tracing) Tracer() trace.Tracer {
 	return t.provider.Tracer("github.com/lethe-im/lethe")
 }
 
-// Close sends what is left, for two seconds at most, and says how many spans have
-// been lost since Open. That some are is no error.
+// Close sends what is left, for two seconds at most, and logs how many spans have
+// been lost since Open. Lost spans are no error.
 func (t *Tracing) Close(ctx context.Context) error {
 	if t == nil {
 		return nil

@@ -1,0 +1,100 @@
+package handler
+
+import (
+	"time"
+
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
+)
+
+// alone takes a small deletion on by itself, after a delay and outside of the express
+// loops, so that no other waits for it: one that the ledger knows, or that a lock blocks.
+func (h *Handler) alone(t *task, delay time.Duration) {
+	h.detector.busy.Add(1)
+	h.lanes.Go(func() {
+		defer h.detector.busy.Add(-1)
+		h.single(t, delay)
+	})
+}
+
+// isolate is alone for a deletion that has failed and may take long: few run at a time,
+// with few rows and much time.
+func (h *Handler) isolate(t *task, delay time.Duration) {
+	t.isolated, t.tries = true, 0
+	h.alone(t, delay)
+}
+
+// single takes a small deletion from step to step, after a delay, until it leaves the
+// express lane. It reports whether something failed.
+func (h *Handler) single(t *task, delay time.Duration) (trouble bool) {
+	o := outcomes{h: h}
+	for stays := true; stays; {
+		retry.Sleep(h.stopping, delay)
+		f, began := h.smallStep(t)
+		var m purge.Move
+		m, stays = o.dispatch(t, f, began)
+		delay = m.Delay
+	}
+	o.attribute(1)
+	o.publish()
+	return o.trouble
+}
+
+// smallStep takes the deletion up, if that has not been done, and removes and finishes
+// what one transaction can.
+func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
+	running := h.singles
+	limit, timeout := min(h.cfg.PerDeletion, h.express.rows()), h.batchTimeout(true)
+	if t.isolated {
+		running = h.isolated
+		limit, timeout = min(limit, h.cfg.MinRows), 0
+	}
+	select {
+	case running <- struct{}{}:
+		defer func() { <-running }()
+	case <-h.stopping.Done():
+	}
+	if !h.watcher.awaitExpress(h.stopping) || h.stopping.Err() != nil {
+		return h.facts(t), time.Now()
+	}
+	t.taken = true
+	span := h.beginBatch([]*task{t})
+	part := purge.Part{Claim: true, Finish: true, Limit: limit, Timeout: timeout}
+	var began time.Time
+	step, err := persist(h, 0, func() (purge.Step, error) {
+		began = time.Now()
+		return h.cfg.Store.Step(h.working, t.d, part)
+	})
+	endBatch(span, step.Rows, err)
+	if err != nil {
+		if fault, _ := purge.FaultOf(err); fault == purge.Contention {
+			t.tries++
+		}
+		return h.failed(t, err), began
+	}
+	h.observe(expressLane, step.Rows, int64(step.Messages), time.Since(began))
+	h.stepped(t, step)
+	if step.Finished {
+		h.watcher.smallFinished()
+	}
+	f := h.facts(t)
+	f.Progress = step.Record.Mine && step.Rows > 0
+	return f, began
+}
+
+// stepped notes what a step has done to a deletion.
+func (h *Handler) stepped(t *task, step purge.Step) {
+	t.rec, t.news, t.low = step.Record, step.Finished, step.Low
+	t.batches++
+	switch {
+	case step.Finished:
+		h.detector.succeeded(step.Tables|step.Record.Removed(), t.d.Key)
+	case step.Rows > 0:
+		h.detector.succeeded(step.Tables)
+	}
+	if step.Rows > 0 {
+		t.tries = 0
+	} else {
+		t.tries++
+	}
+}

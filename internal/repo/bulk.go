@@ -1,0 +1,173 @@
+package repo
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// Bulk takes up the deletions that the ledger doesn't know, removes rows within the
+// budget, and finishes what is empty, in one transaction of two round trips. Of the others it
+// only returns what the ledger has: the record of one that is known, and the zero
+// record of one that stands behind another of its conversation, or whose command
+// is known without it. Those are for [Repo.Step].
+// After an error nothing was changed, or, when the connection broke, perhaps
+// everything; the same call again finds out.
+func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	order := make([]int, len(b.Deletions))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return compare(b.Deletions[i], b.Deletions[j]) })
+	sorted := b
+	sorted.Deletions = make([]purge.Deletion, len(order))
+	for i, o := range order {
+		sorted.Deletions[i] = b.Deletions[o]
+	}
+	res, err := r.bulk(ctx, sorted)
+	if err == nil {
+		err = r.adoptReused(ctx, sorted.Deletions, res.Records)
+	}
+	if err != nil {
+		return purge.Result{}, err
+	}
+	out := emptyResult(len(order))
+	out.Rows, out.BudgetSpent, out.Tables = res.Rows, res.BudgetSpent, res.Tables
+	for i, o := range order {
+		out.Records[o], out.Deleted[o], out.Finished[o] = res.Records[i], res.Deleted[i], res.Finished[i]
+	}
+	return out, nil
+}
+
+func emptyResult(n int) purge.Result {
+	return purge.Result{Records: make([]purge.Record, n), Finished: make([]bool, n), Deleted: make([]int, n)}
+}
+
+// compare orders by the messages' key, so that two workers take row locks in
+// the same order.
+func compare(a, b purge.Deletion) int {
+	if c := strings.Compare(a.App, b.App); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.User, b.User); c != 0 {
+		return c
+	}
+	if c := strings.Compare(a.Conversation, b.Conversation); c != 0 {
+		return c
+	}
+	return strings.Compare(a.Command, b.Command)
+}
+
+// bulk is Bulk for deletions in the order of their locks.
+func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	res := emptyResult(len(b.Deletions))
+	t := r.begin(true)
+	if !b.Isolated {
+		t.own = r.ready
+	}
+	if b.Timeout > 0 {
+		t.limits.statement = min(t.limits.statement, b.Timeout)
+	}
+	var children []int
+	err := t.converse(ctx, func(roundTrip func() error) error { return r.queueBulk(t, b, &res, &children, roundTrip) })
+	if err != nil {
+		return purge.Result{}, err
+	}
+	sum(&res, children, b.Budget)
+	return res, nil
+}
+
+// queueBulk carries a batch out up to its commit, and fills res and the counts of the
+// child tables' rows in.
+func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
+	c := columnsOf(b.Deletions)
+	a := args{
+		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
+		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
+		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
+	}
+	take := r.sql.get("bulk_take")
+	if b.SkipLocked {
+		take = r.sql.get("bulk_take_unlocked")
+	}
+	var through []*int64
+	var doubts []*string
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children) }, take, a)
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	t.query(readRecords(b.Deletions, func(i int, rec purge.Record, written bool) {
+		res.Records[i], res.Finished[i] = rec, written && rec.State == purge.Done
+		if res.Finished[i] && rec.MessagesDeleted == 0 && rec.ConversationRemoved && !rec.HistoryKept {
+			res.Records[i].Doubt = value(doubts[i])
+		}
+	}), r.sql.get("bulk_finish"), a.with(args{"through_seqs": through, "deleted": res.Deleted}))
+	return nil
+}
+
+// fresh says which deletions a batch may take up: of one conversation the first alone,
+// since a statement can change its row only once.
+func (r *Repo) fresh(ds []purge.Deletion) []bool {
+	fresh, seen := make([]bool, len(ds)), make(map[[3]string]bool, len(ds))
+	for i, d := range ds {
+		key := r.plan.Conversation(d)
+		fresh[i], seen[key] = !seen[key], true
+	}
+	return fresh
+}
+
+// sum fills in how many rows went, and whether they have spent the budget.
+func sum(res *purge.Result, children []int, budget purge.Budget) {
+	for _, n := range res.Deleted {
+		res.Rows += n
+	}
+	res.BudgetSpent = res.Rows >= budget.Rows
+	if res.Rows > 0 {
+		res.Tables |= purge.MessagesTable
+	}
+	for i, n := range children {
+		res.Rows += n
+		res.BudgetSpent = res.BudgetSpent || n >= budget.Rows
+		if n > 0 {
+			res.Tables |= childTable(i)
+		}
+	}
+	for i, finished := range res.Finished {
+		if finished {
+			res.Tables |= res.Records[i].Removed()
+		}
+	}
+}
+
+// childTable is the set of the plan's i-th child table alone.
+func childTable(i int) purge.Tables { return purge.Table(2 + i) }
+
+// columns are the deletions of one statement, column by column, as unnest takes
+// them.
+type columns struct {
+	apps, commands, conversations []string
+	tokens                        [][16]byte
+	users, devices, requested     []string
+	through                       []*int64
+	stored                        []time.Time
+	keep                          []bool
+	digests                       [][]byte
+}
+
+func columnsOf(ds []purge.Deletion) columns {
+	var c columns
+	for _, d := range ds {
+		c.apps, c.commands = append(c.apps, d.App), append(c.commands, d.Command)
+		c.conversations, c.tokens = append(c.conversations, d.Conversation), append(c.tokens, d.Token)
+		c.users, c.devices = append(c.users, d.User), append(c.devices, d.Device)
+		c.requested, c.through = append(c.requested, formatTime(d.RequestedAt)), append(c.through, d.ThroughSeq)
+		c.stored, c.keep = append(c.stored, d.StoredAt), append(c.keep, d.KeepHistory)
+		c.digests = append(c.digests, d.Digest[:])
+	}
+	return c
+}

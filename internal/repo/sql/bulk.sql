@@ -1,0 +1,151 @@
+{{/* The pipeline of deletions that the ledger doesn't know: bulk_take, bulk_finish. */}}
+
+{{/* Takes up the commands that the ledger doesn't know yet, and deletes up to @each messages of each of their deletions and up to @rows
+in all, oldest first, and up to @rows of each table's child rows. A row whose writer holds its message meanwhile is not
+seen here: the proof that nothing is left finds it, and single steps remove it. A foreign key is checked when the statement is over,
+and by then child rows and messages have gone alike; where they are tied together no message goes unless all child rows that were found have gone.
+The key of the commands makes a command's content unique, and whoever has entered it works on it alone; sorted, so that two workers
+never wait for each other in a circle. What isn't @fresh is left alone. A boundary is the greatest seq sent by the time at which
+the stream stored the command, or the one asked for, but never past the newest message. Locks the conversations' rows too, but for those
+that somebody else holds.
+commands_pkey; the messages' key backward and forward, the conversations'. One scan takes all rows by their places: a scan for
+each would ask for the table's size each time (2 us a row). */}}
+{{define "_bulk_take"}}
+with q as materialized (
+  select *
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @wanted::bigint[], @stored_at::timestamptz[],
+    @kept::boolean[], @digests::bytea[], @fresh::boolean[])
+    with ordinality as q (app_id, command_id, conversation_id, user_id, wanted, stored_at, history_kept, digest, fresh, ord)
+),
+entered as (
+  insert into lethe.commands (app_id, command_id, digest)
+  select distinct q.app_id, q.command_id, q.digest from q where q.fresh
+  order by q.app_id, q.command_id
+  on conflict do nothing
+  returning app_id, command_id, digest
+),
+taken as materialized (
+  select q.ord, q.app_id, q.user_id, q.conversation_id, q.history_kept, {{.Boundary "q" "wanted"}} as through_seq
+  from q
+  where q.fresh and (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
+),
+conversations as materialized (
+  select q.ord, {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text as doubt
+  from taken q cross join lateral (
+    select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
+    from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
+    for update skip locked) c
+),
+picked as materialized (
+  select q.ord as lethe_ord, m.*
+  from taken q cross join lateral (
+    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+    order by m.{{.Messages.Seq}} limit @each::bigint
+    {{- if .SkipLocked}}
+    for update skip locked
+    {{- end}}) m
+  limit @rows::bigint
+),
+found as (select m.lethe_ord as ord, m.lethe_part as part, m.lethe_row as id from picked m)
+{{- range $i, $c := .Children}},
+{{- if $c.Reference}}
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from picked m cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.BelongsTo "x" "m" ""}} limit @rows::bigint) x
+  limit @rows::bigint
+)
+{{- else}}
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from taken q cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x
+    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
+    order by x.{{$c.Seq}} limit @rows::bigint
+    {{- if and $.SkipLocked (not $.Locked)}}
+    for update skip locked
+    {{- end}}) x
+  limit @rows::bigint
+)
+{{- end}},
+gone_{{$i}} as (
+  delete from {{$c.From}} x where {{$c.At "x" (printf "found_%d" $i)}}
+  returning 1
+)
+{{- end}},
+gone as (
+  delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}}
+  {{- if .Locked}}{{range $i, $c := .Children}}
+    and (select pg_catalog.count(*) < @rows::bigint and pg_catalog.count(*) = (select pg_catalog.count(*) from gone_{{$i}}) from found_{{$i}})
+  {{- end}}{{end}}
+  returning {{.Messages.Keys "m"}}
+),
+-- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
+counts as materialized (select (select pg_catalog.count(*) from gone) = (select pg_catalog.count(*) from found) as all_gone),
+tally as (
+  select t.ord, pg_catalog.max(t.through_seq) as through_seq, pg_catalog.count(t.message) as n, pg_catalog.max(t.doubt) as doubt
+  from (
+    select q.ord, null::bigint as through_seq, null::boolean as message, null::text as doubt from q
+    union all select t.ord, t.through_seq, null, null from taken t
+    union all select c.ord, null, null, c.doubt from conversations c
+    union all select f.ord, null, true, null from found f where (select all_gone from counts)
+    union all select q.ord, null, true, null from taken q
+      cross join lateral (select from gone g where {{.Messages.Match "g" "q"}} offset 0) g
+      where not (select all_gone from counts)) t
+  group by t.ord
+)
+select pg_catalog.array_agg(through_seq order by ord), pg_catalog.array_agg(n order by ord), pg_catalog.array_agg(doubt order by ord),
+  array[{{range $i, $c := .Children}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[]
+from tally
+{{end}}
+
+{{define "bulk_take"}}{{template "_bulk_take" .}}{{end}}
+
+{{/* Passes over messages and child rows that somebody else has locked, instead of waiting for them. */}}
+{{define "bulk_take_unlocked"}}{{template "_bulk_take" .Skipping}}{{end}}
+
+{{/* Enters in the ledger what was taken, with its boundary (@through_seqs) and its messages (@deleted), as done where nothing is left, and
+returns what the ledger has of every deletion. bulk_take has locked the conversations' rows. A row that came or was locked by
+another transaction in between leaves its deletion unfinished, and so do several rows of one conversation: a single step removes
+all of them. No conversation is taken twice.
+Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before. */}}
+{{define "bulk_finish"}}
+with q as materialized (
+  select *
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @tokens::uuid[], @users::text[], @devices::text[], @wanted::bigint[],
+    @stored_at::timestamptz[], @kept::boolean[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[])
+    with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, requested_at,
+    through_seq, deleted, ord)
+),
+seen as materialized (
+  select q.*, c.there, c.part, c.id,
+    (c.ours or not c.there) and not c.several and (q.history_kept or not {{template "_remaining" .}}) as finished,
+    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
+  from q cross join lateral (
+    select pg_catalog.count(*) > 0 as there, pg_catalog.count(*) > 1 as several, coalesce(pg_catalog.bool_and({{template "_ours"}}), false) as ours,
+      pg_catalog.max(c.tableoid) as part, pg_catalog.max(c.ctid) as id
+    from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
+  where q.through_seq is not null
+),
+due as materialized (select * from seen q where q.finished and q.there),
+{{template "_rows" .}},
+settled as materialized (
+  select q.*, q.finished and (q.newer or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)) as done from seen q
+),
+written as (
+  insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
+    through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
+    lease_token, lease_until)
+  select app_id, command_id, conversation_id, user_id, nullif(device_id, ''), case when done then 'done' else 'running' end,
+    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept, done and not (there and newer),
+    done and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false),
+    nullif(requested_at, ''), case when done then pg_catalog.clock_timestamp() end,
+    case when not done then token end, case when not done then pg_catalog.clock_timestamp() + @lease::interval end
+  from settled q
+  returning {{template "_record"}}
+)
+select 0::bigint, null::bytea, w.* from written w
+union all
+select q.ord, k.digest, d.* from q {{template "_known"}} where q.through_seq is null
+{{end}}

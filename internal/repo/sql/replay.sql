@@ -1,0 +1,86 @@
+{{/* What a replay does differently from a worker: what is to go is at or below the boundary, and was sent by the time at which the deletion
+finished. After a restore seqs may have been used twice, so that a message at or below the boundary may be newer than the deletion. */}}
+
+{{/* Which of a page's deletions are to be done again: something of what they removed is there, or the ledger doesn't know that they
+are done. Locks nothing. Each key forward, mostly to its first row; deletions_pkey */}}
+{{define "replay_due"}}{{with .Replaying}}
+with q as materialized (
+  select *
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @through_seqs::bigint[], @completed_at::timestamptz[], @kept::boolean[]) with ordinality
+    as q (app_id, command_id, conversation_id, user_id, through_seq, completed_at, history_kept, ord)
+)
+select q.ord
+from q
+left join lateral (
+  select d.state from lethe.deletions d
+  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id limit 1) d on true
+where d.state is distinct from 'done' or not q.history_kept and {{template "_remaining" .}}
+order by q.ord
+{{end}}{{end}}
+
+{{/* Looks at up to @limit messages above @low and returns how far they reach, how many they are and how many of them a replay would
+delete. Locks and changes nothing. The messages' key forward. */}}
+{{define "replay_count"}}
+select coalesce(pg_catalog.max(s.seq), @through_seq::bigint), pg_catalog.count(*), pg_catalog.count(*) filter (where s.goes)
+from (
+  select m.{{.Messages.Seq}}::bigint as seq, m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}} as goes from {{.Messages.Name}} m
+  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @through_seq::bigint and @app::text is not null
+  order by m.{{.Messages.Seq}} limit @limit::bigint) s
+{{end}}
+
+{{/* step_range without the ledger: a replay holds no lease. The messages' key forward. */}}
+{{define "replay_range"}}
+select r.low, r.first, {{template "_high" .}}, r.through_seq, @kept::boolean, 0::bigint
+from (
+  select @low::bigint as low, @through_seq::bigint as through_seq, (
+    select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @through_seq::bigint and @app::text is not null
+    order by m.{{.Messages.Seq}} limit 1) as first) r
+{{end}}
+
+{{/* Finishes a deletion that is done again, if nothing of what it removed is left: the conversation's row goes, unless newer messages
+remain, and the ledger learns the outcome that the event tells. lock_conversation has locked the rows. A command that the ledger doesn't
+know is entered without its content (adopt). Rows that are done stay as they are.
+Each key forward, the messages' backward; the conversations' key; commands_pkey, deletions_pkey. */}}
+{{define "replay_finish"}}{{with .Replaying}}
+with q as materialized (
+  select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @command::text as command_id,
+    @through_seq::bigint as through_seq, @completed_at::timestamptz as completed_at, @kept::boolean as history_kept
+),
+{{template "_conversation" .}},
+seen as materialized (
+  select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
+    case when q.history_kept then n.newer else n.there end as newer
+  from q
+  cross join conversation c
+  cross join lateral ( -- the newest message: whether there is one, and whether it is newer than the deletion
+    select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_or(m.seq > q.through_seq or m.by_then is not true), false) as newer
+    from (
+      select m.{{.Messages.Seq}}::bigint as seq, m.{{.Messages.SentAt}} <= {{.Moment "q.completed_at"}} as by_then
+      from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
+      order by m.{{.Messages.Seq}} desc limit 1) m) n
+),
+due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
+{{template "_rows" .}},
+settled as materialized (
+  select q.* from seen q where q.finished and (select pg_catalog.count(*) from leaving) = (select pg_catalog.count(*) from dropped)
+),
+entered as (
+  insert into lethe.commands (app_id, command_id, digest, created_at)
+  select q.app_id, q.command_id, '', q.completed_at from settled q
+  on conflict do nothing
+),
+written as (
+  insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, stored_at, through_seq, cursor_seq,
+    messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, created_at, completed_at)
+  select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif(@device::text, ''), 'done', q.completed_at, q.through_seq, q.through_seq,
+    @deleted::bigint, q.history_kept, @removed::boolean, @sync::boolean, nullif(@requested_at::text, ''), q.completed_at, q.completed_at
+  from settled q
+  on conflict (app_id, command_id, conversation_id) do update
+  set state = 'done', through_seq = excluded.through_seq, cursor_seq = excluded.cursor_seq, messages_deleted = excluded.messages_deleted,
+    conversation_removed = excluded.conversation_removed, multi_client_sync = excluded.multi_client_sync, completed_at = excluded.completed_at,
+    failed_at = null, reason = null, message = null, waiting_for = null, waiting_detail = null, lease_token = null, lease_until = null
+  where d.state <> 'done'
+)
+select exists (select from settled), exists (select from dropped)
+{{end}}{{end}}

@@ -1,0 +1,137 @@
+{{/* The pipeline of one deletion: a batch of it, in one transaction of a few round trips.
+step_permit, step_throttles; step_range or replay_range; step_messages and step_child; step_note; then finish.sql. */}}
+
+{{/* A permit, which all workers of the database share: one of @permits advisory locks of the class @class, which ends with the
+transaction. None is waited for. */}}
+{{define "step_permit"}}
+select n from pg_catalog.generate_series(1, @permits::int) n where pg_catalog.pg_try_advisory_xact_lock(@class::int, n) limit 1
+{{end}}
+
+{{/* What throttles the long lane of all workers, and for how long. throttles_pkey */}}
+{{define "step_throttles"}}
+select t.reason, t.detail, coalesce(extract(epoch from t.until - pg_catalog.clock_timestamp()), 0)::float8
+from lethe.throttles t
+where t.until is null or t.until > pg_catalog.clock_timestamp()
+order by t.lane, t.reason limit 1
+{{end}}
+
+{{/* Locks the ledger's row and chooses the batch: messages above @low (or the cursor, where @claim is set) and up to how far. Where no two
+messages have one position and @dense is set, as many positions as the limit hold no more messages than that, and nothing has to be
+looked at but the first. Otherwise an index scan counts them off. No row: the lease is not ours.
+deletions_pkey; the messages' key forward. */}}
+{{define "step_range"}}
+with {{template "_fence"}}
+select r.low, r.first, {{template "_high" .}}, r.through_seq, r.history_kept, r.messages_deleted
+from (
+  select q.*, case when q.history_kept then null else (
+    select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > q.low and m.{{.Messages.Seq}} <= q.through_seq
+    order by m.{{.Messages.Seq}} limit 1) end as first
+  from (
+    select f.through_seq, f.history_kept, f.messages_deleted,
+      case when not @claim::boolean then @low::bigint when f.cursor_seq = 0 then (-9223372036854775808)::bigint else f.cursor_seq end as low
+    from fence f) q) r
+{{end}}
+
+{{define "_high"}}case when r.first is null then r.through_seq
+  {{- if .Messages.UniqueSeq}}
+  when @dense::boolean then least(r.through_seq, r.first::numeric - 1 + @limit::bigint)::bigint
+  {{- end}}
+  else coalesce((
+    select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > r.low and m.{{.Messages.Seq}} <= r.through_seq
+    order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high{{end}}
+
+{{/* Scans what batches have deleted above @from and up to @to. A deleted row stays in the index, and the first scan has to fetch the
+row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.015 us). Done before each batch, a piece at a
+time, it keeps the finishing transaction's proof short. Each key forward. */}}
+{{define "step_mark"}}
+select
+  exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > @from::bigint and m.{{.Messages.Seq}} <= @to::bigint)
+  {{- range .RangeChildren}}
+  or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > @from::bigint and x.{{.Seq}} <= @to::bigint)
+  {{- end}}
+from (values (@app::text, @user::text, @conversation::text)) q (app_id, user_id, conversation_id)
+{{end}}
+
+{{/* Locks the batch's messages, for child rows that foreign keys tie to them: none can come in between then. The messages' key. */}}
+{{define "step_lock"}}{{if .Locked}}
+select pg_catalog.count(*) from (
+  select from {{.Messages.Name}} m
+  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+  order by m.{{.Messages.Seq}}
+  for update) l
+{{end}}{{end}}
+
+{{/* The batch's messages. Waits for a locked row, for the cursor must not pass one. The messages' key forward. */}}
+{{define "_step_messages"}}
+delete from {{.Messages.Name}} m
+where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+  {{- if .Replay}}
+  and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
+  {{- end}}
+  {{- range .Children}}{{if .Reference}}
+  and not exists (select from {{.Name}} x where {{.BelongsTo "x" "m" ""}} offset 0)
+  {{- end}}{{end}}
+  and pg_catalog.clock_timestamp() < {{template "_deadline"}}
+{{end}}
+
+{{define "step_messages"}}{{template "_step_messages" .}}{{end}}
+{{define "replay_messages"}}{{template "_step_messages" .Replaying}}{{end}}
+
+{{/* Up to @limit child rows of the batch, and how many of them went. After the messages, a range is enough: a writer that held a message has
+committed by now, and what it wrote is seen. A replay spares those of messages that stay.
+The child's key forward; the messages' key and the reference. */}}
+{{define "_step_child"}}
+with found as materialized (
+  {{- if .Child.Reference}}
+  select x.part, x.id
+  from (
+    select {{.ChildKeys "m"}} from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+      {{- if .Replay}}
+      and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
+      {{- end}}
+    order by m.{{.Messages.Seq}} offset 0) m
+  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" "m" ""}} limit @limit::bigint) x
+  limit @limit::bigint
+  {{- else}}
+  select x.tableoid as part, x.ctid as id from {{.Child.From}} x
+  where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
+    {{- if .Replay}}
+    and {{if not .Locked}}not {{end}}exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} = x.{{.Child.Seq}}
+      {{- if .Locked}} and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}{{end}} offset 0)
+    {{- end}}
+  order by x.{{.Child.Seq}} limit @limit::bigint
+  {{- end}}
+),
+gone as (
+  delete from {{.Child.From}} x where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < {{template "_deadline"}}
+  returning 1
+)
+select (select pg_catalog.count(*) from found), (select pg_catalog.count(*) from gone)
+{{end}}
+
+{{define "child_step"}}{{template "_step_child" .}}{{end}}
+{{define "child_replay"}}{{template "_step_child" .Replaying}}{{end}}
+
+{{/* Whether the time of the transaction is over. */}}
+{{define "step_late"}}
+select pg_catalog.clock_timestamp() >= {{template "_deadline"}}
+{{end}}
+
+{{/* The first message that a batch has left because its time was over. The messages' key forward. */}}
+{{define "step_first"}}
+select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
+where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+order by m.{{.Messages.Seq}} limit 1
+{{end}}
+
+{{/* Counts what was deleted, moves the cursor, renews the lease. deletions_pkey */}}
+{{define "step_note"}}
+update lethe.deletions d
+set messages_deleted = d.messages_deleted + @deleted::bigint, cursor_seq = greatest(d.cursor_seq, @cursor::bigint),
+  lease_until = pg_catalog.clock_timestamp() + @lease::interval, waiting_for = null, waiting_detail = null
+where {{template "_entry"}} and d.lease_token = @token::uuid
+returning 0::bigint, null::bytea, {{template "_record"}}
+{{end}}

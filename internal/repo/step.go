@@ -1,0 +1,322 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+const (
+	// permitClass is the class of the advisory locks that are the permits of the long lane,
+	// "leth" in ASCII. Advisory locks are the database's own.
+	permitClass = 0x6c657468
+	// deleting is the part of the target during which a step deletes. The rest is for the last
+	// row, what is written to the ledger, and the commit.
+	deleting = 0.8
+)
+
+// Step deletes one batch of a deletion, as p says, and what belongs to its messages, in one
+// transaction of a few round trips. It doesn't wait for a permit, and deletes for no
+// longer than the target: what it has left by then is for the next one. Except for what claims or
+// finishes, the commit doesn't wait for the disk: a batch that is lost in a crash is done again.
+func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
+	s := &step{r: r, d: d, p: p, a: argsOf(d)}
+	s.a["completed_at"] = time.Time{}
+	step, err := s.run(ctx)
+	if err != nil || !p.Claim || !step.Record.Reused {
+		return step, err
+	}
+	if adopted, err := r.adopt(ctx, []purge.Deletion{d}); err != nil || !adopted {
+		return step, err
+	}
+	return s.run(ctx)
+}
+
+// step is one step at work. It serves a replay too, which has no lease.
+type step struct {
+	r      *Repo
+	d      purge.Deletion
+	p      purge.Part
+	a      args          // of its statements
+	replay *purge.Record // the outcome to restore; nil for a worker
+
+	found batchRange
+	kept  bool // the history stays
+	lock  bool // the batch's messages are locked first
+	out   purge.Step
+}
+
+// batchRange is what step_range returns.
+type batchRange struct {
+	ours      bool // the lease is ours
+	low, high int64
+	first     *int64 // the batch's first message; nil for none
+	through   int64  // the boundary
+	deleted   int64  // messages, by earlier steps
+}
+
+// run runs the step. A foreign key that a child row of this moment violates makes it run
+// once more, with the messages locked before the child rows go.
+func (s *step) run(ctx context.Context) (purge.Step, error) {
+	s.lock = false
+	err := s.try(ctx)
+	var pg *pgconn.PgError
+	if s.r.plan.Locked && errors.As(err, &pg) && pg.Code == foreignKeyViolation {
+		s.lock = true
+		err = s.try(ctx)
+	}
+	if err != nil {
+		return purge.Step{}, err
+	}
+	if s.p.Long {
+		s.r.own()
+	}
+	return s.out, nil
+}
+
+const foreignKeyViolation = "23503"
+
+func (s *step) try(ctx context.Context) error {
+	s.out, s.found = purge.Step{Low: s.p.Low}, batchRange{}
+	t := s.r.begin(s.replay == nil && (s.p.Claim || s.p.Finish))
+	if s.p.Timeout > 0 {
+		t.limits.statement = min(t.limits.statement, s.p.Timeout)
+	}
+	return t.converse(ctx, func(roundTrip func() error) error {
+		if s.p.Long {
+			if err := s.permit(t, roundTrip); err != nil {
+				return err
+			}
+		}
+		if err := s.choose(t, roundTrip); err != nil || !s.found.ours {
+			return err
+		}
+		if err := s.delete(t, roundTrip); err != nil {
+			return err
+		}
+		if s.replay == nil {
+			s.note(t)
+		}
+		if s.p.Finish && s.out.Reached {
+			if err := s.finish(t, roundTrip); err != nil {
+				return err
+			}
+		}
+		if s.p.ForegroundBackoff > 0 && s.r.mayThrottle.Load() {
+			t.exec(nil, general.get("foreground_load"), args{"times": s.p.ForegroundBackoff})
+		}
+		return nil
+	})
+}
+
+// permit takes a permit of the long lane, and finds out whether anything throttles it. If
+// so the transaction ends: it must hold nothing while it waits. Steps that throttle the
+// lane for others run one at a time, so that each finds what the one before has noted.
+func (s *step) permit(t *transaction, roundTrip func() error) error {
+	permits := s.r.cfg.LongConcurrency
+	if s.p.ForegroundBackoff > 0 {
+		permits = 1
+	}
+	had := permits <= 0
+	if !had {
+		t.query(func(pgx.Rows) error { had = true; return nil }, s.r.sql.get("step_permit"), args{"class": permitClass, "permits": permits})
+	}
+	var found purge.Throttled
+	t.query(func(rows pgx.Rows) error {
+		var left float64
+		err := rows.Scan(&found.Reason, &found.Detail, &left)
+		found.Left = seconds(left)
+		return err
+	}, s.r.sql.get("step_throttles"), nil)
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	if !had && found.Reason == "" {
+		found.Reason = purge.NoPermit
+	}
+	if s.out.Throttled = found; found.Reason != "" {
+		return errAbandon
+	}
+	return nil
+}
+
+// choose takes the lease if that is asked for, and finds out which messages the batch has. If
+// the lease isn't ours it reads the record instead.
+func (s *step) choose(t *transaction, roundTrip func() error) error {
+	sql, name := s.r.sql, "step_range"
+	a := s.a.with(args{
+		"lease": s.r.cfg.Lease(), "low": s.p.Low, "limit": max(1, s.p.Limit), "claim": s.p.Claim, "dense": !s.p.Sparse,
+		"target": time.Duration(deleting * float64(s.r.cfg.Target)), "from": s.p.MarkFrom, "to": s.p.MarkTo,
+	})
+	if s.p.Claim {
+		t.exec(nil, sql.get("enter_command"), a)
+		t.exec(nil, sql.get("enter"), a)
+		t.exec(nil, sql.get("claim"), a)
+	}
+	if s.replay != nil {
+		name = "replay_range"
+	}
+	f := &s.found
+	t.query(func(rows pgx.Rows) error {
+		f.ours = true
+		return rows.Scan(&f.low, &f.first, &f.high, &f.through, &s.kept, &f.deleted)
+	}, sql.get(name), a)
+	if s.p.MarkTo > s.p.MarkFrom {
+		t.exec(nil, sql.get("step_mark"), a)
+	}
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	if !f.ours {
+		t.query(readRecord(s.d, &s.out.Record, nil), sql.get("record"), s.a)
+		return nil
+	}
+	s.out.Low = f.low
+	a["low"], a["high"], s.a = f.low, f.high, a
+	return nil
+}
+
+// delete deletes the batch: the messages and then their child rows, or, where foreign keys
+// or references tie them together, the child rows first and the messages only if
+// no child row is left.
+func (s *step) delete(t *transaction, roundTrip func() error) error {
+	if s.kept {
+		s.out.Low, s.out.Reached, s.out.Empty = s.found.high, true, true
+		return nil
+	}
+	n := batchCount{children: make([]childCount, len(s.r.plan.Children))}
+	if s.r.plan.Locked {
+		if s.lock {
+			t.exec(nil, s.r.sql.get("step_lock"), s.a)
+		}
+		s.queueChildren(t, &n)
+		if err := roundTrip(); err != nil {
+			return err
+		}
+		n.again = slices.ContainsFunc(n.children, func(c childCount) bool { return c.gone < c.found || c.found >= s.p.Limit })
+		if n.again || s.found.first == nil {
+			s.count(n)
+			return nil
+		}
+	}
+	t.exec(&n.messages, s.r.sql.get(s.named("step_messages", "replay_messages")), s.a)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.cut) }, s.r.sql.get("step_late"), s.a)
+	if !s.r.plan.Locked && len(n.children) > 0 {
+		s.queueChildren(t, &n)
+	}
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	if n.cut {
+		if err := s.recover(t, &n, roundTrip); err != nil {
+			return err
+		}
+	}
+	s.count(n)
+	return nil
+}
+
+// recover finds out how far a batch has come whose messages' time was over. Where child rows come
+// after them, or a replay leaves messages, the next batch finds out by itself.
+func (s *step) recover(t *transaction, n *batchCount, roundTrip func() error) error {
+	if s.replay != nil || !s.r.plan.Locked && len(n.children) > 0 {
+		n.again = true
+		return nil
+	}
+	var left *int64
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&left) }, s.r.sql.get("step_first"), s.a)
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	if n.cut = left != nil; n.cut {
+		s.found.high = *left - 1
+	}
+	return nil
+}
+
+func (s *step) named(worker, replay string) string {
+	if s.replay != nil {
+		return replay
+	}
+	return worker
+}
+
+// batchCount is what a batch has done.
+type batchCount struct {
+	messages int
+	children []childCount
+	cut      bool // time was over before all messages had gone
+	late     bool // and before all child rows had
+	again    bool // the same range once more: more of it may be left
+}
+
+// childCount is how many rows of a child table a batch has found, and how many went.
+type childCount struct{ found, gone int }
+
+func (s *step) queueChildren(t *transaction, n *batchCount) {
+	for i := range n.children {
+		c := &n.children[i]
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&c.found, &c.gone) }, s.r.sql.child(s.named("child_step", "child_replay"), i), s.a)
+	}
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.late) }, s.r.sql.get("step_late"), s.a)
+}
+
+// count fills in what the batch has done.
+func (s *step) count(n batchCount) {
+	f, out := &s.found, &s.out
+	out.Messages, out.Rows = n.messages, n.messages
+	if n.messages > 0 {
+		out.Tables = purge.MessagesTable
+	}
+	overflow := false
+	for i, c := range n.children {
+		out.Rows += c.gone
+		overflow = overflow || c.found >= s.p.Limit || n.late && c.gone < c.found
+		if c.gone > 0 {
+			out.Tables |= childTable(i)
+		}
+	}
+	again := n.again || overflow
+	out.Late = n.cut || n.late && overflow
+	out.Empty = f.first == nil && out.Rows == 0 && !again
+	out.Reached = !again && !n.cut && f.high >= f.through
+	out.Full = out.Late || overflow || 5*n.messages >= 4*s.p.Limit
+	out.Sparse = s.sparse(n)
+	if !again {
+		out.Low = f.high
+	}
+}
+
+// sparse says whether the next batch should count its messages off, instead of taking as many
+// positions as the limit.
+func (s *step) sparse(n batchCount) bool {
+	switch f := s.found; {
+	case n.cut || f.first == nil || f.high >= f.through:
+		return s.p.Sparse
+	case s.p.Sparse:
+		return float64(f.high)-float64(*f.first) > 1.25*float64(s.p.Limit)
+	default:
+		return 2*n.messages < s.p.Limit
+	}
+}
+
+// note writes to the ledger what the batch has done.
+func (s *step) note(t *transaction) {
+	t.query(readRecord(s.d, &s.out.Record, nil), s.r.sql.get("step_note"), s.a.with(args{"deleted": s.out.Messages, "cursor": s.out.Low}))
+}
+
+// finish proves that nothing is left and finishes the deletion.
+func (s *step) finish(t *transaction, roundTrip func() error) error {
+	if s.replay != nil {
+		return s.finishReplay(t)
+	}
+	return s.r.finish(t, s.d, s.a, roundTrip, &s.out.Record, &s.out.Finished)
+}
+
+func seconds(s float64) time.Duration { return time.Duration(s * float64(time.Second)) }
