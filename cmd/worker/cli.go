@@ -16,24 +16,24 @@ import (
 type commands struct {
 	Setup       setupCommand       `cmd:"" help:"Create or upgrade the database schema, the streams and the consumer."`
 	SetupApp    setupAppCommand    `cmd:"" help:"Create or upgrade the stream of events in an app's own NATS account."`
-	Run         runCommand         `cmd:"" help:"Work until SIGTERM or SIGINT: take commands, purge histories, tell the events."`
+	Run         runCommand         `cmd:"" help:"Take commands, delete histories and publish events until SIGTERM or SIGINT."`
 	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
-	Status      statusCommand      `cmd:"" help:"Show what the ledger knows of a command."`
-	Pause       pauseCommand       `cmd:"" help:"Hold all workers back, or their large deletions alone, until worker resume."`
-	Resume      resumeCommand      `cmd:"" help:"Lift what worker pause has put on."`
+	Status      statusCommand      `cmd:"" help:"Show what the ledger knows about a command."`
+	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
+	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
 	Replay      replayCommand      `cmd:"" help:"Delete again what was deleted after the time to which the database was restored."`
-	Settings    settingsCommands   `cmd:"" help:"Show or change what is set for an app."`
-	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop commands that were given up."`
+	Settings    settingsCommands   `cmd:"" help:"Show or change the settings of an app."`
+	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop dead letters: commands that failed for good."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
 	Version     versionCommand     `cmd:"" help:"Print the version."`
 }
 
-const description = `Deletes conversations: takes commands from JetStream, purges the history from Postgres, tells the events.
+const description = `Deletes conversations: takes commands from JetStream, deletes the history from Postgres, publishes the events.
 
 Every setting is a flag and an environment variable, named at the end of the flag's help; the flag wins, and an
 empty variable counts as unset. Durations have a unit (50ms, 30s, 720h), sizes are bytes or have one (64MiB, 10GB).
 Results go to standard output, for people or with --json as one JSON object a line; logs and errors go to standard
-error. Exit status: 0 done, 1 failed, 2 wrong usage; replay has 3 besides.
+error. Exit status: 0 done, 1 failed, 2 wrong usage; replay also has 3.
 
 Start here:
 
@@ -95,7 +95,7 @@ func notUTF8(words []string) error {
 }
 
 // parser is kong with our rules: variables from getenv, all malformed values
-// told at once.
+// reported at once.
 type parser struct {
 	kong      *kong.Kong
 	grammar   commands
@@ -122,8 +122,8 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 	return p, nameVariables(k.Model.Node)
 }
 
-// nameVariables notes each flag's variable where the help and environment look
-// for it, and not where kong would read the process's own.
+// nameVariables notes each flag's variable where help and [environment] look for it,
+// and not where kong would read the process's environment.
 func nameVariables(node *kong.Node) error {
 	return kong.Visit(node, func(v kong.Visitable, next kong.Next) error {
 		if f, ok := v.(*kong.Flag); ok {
@@ -165,8 +165,8 @@ func environment(getenv func(string) string) kong.Resolver {
 	})
 }
 
-// invocation are the flags that say what one call is to do, and not how: they
-// have no variable, since one that is left over would delete the wrong thing.
+// invocation are the flags that say what one call does, and not how. They have no
+// variable, since one that is left over would delete the wrong thing.
 var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.

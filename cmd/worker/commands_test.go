@@ -29,7 +29,7 @@ func TestSendWithWaitPrintsTheEvent(t *testing.T) {
 	}
 	s.addConversation(t, "c2c_eve", 1)
 	text := s.send("--conversation", "c2c_eve", "--wait").mustSucceed(t).stdout
-	if !strings.Contains(text, "deleted c2c_eve: 1 message through seq 1; conversation removed; the origin device is told\n") {
+	if !strings.Contains(text, "deleted c2c_eve: 1 message through seq 1; conversation removed; for the origin device\n") {
 		t.Errorf("send printed %q", text)
 	}
 }
@@ -78,11 +78,11 @@ func TestADuplicateThatFinishedLongAgoShowsItsEvent(t *testing.T) {
 	wantField(t, o[1], "messages_deleted", 3)
 }
 
-func TestSendFailsAtItsTimeOutAndNamesWhatIsOpen(t *testing.T) {
+func TestSendFailsAtItsTimeoutAndNamesWhatIsOpen(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
 	o := s.send("--conversation", "c2c_bob", "--conversation", "group_42", "--wait", "--timeout", "500ms")
-	o.mustFail(t, exitError, `not finished within 500ms: "c2c_bob", "group_42": the command is stored and goes on`)
+	o.mustFail(t, exitError, `not finished within 500ms: "c2c_bob", "group_42": the command is stored and continues`)
 	if !strings.Contains(o.stdout, "stored at 1\n") {
 		t.Errorf("send printed %q; want the receipt", o.stdout)
 	}
@@ -99,7 +99,7 @@ func (e *ending) Write(p []byte) (int, error) {
 	return e.lines.Write(p)
 }
 
-func TestSendThatIsInterruptedSaysThatTheCommandGoesOn(t *testing.T) {
+func TestSendThatIsInterruptedSaysThatTheCommandContinues(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
@@ -107,7 +107,7 @@ func TestSendThatIsInterruptedSaysThatTheCommandGoesOn(t *testing.T) {
 	out := &ending{lines: newLines(), end: cancel}
 	log := newLines()
 	code := run(ctx, []string{"send", "--app", "demo", "--user", "alice", "--conversation", "c2c_bob", "--wait"}, s.env(), out, log)
-	if code != exitError || !strings.HasPrefix(log.String(), `worker: interrupted; not finished: "c2c_bob": the command is stored and goes on`) {
+	if code != exitError || !strings.HasPrefix(log.String(), `worker: interrupted; not finished: "c2c_bob": the command is stored and continues`) {
 		t.Errorf("send = %d %q; want 1 and what is open", code, log)
 	}
 }

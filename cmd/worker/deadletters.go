@@ -18,14 +18,14 @@ import (
 // deadLetterCommands is `worker dead-letters`.
 type deadLetterCommands struct {
 	List  lettersList  `cmd:"" help:"List dead letters, oldest first."`
-	Show  lettersShow  `cmd:"" help:"Show one dead letter with its headers and the command as it came."`
-	Retry lettersRetry `cmd:"" help:"Publish commands again as they came, and remove their letters."`
+	Show  lettersShow  `cmd:"" help:"Show one dead letter: its headers and the command."`
+	Retry lettersRetry `cmd:"" help:"Publish commands again as they were, and remove their letters."`
 	Drop  lettersDrop  `cmd:"" help:"Remove dead letters for good."`
 }
 
 // Help is the long form of the subcommands' help.
 func (c *deadLetterCommands) Help() string {
-	return `A dead letter is a command that was given up, byte for byte, with the reason in its headers. SEQ is its number in the
+	return `A dead letter is a command that failed for good, byte for byte, with the reason in its headers. SEQ is its sequence in the
 stream CONVERSATION_DEAD_LETTERS, the first column of the list.
 
     worker dead-letters list --app demo
@@ -65,17 +65,17 @@ type lettersFilter struct {
 func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, f lettersFilter, do func(broker.LetterInfo) error) error {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	patience := time.AfterFunc(c.Timeout, func() { cancel(fmt.Errorf("no answer within %v", c.Timeout)) })
-	defer patience.Stop()
+	timeout := time.AfterFunc(c.Timeout, func() { cancel(fmt.Errorf("no answer within %v", c.Timeout)) })
+	defer timeout.Stop()
 	for letter, err := range b.Letters(limited, broker.LetterFilter{Reason: f.Reason, App: f.App}) {
 		if err != nil {
 			return errors.Join(err, context.Cause(limited))
 		}
-		patience.Stop()
+		timeout.Stop()
 		if err := do(letter); err != nil {
 			return err
 		}
-		patience.Reset(c.Timeout)
+		timeout.Reset(c.Timeout)
 	}
 	return nil
 }
@@ -170,7 +170,7 @@ func fullLetterOf(l broker.LetterInfo) fullLetter {
 // lettersShow is `worker dead-letters show`.
 type lettersShow struct {
 	lettersConfig
-	Seq uint64 `arg:"" name:"seq" help:"The letter's number."`
+	Seq uint64 `arg:"" name:"seq" help:"The letter's sequence."`
 	Raw bool   `name:"raw" help:"Print the command's bytes exactly, and nothing else."`
 }
 

@@ -9,12 +9,12 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// lettersChoice is which letters retry and drop are about.
+// lettersChoice is which letters to retry or drop.
 type lettersChoice struct {
 	lettersConfig
 	lettersFilter
-	Seqs []uint64 `arg:"" optional:"" name:"seq" help:"The letters' numbers."`
-	All  bool     `name:"all" help:"All present letters, or all of --app and --reason."`
+	Seqs []uint64 `arg:"" optional:"" name:"seq" help:"The letters' sequences."`
+	All  bool     `name:"all" help:"All letters, or all of --app and --reason."`
 }
 
 func (c *lettersChoice) check() problems {
@@ -30,7 +30,7 @@ func (c *lettersChoice) check() problems {
 	return p
 }
 
-// chosen returns the numbers of the letters that are chosen.
+// chosen returns the sequences of the letters that are chosen.
 func (c *lettersChoice) chosen(ctx context.Context, b *broker.Broker) (seqs []uint64, err error) {
 	if len(c.Seqs) > 0 {
 		return c.Seqs, nil
@@ -50,8 +50,8 @@ type letterMove struct {
 	confirm func(context.Context, terminal, int) error
 }
 
-// apply does it to the letters that are chosen, and prints what became of each.
-// One that fails doesn't keep the others from it.
+// apply does it to the letters that are chosen, and prints the outcome of each. One that
+// fails doesn't stop the others.
 func (c *lettersChoice) apply(ctx context.Context, t terminal, move letterMove) error {
 	b, err := c.connect(ctx)
 	if err != nil {
@@ -86,15 +86,15 @@ func (c *lettersChoice) moveAll(ctx context.Context, t terminal, b *broker.Broke
 			continue
 		}
 		n++
-		if err := c.tell(t, seq, move.done); err != nil {
+		if err := c.report(t, seq, move.done); err != nil {
 			return n, errors.Join(append(errs, err)...)
 		}
 	}
 	return n, errors.Join(errs...)
 }
 
-// tell prints what became of a letter.
-func (c *lettersChoice) tell(t terminal, seq uint64, done string) error {
+// report prints the outcome of a letter.
+func (c *lettersChoice) report(t terminal, seq uint64, done string) error {
 	if !c.JSON {
 		return t.printf("%s %d\n", done, seq)
 	}

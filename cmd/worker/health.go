@@ -10,19 +10,18 @@ import (
 	"time"
 )
 
-// healthCommand is `worker health`: what a container without a shell and without
-// curl asks itself with.
+// healthCommand is `worker health`, for containers without a shell and without curl.
 type healthCommand struct {
 	HTTPAddr string        `name:"http-addr" placeholder:"ADDR" default:"${http_addr}" help:"The --http-addr that the worker was started with."`
-	Live     bool          `name:"live" help:"Ask only whether the process is alive (/livez), not whether it can work (/readyz)."`
+	Live     bool          `name:"live" help:"Ask whether the process is alive (/livez) instead of whether it is ready (/readyz)."`
 	Timeout  time.Duration `name:"timeout" placeholder:"DURATION" default:"3s" range:"100ms..1m" help:"Timeout of the request."`
 }
 
 // Help is the long form of the subcommand's help.
 func (c *healthCommand) Help() string {
 	return `Asks the worker on this machine and prints its answer: exit status 0 if it is ready, 1 if it isn't or doesn't answer.
-For the health check of a container. A worker that waits for Postgres or NATS is alive and not ready; it goes on by itself, so
-restart one that isn't alive and no other.
+For the health check of a container. A worker that waits for Postgres or NATS is alive but not ready, and continues by itself:
+restart only one that isn't alive.
 
     worker health
     worker health --live --http-addr :9090`
@@ -46,7 +45,7 @@ func (c *healthCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return fmt.Errorf("health: %w", err)
 	}
-	defer func() { _ = res.Body.Close() }() // read to its end, or of no use
+	defer func() { _ = res.Body.Close() }() // read to its end, or useless
 	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
 	if err != nil {
 		return fmt.Errorf("health: %w", err)

@@ -21,11 +21,11 @@ type httpServer struct {
 	done     chan struct{} // closed when nothing is served any more
 }
 
-// readiness is what /readyz tells.
+// readiness is what /readyz reports. Each returns "" for nothing.
 type readiness struct {
-	notReady func() string // what fault keeps the worker from taking commands; "" for none
-	held     func() string // what holds a worker back that is ready; "" for nothing
-	altered  func() string // what about the streams and the consumer isn't as setup makes it; "" for nothing
+	notReady  func() string // why the worker takes no commands
+	throttled func() string // what pauses or throttles a worker that is ready
+	altered   func() string // what about the streams and the consumer isn't as setup makes it
 }
 
 // serveHTTP begins to serve at addr.
@@ -58,19 +58,19 @@ func routes(metrics *prometheus.Registry, ready readiness) http.Handler {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		w.Header().Set("Cache-Control", "no-store")
 		w.WriteHeader(status)
-		_, _ = io.WriteString(w, text+"\n") // the client has gone, if it fails
+		_, _ = io.WriteString(w, text+"\n") // fails only if the client has gone
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /livez", func(w http.ResponseWriter, _ *http.Request) { answer(w, http.StatusOK, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		// A throttled worker is ready: otherwise a pause would block a rollout.
+		// A throttled worker is ready, or a pause would block a rollout.
 		if reason := ready.notReady(); reason != "" {
 			answer(w, http.StatusServiceUnavailable, "not ready: "+reason)
 			return
 		}
 		text := "ready"
-		if held := ready.held(); held != "" {
-			text += "; throttled: " + held
+		if throttled := ready.throttled(); throttled != "" {
+			text += "; throttled: " + throttled
 		}
 		if altered := ready.altered(); altered != "" {
 			text += "; altered: " + altered

@@ -110,10 +110,10 @@ func shareOut(connections, concurrency int, test limits) (shares, error) {
 	if test.longLanes > 0 {
 		s.long = test.longLanes
 	}
-	rest := free - s.long
-	if rest < 1 {
-		return s, fmt.Errorf("%s: express-lanes=%d and long-lanes=%d leave none of the %d connections: expected fewer", testLimits, s.express, s.long, connections)
+	left := free - s.long
+	if left < 1 {
+		return s, fmt.Errorf("%s: express-lanes=%d and long-lanes=%d leave none of --max-connections=%d: expected fewer", testLimits, s.express, s.long, connections)
 	}
-	s.isolated = max(1, min(2, rest-1))
+	s.isolated = max(1, min(2, left-1))
 	return s, nil
 }

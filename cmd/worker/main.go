@@ -1,6 +1,6 @@
-// Command worker deletes conversations: it takes commands from JetStream, purges
-// the history from Postgres and tells the events. It also sets both up, sends a
-// command, and shows what became of it. See `worker --help`.
+// Command worker deletes conversations: it takes commands from JetStream, deletes the
+// history from Postgres and publishes the events. It also sets up both, sends a command,
+// and shows its outcome. See `worker --help`.
 package main
 
 import (
@@ -14,16 +14,21 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"github.com/nats-io/nats.go"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// Exit codes. A usage error is one that a better command line or environment
-// mends; it is told before anything is touched.
+// Exit codes. A usage error is one of the command line or the environment; it is
+// reported before anything is touched.
 const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
-	// exitMissing: all was done that can be, and it may not be all that there was;
-	// worker replay alone.
+	// exitMissing: worker replay has done everything in the stream, but deletions may be
+	// missing from the stream.
 	exitMissing = 3
 )
 
@@ -52,7 +57,7 @@ func main() {
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
 		cancel(fmt.Errorf("signal: %v", <-signals))
-		<-signals // somebody doesn't want to wait for the stop
+		<-signals // a second one: don't wait for the stop
 		os.Exit(exitError)
 	}()
 	os.Exit(run(ctx, os.Args[1:], os.Getenv, os.Stdout, os.Stderr))
@@ -61,23 +66,23 @@ func main() {
 // run is the whole program: it returns the exit code when the command has ended,
 // or soon after ctx has. Several may run in one process.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	said := &sharedWriter{w: stderr}
-	defer said.end()
+	shared := &sharedWriter{w: stderr}
+	defer shared.end()
 	cmd, err := parse(args, getenv, stdout)
 	if err == nil && cmd != nil {
-		err = adviseCredentials(args, cmd.run(ctx, terminal{in: os.Stdin, out: stdout, err: said, getenv: getenv}))
+		err = adviseCredentials(args, cmd.run(ctx, terminal{in: os.Stdin, out: stdout, err: shared, getenv: getenv}))
 	}
 	if err == nil {
 		return exitOK
 	}
 	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(said, "worker: %s\n", printable(line))
+		fmt.Fprintf(shared, "worker: %s\n", printable(line))
 	}
 	return exitCode(err)
 }
 
-// sharedWriter keeps what several goroutines write apart. Some of them, of the
-// NATS client, may outlive the command by a moment: they write nothing any more.
+// sharedWriter separates what several goroutines write. Goroutines of the NATS client
+// may outlive the command by a moment; what they write then is dropped.
 type sharedWriter struct {
 	mu sync.Mutex // guards w
 	w  io.Writer  // nil after end
@@ -120,3 +125,35 @@ func (e *usageError) Error() string { return errors.Join(e.problems...).Error() 
 
 // Unwrap returns the problems.
 func (e *usageError) Unwrap() []error { return e.problems }
+
+// credentials say with whose credentials a command for people is called, by its first
+// word, and how. The roles and users are those of deploy/.
+var credentials = map[string]string{
+	"send":         byOperator,
+	"status":       byOperator,
+	"pause":        byOperator,
+	"resume":       byOperator,
+	"settings":     byOperator,
+	"dead-letters": byOperator,
+	"replay": "a replay has the worker's Postgres role and the operator's NATS user (lethe_worker and operator in deploy/; " +
+		"docker compose run --rm replay …, deploy/kubernetes/operator …)",
+}
+
+const byOperator = "call it with the operator's credentials (Postgres role lethe_operator and NATS user operator in deploy/; " +
+	"docker compose run --rm operator …, deploy/kubernetes/operator …)"
+
+// adviseCredentials puts in front of a server's refusal with whose credentials to call
+// the command: what the refusal itself advises would widen the rights of the caller.
+func adviseCredentials(args []string, err error) error {
+	if err == nil || len(args) == 0 || credentials[args[0]] == "" || !refused(err) {
+		return err
+	}
+	return fmt.Errorf("not permitted: %s: %w", credentials[args[0]], err)
+}
+
+// refused says that a server has refused an operation to this user or role.
+func refused(err error) bool {
+	_, cause := purge.FaultOf(err)
+	var marked *purge.FaultError
+	return errors.As(err, &marked) && cause == "permission" || errors.Is(err, nats.ErrPermissionViolation) || errors.Is(err, conversation.ErrNotPermitted)
+}

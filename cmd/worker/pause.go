@@ -12,15 +12,15 @@ import (
 type pauseCommand struct {
 	databaseConfig
 	jsonConfig
-	Lane string `name:"lane" default:"all" placeholder:"LANE" help:"What to pause: all, or long, which holds back large deletions alone."`
+	Lane string `name:"lane" default:"all" placeholder:"LANE" help:"What to pause: all, or long for large deletions alone."`
 }
 
 // Help is the long form of the subcommand's help.
 func (c *pauseCommand) Help() string {
-	return `Holds all workers back until worker resume, within about a second; those that are started later, too. With --lane all they
-take no new commands and begin no batch; what they have taken stays in flight, or goes back at their stop. With --lane long only
-the deletions in the long lane wait, between two batches. Commands pile up in the stream meanwhile, and none is lost. A paused
-worker is ready, and /readyz says that it is paused; worker status says waiting_for paused. Pausing twice is pausing once.
+	return `Pauses all workers within about a second, until worker resume; also those that start later. With --lane all they take no
+new commands and begin no batch; what they have taken stays in flight, or returns to the stream when they stop. With --lane long
+only large deletions wait, between two batches. No command is lost: they wait in the stream. A paused worker is ready, and
+/readyz reports the pause; worker status shows waiting_for paused. Pausing again changes nothing.
 
     worker pause
     worker pause --lane long
@@ -57,12 +57,12 @@ func (c *pauseCommand) run(ctx context.Context, t terminal) error {
 type resumeCommand struct {
 	databaseConfig
 	jsonConfig
-	Lane string `name:"lane" placeholder:"LANE" help:"The pause to lift: all or long, as it was given to worker pause. Without it: both."`
+	Lane string `name:"lane" placeholder:"LANE" help:"The pause to end: all or long, as given to worker pause. Without it: both."`
 }
 
 // Help is the long form of the subcommand's help.
 func (c *resumeCommand) Help() string {
-	return `Lifts what worker pause has put on. The workers go on within about a second. Lifting what isn't there is fine.
+	return `Ends what worker pause began. The workers continue within about a second. Resuming what isn't paused changes nothing.
 
     worker resume
     worker resume --lane long`
@@ -109,7 +109,7 @@ func (c *resumeCommand) print(t terminal, lane purge.Lane, changed bool) error {
 	return t.printf("lane %s: was not paused\n", lane)
 }
 
-// warn says what is paused still, for people.
+// warn prints what is still paused, for people.
 func (c *resumeCommand) warn(ctx context.Context, t terminal, ledger *repo.Ledger) error {
 	if c.JSON || c.Lane == "" {
 		return nil

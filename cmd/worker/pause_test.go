@@ -3,7 +3,6 @@ package main
 import (
 	"strings"
 	"testing"
-	"time"
 )
 
 func TestPauseAndResumeMayBeRepeated(t *testing.T) {
@@ -55,20 +54,5 @@ func TestPauseWithoutTheSchemaSaysWhatToDo(t *testing.T) {
 	s := newStack(t)
 	for _, args := range []string{"pause", "resume"} {
 		s.command(args).mustFail(t, exitError, "run: worker setup")
-	}
-}
-
-func TestTheThrottlesSettings(t *testing.T) {
-	t.Parallel()
-	c := throttleConfig{MaxReplicaLag: time.Second, MaxLockWait: 20 * time.Millisecond, MaxWALRetained: 1 << 30, IgnoreStandbys: " a, b,,"}
-	got := c.limits(50 * time.Millisecond)
-	if got.ReplicaLag != time.Second || got.WALRetained != 1<<30 || strings.Join(got.IgnoreStandbys, "|") != "a|b" {
-		t.Errorf("limits = %+v", got)
-	}
-	if got.LockWait != 100*time.Millisecond {
-		t.Errorf("lock wait = %v; want twice the target, or ordinary batches throttle", got.LockWait)
-	}
-	if off := (&throttleConfig{}).limits(time.Second); off.LockWait != 0 || off.ReplicaLag != 0 || off.WALRetained != 0 {
-		t.Errorf("limits = %+v; want all off", off)
 	}
 }

@@ -18,7 +18,7 @@ import (
 
 // terminal is where a command prints: results to out, logs and questions to err.
 type terminal struct {
-	in       io.Reader // where it reads the answer to a question
+	in       io.Reader // for the answer to a question
 	out, err io.Writer
 	getenv   func(string) string
 }
@@ -30,7 +30,7 @@ func (t terminal) confirm(ctx context.Context, question string) error {
 	}
 	answered := make(chan string, 1)
 	go func() { // ends with the program, if nobody answers
-		line, _ := bufio.NewReader(t.in).ReadString('\n') // its end is a no as well
+		line, _ := bufio.NewReader(t.in).ReadString('\n') // the end of input is a no as well
 		answered <- strings.ToLower(strings.TrimSpace(line))
 	}()
 	select {
@@ -44,7 +44,7 @@ func (t terminal) confirm(ctx context.Context, question string) error {
 	}
 }
 
-// live says that out is a terminal on which a line can be overwritten.
+// live reports whether out is a terminal on which a line can be overwritten.
 func (t terminal) live() bool {
 	f, ok := t.out.(*os.File)
 	if !ok || t.getenv("TERM") == "dumb" {
@@ -128,8 +128,8 @@ func plain(s string) bool {
 	return true
 }
 
-// shown says that a terminal shows r as a character and does nothing else. The
-// zero-width joiner holds emoji together and turns nothing.
+// shown reports whether a terminal shows r as a character and does nothing else. The
+// zero-width joiner only joins emoji.
 func shown(r rune) bool { return r == '\u200d' || unicode.IsPrint(r) }
 
 // stamp writes a time for people; "" for none.

@@ -67,18 +67,18 @@ func within(v any, bounds string) bool {
 }
 
 func between[T cmp.Ordered](v T, low, high string, read func(string) (T, error)) bool {
-	least, err := read(low)
+	minimum, err := read(low)
 	if err != nil {
 		panic("BUG: range " + low)
 	}
 	if high == "" {
-		return v >= least
+		return v >= minimum
 	}
-	most, err := read(high)
+	maximum, err := read(high)
 	if err != nil {
 		panic("BUG: range " + high)
 	}
-	return v >= least && v <= most
+	return v >= minimum && v <= maximum
 }
 
 // rangeOf describes a flag's range, "" if it has none: 1ms to 24h, or 0 for off.
@@ -124,7 +124,7 @@ func (p problems) except(flags []string) problems {
 	return kept
 }
 
-// badURL says what is wrong with a URL, without its password; "" for nothing.
+// badURL returns what is wrong with a URL, without its password; "" for nothing.
 func badURL(s string, schemes ...string) string {
 	if s == "" {
 		return "is empty"

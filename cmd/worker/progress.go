@@ -10,7 +10,7 @@ import (
 )
 
 // progress prints a command's events as they come: as JSON, or for people, on a
-// terminal with one line that is overwritten while a deletion is under way.
+// terminal with one line that is overwritten while a deletion is running.
 type progress struct {
 	t    terminal
 	json bool
@@ -60,9 +60,9 @@ func deletedLine(id string, d *conversation.Deleted) string {
 		s += "; newer messages keep the conversation"
 	}
 	if d.MultiClientSync {
-		return s + "; all devices are told"
+		return s + "; for all devices"
 	}
-	return s + "; the origin device is told"
+	return s + "; for the origin device"
 }
 
 func (p *progress) deleting(id string, d *conversation.Deleting) error {
@@ -92,24 +92,23 @@ func (p *progress) deleting(id string, d *conversation.Deleting) error {
 
 // shortened keeps a line within a terminal's width, or it could not be overwritten.
 func shortened(id string) string {
-	const most = 24
+	const limit = 24
 	runes := []rune(id)
-	if len(runes) <= most {
+	if len(runes) <= limit {
 		return id
 	}
-	return string(runes[:most]) + "…"
+	return string(runes[:limit]) + "…"
 }
 
-// percent is how far done has come of all, by seq: an estimate, since seqs may
-// have gaps. 100 only at the end.
+// percent is how far a deletion has come, by seq: an estimate, since seqs may have gaps.
 func percent(done, all int64) int {
 	return min(100, max(0, int(100*float64(done)/float64(all))))
 }
 
-// clear takes away the line that is under way.
+// clear erases the line that would be overwritten.
 func (p *progress) clear() {
 	if p.line {
-		_ = p.t.printf("\r\x1b[K") // the next line fails too, and is told
+		_ = p.t.printf("\r\x1b[K") // the next line fails too, and is reported
 		p.line = false
 	}
 }

@@ -38,7 +38,7 @@ func TestProgressShowsPercentageAndRate(t *testing.T) {
 		}
 		want := "deleting group_42: 1,000 messages,  10 %" +
 			"\r\x1b[Kdeleting group_42: 5,000 messages,  50 %, 2,000 messages/s, waiting for lock" +
-			"\r\x1b[Kdeleted group_42: 10,000 messages through seq 10000; conversation removed; all devices are told\n"
+			"\r\x1b[Kdeleted group_42: 10,000 messages through seq 10000; conversation removed; for all devices\n"
 		if got := out.String(); got != want {
 			t.Errorf("printed %q; want %q", got, want)
 		}

@@ -13,22 +13,22 @@ import (
 )
 
 const (
-	// recheckEvery is how often the tables are checked, unless that would take more
-	// than a part in recheckShare of the time: a check takes some milliseconds, and more
-	// where tables have hundreds of parts. recheckSoon is for while they don't fit.
+	// recheckEvery is how often the tables are checked, unless that would take more than
+	// one recheckShare-th of the time: a check takes some milliseconds, and more where
+	// tables have hundreds of partitions. recheckSoon is for tables that don't fit.
 	recheckEvery, recheckSoon = 5 * time.Second, time.Second
 	recheckShare              = 50
-	// recheckMost is the longest time between two checks.
-	recheckMost = time.Minute
+	// recheckMax is the longest time between two checks.
+	recheckMax = time.Minute
 	// recheckTimeout ends a check of a catalog that doesn't answer.
 	recheckTimeout = 10 * time.Second
 )
 
-// errTablesChanged ends a worker that is to start anew with the tables as they are.
+// errTablesChanged ends a worker that has to restart with the tables as they are now.
 var errTablesChanged = errors.New("the plan's tables have changed")
 
-// recheck notices what the start would have refused or warned of, and happens while
-// the worker runs.
+// recheck notices, while the worker runs, changes that its start would have refused or
+// warned of.
 type recheck struct {
 	store interface {
 		Recheck(context.Context) ([]string, error)
@@ -36,7 +36,7 @@ type recheck struct {
 	gate     *handler.Gate
 	log      *slog.Logger
 	warnings []string // logged already
-	changed  func()   // called once, when the worker has to start anew
+	changed  func()   // called once, when the worker has to restart
 }
 
 // run checks repeatedly until ctx ends or the worker has to restart.
@@ -48,27 +48,27 @@ func (c *recheck) run(ctx context.Context) error {
 			return nil
 		}
 		began := time.Now()
-		fits, changed := c.look(ctx)
+		fits, changed := c.once(ctx)
 		if changed {
 			c.changed()
 			return nil
 		}
-		next = pauseAfter(fits, time.Since(began))
+		next = waitAfter(fits, time.Since(began))
 	}
 }
 
-// pauseAfter is the time until the next check after one that has taken so long.
-func pauseAfter(fits bool, took time.Duration) time.Duration {
+// waitAfter is the time until the next check after one that has taken so long.
+func waitAfter(fits bool, took time.Duration) time.Duration {
 	if !fits {
 		return max(recheckSoon, min(recheckShare*took, recheckEvery)) // the worker waits for it
 	}
-	return max(recheckEvery, min(recheckShare*took, recheckMost))
+	return max(recheckEvery, min(recheckShare*took, recheckMax))
 }
 
-// look checks once. Other parts notice a database that doesn't answer: then fits is
+// once checks once. Other parts notice a database that doesn't answer: then fits is
 // false, and the gate stays as it is.
-func (c *recheck) look(ctx context.Context) (fits, changed bool) {
-	const cause = "tables"
+func (c *recheck) once(ctx context.Context) (fits, changed bool) {
+	const reason = "tables"
 	limited, cancel := context.WithTimeout(ctx, recheckTimeout)
 	defer cancel()
 	warnings, err := c.store.Recheck(limited)
@@ -78,13 +78,13 @@ func (c *recheck) look(ctx context.Context) (fits, changed bool) {
 	case errors.Is(err, repo.ErrChanged):
 		return true, true
 	case err == nil:
-		if c.gate.Open(cause) {
+		if c.gate.Open(reason) {
 			c.log.Info("tables fit the plan again; pulling commands")
 		}
 		c.warn(warnings)
 	case slices.Contains([]string{"plan", "permission", "configuration", "collation", "replica_identity"}, why):
-		if c.gate.Close(cause, err.Error()) {
-			c.log.Error("tables no longer fit the plan; not pulling commands", "cause", why, "error", err)
+		if c.gate.Close(reason, err.Error()) {
+			c.log.Error("tables no longer fit the plan; not pulling commands", "reason", why, "error", err)
 		}
 	}
 	return err == nil, false

@@ -61,7 +61,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 			check := &recheck{store: store, gate: gate, log: slog.New(slog.NewJSONHandler(log, nil))}
 			look := func(when, reason string, anew bool) {
 				t.Helper()
-				fits, changed := check.look(t.Context())
+				fits, changed := check.once(t.Context())
 				if got := gate.Reason(); !strings.Contains(got, reason) || (got == "") != (reason == "") || fits != (reason == "") || changed != anew {
 					t.Errorf("%s: fits %t, changed %t, gate closed by %q; want it to say %q, changed %t", when, fits, changed, got, reason, anew)
 				}
@@ -89,7 +89,7 @@ func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
 	}
 	store.Close()
 	check := &recheck{store: store, gate: handler.NewGate(nil), log: slog.New(slog.DiscardHandler)}
-	if fits, changed := check.look(t.Context()); fits || changed || check.gate.Reason() != "" {
+	if fits, changed := check.once(t.Context()); fits || changed || check.gate.Reason() != "" {
 		t.Errorf("without a database: fits %t, changed %t, gate closed by %q; want nothing of that", fits, changed, check.gate.Reason())
 	}
 	for _, c := range []struct {
@@ -98,12 +98,12 @@ func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
 	}{
 		{true, time.Millisecond, recheckEvery},
 		{true, 200 * time.Millisecond, 10 * time.Second},
-		{true, recheckTimeout, recheckMost},
+		{true, recheckTimeout, recheckMax},
 		{false, time.Millisecond, recheckSoon},
 		{false, 40 * time.Millisecond, 2 * time.Second},
 		{false, recheckTimeout, recheckEvery},
 	} {
-		if got := pauseAfter(c.fits, c.took); got != c.want {
+		if got := waitAfter(c.fits, c.took); got != c.want {
 			t.Errorf("after %v, fits %t: %v; want %v", c.took, c.fits, got, c.want)
 		}
 	}

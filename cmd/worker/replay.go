@@ -22,28 +22,27 @@ type replayCommand struct {
 	targetConfig
 	throttleConfig
 	jsonConfig
-	Since  time.Time `name:"since" placeholder:"TIME" help:"Replay what was deleted since then: the time to which the database was restored, less what the clocks may differ. RFC 3339, such as 2026-11-23T09:00:00Z. Required."`
+	Since  time.Time `name:"since" placeholder:"TIME" help:"Replay what was deleted since then: the time to which the database was restored, minus what clocks may differ. RFC 3339, such as 2026-11-23T09:00:00Z. Required."`
 	DryRun bool      `name:"dry-run" help:"Count what would be deleted, and change nothing."`
 }
 
-// replayConns is one connection for the batches, one for the looks at the
-// database, and some to spare.
+// replayConns is one connection for the batches, one for sampling the database, and two
+// to spare.
 const replayConns = 4
 
 // Help is the long form of the subcommand's help.
 func (c *replayCommand) Help() string {
-	return `A database that was restored to a point in time holds the histories again that were deleted after it, and its ledger
-knows nothing of that. CONVERSATION_EVENTS does: this command reads the events that were stored since TIME and deletes
-again what each says was deleted, up to its boundary and never a message that was sent after the deletion had finished. Of
-deletions that kept the history no message is touched. The ledger learns the outcome, so that a duplicate of the command repeats the event.
-Nothing is published.
+	return `A database that was restored to a point in time contains again what was deleted after it, and its ledger doesn't know of
+those deletions. CONVERSATION_EVENTS does: this command reads the events stored since TIME and deletes again what they report, up to
+each boundary, and never a message that was sent after the deletion had finished. Deletions that kept the history touch no message.
+The ledger gets the outcome, so that a duplicate of the command repeats the event. Nothing is published.
 
-Give the same plan as to worker run. It works in batches like a large deletion of a worker, and obeys the same
-throttles, worker pause included. It may be stopped at any time and run again: what is done is found to be so, and a second run deletes nothing
-more. Progress is on standard error, the summary on standard output. docs/restore.md has the whole procedure.
+Give the same plan as to worker run. A replay works in batches like a large deletion, with the same throttles and pauses. It may be
+stopped at any time and run again: a second run deletes nothing more. Progress is on standard error, the summary on standard
+output. docs/restore.md has the whole procedure.
 
-Exit status: 0 all that was deleted since then is gone again; 1 failed, was stopped, or an event can't be read or replayed;
-2 wrong usage; 3 as 0, but deletions since then may be missing from the stream, and the reason is on standard error.
+Exit status: 0 all that was deleted since then is deleted again; 1 failed, was stopped, or an event can't be read or replayed;
+2 wrong usage; 3 as 0, but deletions may be missing from the stream, for a reason on standard error.
 
     worker replay --since 2026-11-23T08:55:00Z --dry-run
     worker replay --since 2026-11-23T08:55:00Z --plan plan.yaml`
@@ -96,22 +95,22 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	})
 	ending := c.ending(ctx, summary, err)
 	var printed error
-	if err == nil || summary.Last > 0 { // else it didn't get to look at the stream
+	if err == nil || summary.Last > 0 { // else it never read the stream
 		printed = c.print(t, summary, ending == nil)
 	}
 	return errors.Join(ending, events.Close(), printed)
 }
 
 // errMissing is what makes the exit status of a replay exitMissing.
-var errMissing = errors.New("all that CONVERSATION_EVENTS tells is done, but deletions since then may be missing from it, see docs/restore.md")
+var errMissing = errors.New("everything in CONVERSATION_EVENTS is replayed, but deletions since then may be missing from it: see docs/restore.md")
 
-// ending is the error that says how a replay went; nil where all of it is done.
+// ending is the error of a replay; nil where all of it is done.
 func (c *replayCommand) ending(ctx context.Context, s replay.Summary, err error) error {
 	switch {
 	case ctx.Err() != nil && err != nil:
-		return fmt.Errorf("stopped (%w): run it again, and it goes on", context.Cause(ctx))
+		return fmt.Errorf("stopped (%w): run it again to continue", context.Cause(ctx))
 	case err != nil:
-		return fmt.Errorf("%w: run it again when that is mended, and it goes on", err)
+		return fmt.Errorf("%w: mend that and run it again to continue", err)
 	case s.Malformed+s.Failed > 0:
 		return fmt.Errorf("%s could not be read, and %s could not be replayed: see the log above", purge.Count(s.Malformed, "event"), purge.Count(s.Failed, "deletion"))
 	case len(s.Missing) > 0:
@@ -139,7 +138,8 @@ type replaySummary struct {
 	Seconds              float64   `json:"seconds"`
 }
 
-// print prints the summary; complete says that all is gone again that was deleted since the time.
+// print prints the summary; complete reports whether all that was deleted since then is
+// deleted again.
 func (c *replayCommand) print(t terminal, s replay.Summary, complete bool) error {
 	if c.JSON {
 		return t.printJSON(replaySummary{

@@ -105,7 +105,7 @@ func TestReplaySaysWhenEventsMayBeMissing(t *testing.T) {
 		t.Parallel()
 		s, since := restored(t)
 		o := s.wantReplay(t, exitMissing, since.Add(-time.Hour), "complete", false, "messages_deleted", 40)
-		for _, want := range []string{"--since is older than the stream", "worker: all that CONVERSATION_EVENTS tells is done, but"} {
+		for _, want := range []string{"--since is older than the stream", "worker: everything in CONVERSATION_EVENTS is replayed, but"} {
 			if !strings.Contains(o.stderr, want) {
 				t.Errorf("stderr is %q; want %q in it", o.stderr, want)
 			}
@@ -288,7 +288,7 @@ func (b *background) want(t *testing.T, code int) {
 	}
 }
 
-func TestReplayIsHeldBack(t *testing.T) {
+func TestReplayIsThrottled(t *testing.T) {
 	t.Parallel()
 	t.Run("by a pause, until the resume", func(t *testing.T) {
 		t.Parallel()
@@ -339,7 +339,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 		}
 		b.want(t, exitOK)
 	})
-	t.Run("and a stop says that it goes on", func(t *testing.T) {
+	t.Run("and a stop says how to continue", func(t *testing.T) {
 		t.Parallel()
 		s, since := restored(t)
 		s.command("pause").mustSucceed(t)
@@ -347,7 +347,7 @@ func TestReplayIsHeldBack(t *testing.T) {
 		b.log.await(t, "throttled", "paused")
 		b.stop()
 		b.want(t, exitError)
-		b.log.await(t, "worker: stopped", "run it again, and it goes on")
+		b.log.await(t, "worker: stopped", "run it again to continue")
 		s.command("resume").mustSucceed(t)
 		s.wantReplay(t, exitOK, since, "messages_deleted", 40)
 	})

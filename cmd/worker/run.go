@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lethe-im/lethe/internal/broker"
@@ -16,6 +15,7 @@ import (
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/retry"
 	"github.com/lethe-im/lethe/internal/telemetry"
 	"github.com/lethe-im/lethe/internal/tracing"
 )
@@ -34,12 +34,12 @@ type runCommand struct {
 
 // Help is the long form of the subcommand's help.
 func (c *runCommand) Help() string {
-	return `Any number of workers may run at once; they share the work. A worker that can't reach NATS or Postgres, or finds
-that setup hasn't been run, stays alive, isn't ready, says why in /readyz and in the log, and goes on by itself. A plan that
-doesn't fit the database, or a wrong setting, ends it with a line for each problem. On SIGTERM it stops within 10 s, and another
-worker goes on where it was; a second signal ends it at once.
+	return `Any number of workers may run at once; they share the work. A worker that can't reach NATS or Postgres, or that finds no
+setup, stays alive but isn't ready, reports why in /readyz and in the log, and continues by itself. A plan that doesn't fit the
+database, or a wrong setting, ends it with a line for each problem. On SIGTERM it stops within 10 s, and another worker continues
+from the last committed batch; a second signal ends it at once.
 
-With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there, by OTLP over HTTP; OpenTelemetry's other variables count as well.
+With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there, by OTLP over HTTP; OpenTelemetry's other variables are read as well.
 
     DATABASE_URL=postgres://lethe@db/app NATS_URL=nats://nats:4222 worker run
     worker run --setup --plan plan.yaml --http-addr 127.0.0.1:8081 --log-format json
@@ -68,12 +68,12 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		if err == nil {
 			err = w.untilEnd(ctx)
 		}
-		anew := errors.Is(err, errTablesChanged)
+		restart := errors.Is(err, errTablesChanged)
 		if ctx.Err() != nil {
 			w.log.Info("stopping", "cause", context.Cause(ctx))
-			anew, err = false, nil // what the stop has interrupted is no failure
+			restart, err = false, nil // what the stop has interrupted is no failure
 		}
-		if !anew {
+		if !restart {
 			return errors.Join(err, w.stop(context.WithoutCancel(ctx)))
 		}
 		w.log.Info("tables have changed and fit the plan; restarting the worker in place")
@@ -97,7 +97,7 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
-	changed chan struct{}                   // closed when the worker has to start anew
+	changed chan struct{}                   // closed when the worker has to restart
 	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
 }
@@ -119,8 +119,8 @@ func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	return w
 }
 
-// start opens all parts in order. The HTTP server comes first, since it tells
-// what the others wait for.
+// start opens all parts in order. The HTTP server comes first, since it reports what the
+// others wait for.
 func (w *worker) start(ctx context.Context) error {
 	b := buildOf()
 	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
@@ -131,7 +131,7 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.tracer = traces.Tracer()
 	w.parts.add("tracing", traces.Close) // as the last part, with the spans of all others
-	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.held, w.altered}, w.log)
+	http, err := serveHTTP(ctx, w.cfg.HTTPAddr, w.metrics.Registry, readiness{w.gate.Reason, w.throttled, w.altered}, w.log)
 	if err != nil {
 		return err
 	}
@@ -191,8 +191,8 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 	return store, err
 }
 
-// askLedger is nil if the ledger is there. It keeps no connection, of which there may
-// be few.
+// askLedger is nil if the ledger is there. It keeps no connection, since there may be
+// few.
 func askLedger(ctx context.Context, url string) error {
 	ledger, err := repo.OpenLedger(ctx, url)
 	if err != nil {
@@ -203,32 +203,27 @@ func askLedger(ctx context.Context, url string) error {
 	return err
 }
 
-// await repeats op until it succeeds, as long as the infrastructure are at fault, or
-// somebody holds a lock, as whoever is just altering a table does; meanwhile the gate is closed, with the reason. Each reason is logged once.
-func (w *worker) await(ctx context.Context, cause string, op func() error) error {
-	defer w.gate.Open(cause)
-	told := ""
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	return backoff.Retry(func() error {
-		err := op()
-		if err == nil {
-			return nil
-		}
+// await retries op while the infrastructure is at fault or another session holds a lock,
+// as a migration does. Meanwhile the gate is closed for reason. Each error is logged once.
+func (w *worker) await(ctx context.Context, reason string, op func() error) error {
+	defer w.gate.Open(reason)
+	logged := ""
+	_, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 5 * time.Second}, func() (struct{}, error) { return struct{}{}, op() }, func(err error) bool {
 		if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure && fault != purge.Contention {
-			return backoff.Permanent(err)
+			return false
 		}
-		w.gate.Close(cause, err.Error())
-		if told != err.Error() {
-			told = err.Error()
-			w.log.Warn("not ready; trying until it is", "cause", cause, "error", err)
+		w.gate.Close(reason, err.Error())
+		if logged != err.Error() {
+			logged = err.Error()
+			w.log.Warn("not ready; retrying", "reason", reason, "error", err)
 		}
-		return err
-	}, backoff.WithContext(pause, ctx))
+		return true
+	})
+	return err
 }
 
-// work starts the lanes, the pulling and the retention. ctx is not the end of
-// them: their stops are.
+// work starts the handler, the pulling and the retention. They don't end with ctx but
+// when they are stopped.
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
 	pace := w.test.pace(w.cfg.Target)
 	h := handler.New(handler.Config{
@@ -237,7 +232,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
-	h.Start() //nolint:contextcheck // Stop ends it
+	h.Start()
 	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)
 	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace
@@ -249,8 +244,8 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 	}
 }
 
-// held is what holds the worker's lanes back; "" for nothing.
-func (w *worker) held() string {
+// throttled is what pauses or throttles the worker's lanes; "" for nothing.
+func (w *worker) throttled() string {
 	if h := w.handler.Load(); h != nil {
 		return h.Throttled()
 	}
@@ -276,8 +271,8 @@ func (w *worker) stop(ctx context.Context) error {
 	return nil
 }
 
-// untilEnd waits for the stop, or until the worker has to start anew. That the
-// pulling ends before is an error, and only a new process helps.
+// untilEnd waits for the stop, or until the worker has to restart. If the pulling ends
+// before, that is an error which only a new process mends.
 func (w *worker) untilEnd(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -285,34 +280,39 @@ func (w *worker) untilEnd(ctx context.Context) error {
 	case <-w.changed:
 		return errTablesChanged
 	case <-w.pulling.done:
-		return errors.Join(errors.New("no commands can be pulled any more: the connection to NATS was closed for good"), w.pulling.err)
+		return errors.Join(errors.New("not pulling commands: the connection to NATS was closed for good"), w.pulling.err)
 	}
 }
 
-// task is a goroutine with an end.
-type task struct {
-	cancel context.CancelFunc
-	done   chan struct{} // closed at the end
-	err    error         // set before
+// setup is `worker run --setup`: it retries while something is unavailable or not
+// permitted yet.
+func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
+	err := w.await(ctx, "database", func() error {
+		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{})
+		if err == nil {
+			w.logPart(schemaPart(report))
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return w.await(ctx, "streams", func() error {
+		limited, cancel := context.WithTimeout(ctx, time.Minute)
+		defer cancel()
+		report, err := b.Setup(limited, broker.SetupOptions{})
+		for _, p := range streamParts(report) {
+			w.logPart(p)
+		}
+		if err != nil { // whatever it is, an operator can mend it meanwhile
+			return &purge.FaultError{Fault: purge.Infrastructure, Cause: "streams", Err: err}
+		}
+		return nil
+	})
 }
 
-func start(ctx context.Context, run func(context.Context) error) *task {
-	ctx, cancel := context.WithCancel(ctx)
-	t := &task{cancel: cancel, done: make(chan struct{})}
-	go func() {
-		defer close(t.done)
-		t.err = run(ctx)
-	}()
-	return t
-}
-
-// stop ends the goroutine and waits for it.
-func (t *task) stop(ctx context.Context) error {
-	t.cancel()
-	select {
-	case <-t.done:
-		return t.err
-	case <-ctx.Done():
-		return ctx.Err()
+func (w *worker) logPart(p setupPart) {
+	if p.Action == "created" || p.Action == "updated" {
+		w.log.Info("setup", "kind", p.Kind, "name", p.Name, "action", p.Action, "changes", p.Changes)
 	}
 }

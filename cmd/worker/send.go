@@ -21,13 +21,13 @@ type sendCommand struct {
 	natsConfig
 	jsonConfig
 	App           string        `name:"app" required:"" placeholder:"APP" help:"The app."`
-	User          string        `name:"user" required:"" placeholder:"USER" help:"The user whose copy goes."`
+	User          string        `name:"user" required:"" placeholder:"USER" help:"The user whose copy is deleted."`
 	Device        string        `name:"device" placeholder:"DEVICE" help:"The device that asks."`
-	Conversations []string      `name:"conversation" type:"target" required:"" sep:"none" placeholder:"ID" help:"A conversation to delete; may be given up to 100 times."`
-	ThroughSeqs   []int64       `name:"through-seq" type:"through-seq" sep:"none" placeholder:"N" help:"Last seq to delete of the --conversation before it. Without it: all that has been sent by now."`
-	KeepHistory   bool          `name:"keep-history" help:"Remove the conversation from the list alone; its messages stay."`
-	CommandID     string        `name:"command-id" placeholder:"ID" help:"The command's id. Without it a new one is made; with the same id it is the same deletion again."`
-	Wait          bool          `name:"wait" help:"Wait for the events, and show progress meanwhile."`
+	Conversations []string      `name:"conversation" type:"target" required:"" sep:"none" placeholder:"ID" help:"A conversation to delete; up to 100 times."`
+	ThroughSeqs   []int64       `name:"through-seq" type:"through-seq" sep:"none" placeholder:"N" help:"Last seq to delete of the --conversation before it. Without it: all that was sent until now."`
+	KeepHistory   bool          `name:"keep-history" help:"Remove the conversation from the list only; its messages stay."`
+	CommandID     string        `name:"command-id" placeholder:"ID" help:"The command's id. The same id is the same deletion again. Without it: a new one."`
+	Wait          bool          `name:"wait" help:"Show progress and wait for the events."`
 	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" range:"1ms..720h" help:"Timeout of publishing, and of --wait."`
 
 	order targetOrder // both flags in the order of the command line
@@ -36,7 +36,7 @@ type sendCommand struct {
 // Help is the long form of the subcommand's help.
 func (c *sendCommand) Help() string {
 	return `Prints the command's id and its sequence in the stream. With --wait it also prints each event, and fails if a
-deletion fails or isn't finished in time; the command goes on nevertheless, and worker status shows how far it is.
+deletion fails or isn't finished in time. The command continues nevertheless, and worker status shows its progress.
 
     worker send --app demo --user alice --conversation c2c_bob --wait
     worker send --app demo --user alice --device phone --conversation c2c_bob --conversation group_42 --through-seq 1200
@@ -79,7 +79,7 @@ func (c *sendCommand) command() conversation.Command {
 	}
 }
 
-// receipt is what the stream answered, for programs.
+// receipt is the stream's reply, for programs.
 type receipt struct {
 	Type           string `json:"type"`
 	CommandID      string `json:"command_id"`
@@ -149,13 +149,13 @@ func (c *sendCommand) wait(ctx context.Context, t terminal, events *follower) er
 	}
 }
 
-// unfinished says what is still open when the waiting ends.
+// unfinished is the error that names what is still open when the wait ends.
 func (c *sendCommand) unfinished(ctx context.Context, events *follower, err error) error {
 	still := make([]string, len(events.open))
 	for i, id := range events.open {
 		still[i] = printable(strconv.Quote(id))
 	}
-	hint := "the command is stored and goes on: `worker status " + events.cmd.CommandID + "` tells how far it is"
+	hint := "the command is stored and continues: `worker status " + events.cmd.CommandID + "` shows its progress"
 	if events.lookBack {
 		hint += "; if the id was used before, check that it was for the same conversations"
 	}

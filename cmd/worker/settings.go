@@ -49,7 +49,7 @@ func (c *settingsGet) run(ctx context.Context, t terminal) error {
 // settingsSet is `worker settings set`.
 type settingsSet struct {
 	settingsConfig
-	MultiClientSync bool `name:"multi-client-sync" required:"" help:"Tell all of the user's devices of a deletion (true), or only the one that asked (false)."`
+	MultiClientSync bool `name:"multi-client-sync" required:"" help:"Inform all of the user's devices of a deletion (true), or only the one that asked (false)."`
 }
 
 // Help is the long form of the subcommand's help.
@@ -74,7 +74,7 @@ func (c *settingsSet) run(ctx context.Context, t terminal) error {
 type appSettings struct {
 	AppID           string `json:"app_id"`
 	MultiClientSync bool   `json:"multi_client_sync"`
-	// Default says that the app has never been given settings.
+	// Default: the app has no settings of its own.
 	Default bool `json:"default,omitempty"`
 }
 

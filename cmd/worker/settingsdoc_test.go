@@ -18,7 +18,7 @@ import (
 // entry, the reason to change the setting, is written by hand.
 const settingsPage = "../../docs/settings.md"
 
-var update = flag.Bool("update", false, "rewrite "+settingsPage)
+var update = flag.Bool("update", false, "rewrite docs/settings.md and the table of docs/metrics.md")
 
 // flagsOf are a subcommand's flags, in the order of its help.
 func flagsOf(t *testing.T, subcommand string) []*kong.Flag {

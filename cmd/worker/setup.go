@@ -7,11 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // setupCommand is `worker setup`.
@@ -81,7 +80,7 @@ func (c *setupCommand) check() problems {
 	return p
 }
 
-// run sets both up, each whether or not the other one can be.
+// run sets up both, each whether or not the other one fails.
 func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	if c.Check {
 		return c.runCheck(ctx, t)
@@ -97,25 +96,19 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	return errors.Join(err, streamsErr, printParts(t, c.JSON, streams...))
 }
 
-// setupSchema waits for a database that isn't there yet, as in a stack that
-// starts all at once. Other faults of the infrastructure don't heal in half a minute.
+// setupSchema waits for a database that isn't there yet, as in a stack that starts all at
+// once. Other infrastructure faults don't go away in half a minute.
 func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	last := error(nil)
-	report, err := backoff.RetryWithData(func() (repo.SetupReport, error) {
-		report, err := repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+	report, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second}, func() (repo.SetupReport, error) {
+		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+	}, func(err error) bool {
+		last = err
 		fault, cause := purge.FaultOf(err)
-		if err != nil && (fault != purge.Infrastructure || cause != "connection" && cause != "server") {
-			return report, backoff.Permanent(err)
-		}
-		if err != nil {
-			last = err
-		}
-		return report, err
-	}, backoff.WithContext(pause, ctx))
+		return fault == purge.Infrastructure && purge.Transient(fault, cause)
+	})
 	if err != nil {
 		if last != nil && ctx.Err() != nil {
 			err = last
@@ -125,7 +118,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	return schemaPart(report), nil
 }
 
-// checkPlan reports whether the plan fits. That it doesn't fails no setup: the tables may
+// checkPlan reports whether the plan fits. If it doesn't, setup doesn't fail: the tables may
 // come later.
 func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
@@ -161,7 +154,7 @@ func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
 	return broker.Connect(ctx, cfg)
 }
 
-// setupPart is one thing that a setup has looked at, for programs.
+// setupPart is one thing that setup has checked, for programs.
 type setupPart struct {
 	Kind    string   `json:"kind"`
 	Name    string   `json:"name"`
@@ -215,34 +208,59 @@ func printParts(t terminal, asJSON bool, parts ...setupPart) error {
 	return nil
 }
 
-// setup is `worker run --setup`: it waits for what is away or not allowed yet.
-func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
-	err := w.await(ctx, "database", func() error {
-		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{})
-		if err == nil {
-			w.logPart(schemaPart(report))
-		}
-		return err
-	})
+// runCheck is `worker setup --check`: it shows each property of the streams and the
+// consumer, and changes nothing. The error is that some aren't right.
+func (c *setupCommand) runCheck(ctx context.Context, t terminal) error {
+	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	b, err := c.connect(ctx)
 	if err != nil {
 		return err
 	}
-	return w.await(ctx, "streams", func() error {
-		limited, cancel := context.WithTimeout(ctx, time.Minute)
-		defer cancel()
-		report, err := b.Setup(limited, broker.SetupOptions{})
-		for _, p := range streamParts(report) {
-			w.logPart(p)
+	lines, err := b.Check(ctx, c.options())
+	if err := errors.Join(err, b.Close()); err != nil {
+		return err
+	}
+	if err := printProperties(t, c.JSON, lines); err != nil {
+		return err
+	}
+	wrong := int64(0)
+	for _, l := range lines {
+		if !l.Right {
+			wrong++
 		}
-		if err != nil { // whatever it is, an operator can correct it meanwhile
-			return &purge.FaultError{Fault: purge.Infrastructure, Cause: "streams", Err: err}
-		}
-		return nil
-	})
+	}
+	if wrong > 0 {
+		return fmt.Errorf("%s not right: run `worker setup`", areCount(wrong, "property", "properties"))
+	}
+	return nil
 }
 
-func (w *worker) logPart(p setupPart) {
-	if p.Action == "created" || p.Action == "updated" {
-		w.log.Info("setup", "kind", p.Kind, "name", p.Name, "action", p.Action, "changes", p.Changes)
+func areCount(n int64, one, many string) string {
+	if n == 1 {
+		return "1 " + one + " is"
 	}
+	return fmt.Sprintf("%d %s are", n, many)
+}
+
+// printProperties prints a line for each property.
+func printProperties(t terminal, json bool, lines []broker.PropertyState) error {
+	rows := [][]string{{"", "OF", "PROPERTY", "FOUND", "EXPECTED", "SETUP", "WORKER"}}
+	for _, l := range lines {
+		if json {
+			if err := t.printJSON(l); err != nil {
+				return err
+			}
+			continue
+		}
+		mark := "ok"
+		if !l.Right {
+			mark = "WRONG"
+		}
+		rows = append(rows, []string{mark, l.Of, orDash(l.Property), l.Found, l.Want, l.Setup, l.Worker})
+	}
+	if json {
+		return nil
+	}
+	return t.printTable(rows)
 }

@@ -27,11 +27,10 @@ const statusPage = 100
 
 // Help is the long form of the subcommand's help.
 func (c *statusCommand) Help() string {
-	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names
-are those of the events. Fails if the ledger knows nothing of the command: it waits in the stream, never came, was
-refused, or was forgotten after --ledger-retention. waiting_for says what an unfinished deletion waits for, and
-waiting_detail more about it: figures, or who has the lock. With --user and --app instead of a command: all deletions of
-the user that are pending or running, by command.
+	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names are
+those of the events. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the lock.
+With --user and --app instead of a command: all pending or running deletions of the user, by command. Fails if the ledger
+doesn't know the command: it still waits in the stream, was refused or never sent, or has expired (--ledger-retention).
 
     worker status 01JD8Z7K4W3V9Q2M5N6P7R8S9T --app demo
     worker status --app demo --user alice
@@ -115,7 +114,7 @@ func (c *statusCommand) list(ctx context.Context, t terminal, ledger *repo.Ledge
 	}
 }
 
-// printPage prints a page for people, and says how to get the next one if there may be one.
+// printPage prints a page for people, and how to get the next one if there may be one.
 func (c *statusCommand) printPage(t terminal, records []purge.Record) error {
 	if err := t.printTable(userTable(records)); err != nil || len(records) < statusPage {
 		return err
@@ -123,7 +122,7 @@ func (c *statusCommand) printPage(t terminal, records []purge.Record) error {
 	return t.printf("more: --page %d\n", c.Page+1)
 }
 
-// userTable has a row for each deletion that is under way.
+// userTable has a row for each unfinished deletion.
 func userTable(records []purge.Record) [][]string {
 	rows := [][]string{{"COMMAND_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "CURSOR_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "WAITING_FOR", "WAITING_DETAIL"}}
 	for _, r := range records {
@@ -228,8 +227,8 @@ func optionalTime(t *time.Time) string {
 	return stamp(*t)
 }
 
-// statusTable has a row for each deletion and what one asks for first; --json
-// has the rest.
+// statusTable has a row for each deletion with the most useful columns; --json has the
+// rest.
 func statusTable(records []purge.Record) [][]string {
 	rows := [][]string{{"APP_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "SINCE", "REASON", "WAITING_FOR"}}
 	for _, r := range records {

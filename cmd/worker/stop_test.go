@@ -145,7 +145,7 @@ func TestReadyzSaysStoppingWhileTheWorkerStops(t *testing.T) {
 	t.Parallel()
 	w := newWorker(config{}, plan.Bundled(), slog.New(slog.DiscardHandler))
 	w.gate.Open("start")
-	site := routes(w.metrics.Registry, readiness{w.gate.Reason, w.held, w.altered})
+	site := routes(w.metrics.Registry, readiness{w.gate.Reason, w.throttled, w.altered})
 	readyz := func() (int, string) {
 		answer := httptest.NewRecorder()
 		site.ServeHTTP(answer, httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/readyz", nil))

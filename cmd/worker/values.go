@@ -120,7 +120,7 @@ func parseSize(s string) (byteSize, error) {
 	return byteSize(n * unit), nil
 }
 
-// inboxPrefix says whether s may stand before the rest of a NATS subject.
+// inboxPrefix reports whether s may begin a NATS subject.
 func inboxPrefix(s string) bool {
 	for token := range strings.SplitSeq(s, ".") {
 		if token == "" || strings.ContainsAny(token, "*> \t\r\n") {

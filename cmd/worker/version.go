@@ -14,7 +14,7 @@ type versionCommand struct {
 	jsonConfig
 }
 
-// build is what `worker version` tells.
+// build is what `worker version` prints.
 type build struct {
 	Version  string `json:"version"`
 	Revision string `json:"revision,omitempty"` // of the source; with "+" if it had been changed

@@ -18,15 +18,15 @@ import (
 const (
 	causeDenied      = "publish_denied"
 	causeNoStream    = "no_stream"
-	causeConnection  = "connection"
-	causeTimeout     = "timeout"
+	causeConnection  = purge.CauseConnection
+	causeTimeout     = purge.CauseTimeout
 	causeTooLarge    = "too_large"
 	causeStore       = "store"
-	causeUnavailable = "unavailable"
+	causeUnavailable = purge.CauseUnavailable
 	causeRefused     = "refused"
 	causeStopping    = "stopping"
-	// causeFull becomes events_full, letters_full or commands_full; see [full].
-	causeFull = "full"
+	// streamFull becomes events_full, letters_full or commands_full; see [full].
+	streamFull = "full"
 )
 
 // Errors that the client package has no name for.
@@ -43,10 +43,10 @@ const noJetStream = "JetStream isn't available: enable it on the server and for 
 
 // codes are the meanings of the server's answers.
 var codes = map[jetstream.ErrorCode]meaning{
-	natserr.NoResources:          {causeFull, noRoom},
-	natserr.NoMemory:             {causeFull, noRoom},
-	natserr.NoStorage:            {causeFull, noRoom},
-	natserr.AccountLimit:         {causeFull, noRoom},
+	natserr.NoResources:          {streamFull, noRoom},
+	natserr.NoMemory:             {streamFull, noRoom},
+	natserr.NoStorage:            {streamFull, noRoom},
+	natserr.AccountLimit:         {streamFull, noRoom},
 	natserr.StreamOffline:        {causeUnavailable, offline},
 	natserr.StreamOfflineBecause: {causeUnavailable, offline},
 	natserr.Unavailable:          {causeUnavailable, offline},
@@ -112,7 +112,7 @@ func meaningOf(what string, err error) meaning {
 			}
 		}
 	}
-	if m.cause == causeFull {
+	if m.cause == streamFull {
 		m.cause = full(what)
 	}
 	m.text = strings.ReplaceAll(m.text, "{what}", what)
@@ -123,13 +123,13 @@ func meaningOf(what string, err error) meaning {
 func storeRefusal(what, text string) meaning {
 	switch {
 	case strings.Contains(text, "maximum messages per subject"):
-		return meaning{causeFull, "{what} takes no more on this subject: run `worker setup`, which lets the oldest go"}
+		return meaning{streamFull, "{what} takes no more on this subject: run `worker setup`, which lets the oldest go"}
 	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.EventsStream):
-		return meaning{causeFull, "{what} is full: raise its max_bytes, or shorten its max_age"}
+		return meaning{streamFull, "{what} is full: raise its max_bytes, or shorten its max_age"}
 	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.DeadLettersStream):
-		return meaning{causeFull, "{what} is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"}
+		return meaning{streamFull, "{what} is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"}
 	case strings.Contains(text, "maximum"):
-		return meaning{causeFull, "{what} is full: let workers empty it, or raise its max_bytes"}
+		return meaning{streamFull, "{what} is full: let workers empty it, or raise its max_bytes"}
 	}
 	return meaning{causeStore, "{what} can't write: look at the NATS server's disk and log"}
 }
@@ -140,7 +140,7 @@ func full(what string) string {
 	case strings.HasSuffix(what, conversation.EventsStream):
 		return "events_full"
 	case strings.HasSuffix(what, conversation.DeadLettersStream):
-		return "letters_full"
+		return purge.CauseLettersFull
 	}
 	return "commands_full"
 }

@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// minTime is what a part gets when those before it have used up all: enough to
-// say goodbye.
+// minTime is what a part gets when the parts before it have used up all the time: enough
+// to close a connection in order.
 const minTime = 50 * time.Millisecond
 
 // closer ends one part of the worker.
@@ -26,7 +26,7 @@ func (c *closers) add(name string, end func(context.Context) error) {
 }
 
 // close ends all parts by name under one deadline. A part that isn't done by
-// then is left behind, for the process ends; the error names it.
+// then is left behind, since the process ends; the error names it.
 func (c *closers) close(ctx context.Context, limit time.Duration, log *slog.Logger) error {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -57,5 +57,33 @@ func endIn(ctx context.Context, end func(context.Context) error) error {
 		return err
 	case <-time.After(minTime):
 		return errors.New("not done in time")
+	}
+}
+
+// task is a goroutine with an end.
+type task struct {
+	cancel context.CancelFunc
+	done   chan struct{} // closed at the end
+	err    error         // set before
+}
+
+func start(ctx context.Context, run func(context.Context) error) *task {
+	ctx, cancel := context.WithCancel(ctx)
+	t := &task{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(t.done)
+		t.err = run(ctx)
+	}()
+	return t
+}
+
+// stop ends the goroutine and waits for it.
+func (t *task) stop(ctx context.Context) error {
+	t.cancel()
+	select {
+	case <-t.done:
+		return t.err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }

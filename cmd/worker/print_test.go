@@ -27,3 +27,15 @@ func TestConfirmTakesYesAlone(t *testing.T) {
 		t.Error("interrupted: nil; want an error")
 	}
 }
+
+func TestPrintableEscapesWhatWouldMoveTheTerminal(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"c2c_bob": "c2c_bob", "a b": "a b", "héllo 👩‍👩‍👧": "héllo 👩‍👩‍👧", "\x1b[31mred": `\x1b[31mred`, "a\r\n\tb": `a\r\n\tb`,
+		"\u202eevil": `\u202eevil`, "x\u2028y": `x\u2028y`, "\xffz": `\xffz`, "\u009b1m": `\u009b1m`, "\ufeff": `\ufeff`, "\ufffd": "\ufffd",
+	} {
+		if got := printable(in); got != want {
+			t.Errorf("printable(%q) = %q; want %q", in, got, want)
+		}
+	}
+}

@@ -49,13 +49,13 @@ func TestTheBacklogIsShownWhileItIsKnown(t *testing.T) {
 			source <- step.err
 			synctest.Wait()
 			if got := backlogSeries(t, metrics); got != step.want {
-				t.Errorf("look %d, which ended with %v: %d series; want %d", i, step.err, got, step.want)
+				t.Errorf("sample %d, which ended with %v: %d series; want %d", i, step.err, got, step.want)
 			}
 		}
 		if err := loop.stop(t.Context()); err != nil {
 			t.Error(err)
 		}
-		for text, want := range map[string]int{"isn't known": 1, "known again": 1} {
+		for text, want := range map[string]int{"backlog unknown": 1, "known again": 1} {
 			if got := strings.Count(log.String(), text); got != want {
 				t.Errorf("the log says %d times %q; want %d:\n%s", got, text, want, log)
 			}
@@ -71,4 +71,38 @@ func TestTheAgeOfTheOldestCommandIsNeverNegative(t *testing.T) {
 			t.Errorf("stored at %v, at %v: age %v; want %v", oldest, now, got, want)
 		}
 	}
+}
+
+// forgetful is an expirer that reports its calls.
+type forgetful struct {
+	calls chan time.Duration
+	err   error
+}
+
+func (f forgetful) Expire(_ context.Context, age time.Duration, _ int) (int, error) {
+	f.calls <- age
+	return 3, f.err
+}
+
+func TestTheLedgerExpiresAtOnceAndHourlyWhateverGoesWrong(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		f := forgetful{calls: make(chan time.Duration), err: errors.New("no connection")}
+		metrics := telemetry.New(func() float64 { return 0 })
+		loop := start(t.Context(), retention{store: f, age: time.Hour, expired: metrics.LedgerExpired, log: slog.New(slog.DiscardHandler)}.run)
+		began := time.Now()
+		if age := <-f.calls; age != time.Hour || time.Since(began) != 0 {
+			t.Errorf("the first call is for %v after %v; want 1h, at once", age, time.Since(began))
+		}
+		for range 3 {
+			last := time.Now()
+			<-f.calls
+			if pause := time.Since(last); pause < 54*time.Minute || pause > 66*time.Minute {
+				t.Errorf("the next call came after %v; want about an hour", pause)
+			}
+		}
+		if err := loop.stop(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
 }
