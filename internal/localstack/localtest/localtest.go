@@ -34,7 +34,7 @@ var shared struct {
 
 // Postgres is the Postgres of this test binary, shared by its tests and started by
 // the first: the one of DATABASE_URL, if set. Main closes it. A test that stops it
-// or changes its settings starts one of its own with localstack.StartPostgres.
+// or changes its settings starts its own with localstack.StartPostgres.
 // Without server programs the test fails, and says what to install.
 func Postgres(tb testing.TB) *localstack.Postgres {
 	tb.Helper()
