@@ -237,7 +237,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
 	})
-	h.Start() //nolint:contextcheck // Stop ends it
+	h.Start()
 	w.handler.Store(h)
 	w.parts.add("acknowledgements", nats.Settled)
 	w.parts.add("handler", func(context.Context) error { h.Stop(); return nil }) //nolint:contextcheck // it bounds itself by stopGrace
