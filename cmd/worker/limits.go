@@ -110,7 +110,7 @@ func shareOut(connections, concurrency int, test limits) (shares, error) {
 	}
 	left := free - s.long
 	if left < 1 {
-		return s, fmt.Errorf("%s: express-lanes=%d and long-lanes=%d leave none of the %d connections: expected fewer", testLimits, s.express, s.long, connections)
+		return s, fmt.Errorf("%s: express-lanes=%d and long-lanes=%d leave none of --max-connections=%d: expected fewer", testLimits, s.express, s.long, connections)
 	}
 	s.isolated = max(1, min(2, left-1))
 	return s, nil

@@ -8,7 +8,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
 	"go.opentelemetry.io/otel/trace"
 
 	"github.com/lethe-im/lethe/internal/broker"
@@ -16,6 +15,7 @@ import (
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/retry"
 	"github.com/lethe-im/lethe/internal/telemetry"
 	"github.com/lethe-im/lethe/internal/tracing"
 )
@@ -208,23 +208,18 @@ func askLedger(ctx context.Context, url string) error {
 func (w *worker) await(ctx context.Context, reason string, op func() error) error {
 	defer w.gate.Open(reason)
 	logged := ""
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(5*time.Second), backoff.WithMaxElapsedTime(0))
-	return backoff.Retry(func() error {
-		err := op()
-		if err == nil {
-			return nil
-		}
+	_, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 5 * time.Second}, func() (struct{}, error) { return struct{}{}, op() }, func(err error) bool {
 		if fault, _ := purge.FaultOf(err); fault != purge.Infrastructure && fault != purge.Contention {
-			return backoff.Permanent(err)
+			return false
 		}
 		w.gate.Close(reason, err.Error())
 		if logged != err.Error() {
 			logged = err.Error()
 			w.log.Warn("not ready; retrying", "reason", reason, "error", err)
 		}
-		return err
-	}, backoff.WithContext(pause, ctx))
+		return true
+	})
+	return err
 }
 
 // work starts the handler, the pulling and the retention. They don't end with ctx but

@@ -7,11 +7,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/cenkalti/backoff/v4"
-
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
+	"github.com/lethe-im/lethe/internal/retry"
 )
 
 // setupCommand is `worker setup`.
@@ -102,20 +101,14 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
-	pause := backoff.NewExponentialBackOff(backoff.WithInitialInterval(100*time.Millisecond),
-		backoff.WithMaxInterval(2*time.Second), backoff.WithMaxElapsedTime(0))
 	last := error(nil)
-	report, err := backoff.RetryWithData(func() (repo.SetupReport, error) {
-		report, err := repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+	report, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second}, func() (repo.SetupReport, error) {
+		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+	}, func(err error) bool {
+		last = err
 		fault, cause := purge.FaultOf(err)
-		if err != nil && (fault != purge.Infrastructure || cause != "connection" && cause != "server") {
-			return report, backoff.Permanent(err)
-		}
-		if err != nil {
-			last = err
-		}
-		return report, err
-	}, backoff.WithContext(pause, ctx))
+		return fault == purge.Infrastructure && purge.Transient(fault, cause)
+	})
 	if err != nil {
 		if last != nil && ctx.Err() != nil {
 			err = last

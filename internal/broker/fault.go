@@ -16,18 +16,16 @@ import (
 
 // Causes of faults, as they stand in metrics.
 const (
-	causeDenied      = "publish_denied"
-	causeNoStream    = "no_stream"
-	causeConnection  = "connection"
-	causeTimeout     = "timeout"
-	causeTooLarge    = "too_large"
-	causeStore       = "store"
-	causeUnavailable = "unavailable"
-	causeRefused     = "refused"
-	causeStopping    = "stopping"
-	// causeFull becomes events_full, letters_full or commands_full; see [full].
-	causeFull = "full"
+	causeDenied   = "publish_denied"
+	causeNoStream = "no_stream"
+	causeTooLarge = "too_large"
+	causeStore    = "store"
+	causeRefused  = "refused"
+	causeStopping = "stopping"
 )
+
+// streamFull stands in the table for events_full, letters_full or commands_full; see [full].
+const streamFull = "full"
 
 // Errors that the client package has no name for.
 var (
@@ -43,15 +41,15 @@ const noJetStream = "JetStream isn't available: enable it on the server and for 
 
 // codes are the meanings of the server's answers.
 var codes = map[jetstream.ErrorCode]meaning{
-	natserr.NoResources:          {causeFull, noRoom},
-	natserr.NoMemory:             {causeFull, noRoom},
-	natserr.NoStorage:            {causeFull, noRoom},
-	natserr.AccountLimit:         {causeFull, noRoom},
-	natserr.StreamOffline:        {causeUnavailable, offline},
-	natserr.StreamOfflineBecause: {causeUnavailable, offline},
-	natserr.Unavailable:          {causeUnavailable, offline},
-	natserr.NoLeader:             {causeUnavailable, offline},
-	natserr.NoPeers:              {causeUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
+	natserr.NoResources:          {streamFull, noRoom},
+	natserr.NoMemory:             {streamFull, noRoom},
+	natserr.NoStorage:            {streamFull, noRoom},
+	natserr.AccountLimit:         {streamFull, noRoom},
+	natserr.StreamOffline:        {purge.CauseUnavailable, offline},
+	natserr.StreamOfflineBecause: {purge.CauseUnavailable, offline},
+	natserr.Unavailable:          {purge.CauseUnavailable, offline},
+	natserr.NoLeader:             {purge.CauseUnavailable, offline},
+	natserr.NoPeers:              {purge.CauseUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
 	natserr.Replicas:             {causeRefused, "this NATS server is no cluster: use 1 replica"},
 	natserr.StreamSealed:         {causeRefused, "{what} is sealed: replace it and run `worker setup`"},
 	natserr.SubjectOverlap: {
@@ -60,8 +58,8 @@ var codes = map[jetstream.ErrorCode]meaning{
 	jetstream.JSErrCodeStreamMessageExceedsMaximum:   {causeTooLarge, "too large for {what}: raise its max_msg_size"},
 	jetstream.JSErrCodeStreamNotFound:                {causeNoStream, missing},
 	jetstream.JSErrCodeConsumerNotFound:              {causeNoStream, missing},
-	jetstream.JSErrCodeJetStreamNotEnabled:           {causeUnavailable, noJetStream},
-	jetstream.JSErrCodeJetStreamNotEnabledForAccount: {causeUnavailable, noJetStream},
+	jetstream.JSErrCodeJetStreamNotEnabled:           {purge.CauseUnavailable, noJetStream},
+	jetstream.JSErrCodeJetStreamNotEnabledForAccount: {purge.CauseUnavailable, noJetStream},
 }
 
 const (
@@ -79,11 +77,11 @@ var failures = []struct {
 	{meaning{causeNoStream, "another stream has the subjects of {what}: remove them there and run `worker setup`"}, []error{errWrongStream}},
 	{meaning{causeNoStream, "{what} is missing or has no leader: run `worker setup`"}, []error{jetstream.ErrNoStreamResponse}},
 	{meaning{causeNoStream, "{what} is missing, has no leader, or allows no direct get: look at it, and run `worker setup`"}, []error{errNoDirectGet}},
-	{meaning{causeUnavailable, noJetStream}, []error{nats.ErrNoResponders}},
+	{meaning{purge.CauseUnavailable, noJetStream}, []error{nats.ErrNoResponders}},
 	{meaning{causeRefused, "{what} is a push consumer: delete it and run `worker setup` again; no command is lost"}, []error{jetstream.ErrNotPullConsumer}},
 	{meaning{causeTooLarge, "too large for the NATS server: raise its max_payload"}, []error{nats.ErrMaxPayload}},
-	{meaning{causeConnection, "no connection to NATS"}, []error{nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrReconnectBufExceeded, jetstream.ErrConnectionClosed}},
-	{meaning{causeTimeout, "{what} doesn't answer: look at the NATS server"}, []error{
+	{meaning{purge.CauseConnection, "no connection to NATS"}, []error{nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrReconnectBufExceeded, jetstream.ErrConnectionClosed}},
+	{meaning{purge.CauseTimeout, "{what} doesn't answer: look at the NATS server"}, []error{
 		nats.ErrTimeout, jetstream.ErrAsyncPublishTimeout, context.DeadlineExceeded, jetstream.ErrTooManyStalledMsgs,
 	}},
 }
@@ -112,7 +110,7 @@ func meaningOf(what string, err error) meaning {
 			}
 		}
 	}
-	if m.cause == causeFull {
+	if m.cause == streamFull {
 		m.cause = full(what)
 	}
 	m.text = strings.ReplaceAll(m.text, "{what}", what)
@@ -123,13 +121,13 @@ func meaningOf(what string, err error) meaning {
 func storeRefusal(what, text string) meaning {
 	switch {
 	case strings.Contains(text, "maximum messages per subject"):
-		return meaning{causeFull, "{what} takes no more on this subject: run `worker setup`, which lets the oldest go"}
+		return meaning{streamFull, "{what} takes no more on this subject: run `worker setup`, which lets the oldest go"}
 	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.EventsStream):
-		return meaning{causeFull, "{what} is full: raise its max_bytes, or shorten its max_age"}
+		return meaning{streamFull, "{what} is full: raise its max_bytes, or shorten its max_age"}
 	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.DeadLettersStream):
-		return meaning{causeFull, "{what} is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"}
+		return meaning{streamFull, "{what} is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"}
 	case strings.Contains(text, "maximum"):
-		return meaning{causeFull, "{what} is full: let workers empty it, or raise its max_bytes"}
+		return meaning{streamFull, "{what} is full: let workers empty it, or raise its max_bytes"}
 	}
 	return meaning{causeStore, "{what} can't write: look at the NATS server's disk and log"}
 }
@@ -140,7 +138,7 @@ func full(what string) string {
 	case strings.HasSuffix(what, conversation.EventsStream):
 		return "events_full"
 	case strings.HasSuffix(what, conversation.DeadLettersStream):
-		return "letters_full"
+		return purge.CauseLettersFull
 	}
 	return "commands_full"
 }

@@ -41,7 +41,7 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 }
 
 // appOfSubject returns the app that a command's subject names; "", true for what
-// can't be one, which nobody can be told about.
+// can't be one, about which nothing can be published.
 func appOfSubject(subject string) (app string, named bool) {
 	app, named = conversation.SubjectApp(subject)
 	if len(app) > conversation.MaxAppID || !utf8.ValidString(app) {

@@ -31,7 +31,7 @@ func event(j *job, rec purge.Record) bus.Announcement {
 }
 
 // refusal returns the event of a command that failed as a whole; false where
-// nothing tells whom to send it to.
+// its receiver is not known.
 func refusal(j *job) (bus.Announcement, bool) {
 	if j.app == "" || j.user == "" {
 		return bus.Announcement{}, false

@@ -7,7 +7,7 @@ import (
 	"sync"
 )
 
-// Gate keeps the worker from taking new commands while its infrastructure are at
+// Gate keeps the worker from taking new commands while the infrastructure is at
 // fault. It is closed while any cause is noted. The zero value is not usable;
 // see [NewGate]. Safe for concurrent use.
 type Gate struct {
@@ -20,11 +20,11 @@ type Gate struct {
 // reason is why the gate is closed.
 type reason struct {
 	text  string
-	meant bool // by an operator: the worker is ready, and told to wait
+	meant bool // by an operator: the worker is ready, and paused
 	tries bool // the worker isn't ready, but takes commands to try
 }
 
-// NewGate returns an open gate. changed, if not nil, is told of each cause that
+// NewGate returns an open gate. changed, if not nil, is called for each cause that
 // comes or goes.
 func NewGate(changed func(cause string, closed bool)) *Gate {
 	opened := make(chan struct{})

@@ -3,7 +3,7 @@
 // delivery. It never sees a message of the bus nor a statement of the database.
 //
 // A delivery goes through the express lane, where whatever has gathered shares
-// one transaction. What is too large for that goes on in the long lane, batch
+// one transaction. What is too large for that continues in the long lane, batch
 // by batch.
 package handler
 
@@ -65,7 +65,7 @@ type Publisher interface {
 	// LetterRoom returns for how many bytes of dead letters about malformed commands
 	// there is room; 0 or less for none.
 	LetterRoom(ctx context.Context) (int64, error)
-	// Progress is told and forgotten.
+	// Progress is published at most once, and may be lost.
 	Progress(p conversation.Deleting, trace conversation.Trace)
 }
 

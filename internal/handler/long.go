@@ -18,6 +18,9 @@ const (
 	waitQueueLength, waitQueueTimeout = 64, 2 * time.Second
 	// progressInterval is the shortest time between two progress messages.
 	progressInterval = time.Second
+	// maxLongTargets is how many times the target a statement of the long lane may take
+	// where fewer rows are possible.
+	maxLongTargets = 20
 	// contention is for how long permits count as contended after a try that got none.
 	contention = time.Second
 	// reportedTries is how many tries without progress are not worth a word: a sender's.
@@ -81,7 +84,7 @@ type longRun struct {
 	renew     time.Time            // when the lease is to be renewed while no batch does it
 	waits     purge.ThrottleReason // what the ledger says that it waits for
 	throttle  purge.ThrottleReason // what kept the last batch from running
-	changed   <-chan struct{}      // closed when that may have ended; nil where nobody tells
+	changed   <-chan struct{}      // closed when that may have ended; nil where that is not known
 	blocked   time.Time            // since when it has met locks; zero if it doesn't
 	reported  time.Time            // the last progress
 	pace      *deletionPace
@@ -183,15 +186,15 @@ func (l *longRun) claim() purge.Facts {
 	l.claimed, t.taken, t.low = true, true, rec.CursorSeq
 	l.reported, l.marks.marked = time.Now(), t.low
 	l.pace = h.deletionPace()
-	l.held(rec)
+	l.renewed(rec)
 	h.watcher.fresh(h.stopping)
 	f := h.facts(t)
 	f.Progress = true
 	return f
 }
 
-// held notes the record of a deletion whose lease was just renewed.
-func (l *longRun) held(rec purge.Record) {
+// renewed notes the record of a deletion whose lease was just renewed.
+func (l *longRun) renewed(rec purge.Record) {
 	l.t.rec = rec
 	l.renew = time.Now().Add(rec.LeaseLeft / 3)
 }
@@ -211,6 +214,11 @@ func (l *longRun) throttled(by purge.Throttled) purge.Facts {
 		}
 	case purge.SlowBatch:
 		h.watcher.batch(true, by.Detail)
+	default:
+		if l.changed == nil { // the database knew before the last sample: the next batch doesn't ask it
+			h.watcher.sample(h.stopping)
+			_, l.changed = h.watcher.stop()
+		}
 	}
 	if waits != l.waits || time.Now().After(l.renew) {
 		rec, err := h.cfg.Store.Renew(h.working, t.d, t.low, waits, h.watcher.detail(waits))
@@ -221,7 +229,7 @@ func (l *longRun) throttled(by purge.Throttled) purge.Facts {
 			l.noteWait(string(waits))
 		}
 		l.waits = waits
-		l.held(rec)
+		l.renewed(rec)
 	}
 	l.report(string(waits))
 	l.throttle = by.Reason
@@ -235,12 +243,17 @@ func (l *longRun) batch() purge.Facts {
 	h, t := l.h, l.t
 	backoff := h.watcher.backoff()
 	pace := l.pace.of(backoff > 0)
-	l.limit = pace.limit
-	if l.cap > 0 && l.cap < l.limit {
+	if l.limit = pace.limit; l.cap >= l.limit {
+		l.cap = 0
+	}
+	if l.cap > 0 {
 		l.limit = l.cap
 	}
 	part := purge.Part{Long: true, Low: t.low, Limit: l.limit, Sparse: l.sparse, ForegroundBackoff: backoff}
 	part.MarkFrom, part.MarkTo = l.marks.next(markDistance)
+	if l.limit > h.cfg.MinRows { // fewer rows may take less
+		part.Timeout = max(maxLongTargets*h.cfg.Target, time.Second)
+	}
 	start := time.Now()
 	step, err := h.cfg.Store.Step(h.working, t.d, part)
 	took := time.Since(start)
@@ -253,18 +266,14 @@ func (l *longRun) batch() purge.Facts {
 		}
 		return f
 	}
-	if by := step.Throttled; by.Reason != "" {
-		if by.Reason != purge.NoPermit && by.Reason != purge.ForegroundLoad && by.Reason != purge.SlowBatch {
-			h.watcher.sample(h.stopping) // which stops the next batch before it goes to the database
-			_, l.changed = h.watcher.stop()
-		}
-		return l.throttled(by)
+	if step.Throttled.Reason != "" {
+		return l.throttled(step.Throttled)
 	}
 	l.marks.done(part.MarkTo)
 	l.noPermits = 0
 	h.stepped(t, step)
 	l.waits = ""
-	l.held(step.Record)
+	l.renewed(step.Record)
 	if !step.Record.Mine {
 		return h.facts(t)
 	}
@@ -287,22 +296,22 @@ func (l *longRun) batch() purge.Facts {
 // this deletion for the sake of other clients.
 func (l *longRun) backOff(f *purge.Facts, pace purge.Pace, took time.Duration, backoff float64) {
 	h := l.h
-	rest := pace.Rest(l.limit, took, l.before)
+	wait := pace.SlowBackoff(l.limit, took, l.before)
 	l.before = took
-	if rest > 0 {
+	if wait > 0 {
 		l.report(string(purge.SlowBatch))
 	} else {
 		l.report("")
 	}
 	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(l.limit, "row"), took.Round(time.Millisecond), h.cfg.Target)
-	h.watcher.batch(rest > 0, detail)
-	if rest > 0 {
-		err := h.cfg.Store.ThrottleSlowBatch(h.working, rest, detail)
+	h.watcher.batch(wait > 0, detail)
+	if wait > 0 {
+		err := h.cfg.Store.ThrottleSlowBatch(h.working, wait, detail)
 		if err == nil {
 			return // the next batch of any worker finds it
 		}
 		h.cfg.Log.Debug("slow batch not noted for all workers; waiting alone", "error", err)
-		f.Throttle, f.Left = purge.SlowBatch, rest
+		f.Throttle, f.Left = purge.SlowBatch, wait
 		return
 	}
 	if backoff > 0 && f.Progress && !l.finishing {
@@ -326,7 +335,7 @@ func (l *longRun) finish() purge.Facts {
 	if err != nil {
 		return h.failed(t, err)
 	}
-	l.held(rec)
+	l.renewed(rec)
 	t.news = rec.State == purge.Done
 	if t.news {
 		h.detector.succeeded(rec.Removed(), t.d.Key)

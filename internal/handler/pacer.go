@@ -20,7 +20,7 @@ type pacer struct {
 	average float64 // rows of a deletion
 }
 
-// firstLimit is small enough for 50 ms on a slow disk; the pace finds the rest.
+// firstLimit is small enough for 50 ms on a slow disk; the pace finds the right one.
 const firstLimit = 2000
 
 func newPacer(p purge.Pace, gauge prometheus.Gauge) *pacer {

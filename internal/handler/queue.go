@@ -3,7 +3,7 @@ package handler
 import "sync"
 
 // entry is what the express lane takes: a new command with all its deletions,
-// one deletion that goes on, or a command that was refused and has none.
+// one deletion that continues, or a command that was refused and has none.
 type entry struct {
 	job   *job
 	tasks []*task
@@ -13,7 +13,7 @@ type entry struct {
 func single(t *task) entry { return entry{job: t.job, tasks: []*task{t}} }
 
 // queue gathers entries while a batch is in the database. It has no bound of
-// its own: the broker's places bound it.
+// its own: the broker's slots bound it.
 type queue struct {
 	mu        sync.Mutex
 	filled    *sync.Cond // entries came, or it was closed
@@ -37,8 +37,8 @@ func (q *queue) push(e entry) {
 }
 
 // take waits for an entry and returns it with those behind it, as long as they
-// hold at most limit() tasks together; nil once the queue is closed. limit is
-// asked when there is something to take. It uses no timer: alone, a command
+// have at most limit() tasks together; nil once the queue is closed. limit is
+// called when there is something to take. It uses no timer: alone, a command
 // goes at once; under load, many share a batch.
 func (q *queue) take(limit func() int) []entry {
 	q.mu.Lock()
@@ -49,16 +49,16 @@ func (q *queue) take(limit func() int) []entry {
 	if q.closed {
 		return nil
 	}
-	n, tasks, most := 0, 0, limit()
-	for n < len(q.entries) && (n == 0 || tasks+len(q.entries[n].tasks) <= most) {
+	n, tasks, size := 0, 0, limit()
+	for n < len(q.entries) && (n == 0 || tasks+len(q.entries[n].tasks) <= size) {
 		tasks += max(1, len(q.entries[n].tasks))
 		n++
 	}
 	taken := append([]entry(nil), q.entries[:n]...)
-	rest := copy(q.entries, q.entries[n:])
-	clear(q.entries[rest:])
-	q.entries = q.entries[:rest]
-	if rest > 0 {
+	left := copy(q.entries, q.entries[n:])
+	clear(q.entries[left:])
+	q.entries = q.entries[:left]
+	if left > 0 {
 		q.filled.Signal() // for another lane
 	}
 	return taken

@@ -17,6 +17,10 @@ func (h *Handler) alone(t *task, delay time.Duration) {
 	})
 }
 
+// shortLockTimeout is how long a deletion alone waits for a lock: one lock may block
+// hundreds, and each is tried again after a wait in which it holds nothing.
+const shortLockTimeout = 5 * time.Millisecond
+
 // isolate is alone for a deletion that has failed and may take long: few run at a time,
 // with few rows and much time.
 func (h *Handler) isolate(t *task, delay time.Duration) {
@@ -44,10 +48,12 @@ func (h *Handler) single(t *task, delay time.Duration) (trouble bool) {
 // what one transaction can.
 func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
 	running := h.singles
-	limit, timeout := min(h.cfg.PerDeletion, h.express.rows()), h.batchTimeout(true)
+	part := purge.Part{
+		Claim: true, Finish: true, Limit: min(h.cfg.PerDeletion, h.express.rows()), Timeout: h.batchTimeout(true), LockTimeout: shortLockTimeout,
+	}
 	if t.isolated {
 		running = h.isolated
-		limit, timeout = min(limit, h.cfg.MinRows), 0
+		part.Limit, part.Timeout, part.LockTimeout = min(part.Limit, h.cfg.MinRows), 0, 0
 	}
 	select {
 	case running <- struct{}{}:
@@ -59,7 +65,6 @@ func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
 	}
 	t.taken = true
 	span := h.beginBatch([]*task{t})
-	part := purge.Part{Claim: true, Finish: true, Limit: limit, Timeout: timeout}
 	var began time.Time
 	step, err := persist(h, 0, func() (purge.Step, error) {
 		began = time.Now()

@@ -34,7 +34,7 @@ func messaging(operation, typ, destination string, more ...attribute.KeyValue) t
 }
 
 // begin begins the span of a delivery, if its trace is recorded: then that span is
-// what its messages name. It notes under which trace the log tells of it.
+// what its messages name. It notes the trace id for the log.
 func (h *Handler) begin(j *job) {
 	j.traceID = j.trace.ID()
 	if h.cfg.Tracer == nil {
@@ -192,7 +192,7 @@ func below(parent trace.Span) context.Context {
 }
 
 // end ends a span; a fault makes it a failed one. A lock or a stop is none: then
-// the span tells the cause alone.
+// the span has the cause alone.
 func end(span trace.Span, err error) {
 	switch fault, cause := faultOf(err); {
 	case err == nil:

@@ -55,7 +55,7 @@ func (l *longRun) noteBatch(start time.Time, limit, rows int) {
 	}
 }
 
-// noteWait adds to the run's span that something has begun to hold it back. The
+// noteWait adds to the run's span that something has begun to block or throttle it. The
 // span keeps the last 128 of these, or OTEL_SPAN_EVENT_COUNT_LIMIT.
 func (l *longRun) noteWait(cause string) {
 	if l.span != nil && cause != "" {

@@ -43,7 +43,7 @@ func (r *rig) until(what string, cond func() bool) {
 		select {
 		case <-tick.C:
 		case <-over:
-			r.Fatalf("not within 30 s: %s; held back: %q, ledger: %q, log:\n%s", what, r.h.Throttled(), r.waiting(), r.log)
+			r.Fatalf("not within 30 s: %s; throttled: %q, ledger: %q, log:\n%s", what, r.h.Throttled(), r.waiting(), r.log)
 		}
 	}
 }
@@ -62,7 +62,7 @@ func (r *rig) waiting() (s string) {
 func (r *rig) left() int { r.Helper(); return r.count(`select count(*) from chat.messages`) }
 
 // held is the metrics' word on a cause.
-func (r *rig) held(cause purge.ThrottleReason) float64 {
+func (r *rig) throttled(cause purge.ThrottleReason) float64 {
 	r.Helper()
 	var m dto.Metric
 	if err := r.metrics.Throttled.WithLabelValues(string(cause)).Write(&m); err != nil {
@@ -71,8 +71,8 @@ func (r *rig) held(cause purge.ThrottleReason) float64 {
 	return m.GetGauge().GetValue()
 }
 
-// heldSeconds is how long deletions were held by a cause.
-func (r *rig) heldSeconds(cause purge.ThrottleReason) float64 {
+// throttledSeconds is how long deletions were held by a cause.
+func (r *rig) throttledSeconds(cause purge.ThrottleReason) float64 {
 	r.Helper()
 	return r.counted(r.metrics.ThrottledSeconds.WithLabelValues(string(cause)))
 }
@@ -87,13 +87,13 @@ func (r *rig) counted(c prometheus.Metric) float64 {
 	return m.GetCounter().GetValue()
 }
 
-// isHeld waits until a deletion is held back by cause, and asserts that it is told
+// isThrottled waits until a deletion is throttled, and asserts that this is reported
 // everywhere, that nothing is deleted meanwhile, and that the lease lives on.
-func (r *rig) isHeld(cause purge.ThrottleReason) {
+func (r *rig) isThrottled(cause purge.ThrottleReason) {
 	r.Helper()
 	r.until("the ledger says "+string(cause), func() bool { return strings.Contains(r.waiting(), string(cause)) })
-	if r.held(cause) != 1 || !strings.Contains(r.h.Throttled(), string(cause)) {
-		r.Errorf("lethe_throttled is %v, Held %q; want 1 and %s", r.held(cause), r.h.Throttled(), cause)
+	if r.throttled(cause) != 1 || !strings.Contains(r.h.Throttled(), string(cause)) {
+		r.Errorf("lethe_throttled is %v, Held %q; want 1 and %s", r.throttled(cause), r.h.Throttled(), cause)
 	}
 	left := r.left()
 	if cause == purge.SlowBatch {
@@ -120,9 +120,9 @@ func (r *rig) goesOn(cause purge.ThrottleReason, p *place) {
 	if n, w := r.left(), r.waiting(); n != 0 || w != "" {
 		r.Errorf("%d messages are left, and the ledger says that it waits for %q", n, w)
 	}
-	r.until("the throttle lets go", func() bool { return r.held(cause) == 0 })
-	if s := r.log.String(); !strings.Contains(s, `msg="no longer throttled" reason=`+string(cause)) || r.heldSeconds(cause) <= 0 {
-		r.Errorf("held for %v s by the metrics; want more, and a word in the log:\n%s", r.heldSeconds(cause), s)
+	r.until("the throttle lets go", func() bool { return r.throttled(cause) == 0 })
+	if s := r.log.String(); !strings.Contains(s, `msg="no longer throttled" reason=`+string(cause)) || r.throttledSeconds(cause) <= 0 {
+		r.Errorf("held for %v s by the metrics; want more, and a word in the log:\n%s", r.throttledSeconds(cause), s)
 	}
 }
 
@@ -162,15 +162,15 @@ func TestTheServersThrottles(t *testing.T) {
 	t.Run("a standby that lags", func(t *testing.T) { //nolint:paralleltest // see above
 		on(t, replica, `select pg_wal_replay_pause()`)
 		r, p := one(t, purge.Limits{ReplicaLag: 200 * time.Millisecond})
-		r.isHeld(purge.ReplicaLag)
+		r.isThrottled(purge.ReplicaLag)
 		on(t, replica, `select pg_wal_replay_resume()`)
 		r.goesOn(purge.ReplicaLag, p)
 	})
 	t.Run("one that lags and is no matter", func(t *testing.T) { //nolint:paralleltest // see above
 		on(t, replica, `select pg_wal_replay_pause()`)
 		r, p := one(t, purge.Limits{ReplicaLag: time.Millisecond, IgnoreStandbys: []string{"other", "s1"}})
-		if o := p.wait(t); o.Verdict != bus.Done || r.heldSeconds(purge.ReplicaLag) > 0 {
-			t.Errorf("outcome = %+v, held for %v s; want done and never held", o, r.heldSeconds(purge.ReplicaLag))
+		if o := p.wait(t); o.Verdict != bus.Done || r.throttledSeconds(purge.ReplicaLag) > 0 {
+			t.Errorf("outcome = %+v, held for %v s; want done and never held", o, r.throttledSeconds(purge.ReplicaLag))
 		}
 		on(t, replica, `select pg_wal_replay_resume()`)
 	})
@@ -200,9 +200,9 @@ func TestTheServersThrottles(t *testing.T) {
 		admin := connect(t, pg.URL())
 		on(t, admin, `select pg_create_physical_replication_slot('left_behind', true)`)
 		r, p := one(t, purge.Limits{WALRetained: 1 << 20})
-		r.isHeld(purge.WALRetained)
+		r.isThrottled(purge.WALRetained)
 		if s := r.h.Throttled(); !strings.Contains(s, `replication slot "left_behind" holds`) {
-			t.Errorf("held back: %s; want the slot's name", s)
+			t.Errorf("throttled: %s; want the slot's name", s)
 		}
 		on(t, admin, `select pg_drop_replication_slot('left_behind')`)
 		r.goesOn(purge.WALRetained, p)
@@ -214,9 +214,9 @@ func TestTheServersThrottles(t *testing.T) {
 		on(t, admin, `create table public.filler as select generate_series(1, 1000)`)
 		on(t, admin, `select pg_switch_wal()`)
 		r, p := one(t, purge.Limits{WALRetained: 1 << 20})
-		r.isHeld(purge.WALRetained)
+		r.isThrottled(purge.WALRetained)
 		if s := r.h.Throttled(); !strings.Contains(s, `the archiver, which failed on `) {
-			t.Errorf("held back: %s; want the archiver", s)
+			t.Errorf("throttled: %s; want the archiver", s)
 		}
 		on(t, admin, `alter system set archive_command = 'true'`)
 		on(t, admin, `select pg_reload_conf()`)
@@ -285,7 +285,7 @@ func TestSessionsThatWaitForOurLocksThrottle(t *testing.T) {
 			_, _ = r.pool.Exec(ctx, `update chat.messages set body = '{}' where seq = (select min(seq) from chat.messages)`)
 		}
 	})
-	r.until("the throttle takes hold", func() bool { return r.held(purge.LockWaiters) == 1 })
+	r.until("the throttle takes hold", func() bool { return r.throttled(purge.LockWaiters) == 1 })
 	r.until("the log says so", func() bool { return strings.Contains(r.log.String(), "1 session waits for our locks") })
 	cancel()
 	release()
@@ -293,7 +293,7 @@ func TestSessionsThatWaitForOurLocksThrottle(t *testing.T) {
 	if o := p.wait(t); o.Verdict != bus.Done {
 		t.Errorf("outcome = %+v; want done", o)
 	}
-	r.until("the throttle lets go", func() bool { return r.held(purge.LockWaiters) == 0 })
+	r.until("the throttle lets go", func() bool { return r.throttled(purge.LockWaiters) == 0 })
 }
 
 // slowDeletes makes each statement that deletes messages take its time.
@@ -302,7 +302,7 @@ const slowDeletes = `create table public.slow as select 0.15::float8 as seconds;
 	create trigger slow before delete on chat.messages for each statement execute function public.take_time()`
 
 // Two workers: the one's slow batches let the other rest as well.
-func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
+func TestASlowBatchThrottlesAllWorkers(t *testing.T) {
 	t.Parallel()
 	r := throttled(t, "", purge.Limits{})
 	r.exec(slowDeletes)
@@ -313,7 +313,7 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 	}
 	t.Cleanup(other.Close)
 	p := r.send("1", "g")
-	r.isHeld(purge.SlowBatch)
+	r.isThrottled(purge.SlowBatch)
 	r.until("another worker's batch is held", func() bool {
 		s, err := other.Step(t.Context(), purge.Deletion{}, purge.Part{Long: true, Limit: 1})
 		if err != nil {
@@ -327,7 +327,7 @@ func TestASlowBatchLetsAllWorkersRest(t *testing.T) {
 
 // People are at work in the database: large deletions leave them most of the time.
 // Nobody is: they don't.
-func TestLargeDeletionsYieldToOthers(t *testing.T) {
+func TestLargeDeletionsBackOffForOtherClients(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *handler.Config) {
 		c.ForegroundBackoff, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
@@ -369,7 +369,7 @@ func TestLargeDeletionsYieldToOthers(t *testing.T) {
 }
 
 // Small deletions come one after the other: somebody waits for each of them.
-func TestLargeDeletionsYieldToSmallOnes(t *testing.T) {
+func TestLargeDeletionsBackOffForSmallOnes(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *handler.Config) {
 		c.ForegroundBackoff, c.WatchEvery, c.PerDeletion, c.MaxRows = 4, 40*time.Millisecond, 10, 100
@@ -393,13 +393,13 @@ func TestLargeDeletionsYieldToSmallOnes(t *testing.T) {
 }
 
 // What an operator's pause finds in flight stays there, and goes back at a stop.
-func TestAPauseOfAllLanesHoldsWhatIsInHand(t *testing.T) {
+func TestAPauseOfAllLanesHoldsWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	r := throttled(t, "", purge.Limits{})
 	r.fill("a", 5)
 	r.fill("b", 5)
 	r.exec(`insert into lethe.throttles (lane, reason) values ('all', 'paused')`)
-	r.until("the worker takes no commands", func() bool { return r.held(purge.Paused) == 1 })
+	r.until("the worker takes no commands", func() bool { return r.throttled(purge.Paused) == 1 })
 	if r.gate.Reason() != "" {
 		t.Errorf("the worker isn't ready: %s", r.gate.Reason())
 	}
@@ -421,7 +421,7 @@ func TestAPauseOfAllLanesHoldsWhatIsInHand(t *testing.T) {
 		t.Error(err)
 	}
 	r.exec(`insert into lethe.throttles (lane, reason) values ('all', 'paused')`)
-	r.until("the worker takes no commands", func() bool { return r.held(purge.Paused) == 1 })
+	r.until("the worker takes no commands", func() bool { return r.throttled(purge.Paused) == 1 })
 	second := r.send("2", "b")
 	r.h.Stop()
 	if o := second.wait(t); o.Verdict != bus.Retry || o.Delay != 0 {
@@ -430,7 +430,7 @@ func TestAPauseOfAllLanesHoldsWhatIsInHand(t *testing.T) {
 }
 
 // A look that fails stops nothing.
-func TestWhatCannotBeWatchedIsNotHeld(t *testing.T) {
+func TestWhatCannotBeWatchedIsNotThrottled(t *testing.T) {
 	t.Parallel()
 	r := newRigOn(t, "", func(c *handler.Config) {
 		c.Store = sightless{c.Store}
@@ -445,7 +445,7 @@ func TestWhatCannotBeWatchedIsNotHeld(t *testing.T) {
 		t.Errorf("told %d times; want once:\n%s", n, r.log)
 	}
 	if r.h.Throttled() != "" || r.gate.Reason() != "" {
-		t.Errorf("held back: %q, gate: %q", r.h.Throttled(), r.gate.Reason())
+		t.Errorf("throttled: %q, gate: %q", r.h.Throttled(), r.gate.Reason())
 	}
 }
 
@@ -459,7 +459,7 @@ const recordDeletes = `create table public.spans (began timestamptz, ended times
 	create trigger end_span after delete on chat.messages for each statement execute function public.end_span()`
 
 // Ten workers of one long deletion each: two batches at a time, and all get on.
-func TestTenWorkersShareOneBudget(t *testing.T) {
+func TestTenWorkersSharePermits(t *testing.T) {
 	t.Parallel()
 	const workers, budget, messages = 10, 2, 2000
 	r := newRig(t, nil)

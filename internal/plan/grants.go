@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // lack notes what may heal without a change of the plan. Its first cause stands
@@ -37,7 +39,7 @@ func (k *checker) checkGrants(locked bool) {
 	}
 	unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
 	if c, ok := k.convs.rel.columns[unread]; ok && !c.updatable {
-		k.lack("permission", "%s may not update %s of %s; run: grant update (%s) on %s to %s",
+		k.lack(purge.CausePermission, "%s may not update %s of %s; run: grant update (%s) on %s to %s",
 			k.cat.role, quote(unread), k.convs.rel, quote(unread), k.convs.rel, k.cat.role)
 	}
 }
@@ -52,13 +54,13 @@ func (k *checker) wantReadable(m member, locked bool) {
 		}
 	}
 	if all := strings.Join(missing, ", "); all != "" {
-		k.lack("permission", "%s may not select %s of %s; run: grant select (%s) on %s to %s", k.cat.role, all, m.rel, all, m.rel, k.cat.role)
+		k.lack(purge.CausePermission, "%s may not select %s of %s; run: grant select (%s) on %s to %s", k.cat.role, all, m.rel, all, m.rel, k.cat.role)
 	}
 }
 
 // reads returns the columns of the table that the statements read: where a row
 // lies, keys, and what the plan names beside them. What doesn't exist has been
-// told of.
+// reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
 	named := append(slices.Clone(m.keys), m.seq, m.ref.Column)
@@ -90,7 +92,7 @@ func (k *checker) reads(m member, locked bool) []string {
 // wantGrants names the statements that give what is missing.
 func (k *checker) wantGrants(rel *relation, want grants) {
 	if !rel.granted.usage {
-		k.lack("permission", "%s may not use schema %s; run: grant usage on schema %s to %s", k.cat.role, quote(rel.schema), quote(rel.schema), k.cat.role)
+		k.lack(purge.CausePermission, "%s may not use schema %s; run: grant usage on schema %s to %s", k.cat.role, quote(rel.schema), quote(rel.schema), k.cat.role)
 	}
 	var missing []string
 	for _, g := range []struct {
@@ -107,10 +109,10 @@ func (k *checker) wantGrants(rel *relation, want grants) {
 		}
 	}
 	if all := strings.Join(missing, ", "); all != "" {
-		k.lack("permission", "%s may not %s on %s; run: grant %s on %s to %s", k.cat.role, all, rel, all, rel, k.cat.role)
+		k.lack(purge.CausePermission, "%s may not %s on %s; run: grant %s on %s to %s", k.cat.role, all, rel, all, rel, k.cat.role)
 	}
 	if rel.rowSecurity {
-		k.lack("permission", "row-level security hides rows of %s from %s, and they would stay; run: alter role %s bypassrls", rel, k.cat.role, k.cat.role)
+		k.lack(purge.CausePermission, "row-level security hides rows of %s from %s, and they would stay; run: alter role %s bypassrls", rel, k.cat.role, k.cat.role)
 	}
 }
 
@@ -128,11 +130,11 @@ func (k *checker) checkOwn(opts Options) {
 	for _, own := range opts.Own {
 		rel := k.cat.relations[own.name()]
 		if rel == nil {
-			k.lack("configuration", "there is no table %s; run: worker setup", own.name())
+			k.lack(purge.CauseConfiguration, "there is no table %s; run: worker setup", own.name())
 			return
 		}
 		if _, there := rel.columns[own.Column]; !there && own.Column != "" {
-			k.lack("configuration", "table %s has no column %s: the schema is older than this program; run: worker setup", own.name(), own.Column)
+			k.lack(purge.CauseConfiguration, "table %s has no column %s: the schema is older than this program; run: worker setup", own.name(), own.Column)
 		}
 		if !opts.AnyRole {
 			k.wantGrants(rel, own.grants())

@@ -27,13 +27,13 @@ const (
 
 // The causes on which a decision depends. Others are only words for metrics.
 const (
-	CauseConnection  = "connection" // no way to the server
-	CausePermission  = "permission" // a privilege is missing
-	CauseConfig      = "configuration"
-	CauseServer      = "server"       // the server ends sessions, or is starting
-	CauseTimeout     = "timeout"      // NATS did not answer in time
-	CauseUnavailable = "unavailable"  // a stream without a leader
-	CauseLettersFull = "letters_full" // the stream of dead letters takes no more
+	CauseConnection    = "connection" // no way to the server
+	CausePermission    = "permission" // a privilege is missing
+	CauseConfiguration = "configuration"
+	CauseServer        = "server"       // the server ends sessions, or is starting
+	CauseTimeout       = "timeout"      // NATS did not answer in time
+	CauseUnavailable   = "unavailable"  // a stream without a leader
+	CauseLettersFull   = "letters_full" // the stream of dead letters takes no more
 	// StatementTimeout says that a statement took far too long. Fewer rows may heal it.
 	StatementTimeout = "statement_timeout"
 )

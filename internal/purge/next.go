@@ -113,8 +113,8 @@ const (
 	// maxBlocked is how long a large deletion waits for locks before another one has the
 	// chance.
 	maxBlocked = 3 * time.Second
-	// maxThrottled is how long a deletion waits at most until it looks at its lease, and
-	// at what throttles it, again.
+	// maxThrottled is how long a deletion waits at most until its lease, and
+	// what throttles it, are checked again.
 	maxThrottled = time.Second
 	// isolateDelay is how long a deletion that failed waits for others to be tried.
 	isolateDelay = 100 * time.Millisecond
@@ -191,7 +191,7 @@ var table = []row{
 	{"others need its permit", func(f Facts) bool { return f.Progress && f.Contended }, func(f Facts) Move {
 		return Move{Kind: Wait, Delay: permitDelay(f)}
 	}},
-	{"goes on", func(f Facts) bool { return f.Progress }, always(Move{Kind: Continue})},
+	{"progress", func(f Facts) bool { return f.Progress }, always(Move{Kind: Continue})},
 	{"the ledger has no row", func(f Facts) bool { return f.Record.State == "" && f.Tries > MaxTries }, always(Move{Kind: Attribute})},
 	{"known, and nobody works on it", func(f Facts) bool { return !f.Record.Mine }, always(Move{Kind: Continue})},
 

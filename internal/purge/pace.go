@@ -9,7 +9,7 @@ type Pace struct {
 	// Target is how long a statement may hold its locks. Zero or less counts as
 	// [DefaultTarget].
 	Target time.Duration
-	// Slow is how long a batch may take before it counts as slow; see [Pace.Rest].
+	// Slow is how long a batch may take before it counts as slow; see [Pace.SlowBackoff].
 	// Zero or less counts as twice the target.
 	Slow time.Duration
 	// Min and Max bound the limit, in rows. Min below 1 counts as 1, Max below
@@ -68,16 +68,16 @@ func (p Pace) Clamp(limit int) int {
 	return min(max(limit, lo), hi)
 }
 
-// longestRest bounds what one slow batch costs.
-const longestRest = 10 * time.Second
+// maxSlowBackoff bounds what one slow batch costs.
+const maxSlowBackoff = 10 * time.Second
 
-// Rest returns how long all workers shall rest after a batch that touched up to
+// SlowBackoff returns how long the long lane of all workers waits after a batch that touched up to
 // limit rows in took, where the one before it took before (0 for none): as long
 // as it took, at most ten seconds, if the database is slow, so that it has half
 // of the time for others; else 0. A single slow batch only means that the limit
 // was too high, which the pace mends; two in a row, or one of hardly any rows,
 // mean that the database is slow.
-func (p Pace) Rest(limit int, took, before time.Duration) time.Duration {
+func (p Pace) SlowBackoff(limit int, took, before time.Duration) time.Duration {
 	slow := p.Slow
 	if slow <= 0 {
 		slow = 2 * p.Target
@@ -88,5 +88,5 @@ func (p Pace) Rest(limit int, took, before time.Duration) time.Duration {
 	if took <= slow || before <= slow && limit > 2*p.Clamp(0) {
 		return 0
 	}
-	return min(took, longestRest)
+	return min(took, maxSlowBackoff)
 }

@@ -52,8 +52,8 @@ type State string
 
 // The states, as the ledger stores them.
 const (
-	Pending State = "pending" // known, and nobody is at work on it
-	Running State = "running" // a worker holds its lease
+	Pending State = "pending" // known, and nobody works on it
+	Running State = "running" // a worker has its lease
 	Done    State = "done"    // nothing at or below the boundary was left
 	Failed  State = "failed"  // gave up, with a reason
 )
@@ -95,7 +95,7 @@ type Record struct {
 	WaitingFor    ThrottleReason
 	WaitingDetail string
 	// LeaseLeft is how long the present holder's lease lasts; zero or less if
-	// nobody holds one.
+	// nobody has one.
 	LeaseLeft time.Duration
 }
 

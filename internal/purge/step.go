@@ -27,8 +27,9 @@ type Part struct {
 	// MarkFrom and MarkTo bound the positions, above the one and up to the other, whose
 	// dead index entries are marked before the batch; none if they are equal.
 	MarkFrom, MarkTo int64
-	// Timeout bounds each statement; 0 for the store's own limit.
-	Timeout time.Duration
+	// Timeout bounds each statement, and LockTimeout each wait for a lock; 0 for the store's
+	// own limits.
+	Timeout, LockTimeout time.Duration
 }
 
 // Step is what one step has done.

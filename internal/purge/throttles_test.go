@@ -147,7 +147,7 @@ func TestWALHistory(t *testing.T) {
 	}
 }
 
-func TestRest(t *testing.T) {
+func TestSlowBackoff(t *testing.T) {
 	t.Parallel()
 	const ms = time.Millisecond
 	standard := Pace{Target: 50 * ms, Min: 50, Max: 50_000}
@@ -163,12 +163,12 @@ func TestRest(t *testing.T) {
 		{"the first slow one, which the pace mends", standard, 5000, 300 * ms, 50 * ms, 0},
 		{"the second in a row", standard, 1250, 300 * ms, 300 * ms, 300 * ms},
 		{"one of hardly any rows", standard, 60, 300 * ms, 0, 300 * ms},
-		{"one of a minute", standard, 50, time.Minute, 0, longestRest},
+		{"one of a minute", standard, 50, time.Minute, 0, maxSlowBackoff},
 		{"below a limit of its own", Pace{Target: 50 * ms, Slow: time.Second, Min: 50}, 50, 300 * ms, 300 * ms, 0},
 		{"no settings", Pace{}, 1, 101 * ms, 0, 101 * ms},
 	} {
-		if got := c.pace.Rest(c.limit, c.took, c.before); got != c.want {
-			t.Errorf("%s: Rest(%d, %v, %v) = %v; want %v", c.name, c.limit, c.took, c.before, got, c.want)
+		if got := c.pace.SlowBackoff(c.limit, c.took, c.before); got != c.want {
+			t.Errorf("%s: SlowBackoff(%d, %v, %v) = %v; want %v", c.name, c.limit, c.took, c.before, got, c.want)
 		}
 	}
 }

@@ -13,7 +13,7 @@ import (
 )
 
 // deletionOf reads the outcome of a finished deletion from a stored message. ok is
-// false for what tells of none: a failure, and what can't be read, which is the
+// false for what reports none: a failure, and what can't be read, which is the
 // error. Where a field is missing on which it depends what goes, nothing goes.
 func deletionOf(m bus.Stored) (d purge.Record, ok bool, err error) {
 	if strings.HasPrefix(m.Subject, conversation.TypeDeleteFailed+".") {

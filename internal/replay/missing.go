@@ -13,7 +13,7 @@ import (
 // that is there, if there can be one.
 func missing(since time.Time, s bus.StreamState, first uint64, before bool) (reasons []string) {
 	if s.Created.After(since) {
-		reasons = append(reasons, fmt.Sprintf("--since is older than the stream, which was made at %s: what an older stream of its name was told is not in it", stamp(s.Created)))
+		reasons = append(reasons, fmt.Sprintf("--since is older than the stream, which was made at %s: what was published to an older stream of its name is not in it", stamp(s.Created)))
 	}
 	switch {
 	case s.Messages > 0 && s.First > 1 && s.FirstAt.After(since):

@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	// firstLimit is small enough for 50 ms on a slow disk; the pace finds the rest.
+	// firstLimit is small enough for 50 ms on a slow disk; the pace finds the right one.
 	firstLimit = 2000
 	// maxTries is after how many failures in a row, without a batch between them,
 	// a deletion is left to the next replay.
@@ -175,13 +175,13 @@ func (r *run) note(ctx context.Context, res purge.Step, limit int, took time.Dur
 		r.Conversations++
 	}
 	r.limit, r.sparse = r.Pace.Next(res.Measured(limit), took, res.Full), res.Sparse
-	rest := r.Pace.Rest(limit, took, r.before)
+	wait := r.Pace.SlowBackoff(limit, took, r.before)
 	r.before = took
-	if rest <= 0 {
+	if wait <= 0 {
 		return
 	}
 	detail := fmt.Sprintf("a batch of %s of a replay took %v", purge.Count(limit, "row"), took.Round(time.Millisecond))
-	if err := r.Store.ThrottleSlowBatch(ctx, rest, detail); err != nil {
+	if err := r.Store.ThrottleSlowBatch(ctx, wait, detail); err != nil {
 		r.Log.Debug("slow batch not noted for all workers", "error", err)
 	}
 }

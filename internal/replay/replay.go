@@ -39,9 +39,9 @@ type store interface {
 	Sync(ctx context.Context) error
 	// Incompatible says why the ids can't be keys of the tables.
 	Incompatible(d purge.Deletion) (whole bool, err error)
-	// Watch looks for what should hold the batches back.
+	// Watch samples the figures that may throttle the batches.
 	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
-	// Rest lets the large deletions of all workers rest after a slow batch.
+	// ThrottleSlowBatch lets the large deletions of all workers wait after a slow batch.
 	ThrottleSlowBatch(ctx context.Context, left time.Duration, detail string) error
 }
 
@@ -53,7 +53,7 @@ type Config struct {
 	Since time.Time
 	// DryRun counts and changes nothing.
 	DryRun bool
-	// Pace decides how many messages a batch looks at.
+	// Pace decides how many messages a batch deletes.
 	Pace purge.Pace
 	// Limits are the thresholds of the throttles.
 	Limits purge.Limits
@@ -69,7 +69,7 @@ type Summary struct {
 	// Missing says, a line for each reason, why deletions since the time may not
 	// be in the stream any more; empty where all of them are.
 	Missing []string
-	// Events is how many finished deletions the stream told of, HistoryKept how
+	// Events is how many finished deletions the stream reports, HistoryKept how
 	// many of them had kept the history.
 	Events, HistoryKept int64
 	// Replayed is how many deletions had something left to do: rows, or that the
@@ -108,7 +108,7 @@ type run struct {
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the
-// summary says is done all the same, and another Run goes on from there.
+// summary says is done all the same, and another Run continues from there.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	began := time.Now()
 	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), reported: began}

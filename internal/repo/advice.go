@@ -60,7 +60,7 @@ func (s *source) advise(err error) error {
 	if !errors.As(err, &pg) || pg.Code != noPrivilege || !inherited(pg) || pg.Where != "" {
 		return err
 	}
-	return &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: s.mend(pg, err)}
+	return &purge.FaultError{Fault: purge.Infrastructure, Cause: purge.CausePermission, Err: s.mend(pg, err)}
 }
 
 // mend says what corrects an error that comes from an inherited setting.

@@ -43,7 +43,7 @@ func faultOf(err error) (purge.Fault, string) {
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) {
 		if broken(err) {
-			return purge.Infrastructure, "connection"
+			return purge.Infrastructure, purge.CauseConnection
 		}
 		return purge.Ambiguous, "client" // a value that can't be encoded or read, say
 	}
@@ -84,17 +84,17 @@ var faults = map[string]struct {
 	"40001": {purge.Contention, "serialization"},
 	"57014": {purge.Ambiguous, purge.StatementTimeout}, // ours: the statement, not the server, was too slow
 	"25006": {purge.Infrastructure, "read_only"},
-	"25P03": {purge.Infrastructure, "server"}, // an operator's limits for idle and for long transactions
-	"25P04": {purge.Infrastructure, "server"},
-	"42501": {purge.Ambiguous, "permission"}, // perhaps a trigger's
-	"08":    {purge.Infrastructure, "connection"},
-	"28":    {purge.Infrastructure, "configuration"},
-	"3D":    {purge.Infrastructure, "configuration"},
-	"3F":    {purge.Ambiguous, "configuration"},
-	"42":    {purge.Ambiguous, "configuration"},
+	"25P03": {purge.Infrastructure, purge.CauseServer}, // an operator's limits for idle and for long transactions
+	"25P04": {purge.Infrastructure, purge.CauseServer},
+	"42501": {purge.Ambiguous, purge.CausePermission}, // perhaps a trigger's
+	"08":    {purge.Infrastructure, purge.CauseConnection},
+	"28":    {purge.Infrastructure, purge.CauseConfiguration},
+	"3D":    {purge.Infrastructure, purge.CauseConfiguration},
+	"3F":    {purge.Ambiguous, purge.CauseConfiguration},
+	"42":    {purge.Ambiguous, purge.CauseConfiguration},
 	"53":    {purge.Infrastructure, "resources"},
-	"57":    {purge.Infrastructure, "server"},
-	"58":    {purge.Infrastructure, "server"},
+	"57":    {purge.Infrastructure, purge.CauseServer},
+	"58":    {purge.Infrastructure, purge.CauseServer},
 	"23":    {purge.Ambiguous, "constraint"},
 }
 

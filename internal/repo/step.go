@@ -88,6 +88,9 @@ func (s *step) try(ctx context.Context) error {
 	if s.p.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, s.p.Timeout)
 	}
+	if s.p.LockTimeout > 0 {
+		t.limits.lock = min(t.limits.lock, s.p.LockTimeout)
+	}
 	return t.converse(ctx, func(roundTrip func() error) error {
 		if s.p.Long {
 			if err := s.permit(t, roundTrip); err != nil {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // The words that labels have, as far as they are known beforehand. A series that
@@ -24,7 +25,7 @@ var (
 
 	// refusals are why events and dead letters can't be stored.
 	refusals = []string{
-		"connection", "timeout", "unavailable", "no_stream", "publish_denied", "events_full", "too_large", "store", "refused",
+		purge.CauseConnection, purge.CauseTimeout, purge.CauseUnavailable, "no_stream", "publish_denied", "events_full", "too_large", "store", "refused",
 	}
 	// pauses are the other causes for which no commands are taken.
 	pauses = []string{"start", "stop", "paused", "database", "tables", "deletions", "nats", "commands", "acks", "streams"}
@@ -32,9 +33,9 @@ var (
 	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
-		"failure", "shared", "letters_full", "lock", "blocked", "leased", "no_permit", "long_lane_full",
-		"lock_timeout", "deadlock", "serialization", "statement_timeout", "constraint", "client", "unknown",
-		"read_only", "server", "permission", "configuration", "resources",
+		purge.RetryFailure, purge.RetryShared, purge.RetryLock, purge.RetryBlocked, purge.RetryLeased, purge.RetryLongLaneFull,
+		string(purge.NoPermit), purge.CauseLettersFull, purge.StatementTimeout, purge.CauseServer, purge.CausePermission, purge.CauseConfiguration,
+		"lock_timeout", "deadlock", "serialization", "constraint", "client", "unknown", "read_only", "resources",
 	}
 )
 

@@ -1,0 +1,75 @@
+package handler_test
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// One transaction has locked a row of each of hundreds: all are deferred within seconds,
+// as waiting for a lock, and others are finished meanwhile.
+func TestDeletionsThatALockBlocksHoldUpNobodyElse(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	const blocked = 200
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', 'alice', 'c' || c, s, now() - interval '1 hour' from generate_series(1, $1::int) c, generate_series(1, 5) s`, blocked)
+	tx, err := r.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = tx.Rollback(context.Background()) }()
+	if _, err := tx.Exec(t.Context(), `select from chat.messages where seq = 3 for update`); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	var slots []*place
+	for i := range blocked {
+		slots = append(slots, r.send(fmt.Sprint("b", i), fmt.Sprint("c", i+1)))
+	}
+	r.fill("free", 5)
+	if o := r.send("free", "free").wait(t); o.Verdict != bus.Done || time.Since(began) > 3*time.Second {
+		t.Errorf("outcome = %+v after %v; want it done in the meantime", o, time.Since(began))
+	}
+	for i, s := range slots {
+		if o := s.wait(t); o.Verdict != bus.Retry || o.Delay < 500*time.Millisecond || o.Delay > time.Second {
+			t.Fatalf("outcome %d = %+v; want it deferred for up to a second", i, o)
+		}
+	}
+	t.Logf("all were deferred after %v", time.Since(began))
+	if took := time.Since(began); took > 10*time.Second {
+		t.Errorf("they kept their slots for %v", took)
+	}
+	if n := r.count(`select count(*) from lethe.deletions where state = 'pending' and waiting_for = 'lock' and lease_until is null and attempts = 0`); n != blocked {
+		t.Errorf("the ledger has %d deletions that wait for a lock; want %d", n, blocked)
+	}
+}
+
+// Nothing is known about the rows of a deletion: its first batch is small, and where rows
+// take long, none takes much longer than the target.
+func TestALargeDeletionBeginsSmall(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *handler.Config) { c.PerDeletion = 10 })
+	r.exec(`create table public.batches (at timestamptz, took interval, n int);
+		create function public.take_time() returns trigger language plpgsql as $$ begin perform pg_sleep(0.001); return null; end $$;
+		create function public.note_batch() returns trigger language plpgsql as $$ begin
+			insert into public.batches select clock_timestamp(), clock_timestamp() - statement_timestamp(), count(*) from gone; return null; end $$;
+		create trigger slow after delete on chat.messages for each row execute function public.take_time();
+		create trigger z_note after delete on chat.messages referencing old table as gone for each statement execute function public.note_batch()`)
+	r.fill("g", 600)
+	if o := r.send("1", "g").wait(t); o.Verdict != bus.Done {
+		t.Fatalf("outcome = %+v; want done", o)
+	}
+	const large = `from public.batches where n > 10`
+	if n := r.count(`select n ` + large + ` order by at limit 1`); n > 200 {
+		t.Errorf("the first batch had %d rows; want 200 at most", n)
+	}
+	if n := r.count(`select count(*) `+large+` and took > $1::interval`, 8*purge.DefaultTarget); n > 1 { // the first one, which learns
+		t.Errorf("%d batches took more than %v; want the first at most", n, 8*purge.DefaultTarget)
+	}
+}
