@@ -286,6 +286,7 @@ func TestLongLane(t *testing.T) {
 		t.Errorf("%s are left", got)
 	}
 }
+
 // Two commands may want the same conversation, and meet in one batch: the first of them is
 // worked on, and the other one in a step of its own.
 func TestDeletionsOfOneConversationInOneBatchGoOneAfterTheOther(t *testing.T) {
