@@ -19,7 +19,7 @@ import (
 
 const (
 	defaultAckWait     = 30 * time.Second
-	defaultSlots       = 512
+	defaultSlots       = 1024
 	defaultMaxInFlight = 2048
 	// maxBytesInFlight is where pulling stops until something is settled, so that
 	// hostile commands of a megabyte each don't fill the memory. One pull may go
@@ -52,7 +52,7 @@ type Config struct {
 	// and leaves an existing one as it is.
 	AckWait time.Duration
 	// Slots is how many deliveries may be waiting or at work in the express
-	// lane. 0 means 512.
+	// lane. 0 means 1,024.
 	Slots int
 	// MaxInFlight bounds all deliveries in flight, those that left their slot too.
 	// 0 means 2048, or Slots if that is more.

@@ -83,7 +83,7 @@ type Config struct {
 	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows
 	MaxRows      int           // and its largest; purge.DefaultMaxRows
 	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
-	BatchSize    int           // deletions in one express batch; 256
+	BatchSize    int           // deletions in one express batch; 512
 	ExpressLanes int           // express batches at a time; DefaultExpressLanes
 	LongLanes    int           // large deletions at a time; LongConcurrency, or 2 without permits
 	Isolated     int           // deletions at a time that failed before, and may take long; 2
@@ -114,7 +114,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MinRows, purge.DefaultMinRows)
 	def(&c.MaxRows, purge.DefaultMaxRows)
 	def(&c.PerDeletion, DefaultExpressRows)
-	def(&c.BatchSize, 256)
+	def(&c.BatchSize, 512)
 	def(&c.ExpressLanes, DefaultExpressLanes)
 	def(&c.LongLanes, c.LongConcurrency)
 	def(&c.LongLanes, 2)

@@ -20,13 +20,17 @@ type pacer struct {
 	average float64 // rows of a deletion
 }
 
-// firstLimit is small enough for 50 ms on a slow disk; the pace finds the right one.
-const firstLimit = 2000
+const (
+	// firstLimit is small enough for 50 ms on a slow disk; the pace finds the right one.
+	firstLimit = 2000
+	// firstAverage counts as the average of firstSeen deletions before the first batch.
+	firstAverage, firstSeen = 30, 64
+)
 
 func newPacer(p purge.Pace, gauge prometheus.Gauge) *pacer {
 	limit := p.Clamp(firstLimit)
 	gauge.Set(float64(limit))
-	return &pacer{pace: p, gauge: gauge, limit: limit, average: 1}
+	return &pacer{pace: p, gauge: gauge, limit: limit, average: firstAverage}
 }
 
 // rows returns the limit for the next statement.
@@ -37,7 +41,7 @@ func (p *pacer) rows() int {
 }
 
 // deletions returns how many deletions fill the limit, between 1 and most. What
-// the limit cuts off is done twice, so none are taken to make sure of filling it.
+// the limit cuts off takes a transaction of its own, so none are taken to make sure of filling it.
 func (p *pacer) deletions(most int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -60,15 +64,14 @@ func (p *pacer) failed(limit int, d time.Duration, err error) {
 	}
 }
 
-// saw notes that n deletions had rows together.
+// saw notes that n deletions had rows together. The more they are, the more they count.
 func (p *pacer) saw(n, rows int) {
 	if n == 0 {
 		return
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	const weight = 0.2
-	p.average = max(1, (1-weight)*p.average+weight*float64(rows)/float64(n))
+	p.average = max(1, (firstSeen*p.average+float64(rows))/float64(firstSeen+n))
 }
 
 const (
