@@ -8,7 +8,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
@@ -21,7 +21,7 @@ const (
 
 // backlogSource knows how much work there is; *broker.Broker satisfies it.
 type backlogSource interface {
-	Backlog(ctx context.Context) (broker.Backlog, error)
+	Backlog(ctx context.Context) (bus.Backlog, error)
 }
 
 // backlogWatch keeps the metrics of the backlog up to date.
@@ -63,17 +63,8 @@ func (w backlogWatch) sample(ctx context.Context) error {
 		w.shown.Forget()
 		return err
 	}
-	w.shown.Set(workOf(found, time.Now()))
+	w.shown.Set(found)
 	return nil
-}
-
-// workOf is the backlog as the metrics show it.
-func workOf(b broker.Backlog, now time.Time) telemetry.Work {
-	work := telemetry.Work{Waiting: b.Waiting, InFlight: uint64(b.InFlight), Stuck: b.Stuck, Streams: b.Streams}
-	if !b.Oldest.IsZero() {
-		work.Oldest = max(0, now.Sub(b.Oldest)) // the clocks are two machines' and may disagree
-	}
-	return work
 }
 
 const (

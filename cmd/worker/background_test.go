@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
@@ -17,8 +16,8 @@ import (
 // answers is a backlogSource that answers what it is given.
 type answers chan error
 
-func (a answers) Backlog(context.Context) (broker.Backlog, error) {
-	return broker.Backlog{Lag: broker.Lag{Waiting: 7}, Streams: []bus.StreamState{{Name: "S", Messages: 3}}}, <-a
+func (a answers) Backlog(context.Context) (bus.Backlog, error) {
+	return bus.Backlog{Waiting: 7, Streams: []bus.StreamState{{Name: "S", Messages: 3}}}, <-a
 }
 
 // backlogSeries is how many series of the backlog there are.
@@ -61,16 +60,6 @@ func TestTheBacklogIsShownWhileItIsKnown(t *testing.T) {
 			}
 		}
 	})
-}
-
-func TestTheAgeOfTheOldestCommandIsNeverNegative(t *testing.T) {
-	t.Parallel()
-	now := time.Now()
-	for oldest, want := range map[time.Time]time.Duration{{}: 0, now.Add(-time.Minute): time.Minute, now.Add(time.Minute): 0} {
-		if got := workOf(broker.Backlog{Oldest: oldest}, now).Oldest; got != want {
-			t.Errorf("stored at %v, at %v: age %v; want %v", oldest, now, got, want)
-		}
-	}
 }
 
 // forgetful is an expirer that reports its calls.

@@ -178,27 +178,27 @@ func appProperties(want streamConfig) []property[streamConfig] {
 			},
 		},
 		{
-			of, "discard", "old", mends, ignores, "a full stream would block later events",
+			of, "discard", "old", fixes, ignores, "a full stream would block later events",
 			func(c *streamConfig, _ goal) { c.Discard = want.Discard },
 		},
 		{
-			of, "allow_direct", "true", mends, ignores, "devices couldn't catch up",
+			of, "allow_direct", "true", fixes, ignores, "devices couldn't catch up",
 			func(c *streamConfig, _ goal) { c.AllowDirect = true },
 		},
 		{
-			of, "num_replicas", "those of the workers' stream", mends, ignores, "one replica is lost with its server",
+			of, "num_replicas", "those of the workers' stream", fixes, ignores, "one replica is lost with its server",
 			func(c *streamConfig, _ goal) { c.Replicas = want.Replicas },
 		},
 		{
-			of, "max_age", "that of the workers' stream", mends, ignores, "devices would find more or fewer events than documented",
+			of, "max_age", "that of the workers' stream", fixes, ignores, "devices would find more or fewer events than documented",
 			func(c *streamConfig, _ goal) { c.MaxAge = want.MaxAge },
 		},
 		{
-			of, "max_msgs_per_subject", "that of the workers' stream", mends, ignores, "devices would find more or fewer events than documented",
+			of, "max_msgs_per_subject", "that of the workers' stream", fixes, ignores, "devices would find more or fewer events than documented",
 			func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = want.MaxMsgsPerSubject },
 		},
 		{
-			of, "duplicate_window", "that of the workers' stream", mends, ignores, "an event could be stored twice",
+			of, "duplicate_window", "that of the workers' stream", fixes, ignores, "an event could be stored twice",
 			func(c *streamConfig, _ goal) { c.Duplicates = want.Duplicates },
 		},
 		{

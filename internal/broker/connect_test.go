@@ -126,7 +126,7 @@ func TestConnectDoesNotWaitForAServer(t *testing.T) {
 	}
 }
 
-func TestWrongCredentialsAreSaidAndTriedAgain(t *testing.T) {
+func TestWrongCredentialsAreReportedAndRetried(t *testing.T) {
 	t.Parallel()
 	n := localtest.NATS(t, users(nil))
 	gate := newGate()

@@ -16,18 +16,16 @@ import (
 
 // Causes of faults, as they stand in metrics.
 const (
-	causeDenied      = "publish_denied"
-	causeNoStream    = "no_stream"
-	causeConnection  = purge.CauseConnection
-	causeTimeout     = purge.CauseTimeout
-	causeTooLarge    = "too_large"
-	causeStore       = "store"
-	causeUnavailable = purge.CauseUnavailable
-	causeRefused     = "refused"
-	causeStopping    = "stopping"
-	// streamFull becomes events_full, letters_full or commands_full; see [full].
-	streamFull = "full"
+	causeDenied   = "publish_denied"
+	causeNoStream = "no_stream"
+	causeTooLarge = "too_large"
+	causeStore    = "store"
+	causeRefused  = "refused"
+	causeStopping = "stopping"
 )
+
+// streamFull stands in the table for events_full, letters_full or commands_full; see [full].
+const streamFull = "full"
 
 // Errors that the client package has no name for.
 var (
@@ -47,11 +45,11 @@ var codes = map[jetstream.ErrorCode]meaning{
 	natserr.NoMemory:             {streamFull, noRoom},
 	natserr.NoStorage:            {streamFull, noRoom},
 	natserr.AccountLimit:         {streamFull, noRoom},
-	natserr.StreamOffline:        {causeUnavailable, offline},
-	natserr.StreamOfflineBecause: {causeUnavailable, offline},
-	natserr.Unavailable:          {causeUnavailable, offline},
-	natserr.NoLeader:             {causeUnavailable, offline},
-	natserr.NoPeers:              {causeUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
+	natserr.StreamOffline:        {purge.CauseUnavailable, offline},
+	natserr.StreamOfflineBecause: {purge.CauseUnavailable, offline},
+	natserr.Unavailable:          {purge.CauseUnavailable, offline},
+	natserr.NoLeader:             {purge.CauseUnavailable, offline},
+	natserr.NoPeers:              {purge.CauseUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
 	natserr.Replicas:             {causeRefused, "this NATS server is no cluster: use 1 replica"},
 	natserr.StreamSealed:         {causeRefused, "{what} is sealed: replace it and run `worker setup`"},
 	natserr.SubjectOverlap: {
@@ -60,8 +58,8 @@ var codes = map[jetstream.ErrorCode]meaning{
 	jetstream.JSErrCodeStreamMessageExceedsMaximum:   {causeTooLarge, "too large for {what}: raise its max_msg_size"},
 	jetstream.JSErrCodeStreamNotFound:                {causeNoStream, missing},
 	jetstream.JSErrCodeConsumerNotFound:              {causeNoStream, missing},
-	jetstream.JSErrCodeJetStreamNotEnabled:           {causeUnavailable, noJetStream},
-	jetstream.JSErrCodeJetStreamNotEnabledForAccount: {causeUnavailable, noJetStream},
+	jetstream.JSErrCodeJetStreamNotEnabled:           {purge.CauseUnavailable, noJetStream},
+	jetstream.JSErrCodeJetStreamNotEnabledForAccount: {purge.CauseUnavailable, noJetStream},
 }
 
 const (
@@ -79,11 +77,11 @@ var failures = []struct {
 	{meaning{causeNoStream, "another stream has the subjects of {what}: remove them there and run `worker setup`"}, []error{errWrongStream}},
 	{meaning{causeNoStream, "{what} is missing or has no leader: run `worker setup`"}, []error{jetstream.ErrNoStreamResponse}},
 	{meaning{causeNoStream, "{what} is missing, has no leader, or allows no direct get: look at it, and run `worker setup`"}, []error{errNoDirectGet}},
-	{meaning{causeUnavailable, noJetStream}, []error{nats.ErrNoResponders}},
+	{meaning{purge.CauseUnavailable, noJetStream}, []error{nats.ErrNoResponders}},
 	{meaning{causeRefused, "{what} is a push consumer: delete it and run `worker setup` again; no command is lost"}, []error{jetstream.ErrNotPullConsumer}},
 	{meaning{causeTooLarge, "too large for the NATS server: raise its max_payload"}, []error{nats.ErrMaxPayload}},
-	{meaning{causeConnection, "no connection to NATS"}, []error{nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrReconnectBufExceeded, jetstream.ErrConnectionClosed}},
-	{meaning{causeTimeout, "{what} doesn't answer: look at the NATS server"}, []error{
+	{meaning{purge.CauseConnection, "no connection to NATS"}, []error{nats.ErrDisconnected, nats.ErrConnectionClosed, nats.ErrReconnectBufExceeded, jetstream.ErrConnectionClosed}},
+	{meaning{purge.CauseTimeout, "{what} doesn't answer: look at the NATS server"}, []error{
 		nats.ErrTimeout, jetstream.ErrAsyncPublishTimeout, context.DeadlineExceeded, jetstream.ErrTooManyStalledMsgs,
 	}},
 }

@@ -64,8 +64,8 @@ func TestMeaningOf(t *testing.T) {
 		if got.cause != tt.cause || !strings.Contains(got.text, tt.says) || tt.says == "" && got.text != "" {
 			t.Errorf("meaningOf(%s, %v) = %+v; want %s: %s", tt.what, tt.err, got, tt.cause, tt.says)
 		}
-		if told := explain(tt.what, err); !errors.Is(told, tt.err) || !strings.HasPrefix(told.Error(), got.text) {
-			t.Errorf("explain(%s, %v) = %v", tt.what, tt.err, told)
+		if explained := explain(tt.what, err); !errors.Is(explained, tt.err) || !strings.HasPrefix(explained.Error(), got.text) {
+			t.Errorf("explain(%s, %v) = %v", tt.what, tt.err, explained)
 		}
 	}
 }

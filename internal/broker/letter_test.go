@@ -552,26 +552,6 @@ func TestALetterThatSomebodyElseWroteIsShownAsFarAsItGoes(t *testing.T) {
 	}
 }
 
-func TestLagCountsTheWork(t *testing.T) {
-	t.Parallel()
-	b, n := ready(t, Config{Slots: 2})
-	js := admin(t, n)
-	send(t, js, 5)
-	w := start(t, b)
-	w.take(2)
-	if err := b.Publish(t.Context(), letters(1, 2, 3)); err != nil {
-		t.Fatal(err)
-	}
-	want := Lag{Waiting: 3, InFlight: 2, Letters: 3}
-	eventually(t, "the lag", func() bool { got, err := b.Lag(t.Context()); return err == nil && got == want })
-	if err := js.DeleteStream(t.Context(), conversation.CommandsStream); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := b.Lag(t.Context()); err == nil {
-		t.Error("Lag without a stream = nil; want an error")
-	}
-}
-
 // A producer that doesn't use a client library may write headers that nobody
 // can read; the command is handed over without them.
 func TestACommandWithUnreadableHeadersIsHandedOver(t *testing.T) {

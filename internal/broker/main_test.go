@@ -296,3 +296,10 @@ func value(t *testing.T, m prometheus.Metric) float64 {
 	}
 	return d.GetCounter().GetValue() + d.GetGauge().GetValue()
 }
+
+// idle reports whether no command is unfinished.
+func idle(t *testing.T, b *Broker) bool {
+	t.Helper()
+	found, err := b.Backlog(t.Context())
+	return err == nil && found.Waiting == 0 && found.InFlight == 0 && found.Stuck == 0
+}

@@ -308,7 +308,7 @@ type PropertyState struct {
 	Want  string `json:"want"`
 	// Right reports whether Found is as wanted.
 	Right bool `json:"right"`
-	// Setup is what setup does about another value: "mends", "refuses", "sets"
+	// Setup is what setup does about another value: "fixes", "refuses", "sets"
 	// (what a flag asks for) or "leaves"; "creates" where the whole is missing.
 	Setup string `json:"setup"`
 	// Worker is what a running worker does: "warns", "stops" or "-".

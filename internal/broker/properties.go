@@ -17,8 +17,8 @@ import (
 type remedy string
 
 const (
-	// mends: setup sets the right value.
-	mends remedy = "mends"
+	// fixes: setup sets the right value.
+	fixes remedy = "fixes"
 	// refuses: setup does the rest, reports what the operator has to do, and fails.
 	// For values that no update can change, and those that someone must have chosen.
 	refuses remedy = "refuses"
@@ -93,7 +93,7 @@ type (
 // knows, but for the name.
 var streamProperties = []property[streamConfig]{
 	{
-		allStreams, "subjects", "those of the contract, and any others", mends, warns, "messages published on a missing one aren't stored",
+		allStreams, "subjects", "those of the contract, and any others", fixes, warns, "messages published on a missing one aren't stored",
 		func(c *streamConfig, _ goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(c.Name)) },
 	},
 	{
@@ -109,7 +109,7 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		notCommands, "retention", "limits, where it is interest", mends, warns, "messages stored without a reader are removed",
+		notCommands, "retention", "limits, where it is interest", fixes, warns, "messages stored without a reader are removed",
 		func(c *streamConfig, _ goal) {
 			if c.Retention == jetstream.InterestPolicy {
 				c.Retention = jetstream.LimitsPolicy
@@ -121,7 +121,7 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, _ goal) { c.Storage = jetstream.FileStorage },
 	},
 	{
-		allStreams, "discard", "new", mends, warns, "a full stream would drop its oldest messages, finished or not",
+		allStreams, "discard", "new", fixes, warns, "a full stream would drop its oldest messages, finished or not",
 		func(c *streamConfig, _ goal) { c.Discard = jetstream.DiscardNew },
 	},
 	{
@@ -143,7 +143,7 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, _ goal) { c.Sealed = false },
 	},
 	{
-		allStreams, "no_ack", "false", mends, warns, "publishers get no acknowledgement",
+		allStreams, "no_ack", "false", fixes, warns, "publishers get no acknowledgement",
 		func(c *streamConfig, _ goal) { c.NoAck = false },
 	},
 
@@ -156,7 +156,7 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, g goal) { c.MaxBytes = or(g.EventsMaxBytes, c.MaxBytes) },
 	},
 	{
-		lettersOnly, "max_bytes", "8 MiB or more, not unlimited; --dead-letters-max-bytes", mends, warns,
+		lettersOnly, "max_bytes", "8 MiB or more, not unlimited; --dead-letters-max-bytes", fixes, warns,
 		"without a limit one producer's malformed commands fill the disk",
 		func(c *streamConfig, g goal) {
 			c.MaxBytes = or(g.DeadLettersMaxBytes, c.MaxBytes)
@@ -176,23 +176,23 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		eventsOnly, "max_msgs_per_subject", "100,000 or more", mends, warns, "a user's events are removed before a device that was away has read them",
+		eventsOnly, "max_msgs_per_subject", "100,000 or more", fixes, warns, "a user's events are removed before a device that was away has read them",
 		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = max(c.MaxMsgsPerSubject, eventsPerSubject) },
 	},
 	{
-		lettersOnly, "max_msgs_per_subject", "unlimited", mends, warns, "an app's new dead letters would push out its old ones",
+		lettersOnly, "max_msgs_per_subject", "unlimited", fixes, warns, "an app's new dead letters would push out its old ones",
 		func(c *streamConfig, _ goal) { c.MaxMsgsPerSubject = -1 },
 	},
 	{
-		commandsOnly, "discard_new_per_subject", "true with a limit per subject", mends, warns, "an app's new commands would push out its old ones",
+		commandsOnly, "discard_new_per_subject", "true with a limit per subject", fixes, warns, "an app's new commands would push out its old ones",
 		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = c.MaxMsgsPerSubject > 0 },
 	},
 	{
-		notCommands, "discard_new_per_subject", "false", mends, warns, "a user whose subject is full would stop the workers",
+		notCommands, "discard_new_per_subject", "false", fixes, warns, "a user whose subject is full would stop the workers",
 		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = false },
 	},
 	{
-		commandsOnly, "max_age", "unlimited", mends, warns, "commands would be removed before a worker has finished them",
+		commandsOnly, "max_age", "unlimited", fixes, warns, "commands would be removed before a worker has finished them",
 		func(c *streamConfig, _ goal) { c.MaxAge = 0 },
 	},
 	{
@@ -201,7 +201,7 @@ var streamProperties = []property[streamConfig]{
 	},
 	{lettersOnly, "max_age", anyValue, leaves, ignores, "how long an operator may take", nil},
 	{
-		commandsOnly, "max_msg_size", "900,000 bytes to max_payload less 64 KiB", mends, warns,
+		commandsOnly, "max_msg_size", "900,000 bytes to max_payload less 64 KiB", fixes, warns,
 		"a larger command has no room for its dead letter, a smaller limit refuses commands that the contract allows",
 		func(c *streamConfig, g goal) {
 			if c.MaxMsgSize < minCommand || c.MaxMsgSize > g.maxCommand {
@@ -210,12 +210,12 @@ var streamProperties = []property[streamConfig]{
 		},
 	},
 	{
-		notCommands, "max_msg_size", "unlimited", mends, warns, "the workers would wait forever with a larger event or dead letter",
+		notCommands, "max_msg_size", "unlimited", fixes, warns, "the workers would wait forever with a larger event or dead letter",
 		func(c *streamConfig, _ goal) { c.MaxMsgSize = -1 },
 	},
 	{commandsOnly, "max_consumers", anyValue, leaves, ignores, "a work queue has no second one", nil},
 	{
-		eventsOnly, "max_consumers", "a number", mends, warns, "nats-server allows no more than 1,000 then, and each relay needs one",
+		eventsOnly, "max_consumers", "a number", fixes, warns, "nats-server allows no more than 1,000 then, and each relay needs one",
 		func(c *streamConfig, _ goal) {
 			if c.MaxConsumers <= 0 {
 				c.MaxConsumers = eventsConsumers
@@ -224,11 +224,11 @@ var streamProperties = []property[streamConfig]{
 	},
 	{lettersOnly, "max_consumers", anyValue, leaves, ignores, "", nil},
 	{
-		commandsOnly, "duplicate_window", "100ms, the server's minimum", mends, warns, "an app can make the stream drop another app's command by its Nats-Msg-Id",
+		commandsOnly, "duplicate_window", "100ms, the server's minimum", fixes, warns, "an app can make the stream drop another app's command by its Nats-Msg-Id",
 		func(c *streamConfig, _ goal) { c.Duplicates = commandsWindow },
 	},
 	{
-		notCommands, "duplicate_window", "1h or more, or max_age if that is less", mends, warns, "a repeated publish would be stored twice",
+		notCommands, "duplicate_window", "1h or more, or max_age if that is less", fixes, warns, "a repeated publish would be stored twice",
 		func(c *streamConfig, _ goal) {
 			if c.MaxAge > 0 {
 				c.Duplicates = min(c.Duplicates, c.MaxAge) // the server wouldn't take it
@@ -240,12 +240,12 @@ var streamProperties = []property[streamConfig]{
 	},
 	{commandsOnly, "allow_direct", anyValue, leaves, ignores, "", nil},
 	{
-		notCommands, "allow_direct", "true", mends, warns, "devices, worker replay and worker dead-letters read by direct get",
+		notCommands, "allow_direct", "true", fixes, warns, "devices, worker replay and worker dead-letters read by direct get",
 		func(c *streamConfig, _ goal) { c.AllowDirect = true },
 	},
 	{allStreams, "mirror_direct", anyValue, leaves, ignores, "", nil},
 	{
-		commandsOnly, "consumer_limits", "none, or max_ack_pending 200,000 or more", mends, warns,
+		commandsOnly, "consumer_limits", "none, or max_ack_pending 200,000 or more", fixes, warns,
 		"the server would bound the workers' consumer, or remove it while no worker runs",
 		func(c *streamConfig, _ goal) {
 			c.ConsumerLimits.InactiveThreshold = 0
@@ -264,7 +264,7 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, _ goal) { c.DenyDelete = false },
 	},
 	{
-		allStreams, "allow_rollup_hdrs", "false", mends, warns, "a producer can erase all messages by the header Nats-Rollup",
+		allStreams, "allow_rollup_hdrs", "false", fixes, warns, "a producer can erase all messages by the header Nats-Rollup",
 		func(c *streamConfig, _ goal) { c.AllowRollup = false },
 	},
 	{
@@ -273,7 +273,7 @@ var streamProperties = []property[streamConfig]{
 	},
 	{notCommands, "allow_msg_ttl", anyValue, leaves, ignores, "workers alone publish there, and never with Nats-TTL", nil},
 	{
-		allStreams, "subject_delete_marker_ttl", "none", mends, warns, "the server would store messages of its own, which are no commands, events or dead letters",
+		allStreams, "subject_delete_marker_ttl", "none", fixes, warns, "the server would store messages of its own, which are no commands, events or dead letters",
 		func(c *streamConfig, _ goal) { c.SubjectDeleteMarkerTTL = 0 },
 	},
 	{
@@ -350,7 +350,7 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.ReplayPolicy = jetstream.ReplayInstantPolicy },
 	},
 	{
-		theConsumer, "pause_until", "none", mends, stops, "no command is delivered until then; use worker pause, which setup leaves",
+		theConsumer, "pause_until", "none", fixes, stops, "no command is delivered until then; use worker pause, which setup leaves",
 		func(c *consumerConfig, g goal) {
 			if c.PauseUntil != nil && c.PauseUntil.After(g.now) {
 				c.PauseUntil = nil
@@ -358,19 +358,19 @@ var consumerProperties = []property[consumerConfig]{
 		},
 	},
 	{
-		theConsumer, "headers_only", "false", mends, stops, "commands would be delivered without bodies, and be given up as malformed",
+		theConsumer, "headers_only", "false", fixes, stops, "commands would be delivered without bodies, and be given up as malformed",
 		func(c *consumerConfig, _ goal) { c.HeadersOnly = false },
 	},
 	{
-		theConsumer, "filter_subject", "none", mends, stops, "commands on other subjects would never be delivered",
+		theConsumer, "filter_subject", "none", fixes, stops, "commands on other subjects would never be delivered",
 		func(c *consumerConfig, _ goal) { c.FilterSubject = "" },
 	},
 	{
-		theConsumer, "filter_subjects", "none", mends, stops, "commands on other subjects would never be delivered",
+		theConsumer, "filter_subjects", "none", fixes, stops, "commands on other subjects would never be delivered",
 		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil },
 	},
 	{
-		theConsumer, "max_ack_pending", "200,000 or more", mends, warns, "no worker gets another command while so many are in flight or deferred",
+		theConsumer, "max_ack_pending", "200,000 or more", fixes, warns, "no worker gets another command while so many are in flight or deferred",
 		func(c *consumerConfig, _ goal) {
 			if c.MaxAckPending >= 0 { // -1 is unlimited
 				c.MaxAckPending = max(c.MaxAckPending, maxAckPending)
@@ -378,11 +378,11 @@ var consumerProperties = []property[consumerConfig]{
 		},
 	},
 	{
-		theConsumer, "max_deliver", "unlimited", mends, warns, "commands that have used up their deliveries stay in the stream, unseen by workers",
+		theConsumer, "max_deliver", "unlimited", fixes, warns, "commands that have used up their deliveries stay in the stream, unseen by workers",
 		func(c *consumerConfig, _ goal) { c.MaxDeliver = -1 },
 	},
 	{
-		theConsumer, "backoff", "none", mends, warns, "it replaces ack_wait, and changes the delays that workers ask for",
+		theConsumer, "backoff", "none", fixes, warns, "it replaces ack_wait, and changes the delays that workers ask for",
 		func(c *consumerConfig, g goal) {
 			if len(c.BackOff) > 0 {
 				c.BackOff, c.AckWait = nil, or(g.ackWait, defaultAckWait) // ack_wait showed the first of it
@@ -390,7 +390,7 @@ var consumerProperties = []property[consumerConfig]{
 		},
 	},
 	{
-		theConsumer, "ack_wait", "1s or more; --ack-wait", mends, warns, "commands would be delivered to a second worker while the first is at work",
+		theConsumer, "ack_wait", "1s or more; --ack-wait", fixes, warns, "commands would be delivered to a second worker while the first is at work",
 		func(c *consumerConfig, g goal) {
 			switch {
 			case g.ackWait > 0:
@@ -405,31 +405,31 @@ var consumerProperties = []property[consumerConfig]{
 		func(c *consumerConfig, _ goal) { c.MaxWaiting = max(c.MaxWaiting, minWaiting) },
 	},
 	{
-		theConsumer, "max_batch", "unlimited", mends, stops, "the workers' requests would be refused",
+		theConsumer, "max_batch", "unlimited", fixes, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxRequestBatch = 0 },
 	},
 	{
-		theConsumer, "max_expires", "unlimited", mends, stops, "the workers' requests would be refused",
+		theConsumer, "max_expires", "unlimited", fixes, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxRequestExpires = 0 },
 	},
 	{
-		theConsumer, "max_bytes", "unlimited", mends, stops, "the workers' requests would be refused",
+		theConsumer, "max_bytes", "unlimited", fixes, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxRequestMaxBytes = 0 },
 	},
 	{
-		theConsumer, "inactive_threshold", "none", mends, warns, "the server would remove it while no worker runs",
+		theConsumer, "inactive_threshold", "none", fixes, warns, "the server would remove it while no worker runs",
 		func(c *consumerConfig, _ goal) { c.InactiveThreshold = 0 },
 	},
 	{
-		theConsumer, "priority_policy", "none", mends, stops, "the workers' requests would be refused, or wait for others'",
+		theConsumer, "priority_policy", "none", fixes, stops, "the workers' requests would be refused, or wait for others'",
 		func(c *consumerConfig, _ goal) { c.PriorityPolicy = jetstream.PriorityPolicyNone },
 	},
 	{
-		theConsumer, "priority_groups", "none", mends, stops, "the workers' requests would be refused",
+		theConsumer, "priority_groups", "none", fixes, stops, "the workers' requests would be refused",
 		func(c *consumerConfig, _ goal) { c.PriorityGroups = nil },
 	},
 	{
-		theConsumer, "priority_timeout", "none", mends, warns, "only for priority groups",
+		theConsumer, "priority_timeout", "none", fixes, warns, "only for priority groups",
 		func(c *consumerConfig, _ goal) { c.PinnedTTL = 0 },
 	},
 	{theConsumer, "num_replicas", anyValue, leaves, ignores, "the server keeps it at the stream's", nil},

@@ -309,11 +309,11 @@ func (r *altered) check(of, name string) {
 	r.gate.mu.Lock()
 	stopped := r.gate.reasons[causeStreams]
 	r.gate.mu.Unlock()
-	told := map[string]string{string(warns): notice, string(stops): stopped}
-	if want := name + " is " + line.Found; isWrong && !strings.Contains(told[line.Worker], want) {
-		r.t.Errorf("a worker %s and says %q; want it to name %q", line.Worker, told, want)
+	reported := map[string]string{string(warns): notice, string(stops): stopped}
+	if want := name + " is " + line.Found; isWrong && !strings.Contains(reported[line.Worker], want) {
+		r.t.Errorf("a worker %s and says %q; want it to name %q", line.Worker, reported, want)
 	} else if !isWrong && notice+stopped != "" {
-		r.t.Errorf("a worker says %q; want nothing", told)
+		r.t.Errorf("a worker says %q; want nothing", reported)
 	}
 
 	report, err := r.b.Setup(r.t.Context(), SetupOptions{})
@@ -329,7 +329,7 @@ func (r *altered) check(of, name string) {
 				r.t.Errorf("Setup = %v, %s still wrong: %t; want it refused", err, l.Property, still)
 			}
 		case still && line.Setup != string(refuses): // with one that is refused the server may want it so
-			r.t.Errorf("Setup = %v; want %s mended: %+v", err, l.Property, report)
+			r.t.Errorf("Setup = %v; want %s corrected: %+v", err, l.Property, report)
 		}
 	}
 	if (err != nil) != (refused > 0) {
@@ -429,7 +429,7 @@ func TestTheOperationsPageHasTheTable(t *testing.T) {
 	before, rest, _ := strings.Cut(string(data), "TestTheOperationsPageHasTheTable -update -->\n")
 	have, after, found := strings.Cut(rest, end)
 	if !found {
-		t.Fatalf("%s has no place for the table", page)
+		t.Fatalf("%s has no marker for the table", page)
 	}
 	lines, left := rows(streamProperties)
 	ofConsumer, leftOfConsumer := rows(consumerProperties)

@@ -158,7 +158,7 @@ func TestPublishTakesMoreThanOneWave(t *testing.T) {
 	}
 }
 
-func TestPublishSaysWhatAFullStreamNeeds(t *testing.T) {
+func TestPublishReportsWhatAFullStreamNeeds(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{})
 	js := admin(t, n)
@@ -181,7 +181,7 @@ func TestPublishSaysWhatAFullStreamNeeds(t *testing.T) {
 
 // One error code stands for a full stream and for a full subject; the advice
 // differs.
-func TestPublishTellsAFullSubjectFromAFullStream(t *testing.T) {
+func TestPublishDistinguishesAFullSubjectFromAFullStream(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{})
 	update(t, admin(t, n), conversation.EventsStream, func(c *jetstream.StreamConfig) { c.MaxMsgsPerSubject, c.DiscardNewPerSubject = 1, true })
@@ -331,7 +331,7 @@ func TestPublishSaysThatTheStreamDoesNotAnswer(t *testing.T) {
 	wantFault(t, b.Publish(short, deletedEvents(1)), purge.Infrastructure, "timeout", "doesn't answer")
 }
 
-func TestProgressIsHeardByThoseWhoListenAndNeverWaits(t *testing.T) {
+func TestProgressReachesThoseWhoListenAndNeverWaits(t *testing.T) {
 	t.Parallel()
 	gate := newGate()
 	b, n := ready(t, Config{Gate: gate})

@@ -294,7 +294,7 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 	if meta.NumDelivered > 1 {
 		p.b.metrics.Redeliveries.Inc()
 	} else {
-		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, s.taken))
+		p.b.metrics.WaitSeconds.Observe(age(meta.Timestamp, s.taken).Seconds())
 	}
 	p.handle(bus.Delivery{
 		Subject: m.Subject, Data: m.Data, Header: m.Header,

@@ -43,27 +43,27 @@ func TestRunHandsOverCommandsAsTheyCame(t *testing.T) {
 
 func TestRunNeverHandsOverMoreThanThereAreSlots(t *testing.T) {
 	t.Parallel()
-	const places, commands = 7, 500
-	b, n := ready(t, Config{Slots: places})
+	const slots, commands = 7, 500
+	b, n := ready(t, Config{Slots: slots})
 	js := admin(t, n)
 	send(t, js, commands)
 	w := start(t, b)
 	for left := commands; left > 0; {
-		batch := w.take(min(places, left))
+		batch := w.take(min(slots, left))
 		left -= len(batch)
-		if got := b.inFlight.len(); got > places {
-			t.Fatalf("%d in flight; want at most %d", got, places)
+		if got := b.inFlight.len(); got > slots {
+			t.Fatalf("%d in flight; want at most %d", got, slots)
 		}
-		if len(batch) == places {
+		if len(batch) == slots {
 			if free, _ := b.inFlight.room(); free != 0 || len(w.in) != 0 {
-				t.Fatalf("%d free, %d more handed over; want neither with all places taken", free, len(w.in))
+				t.Fatalf("%d free, %d more handed over; want neither with all slots taken", free, len(w.in))
 			}
 		}
 		for _, d := range batch {
 			d.Settle(done())
 		}
 	}
-	eventually(t, "all acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag == Lag{} })
+	eventually(t, "all acknowledged", func() bool { return idle(t, b) })
 }
 
 func TestRunTakesNoMoreThanItCanStart(t *testing.T) {
@@ -73,14 +73,14 @@ func TestRunTakesNoMoreThanItCanStart(t *testing.T) {
 	w := start(t, b)
 	w.take(3)
 	settled := func() bool {
-		lag, err := b.Lag(t.Context())
-		return err == nil && lag.InFlight == 3 && lag.Waiting == 7 && len(w.in) == 0
+		found, err := b.Backlog(t.Context())
+		return err == nil && found.InFlight == 3 && found.Waiting == 7 && len(w.in) == 0
 	}
 	eventually(t, "3 in flight and 7 waiting", settled) // the server counts after it has delivered
 	stays(t, "3 in flight and 7 waiting", 300*time.Millisecond, settled)
 }
 
-func TestLeaveFreesThePlaceOnceAndMaxInFlightBoundsAll(t *testing.T) {
+func TestLeaveFreesTheSlotOnceAndMaxInFlightBoundsAll(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{Slots: 2, MaxInFlight: 5})
 	send(t, admin(t, n), 20)
@@ -96,13 +96,13 @@ func TestLeaveFreesThePlaceOnceAndMaxInFlightBoundsAll(t *testing.T) {
 	held = append(held, w.next())
 	held[3].Leave()
 	held[4].Leave()
-	stays(t, "5 in flight, although both places are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.inFlight.len() == 5 })
+	stays(t, "5 in flight, although both slots are free", 200*time.Millisecond, func() bool { return len(w.in) == 0 && b.inFlight.len() == 5 })
 	held[0].Settle(done())
 	w.next()
 	stays(t, "5 in flight", 100*time.Millisecond, func() bool { return len(w.in) == 0 && b.inFlight.len() == 5 })
 }
 
-func TestRunBoundsTheBytesInHand(t *testing.T) {
+func TestRunBoundsTheBytesInFlight(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{})
 	js := admin(t, n)
@@ -129,13 +129,13 @@ func TestRunBoundsTheBytesInHand(t *testing.T) {
 	}
 }
 
-func TestStopHandsBackWhatTheLastRequestBrings(t *testing.T) {
+func TestStopDefersWhatTheLastRequestBrings(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{Name: "first"})
 	js := admin(t, n)
 	w := start(t, b)
 	send(t, js, 1)
-	w.next().Settle(done()) // the request for all other places is out
+	w.next().Settle(done()) // the request for all other slots is out
 	w.stop()
 	began := time.Now()
 	sent := send(t, js, 50)
@@ -193,7 +193,7 @@ func TestStopDoesNotPassACommandToItself(t *testing.T) {
 	}
 }
 
-func TestSettledWaitsForWhatIsInHand(t *testing.T) {
+func TestSettledWaitsForWhatIsInFlight(t *testing.T) {
 	t.Parallel()
 	b, n := ready(t, Config{})
 	send(t, admin(t, n), 2)
@@ -242,8 +242,8 @@ func TestRunWaitsForTheGate(t *testing.T) {
 	w := start(t, b)
 	send(t, admin(t, n), 3)
 	stays(t, "nothing pulled", 200*time.Millisecond, func() bool {
-		lag, err := b.Lag(t.Context())
-		return err == nil && lag.Waiting == 3 && lag.InFlight == 0
+		found, err := b.Backlog(t.Context())
+		return err == nil && found.Waiting == 3 && found.InFlight == 0
 	})
 	gate.Open("postgres")
 	w.take(3)
@@ -325,7 +325,7 @@ func TestADeadWorkersCommandsAreRedelivered(t *testing.T) {
 	d.Settle(done())
 }
 
-func TestRunGoesOnAfterAServerRestart(t *testing.T) {
+func TestRunContinuesAfterAServerRestart(t *testing.T) {
 	t.Parallel()
 	gate := newGate()
 	b, n := ready(t, Config{Gate: gate})
@@ -365,8 +365,8 @@ func TestRunGoesOnAfterAServerRestart(t *testing.T) {
 		t.Errorf("the first command after the restart took %v; want well under 5s", took)
 	}
 	eventually(t, "all acknowledged", func() bool {
-		lag, err := b.Lag(t.Context())
-		return err == nil && lag.InFlight == 0 && lag.Waiting == 0
+		found, err := b.Backlog(t.Context())
+		return err == nil && found.InFlight == 0 && found.Waiting == 0
 	})
 }
 
@@ -391,7 +391,7 @@ func TestRunGoesOnAfterTheConsumerWasDeleted(t *testing.T) {
 	w := start(t, b)
 	send(t, js, 1)
 	w.next().Settle(done())
-	eventually(t, "acknowledged", func() bool { lag, err := b.Lag(t.Context()); return err == nil && lag == Lag{} })
+	eventually(t, "acknowledged", func() bool { return idle(t, b) })
 	if err := js.DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
 		t.Fatal(err)
 	}

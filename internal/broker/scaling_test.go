@@ -46,8 +46,8 @@ func (l backlog) workers() (lag int, leader string) {
 	return -1, ""
 }
 
-// look asks a server's monitoring endpoint as KEDA does.
-func look(t *testing.T, monitor, path string, into any) {
+// poll asks a server's monitoring endpoint as KEDA does.
+func poll(t *testing.T, monitor, path string, into any) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, monitor+path, nil)
 	if err != nil {
@@ -66,7 +66,7 @@ func look(t *testing.T, monitor, path string, into any) {
 
 // deploy/kubernetes scales the workers by this figure: waiting, in flight, and set
 // aside for later.
-func TestTheConsumersLeaderTellsScalersTheBacklog(t *testing.T) {
+func TestTheConsumersLeaderReportsTheBacklogToScalers(t *testing.T) {
 	t.Parallel()
 	nodes := localtest.Cluster(t).Nodes()
 	b := connect(t, Config{URL: nodes[0].URL(), Slots: 10})
@@ -86,10 +86,10 @@ func TestTheConsumersLeaderTellsScalersTheBacklog(t *testing.T) {
 		var self struct {
 			Name string `json:"server_name"`
 		}
-		look(t, node.MonitorURL(), "/varz", &self)
+		poll(t, node.MonitorURL(), "/varz", &self)
 		ask := func() (lag int, leader string, size int) {
 			var l backlog
-			look(t, node.MonitorURL(), "/jsz?acc=$G&consumers=true&config=true", &l)
+			poll(t, node.MonitorURL(), "/jsz?acc=$G&consumers=true&config=true", &l)
 			lag, leader = l.workers()
 			return lag, leader, l.MetaCluster.Size
 		}

@@ -228,7 +228,7 @@ func TestSetupDoesWhatTheServerLets(t *testing.T) {
 		t.Errorf("setup: %s; want the rest updated", got)
 	}
 	if e := streamOf(t, js, conversation.EventsStream); e.NoAck || e.MaxMsgsPerSubject != eventsPerSubject || consumerOf(t, js).MaxDeliver != -1 {
-		t.Errorf("events = %+v; want all mended that the server lets", e)
+		t.Errorf("events = %+v; want all corrected that the server lets", e)
 	}
 	if stays := (deviation[streamConfig]{property: property[streamConfig]{name: "max_consumers"}}).stays(errors.New("no")); !strings.Contains(stays.Error(), "2.12.7") {
 		t.Errorf("max_consumers: %v; want the version that can", stays)
@@ -265,9 +265,9 @@ func TestSetupGivesUnlimitedDeadLettersALimit(t *testing.T) {
 		stored uint64
 		want   int64
 	}{{900_000, 1 << 30}, {3 << 30, 6 << 30}} {
-		mended, _ := compare(streamProperties, conversation.DeadLettersStream, streamOf(t, js, conversation.DeadLettersStream), goal{stored: tt.stored})
-		if mended.MaxBytes != tt.want {
-			t.Errorf("with %d bytes stored: max_bytes %d; want %d", tt.stored, mended.MaxBytes, tt.want)
+		corrected, _ := compare(streamProperties, conversation.DeadLettersStream, streamOf(t, js, conversation.DeadLettersStream), goal{stored: tt.stored})
+		if corrected.MaxBytes != tt.want {
+			t.Errorf("with %d bytes stored: max_bytes %d; want %d", tt.stored, corrected.MaxBytes, tt.want)
 		}
 	}
 	setup(t, b, SetupOptions{})

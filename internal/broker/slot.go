@@ -44,7 +44,7 @@ func (s *slot) Settle(o bus.Outcome) {
 	s.b.inFlight.settled(s)
 	s.b.metrics.Commands.WithLabelValues(o.Verdict.String()).Inc()
 	if o.Verdict != bus.Retry {
-		s.b.metrics.CommandSeconds.Observe(age(s.stored, time.Now()))
+		s.b.metrics.CommandSeconds.Observe(age(s.stored, time.Now()).Seconds())
 	}
 	if err != nil {
 		s.b.metrics.SettleErrors.Inc()
@@ -55,9 +55,9 @@ func (s *slot) Settle(o bus.Outcome) {
 	s.logOutcome(o)
 }
 
-// age is how long before now stored was, in seconds. The clocks are two
-// machines' and may disagree: it is never negative.
-func age(stored, now time.Time) float64 { return max(0, now.Sub(stored).Seconds()) }
+// age is how long before now stored was. The clocks are two machines' and may
+// disagree: it is never negative.
+func age(stored, now time.Time) time.Duration { return max(0, now.Sub(stored)) }
 
 // settlement is the one place where a verdict becomes an answer to the stream.
 // A plain nak ignores any backoff, so a Retry names its delay.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -53,7 +54,7 @@ func TestSettle(t *testing.T) {
 	if m := <-advisories; !strings.Contains(string(m.Data), `"reason":"invalid_command"`) {
 		t.Errorf("advisory = %s; want the reason", m.Data)
 	}
-	eventually(t, "the stream is empty", func() bool { l, err := b.Lag(t.Context()); return err == nil && l == Lag{} })
+	eventually(t, "the stream is empty", func() bool { return idle(t, b) })
 	for verdict, want := range map[string]float64{"done": 3, "reject": 1, "retry": 2} {
 		if got := value(t, metrics.Commands.WithLabelValues(verdict)); got != want {
 			t.Errorf("commands %s = %v; want %v", verdict, got, want)
@@ -143,6 +144,36 @@ func BenchmarkSettlement(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
 				settlement(o)
+			}
+		})
+	}
+}
+func TestLineage(t *testing.T) {
+	t.Parallel()
+	born := time.Unix(1, 0)
+	for name, happen := range map[string]struct {
+		then func(*lineage)
+		gone bool
+	}{
+		"goes_on_with_the_same_consumer":            {func(l *lineage) { l.found(born); l.delivered(8) }, false},
+		"ends_when_the_consumer_is_missing":         {func(l *lineage) { l.lost() }, true},
+		"ends_when_the_consumer_was_created_anew":   {func(l *lineage) { l.found(born.Add(time.Second)) }, true},
+		"ends_when_the_deliveries_count_from_start": {func(l *lineage) { l.delivered(1) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var l lineage
+			l.found(born)
+			held := l.delivered(7)
+			if err := l.gone(held); err != nil {
+				t.Fatalf("gone at once: %v", err)
+			}
+			happen.then(&l)
+			if err := l.gone(held); errors.Is(err, errConsumerGone) != happen.gone {
+				t.Errorf("gone: %v; want %v", err, happen.gone)
+			}
+			if err := l.gone(l.delivered(9)); err != nil {
+				t.Errorf("what comes next is %v", err)
 			}
 		})
 	}

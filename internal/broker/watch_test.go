@@ -85,7 +85,7 @@ func TestAWorkerSaysThatMaxAckPendingIsLowAndWorksOn(t *testing.T) {
 		w.next().Settle(done())
 	}
 	setup(t, w.b, SetupOptions{})
-	eventually(t, "it is mended", func() bool { return w.b.Notice() == "" && value(t, w.altered(conversation.WorkerConsumer)) == 0 })
+	eventually(t, "it is corrected", func() bool { return w.b.Notice() == "" && value(t, w.altered(conversation.WorkerConsumer)) == 0 })
 	if text := w.log.String(); strings.Count(text, "streams or consumer altered") != 1 || !strings.Contains(text, "no longer altered") {
 		t.Errorf("log = %s; want it said once, and that it is over", text)
 	}

@@ -120,3 +120,20 @@ type StreamState struct {
 	// FirstAt and LastAt are when those two were stored; zero if there is none.
 	FirstAt, LastAt time.Time
 }
+
+// Backlog is how much work there is over all workers, and how full the streams are.
+type Backlog struct {
+	// Waiting commands have not been handed to any worker yet.
+	Waiting uint64
+	// InFlight are handed over and not acknowledged, those that are deferred
+	// included.
+	InFlight uint64
+	// Stuck commands are in the stream, but neither waiting nor in flight: no worker
+	// will ever see them. It is a lower bound: what arrives at this moment may hide
+	// some. Always 0 with the consumer as setup makes it.
+	Stuck uint64
+	// Oldest is the age of the oldest command that isn't finished; 0 for none.
+	Oldest time.Duration
+	// Streams are those of commands, events and dead letters.
+	Streams []StreamState
+}

@@ -17,8 +17,8 @@ type index struct {
 	immediate bool // unique at each moment of a transaction, too
 }
 
-// leads says that the index begins with just these columns, in any order, and
-// goes on with then, readable in order; "" asks for nothing more.
+// leads reports whether the index begins with just these columns, in any order, and
+// continues with then, readable in order; "" asks for nothing more.
 func (i index) leads(columns []string, then string) bool {
 	n := len(columns)
 	if len(i.columns) < n {
@@ -32,12 +32,12 @@ func (i index) leads(columns []string, then string) bool {
 	return then == "" || len(i.columns) > n && i.columns[n] == then && i.ordered[n]
 }
 
-// indexed says that one of the relation's indexes leads with the columns.
+// indexed reports whether one of the relation's indexes leads with the columns.
 func (r *relation) indexed(columns []string, then string) bool {
 	return slices.ContainsFunc(r.indexes, func(i index) bool { return i.leads(columns, then) })
 }
 
-// unique says that no two rows have the same values in the columns: an index on
+// unique reports whether no two rows have the same values in the columns: an index on
 // some of them is enough. Tables that inherit from it have keys of their own.
 func (r *relation) unique(columns ...string) bool {
 	return len(r.heirs) == 0 && slices.ContainsFunc(r.indexes, func(i index) bool {
@@ -45,27 +45,8 @@ func (r *relation) unique(columns ...string) bool {
 	})
 }
 
-// The operator class must have the type's own equality, and the collation must
-// be the column's, or a condition on the column can't use the index.
-const indexesSQL = `
-select i.indrelid, c.relname, i.indisunique, i.indimmediate,
-  array(
-    select coalesce(case when (o.opcdefault or f.opfname in ('text_ops', 'text_pattern_ops')) and k.coll in (0, a.attcollation)
-      then a.attname::text end, '')
-    from unnest(i.indkey::int2[], i.indclass::oid[], i.indcollation::oid[]) with ordinality as k (num, class, coll, ord)
-    left join pg_catalog.pg_attribute a on a.attrelid = i.indrelid and a.attnum = k.num and k.num <> 0
-    join pg_catalog.pg_opclass o on o.oid = k.class
-    join pg_catalog.pg_opfamily f on f.oid = o.opcfamily
-    where k.ord <= i.indnkeyatts order by k.ord),
-  array(select k.opt in (0, 3) from pg_catalog.unnest(i.indoption::int2[]) with ordinality as k (opt, ord) order by k.ord) -- bits: desc, nulls first
-from pg_catalog.pg_index i
-join pg_catalog.pg_class c on c.oid = i.indexrelid
-join pg_catalog.pg_am m on m.oid = c.relam
-where i.indrelid = any ($1) and m.amname = 'btree' and i.indisvalid and i.indisready and i.indislive and i.indpred is null
-order by i.indrelid, i.indexrelid`
-
 func (c *catalog) readIndexes(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
-	rows, err := q.Query(ctx, indexesSQL, slices.Collect(maps.Keys(byOID)))
+	rows, err := q.Query(ctx, c.query("indexes"), slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}
@@ -91,39 +72,8 @@ type foreignKey struct {
 	sets             []string // the columns that on delete set null or default changes
 }
 
-// A partition's foreign keys are its table's, and not told twice.
-const foreignKeysSQL = `
-with recursive tree (root, oid) as (
-  select o, o from pg_catalog.unnest($1::oid[]) as o
-  union
-  select t.root, i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid
-),
-keys as (
-  select k.*, t.root as to_root, f.root as from_root
-  from pg_catalog.pg_constraint k
-  left join tree t on t.oid = k.confrelid
-  left join tree f on f.oid = k.conrelid
-  where k.contype = 'f' and (t.oid is not null or f.oid is not null) and coalesce((pg_catalog.to_jsonb(k) ->> 'conenforced')::boolean, true) -- a column since Postgres 18
-)
-select k.conname, coalesce(k.from_root, 0::oid), n.nspname, c.relname, coalesce(k.to_root, 0::oid), o.nspname, p.relname, k.confdeltype::text,
-  array(select a.attname::text from pg_catalog.unnest(k.conkey) with ordinality as u (num, ord)
-    join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by u.ord),
-  array(select a.attname::text from pg_catalog.unnest(k.confkey) with ordinality as u (num, ord)
-    join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by u.ord),
-  (select pg_catalog.bool_and(a.attnotnull) from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
-  array(select a.attname::text from pg_catalog.pg_attribute a
-    where k.confdeltype in ('n', 'd') and a.attrelid = k.conrelid and a.attnum = any (k.conkey) and
-      coalesce(nullif(pg_catalog.to_jsonb(k) -> 'confdelsetcols', 'null') @> pg_catalog.to_jsonb(a.attnum), true)) -- a column since Postgres 15, null for all
-from keys k
-join pg_catalog.pg_class c on c.oid = k.conrelid
-join pg_catalog.pg_namespace n on n.oid = c.relnamespace
-join pg_catalog.pg_class p on p.oid = k.confrelid
-join pg_catalog.pg_namespace o on o.oid = p.relnamespace
-where not exists (select from keys p where p.oid = k.conparentid)
-order by n.nspname, c.relname, k.conname`
-
 func (c *catalog) readForeignKeys(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
-	rows, err := q.Query(ctx, foreignKeysSQL, slices.Collect(maps.Keys(byOID)))
+	rows, err := q.Query(ctx, c.query("foreign_keys"), slices.Collect(maps.Keys(byOID)))
 	if err != nil {
 		return err
 	}
@@ -135,6 +85,34 @@ func (c *catalog) readForeignKeys(ctx context.Context, q Querier, byOID map[uint
 		found.columns, found.refs, found.sets = slices.Clone(k.columns), slices.Clone(k.refs), slices.Clone(k.sets)
 		found.from, found.to, found.fromName, found.toName = byOID[from], byOID[to], quote(schema, name), quote(toSchema, toTable)
 		c.keys = append(c.keys, found)
+		return nil
+	})
+	return err
+}
+
+// collation orders a column of a relation in at least one index, and is of another
+// version now than when its indexes were built, as far as the server knows.
+type collation struct {
+	relation         *relation
+	column           string
+	name             string // quoted, with its schema; "" for the database's own
+	recorded, actual string // recorded is "" where the server keeps no record
+}
+
+func (c *catalog) readCollations(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
+	rows, err := q.Query(ctx, c.query("collations"), slices.Collect(maps.Keys(c.byOID())))
+	if err != nil {
+		return err
+	}
+	var root uint32
+	var schema, name string
+	var found collation
+	_, err = pgx.ForEachRow(rows, []any{&root, &found.column, &schema, &name, &found.recorded, &found.actual}, func() error {
+		found.relation, found.name = byOID[root], ""
+		if name != "" {
+			found.name = quote(schema, name)
+		}
+		c.collations = append(c.collations, found)
 		return nil
 	})
 	return err

@@ -1,7 +1,7 @@
-// Package plan is the language in which an operator says which rows a deletion
-// removes, and the check of such a plan against a database's catalog. What fits
-// becomes a [Checked], which statements are made from. The package only reads, in a
-// transaction of the caller's.
+// Package plan is the language in which an operator states which rows a deletion
+// removes, and the check of such a plan against a database's catalog. A plan that fits
+// becomes a [Checked], which statements are made from. The package only reads, in the
+// caller's transaction.
 package plan
 
 import (
@@ -31,7 +31,7 @@ type Options struct {
 	Own []OwnTable
 	// AnyRole leaves out what the connection's role may do: the worker's is another.
 	AnyRole bool
-	// AllowUnindexed makes a warning of a missing index.
+	// AllowUnindexed makes a missing index a warning.
 	AllowUnindexed bool
 	// Connections is how many the worker may have; 0: how many locks they take isn't checked.
 	Connections int
@@ -46,8 +46,8 @@ type OwnTable struct {
 	Privileges []string
 }
 
-// Check holds the plan against the catalog. Every problem is one line of the error, and
-// says which statement solves it, where there is one. The error is the infrastructure's
+// Check compares the plan with the catalog. Every problem is one line of the error, with
+// the statement that solves it, where there is one. The error is the infrastructure's
 // where only that is missing which an operator provides without touching the plan (a
 // grant, an own table, a replica identity, a rebuilt index), and else [purge.Command]: the
 // plan and the tables don't fit.
@@ -93,8 +93,8 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 
 func misfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
 
-// checker compares one plan with one catalog. What it finds it keeps, so that
-// all of it is told at once.
+// checker compares one plan with one catalog. It collects what it finds, so that
+// the operator gets all of it at once.
 type checker struct {
 	plan     Plan
 	cat      *catalog
@@ -105,7 +105,7 @@ type checker struct {
 	problems  []error         // the plan and the tables don't fit
 	unindexed []error         // they do, slowly
 	indexes   map[string]bool // asked for in unindexed
-	lacking   []error         // what a grant or a setup mends
+	lacking   []error         // what a grant or a setup solves
 	cause     string          // of lacking, for metrics
 	warnings  []string
 }

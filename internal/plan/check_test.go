@@ -88,3 +88,24 @@ func differs[T comparable](got, want T) string {
 
 // mend is the statement that an error tells to run.
 var mend = regexp.MustCompile(`run: ([^;\n]*)`)
+
+// The catalogs of old and new servers differ; what is left out for old ones is valid on new ones.
+func TestQueriesOfTheCatalog(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t)
+	for _, version := range []int{oldestServer, 150000} {
+		for _, q := range queries.Templates() {
+			name := strings.TrimSuffix(q.Name(), ".sql")
+			sql := (&catalog{server: server{version: version}}).query(name)
+			if strings.ContainsFunc(sql, func(r rune) bool { return r >= 0x80 }) {
+				t.Errorf("%s has characters that not every database can hold", name)
+			}
+			if err := pool.AcquireFunc(t.Context(), func(c *pgxpool.Conn) error {
+				_, err := c.Conn().Prepare(t.Context(), fmt.Sprint(name, version), sql)
+				return err
+			}); err != nil {
+				t.Errorf("%s of version %d: %v", name, version, err)
+			}
+		}
+	}
+}

@@ -15,9 +15,9 @@ type Checked struct {
 	Messages      Messages
 	Conversations Conversations
 	Children      []Child
-	// Locked says that something refers to the messages by a foreign key or by
-	// a reference: then the messages are locked first, what hangs on them goes,
-	// and they go last.
+	// Locked is set where something refers to the messages by a foreign key or by
+	// a reference: then the messages are locked first, their child rows are deleted,
+	// and they are deleted last.
 	Locked bool
 	// Encoding is the database's, as Postgres calls it.
 	Encoding string
@@ -40,20 +40,7 @@ func (s *Checked) Tables() []Table {
 	return out
 }
 
-// Emptied are the tables whose rows a deletion removes one after the other, in the
-// order in which they can be: child rows that refer to messages by foreign keys first.
-func (s *Checked) Emptied() []Table {
-	all := []Table{s.Messages.Table}
-	for _, c := range s.Children {
-		all = append(all, c.Table)
-	}
-	if s.Locked {
-		all = append(all[1:], all[0])
-	}
-	return all
-}
-
-// bind notes the bounds, so that a deletion is held against no others.
+// bind collects the bounds, so that a deletion is compared with no other columns.
 func (s *Checked) bind() {
 	for _, t := range s.Tables() {
 		for _, k := range t.keys {
@@ -64,8 +51,8 @@ func (s *Checked) bind() {
 	}
 }
 
-// Incompatible says why the tables can't hold the deletion, nil if they can. whole
-// says that the reason is the command's, and not one conversation's.
+// Incompatible returns why the tables can't hold the deletion, nil if they can. whole
+// is set where the reason is the command's, and not one conversation's.
 func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 	if s.tenant != "" && d.App != s.tenant {
 		return true, fmt.Errorf("app_id must be %q, whose tables these are", s.tenant)
@@ -97,11 +84,11 @@ func (s *Checked) Conversation(d purge.Deletion) [3]string {
 	return [3]string{ids["app_id"], ids["user_id"], ids["conversation_id"]}
 }
 
-// StoresEveryID says that the database's encoding can store every id: that of Unicode,
+// StoresEveryID reports whether the database's encoding can store every id: that of Unicode,
 // and the one that takes bytes as they come.
 func (s *Checked) StoresEveryID() bool { return s.Encoding == "UTF8" || s.Encoding == "SQL_ASCII" }
 
-// Same says that statements made from both are the same, and that both accept the same
+// Same reports whether statements made from both are the same, and both accept the same
 // ids. Warnings don't count.
 func (s *Checked) Same(other *Checked) bool {
 	a, b := *s, *other

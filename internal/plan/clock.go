@@ -10,7 +10,7 @@ import (
 	"github.com/jackc/pgx/v5/pgtype"
 )
 
-// clock says how the messages' times are kept. The catalog may leave open in which
+// clock is how the messages' times are kept. The catalog may leave open in which
 // zone; then the messages decide ([clock.sentBy]).
 type clock struct {
 	// readings are how a moment may stand in the column, as formats for the moment's

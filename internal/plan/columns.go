@@ -46,7 +46,7 @@ func (k *checker) build() *Checked {
 	return s
 }
 
-// member finds the table and says what is wrong with it as a whole.
+// member finds the table and reports what is wrong with it as a whole.
 func (k *checker) member(path, planned string) member {
 	m := member{path: path}
 	wanted, _ := parseTable(planned) // validated
@@ -101,7 +101,7 @@ func (k *checker) column(m *member, field, planned string) column {
 
 // table finds the key columns.
 func (k *checker) table(m *member, c Columns) Table {
-	t := Table{Name: name(m.rel), Parted: m.rel != nil && m.rel.parted}
+	t := Table{Name: name(m.rel), Partitioned: m.rel != nil && m.rel.partitioned}
 	for _, f := range []struct{ id, field, planned string }{
 		{"app_id", "app", c.App}, {"user_id", "user", c.User}, {"conversation_id", "conversation", c.Conversation},
 	} {
@@ -122,7 +122,7 @@ func (k *checker) table(m *member, c Columns) Table {
 // keyTypeOf is the type as a key; "" if it can be none, perhaps with a reason.
 func keyTypeOf(c column) (typ keyType, why string) {
 	switch c.typ {
-	case 0: // missing, which has been told
+	case 0: // missing, which has been reported
 		return textKey, ""
 	case pgtype.TextOID, pgtype.VarcharOID:
 		if !c.deterministic {
@@ -215,8 +215,8 @@ func (k *checker) lastSeq() []string {
 }
 
 // reference finds both ends of a child's reference. Two messages with one value
-// would share what hangs on it, and each be deleted with the other's: think of
-// the copies that two owners have of one message.
+// would share their child rows, and the deletion of one would remove those of the
+// other: think of the copies that two owners have of one message.
 func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
 	from, target := k.column(m, "references.column", r.Column), k.column(&k.messages, "references.to", r.To)
 	m.ref = Reference{Column: from.name, To: target.name}
@@ -228,7 +228,7 @@ func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
 			quote(from.name), m.rel, from.typeName, quote(target.name), k.messages.rel, target.typeName)
 	}
 	if !k.messages.rel.unique(target.name) {
-		k.refuse("%s.references.to: nothing keeps two rows of %s from having the same %s, and then one's deletion would take what hangs on the other; name a column with a unique index of its own (valid, without a condition)",
+		k.refuse("%s.references.to: nothing keeps two rows of %s from having the same %s, so that the deletion of one would remove child rows of the other; name a column with a unique index on it alone (valid, without a condition)",
 			m.path, k.messages.rel, quote(target.name))
 	}
 	if slices.Contains(textTypes, from.typ) {
@@ -239,7 +239,7 @@ func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
 
 var textTypes = []uint32{pgtype.TextOID, pgtype.VarcharOID}
 
-// joinable says that a = b is defined and can use an index on either.
+// joinable reports whether a = b is defined and can use an index on either.
 func joinable(a, b column) bool {
 	switch {
 	case isInteger(a) && isInteger(b):

@@ -40,12 +40,12 @@ func (f foreignKey) action() string {
 	return "on delete " + map[string]string{"a": "no action", "r": "restrict", "c": "cascade", "n": "set null", "d": "set default"}[f.onDelete]
 }
 
-// changes says that the referring row is changed or deleted, and blocks says
-// that it is an obstacle.
+// changes reports whether the referring row is changed or deleted, and blocks
+// whether it is an obstacle.
 func (f foreignKey) changes() bool { return !f.blocks() }
 func (f foreignKey) blocks() bool  { return f.onDelete == "a" || f.onDelete == "r" }
 
-// at says that the relation is the messages or the conversations.
+// at reports whether the relation is the messages or the conversations.
 func (k *checker) at(r *relation, path string) bool {
 	m := k.messages
 	if path == "conversations" {
@@ -58,10 +58,10 @@ func (k *checker) planned(r *relation) bool {
 	return r != nil && slices.ContainsFunc(k.members(), func(m member) bool { return m.rel == r })
 }
 
-// conflict says why the plan can't be carried out with the foreign key, and
+// conflict returns why the plan can't be carried out with the foreign key, and
 // what to do about it; "" if it can.
 func (k *checker) conflict(f foreignKey, locked bool) string {
-	const mend = "make it on delete set null, or drop it"
+	const advice = "make it on delete set null, or drop it"
 	fromChild := !k.at(f.from, "messages") && !k.at(f.from, "conversations")
 	switch {
 	case fromChild && k.at(f.to, "messages"):
@@ -71,11 +71,11 @@ func (k *checker) conflict(f foreignKey, locked bool) string {
 	case fromChild: // to a child
 		return k.misplaced(f)
 	case f.onDelete == "c":
-		return "rows that the deletion doesn't cover would go, too; " + mend
+		return "rows that the deletion doesn't cover would go, too; " + advice
 	case f.blocks() && k.at(f.from, "messages") && !k.at(f.to, "messages") && !locked:
 		return "" // messages go before their children
 	case f.blocks():
-		return "a row that stays would keep the deletion from finishing; " + mend
+		return "a row that stays would keep the deletion from finishing; " + advice
 	}
 	for _, m := range k.members() {
 		for _, c := range f.sets {
@@ -87,7 +87,7 @@ func (k *checker) conflict(f foreignKey, locked bool) string {
 	return ""
 }
 
-// uncovered says that rows of a child may refer to a message and yet not hang on
+// uncovered returns why rows of a child may refer to a message and yet not belong to
 // it by the plan.
 func (k *checker) uncovered(f foreignKey) string {
 	for _, m := range k.children {
@@ -95,7 +95,7 @@ func (k *checker) uncovered(f foreignKey) string {
 			continue
 		}
 		if m.ref.Column == "" || m.ref.To == "" {
-			return "" // a range, or something is missing, which has been told
+			return "" // a range, or something is missing, which has been reported
 		}
 		for i, c := range f.columns {
 			if c == m.ref.Column && f.refs[i] == m.ref.To {
@@ -173,7 +173,7 @@ func (k *checker) meaning(rel *relation, column string) string {
 }
 
 // elsewhere refuses a column by which the plan finds rows where its foreign key
-// says that it refers to something else: the same number is another row's there, and
+// shows that it refers to something else: the same number is another row's there, and
 // others' rows would go.
 func (k *checker) elsewhere(f foreignKey) bool {
 	for _, m := range k.members() {
@@ -197,7 +197,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 	return false
 }
 
-// sharesKey says that the messages' column refers to the same key of another table.
+// sharesKey reports whether the messages' column refers to the same key of another table.
 func (k *checker) sharesKey(column, table, key string) bool {
 	return slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
 		for i, c := range f.columns {
@@ -209,8 +209,8 @@ func (k *checker) sharesKey(column, table, key string) bool {
 	})
 }
 
-// misplaced says that a child stands in the plan after another to which it
-// refers, and which goes first.
+// misplaced returns why a child must come earlier in the plan: it refers to another one,
+// which is deleted first.
 func (k *checker) misplaced(f foreignKey) string {
 	if f.changes() || f.from == f.to {
 		return ""

@@ -60,7 +60,7 @@ func (k *checker) wantReadable(m member, locked bool) {
 
 // reads returns the columns of the table that the statements read: where a row
 // lies, keys, and what the plan names beside them. What doesn't exist has been
-// told of.
+// reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
 	named := append(slices.Clone(m.keys), m.seq, m.ref.Column)

@@ -13,7 +13,7 @@ func (k *checker) checkIndexes() {
 	for _, m := range k.members() {
 		switch {
 		case m.rel == nil || m.path != "conversations" && m.ref == (Reference{}) && m.seq == "":
-			// something is missing, which has been told
+			// something is missing, which has been reported
 		case m.ref != (Reference{}):
 			k.wantIndex(m.rel, m.path, []string{m.ref.Column}, "")
 		default:
@@ -47,7 +47,7 @@ func (k *checker) wantIndex(rel *relation, path string, columns []string, seq st
 		path, rel, want, createIndex("create index", rel, all)))
 }
 
-// asked says that an index on these columns of the relation was asked for
+// asked reports whether an index on these columns of the relation was asked for
 // before: a foreign key is often a child's way to its message, too.
 func (k *checker) asked(rel *relation, columns []string) bool {
 	key := fmt.Sprint(rel.oid, slices.Sorted(slices.Values(columns)))

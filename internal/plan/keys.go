@@ -14,7 +14,7 @@ type keyColumn struct {
 	id     string // app_id, user_id or conversation_id
 	column string // quoted
 	typ    keyType
-	max    int // varchar(n): the most characters; 0 for no limit
+	max    int // varchar(n): the maximum number of characters; 0 for no limit
 }
 
 type keyType string
@@ -43,7 +43,7 @@ func (k keyColumn) equals(row, id string) string {
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
-// fits says why id can't be a key of the column, nil if it can. Spellings of a
+// fits returns why id can't be a key of the column, nil if it can. Spellings of a
 // number that the type would take but not give back (" 7", "007") are refused, for
 // no producer means them. A UUID may be in upper or lower case: it is one value.
 func (k keyColumn) fits(id string) error {

@@ -13,9 +13,8 @@ import (
 //go:embed plan.yaml
 var bundled []byte
 
-// Plan says which rows a deletion removes: the messages, the tables that hang
-// on them and the conversation's row. It is data, so that a schema of one's own
-// needs a file and no code. The zero value is not valid; see [Parse].
+// Plan states which rows a deletion removes: the messages, their child rows and the
+// conversation's row. It is data, so that another schema needs a file and no code. The zero value is not valid; see [Parse].
 //
 // Names are taken as they are written, upper case included: Post is the table
 // that SQL calls "Post". A table is schema.table, or table alone for the one that
@@ -57,9 +56,9 @@ type ConversationTable struct {
 	Unread string `yaml:"unread"`
 }
 
-// ChildTable is a table whose rows hang on messages, either by the messages'
+// ChildTable is a table whose rows belong to messages, either by the messages'
 // own columns (Columns and Seq) or by a reference to one column of theirs. A table
-// with two references stands in the plan twice.
+// with two references is in the plan twice.
 type ChildTable struct {
 	Table      string `yaml:"table"`
 	Columns    `yaml:",inline"`
@@ -68,8 +67,8 @@ type ChildTable struct {
 }
 
 // Reference joins a child's Column to the messages' column To, in which no two
-// messages have the same value. What hangs on a message by a reference can't be
-// found any more once the message has gone: a writer that adds such a row should
+// messages have the same value. A child row with a reference can't be
+// found any more once its message is deleted: a writer that adds such a row should
 // have a foreign key, or lock the message, or check that it is still there.
 type Reference struct {
 	Column string `yaml:"column"`
@@ -86,7 +85,7 @@ func Bundled() Plan {
 }
 
 // Parse reads a plan from YAML. Unknown fields are errors. The error names
-// every problem, one to a line, and says what was expected. Whether the tables
+// every problem, one to a line, and what was expected. Whether the tables
 // exist is checked by [Open].
 func Parse(data []byte) (Plan, error) {
 	var p Plan

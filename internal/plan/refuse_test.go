@@ -96,7 +96,7 @@ var refuseCases = map[string]planCheck{
 	"a_reference_that_two_messages_may_share": {
 		sql:  `alter table social."Post" add message_id int; create index on social."Post" (message_id); create unique index on social."Post" (message_id, owner)`,
 		edit: func(p *Plan) { p.Children[2].References.To = "message_id" },
-		want: []string{`children[2].references.to: nothing keeps two rows of "social"."Post" from having the same "message_id", and then one's deletion would take what hangs on the other`},
+		want: []string{`children[2].references.to: nothing keeps two rows of "social"."Post" from having the same "message_id", so that the deletion of one would remove child rows of the other`},
 	},
 	"a_reference_of_another_type": {
 		sql:  `alter table social.mentions alter post type text`,

@@ -9,16 +9,16 @@ import (
 // Table is a table as statements name it.
 type Table struct {
 	Name string // quoted
-	// Parted says that rows are in tables of their own, whose ctids repeat each
-	// other's.
-	Parted bool
-	keys   []keyColumn
+	// Partitioned reports whether the rows are in several tables, partitions or heirs,
+	// whose ctids repeat each other's.
+	Partitioned bool
+	keys        []keyColumn
 }
 
 // From is the table for a statement that goes by ctid alone where the rows are in
 // one table: whatever comes to inherit from it later is left out.
 func (t Table) From() string {
-	if t.Parted {
+	if t.Partitioned {
 		return t.Name
 	}
 	return "only " + t.Name
@@ -29,7 +29,7 @@ func (t Table) From() string {
 // one for each, which begins by asking the kernel how large the table is.
 func (t Table) At(row, found string) string {
 	at := row + ".ctid = any (array(select f.id from " + found + " f))"
-	if t.Parted {
+	if t.Partitioned {
 		at += " and (" + row + ".tableoid, " + row + ".ctid) in (select f.part, f.id from " + found + " f)"
 	}
 	return at
@@ -69,7 +69,7 @@ func (t Table) MatchArgs(row string) string {
 type Messages struct {
 	Table
 	Seq, SentAt string // quoted
-	// UniqueSeq says that no two messages of a conversation have the same position, so
+	// UniqueSeq reports whether no two messages of a conversation have the same position, so
 	// that a range of positions holds at most as many messages as it is wide.
 	UniqueSeq bool
 	clock     clock // how SentAt keeps a time
@@ -79,12 +79,12 @@ type Messages struct {
 type Conversations struct {
 	Table
 	Unread string // quoted; "" if there is none
-	// Hints are the columns, quoted, that say whether there were messages: above 0.
+	// Hints are the columns, quoted, that show whether there were messages: above 0.
 	Hints []string
 }
 
-// Doubt is the expression for the columns Hints of a row and their values,
-// as hint_0 and so on: null where none of them shows a message.
+// Doubt is the expression for the Hints of a row, given as hint_0 and so on, by name and
+// value: null where none of them shows a message.
 func (c Conversations) Doubt() string {
 	parts := make([]string, len(c.Hints))
 	for i, t := range c.Hints {
@@ -108,7 +108,7 @@ type Child struct {
 	referenceCast string // "::text" for a varchar, as in [keyColumn.equals]
 }
 
-// BelongsTo returns the condition that the child's row hangs on the message.
+// BelongsTo returns the condition that the child's row belongs to the message.
 func (c Child) BelongsTo(row, message, q string) string {
 	if c.Reference != "" {
 		return fmt.Sprintf("%s.%s%s = %s.%s%[3]s", row, c.Reference, c.referenceCast, message, c.To)
@@ -125,8 +125,8 @@ func (c Child) BelongsToArgs(row, message string) string {
 	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
 }
 
-// ChildKeys are the messages' columns, under the alias row, by which what hangs on a
-// message is found: no more, so that the worker needn't be allowed to read a body.
+// ChildKeys are the messages' columns, under the alias row, by which child rows are
+// found: no more, so that the worker needn't be allowed to read a body.
 func (s *Checked) ChildKeys(row string) string {
 	columns := []string{s.Messages.Seq}
 	for _, c := range s.Children {
@@ -138,7 +138,7 @@ func (s *Checked) ChildKeys(row string) string {
 }
 
 // RangeChildren returns the children that can still be found when their
-// messages have gone.
+// messages are deleted.
 func (s *Checked) RangeChildren() []Child {
 	var out []Child
 	for _, c := range s.Children {

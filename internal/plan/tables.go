@@ -140,7 +140,7 @@ func (k *checker) checkCollations() {
 	}
 }
 
-// findsBy says that the statements find rows by the column.
+// findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
 		if m.rel == rel && (slices.Contains(m.keys, column) || m.ref.Column == column) {

@@ -1,23 +1,12 @@
 package telemetry
 
 import (
-	"time"
-
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// Work is how much there is to do over all workers, as the server reports it.
-type Work struct {
-	Waiting  uint64        // commands that no worker has been given yet
-	InFlight uint64        // given to a worker and not acknowledged, or waiting for a repeated try
-	Stuck    uint64        // neither: no worker will ever see them
-	Oldest   time.Duration // age of the oldest command that isn't finished; 0 for none
-	Streams  []bus.StreamState
-}
-
-// Backlog shows the last known Work. While that isn't known its metrics are
+// Backlog shows the last known [bus.Backlog]. While that isn't known its metrics are
 // absent: an old figure would keep alerts silent. Safe for concurrent use.
 type Backlog struct {
 	commands, oldest, messages, bytes, maxBytes *prometheus.GaugeVec
@@ -34,7 +23,7 @@ func newBacklog(f factory) *Backlog {
 }
 
 // Set shows w.
-func (b *Backlog) Set(w Work) {
+func (b *Backlog) Set(w bus.Backlog) {
 	b.commands.WithLabelValues("waiting").Set(float64(w.Waiting))
 	b.commands.WithLabelValues("in_flight").Set(float64(w.InFlight))
 	b.commands.WithLabelValues("stuck").Set(float64(w.Stuck))

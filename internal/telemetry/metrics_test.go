@@ -55,12 +55,12 @@ func TestTheBacklogIsAbsentWhileItIsNotKnown(t *testing.T) {
 	t.Parallel()
 	m := New(func() float64 { return 0 })
 	wantSeries(t, series(t, m, "lethe_backlog_"))
-	m.Backlog.Set(Work{Waiting: 5, InFlight: 2, Oldest: 3 * time.Second, Streams: []bus.StreamState{{Name: "A", Messages: 7, Bytes: 700, MaxBytes: 1000}, {Name: "B", Messages: 1, Bytes: 10, MaxBytes: -1}}})
+	m.Backlog.Set(bus.Backlog{Waiting: 5, InFlight: 2, Oldest: 3 * time.Second, Streams: []bus.StreamState{{Name: "A", Messages: 7, Bytes: 700, MaxBytes: 1000}, {Name: "B", Messages: 1, Bytes: 10, MaxBytes: -1}}})
 	wantSeries(t, series(t, m, "lethe_backlog_"),
 		"commands{state=in_flight} 2", "commands{state=stuck} 0", "commands{state=waiting} 5", "oldest_seconds{} 3")
 	wantSeries(t, series(t, m, "lethe_stream_"),
 		"bytes{stream=A} 700", "bytes{stream=B} 10", "max_bytes{stream=A} 1000", "messages{stream=A} 7", "messages{stream=B} 1")
-	m.Backlog.Set(Work{Streams: []bus.StreamState{{Name: "A", Messages: 7, Bytes: 700}}})
+	m.Backlog.Set(bus.Backlog{Streams: []bus.StreamState{{Name: "A", Messages: 7, Bytes: 700}}})
 	wantSeries(t, series(t, m, "lethe_stream_max"))
 	m.Backlog.Forget()
 	wantSeries(t, append(series(t, m, "lethe_backlog_"), series(t, m, "lethe_stream_")...))
