@@ -65,7 +65,7 @@ func (c *courier) deliver(ctx context.Context, command conversation.Command) (ti
 	if _, err := c.client.Delete(ctx, command); err != nil {
 		return 0, err
 	}
-	limit := time.NewTimer(startPatience)
+	limit := time.NewTimer(startTimeout)
 	defer limit.Stop()
 	select {
 	case at := <-arrived:
@@ -73,7 +73,7 @@ func (c *courier) deliver(ctx context.Context, command conversation.Command) (ti
 	case err := <-c.fault:
 		return 0, err
 	case <-limit.C:
-		return 0, c.w.contestant.explain(fmt.Errorf("no event of %s in %v", command.CommandID, startPatience))
+		return 0, c.w.contestant.explain(fmt.Errorf("no event of %s in %v", command.CommandID, startTimeout))
 	case <-c.w.contestant.done:
 		return 0, c.w.contestant.ended()
 	case <-ctx.Done():

@@ -37,7 +37,7 @@ func cpuOfTree(parent int) (float64, bool) {
 	return sum, true
 }
 
-// peakOf returns the greatest resident memory of a live process in MiB; false
+// peakOf returns the maximum resident memory of a live process in MiB; false
 // where /proc can't tell. What the kernel tells at a process's end is no use: it
 // counts the moment before exec, when the process was a copy of its parent.
 func peakOf(pid int) (float64, bool) {

@@ -22,7 +22,7 @@ const (
 )
 
 // boundDelete does the whole job of many commands in one statement and leaves
-// the very rows that lethe leaves: boundary, messages, what hangs on them, the
+// the very rows that lethe leaves: boundary, messages, child rows, the
 // conversations' rows, both tables of lethe's ledger. What it spares is what it
 // takes to do that one step at a time with others at work: rows of the ledger
 // that are entered first and finished later, locks that are taken before they

@@ -21,7 +21,7 @@ import (
 
 // The plain worker is what a competent engineer writes in an afternoon, and it
 // does the same job: a boundary pinned in a ledger, so that a command that comes
-// again is the same deletion; messages, what hangs on them and the
+// again is the same deletion; messages, child rows and the
 // conversation's row in one transaction for each command; the event stored
 // before the command is acknowledged; one line of log for each deletion. Its
 // statements are prepared, and there are as few as read well.

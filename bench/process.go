@@ -18,7 +18,7 @@ import (
 
 // processGuard runs its arguments as a process that ends with this one. It says
 // the process's id on standard output. Each line of its standard input names a
-// signal; the end of it, which comes by itself when this process is gone, kills.
+// signal; the end of it, which comes without a call when this process is gone, kills.
 const processGuard = `
 exec 3<&0
 "$@" </dev/null 3<&- &
@@ -38,9 +38,9 @@ exit "$status"
 `
 
 const (
-	// stopPatience is how long a process may take for its end; the worker
+	// stopTimeout is how long a process may take for its end; the worker
 	// promises 10 s.
-	stopPatience = 20 * time.Second
+	stopTimeout = 20 * time.Second
 	// logTail is how much of a process's log goes with an error.
 	logTail = 4 << 10
 	// readyWord starts the line by which our own roles say that they are ready.
@@ -62,7 +62,7 @@ type process struct {
 // usage is what a process took in all.
 type usage struct {
 	cpu  float64 // seconds
-	peak float64 // greatest resident memory in MiB, up to the moment of its stop
+	peak float64 // maximum resident memory in MiB, up to the moment of its stop
 }
 
 // startProcess starts argv with env alone. Its log is a file in dir.
@@ -204,9 +204,9 @@ func (p *process) stop() (usage, error) {
 			return p.usage, p.ended()
 		}
 		return p.usage, err
-	case <-time.After(stopPatience):
+	case <-time.After(stopTimeout):
 		p.kill()
-		return p.usage, p.explain(fmt.Errorf("still there %v after SIGTERM", stopPatience))
+		return p.usage, p.explain(fmt.Errorf("still there %v after SIGTERM", stopTimeout))
 	}
 }
 

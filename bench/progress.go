@@ -69,7 +69,7 @@ type follower struct {
 const rowsGone = `
 select (coalesce((select sum(messages_deleted) from lethe.deletions), 0) + coalesce((select sum(messages_deleted) from bench.deletions), 0))::bigint`
 
-// follow begins to read how many messages are gone, on a connection of its own.
+// follow begins to read how many messages are gone, on its own connection.
 func (w *world) follow(ctx context.Context) (*follower, error) {
 	conn, err := pgx.Connect(ctx, w.database)
 	if err != nil {

@@ -49,7 +49,7 @@ func playRole(ctx context.Context, stdout io.Writer) error {
 
 // serveNATS is a nats-server with its streams in files.
 func serveNATS(ctx context.Context, stdout io.Writer, sync bool) error {
-	server, err := localstack.StartNATS(localstack.NATSOptions{SyncAlways: sync}) //nolint:contextcheck // its start is bounded by itself
+	server, err := localstack.StartNATS(localstack.NATSOptions{SyncAlways: sync}) //nolint:contextcheck // its start is bounded by StartNATS
 	if err != nil {
 		return err
 	}

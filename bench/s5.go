@@ -16,7 +16,7 @@ const (
 	figureChatP50  = "latency of people, p50, ms"
 	figureChatP99  = "latency of people, p99, ms"
 	figureChatP999 = "latency of people, p99.9, ms"
-	figureChatMax  = "latency of people, greatest, ms"
+	figureChatMax  = "latency of people, max, ms"
 	figureRemoved  = "rows removed in the window"
 	figureUnderway = "deletions under way, % of the window"
 	// figureCheckpoints shows that the windows are equal.
@@ -146,7 +146,7 @@ func (w *world) eraseFor(ctx context.Context, who contestant, targets []target, 
 	return e, ctx.Err()
 }
 
-// eraseDirectly is eraseFor without a worker, on a connection of its own.
+// eraseDirectly is eraseFor without a worker, on its own connection.
 func (w *world) eraseDirectly(ctx context.Context, who contestant, targets []target) (e erased, err error) {
 	conn, err := pgx.Connect(ctx, w.database)
 	if err != nil {

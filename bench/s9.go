@@ -35,7 +35,7 @@ func histories(lengths []int) []target {
 	return targets
 }
 
-// runHistories deletes each conversation by a worker of its own.
+// runHistories deletes each conversation by its own worker.
 func runHistories(ctx context.Context, w *world, who contestant) (sample, error) {
 	s, targets := sample{}, histories(w.opts.Sizes.Histories)
 	var peaks []float64

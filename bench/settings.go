@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// reloadPatience bounds the wait for the server's new settings.
-	reloadPatience = 10 * time.Second
+	// reloadTimeout bounds the wait for the server's new settings.
+	reloadTimeout = 10 * time.Second
 	// reloadPoll is how often it is asked for them.
 	reloadPoll = 2 * time.Millisecond
 )
@@ -39,7 +39,7 @@ func (s *stack) setServer(ctx context.Context, settings map[string]string) (rese
 // reload runs statements that change settings, and waits until they hold for new
 // connections.
 func (s *stack) reload(ctx context.Context, statements []string) error {
-	ctx, cancel := context.WithTimeout(ctx, reloadPatience)
+	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	before, err := s.loaded(ctx, append(statements, "select pg_sleep(0.001)")...)
 	if err != nil {
@@ -59,7 +59,7 @@ func (s *stack) reload(ctx context.Context, statements []string) error {
 	}
 }
 
-// loaded runs statements on a connection of its own, and returns when the server
+// loaded runs statements on its own connection, and returns when the server
 // read its settings the last time before that.
 func (s *stack) loaded(ctx context.Context, statements ...string) (at time.Time, err error) {
 	conn, err := pgx.Connect(ctx, s.postgres.URL())

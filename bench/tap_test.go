@@ -62,7 +62,7 @@ func TestTheTapTimesWholeTransactions(t *testing.T) {
 		}
 	}
 	longest, count := tap.seen()
-	// Preparing "select 1" is one of its own.
+	// Preparing "select 1" is its own.
 	if longest < 100*time.Millisecond || longest > 10*time.Second || count < 2 || count > 3 {
 		t.Errorf("seen = %v, %d; want a bit more than 100ms, 2 or 3 transactions", longest, count)
 	}

@@ -47,7 +47,7 @@ func (s *stack) rounds(ctx context.Context, res *result) error {
 	return nil
 }
 
-// trial runs one contestant in a world of its own.
+// trial runs one contestant in its own world.
 func (s *stack) trial(ctx context.Context, res *result, round int, who contestant) (err error) {
 	ctx, cancel := context.WithTimeout(ctx, trialLimit)
 	defer cancel()

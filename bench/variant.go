@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// variant is lethe with other settings or another binary: a contestant of its own,
+// variant is lethe with other settings or another binary: one more contestant,
 // which takes part wherever lethe does.
 type variant struct {
 	Name contestant `json:"name"`

@@ -20,8 +20,8 @@ import (
 )
 
 const (
-	// startPatience bounds the start of a process until it is ready.
-	startPatience = time.Minute
+	// startTimeout bounds the start of a process until it is ready.
+	startTimeout = time.Minute
 	// readyPoll is how often a starting worker is asked.
 	readyPoll = 5 * time.Millisecond
 )
@@ -99,9 +99,9 @@ func (w *world) exec(ctx context.Context, sql string, args ...any) error {
 	return nil
 }
 
-// startNATS starts a nats-server in a process of its own and connects to it.
+// startNATS starts a nats-server in its own process and connects to it.
 func (w *world) startNATS(ctx context.Context, sync bool) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	if w.nats, err = startProcess(ctx, "nats", w.dir, roleOf(roleNATS, sync), []string{w.self}); err != nil {
 		return err
@@ -129,7 +129,7 @@ func (w *world) start(ctx context.Context, who contestant, database string, limi
 
 // launch starts a worker, lethe under these limits for tests, and waits until it is ready. Whoever calls it ends it.
 func (w *world) launch(ctx context.Context, who contestant, database string, limits ...string) (p *process, err error) {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
 	env := []string{"DATABASE_URL=" + database, "NATS_URL=" + w.natsURL}
 	if who == plain {
@@ -160,7 +160,7 @@ func awaitReady(ctx context.Context, p *process, url string) error {
 	return p.until(ctx, readyPoll, func() (bool, error) {
 		answer, err := http.DefaultClient.Do(request)
 		if err != nil {
-			return false, nil //nolint:nilerr // it doesn't listen yet; the patience is bounded
+			return false, nil //nolint:nilerr // it doesn't listen yet; startTimeout bounds it
 		}
 		return answer.StatusCode == http.StatusOK, answer.Body.Close()
 	})
@@ -184,7 +184,7 @@ func (w *world) stop(s sample) error {
 
 // close ends what runs, drops the database and removes the streams' files.
 func (w *world) close(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startPatience)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), startTimeout)
 	defer cancel()
 	for _, p := range append(w.helpers, w.contestant) {
 		if p != nil {

@@ -16,7 +16,7 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m) }
+func TestMain(m *testing.M) { localtest.WaitingMain(m) }
 
 // patience bounds every wait of these tests; nothing that works comes near.
 const patience = 30 * time.Second

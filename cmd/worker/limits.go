@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -81,21 +82,18 @@ func (l limits) warn(log *slog.Logger) {
 }
 
 // shares are how many of a worker's connections who may use at a time. What is left,
-// one at least, is for sampling the database, checking the tables and retention, each of
-// which takes milliseconds.
+// one or more, is for small deletions that run alone, sampling the database, checking the
+// tables and retention, each of which takes milliseconds.
 type shares struct {
 	express  int // small deletions, which have these for themselves
 	long     int // large deletions
 	isolated int // deletions that failed before, each alone
 }
 
-// usualLanes is how many express batches run at a time: more gained nothing (bench, S1).
-const usualLanes = 2
-
 // shareOut divides connections, 3 or more. concurrency is how many large deletions
 // shall run at a time, 0 for as many as there are connections.
 func shareOut(connections, concurrency int, test limits) (shares, error) {
-	s := shares{express: usualLanes}
+	s := shares{express: handler.DefaultExpressLanes}
 	if connections < 6 {
 		s.express = 1
 	}

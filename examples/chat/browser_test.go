@@ -54,7 +54,7 @@ func startBrowser(t *testing.T) *browser {
 		t.Fatalf("start %s: %v", program, err)
 	}
 	t.Cleanup(func() {
-		limited, cancel := context.WithTimeout(ctx, patience)
+		limited, cancel := context.WithTimeout(ctx, timeout)
 		defer cancel()
 		if err := chromedp.Cancel(limited); err != nil {
 			t.Errorf("close the browser: %v", err)
@@ -145,20 +145,20 @@ func (p *tab) listen(t *testing.T, cancel func()) (cut <-chan struct{}) {
 // until asks until the answer is yes.
 func until(t *testing.T, what string, ask func() bool) {
 	t.Helper()
-	tick, late := time.NewTicker(20*time.Millisecond), time.After(patience)
+	tick, late := time.NewTicker(20*time.Millisecond), time.After(timeout)
 	defer tick.Stop()
 	for !ask() {
 		select {
 		case <-tick.C:
 		case <-late:
-			t.Fatalf("%v long not true: %s", patience, what)
+			t.Fatalf("%v long not true: %s", timeout, what)
 		}
 	}
 }
 
 func (p *tab) do(t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	if err := chromedp.Do(ctx, steps...); err != nil {
 		t.Fatalf("%v; the page shows:\n%s", err, p.text(t))
@@ -169,7 +169,7 @@ func (p *tab) do(t *testing.T, steps ...chromedp.Action[chromedp.Void]) {
 // code from text in the page, which the page's policy forbids.)
 func (p *tab) await(t *testing.T, what, condition string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	promise := fmt.Sprintf(`new Promise((done) => { const look = () => (%s) ? done() : setTimeout(look, 10); look(); })`, condition)
 	_, err := chromedp.Run(ctx, chromedp.Evaluate[chromedp.Void](promise, chromedp.EvalAwaitPromise))
@@ -181,7 +181,7 @@ func (p *tab) await(t *testing.T, what, condition string) {
 // value is that of an expression.
 func value[T any](t *testing.T, p *tab, expression string) T {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	v, err := chromedp.Run(ctx, chromedp.Evaluate[T](expression))
 	if err != nil {

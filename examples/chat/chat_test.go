@@ -36,7 +36,7 @@ func (c *caller) listen(t *testing.T, query string) *listener {
 // next returns the next frame of a type, and fails for any other but cursors.
 func (l *listener) next(t *testing.T, want string) heard {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	for {
 		_, data, err := l.conn.Read(ctx)

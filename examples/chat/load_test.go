@@ -52,7 +52,7 @@ type told struct {
 	err    error
 }
 
-// One instance, a process of its own, tells many devices of many events. How long
+// One instance, its own process, tells many devices of many events. How long
 // each takes from the worker's publish to the device is printed, and not judged.
 func TestPresenceUnderLoad(t *testing.T) {
 	t.Parallel()
@@ -105,7 +105,7 @@ func TestPresenceUnderLoad(t *testing.T) {
 				t.Fatal(err)
 			}
 			failed = nil
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			t.Fatalf("%d of %d events were told", len(latencies), 2*events)
 		}
 	}
@@ -128,7 +128,7 @@ func startPresence(t *testing.T, natsURL, key string) (addr string, pid int) {
 	cmd.Env = append(os.Environ(), asChat+"=1", "NATS_URL="+natsURL, "HTTP_ADDR="+addr, "CHAT_TOKEN_KEY="+key)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = patience
+	cmd.WaitDelay = timeout
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

@@ -130,7 +130,7 @@ func picture(t *testing.T, p *tab) {
 		const [bar] = document.querySelectorAll("#alice-phone .row .bar:not([hidden])");
 		return bar.firstElementChild.offsetWidth > 0.6 * bar.offsetWidth;
 	})()`)
-	ctx, cancel := context.WithTimeout(p.ctx, patience)
+	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
 	if err != nil {

@@ -31,9 +31,9 @@ func TestMain(m *testing.M) {
 	localtest.Main(m, goleak.Cleanup(exitWithoutWorker))
 }
 
-// patience is how long a test waits for what takes milliseconds, on a machine
+// timeout is how long a test waits for what takes milliseconds, on a machine
 // that has other things to do.
-const patience = 60 * time.Second
+const timeout = 60 * time.Second
 
 // binary is the worker, built once for all tests.
 var binary struct {
@@ -159,7 +159,7 @@ func (r *rig) launch(t *testing.T, args ...string) string {
 // awaitAnswer waits until a request is answered with 200.
 func awaitAnswer(t *testing.T, url string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(5 * time.Millisecond)
@@ -178,7 +178,7 @@ func awaitAnswer(t *testing.T, url string) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			t.Fatalf("%s isn't answered with 200 within %v", url, patience)
+			t.Fatalf("%s isn't answered with 200 within %v", url, timeout)
 		}
 	}
 }

@@ -32,7 +32,7 @@ func TestMain(m *testing.M) {
 // small is quick, and goes through the same code.
 var small = []string{"-chats=20", "-group=20000", "-ack-wait=2s"}
 
-// demo is a running demo, with a folder of its own for everything it makes.
+// demo is a running demo, with its own folder for everything it makes.
 type demo struct {
 	cmd    *exec.Cmd
 	folder string
@@ -205,7 +205,7 @@ func TestWorkerThatEndsByItselfIsAFailureWithTheLog(t *testing.T) {
 	if code := d.end(t); code != exitFailed {
 		t.Errorf("exit status %d; want %d", code, exitFailed)
 	}
-	for _, want := range []string{"a worker has ended by itself: signal: killed", "log of the servers and the workers is in " + d.folder, "msg=starting"} {
+	for _, want := range []string{"a worker has ended unexpectedly: signal: killed", "log of the servers and the workers is in " + d.folder, "msg=starting"} {
 		if !strings.Contains(d.stderr.String(), want) {
 			t.Errorf("standard error has no %q:\n%s", want, &d.stderr)
 		}

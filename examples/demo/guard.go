@@ -9,7 +9,7 @@ import (
 	"syscall"
 )
 
-// guardScript is a process of its own that cleans up once this one has gone,
+// guardScript runs in a separate process, which cleans up once this one has gone,
 // however it went: kill -9 leaves no time to do it here. Each line of its input
 // adds (+) or takes away (-) a process group to end then; $1 is the folder to
 // remove.

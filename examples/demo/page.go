@@ -43,7 +43,7 @@ func parsePage(args []string, stderr io.Writer) (page, error) {
 }
 
 // show serves the page until the user stops it, which is no error, or a program
-// ends by itself.
+// ends without a request.
 func (p page) show(out *printer, s *stack) error {
 	out.title("lethe", "three devices of a chat in your browser, on real servers")
 	if err := p.free(s.ctx); err != nil {

@@ -29,7 +29,7 @@ type program struct {
 }
 
 // startProgram runs cmd, which serves at an address, and waits until it is ready.
-// That it ends by itself fails the stack.
+// An unexpected end fails the stack.
 func (s *stack) startProgram(name, address string, cmd *exec.Cmd) (*program, error) {
 	p := &program{name: name, cmd: cmd, guard: s.guard, http: address, done: make(chan struct{}), wanted: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = s.log, s.log
@@ -43,7 +43,7 @@ func (s *stack) startProgram(name, address string, cmd *exec.Cmd) (*program, err
 		select {
 		case <-p.wanted:
 		default:
-			s.fail(fmt.Errorf("%s has ended by itself: %s", p.name, cmd.ProcessState))
+			s.fail(fmt.Errorf("%s has ended unexpectedly: %s", p.name, cmd.ProcessState))
 		}
 	}()
 	return p, p.awaitReady(s.ctx)

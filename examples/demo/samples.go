@@ -60,7 +60,7 @@ func (a api) login(ctx context.Context, user string) (api, error) {
 // call sends body, unless it is nil, as JSON, and reads the answer into v, unless
 // that is nil.
 func (a api) call(ctx context.Context, method, path string, body, v any) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	var data []byte
 	if body != nil {

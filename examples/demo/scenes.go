@@ -146,6 +146,6 @@ func (s *story) manyChats() error {
 	took := time.Since(began)
 	s.out.say("published by package conversation", rate(len(commands), published, "commands"), lasted(published))
 	s.out.say("from the first command to the last event", rate(len(commands), took, "deletions"), lasted(took))
-	s.out.note("that is %s, with what hangs on them", rate(len(commands)*messagesPerChat, took, "messages"))
+	s.out.note("that is %s, child rows included", rate(len(commands)*messagesPerChat, took, "messages"))
 	return nil
 }

@@ -137,7 +137,7 @@ func (s *stack) startPostgres() (name string, err error) {
 		return "", err
 	}
 	if s.postgres.DataDir() == "" {
-		return "Postgres " + version + " of DATABASE_URL, in a database of its own", nil
+		return "Postgres " + version + " of DATABASE_URL, in its own database", nil
 	}
 	return "Postgres " + version + ", temporary: not durable, fsync is off", nil
 }

@@ -10,9 +10,9 @@ import (
 )
 
 const (
-	// patience is how long one wait may take; each is for something that takes far
+	// timeout is how long one wait may take; each is for something that takes far
 	// less on any machine.
-	patience = 2 * time.Minute
+	timeout = 2 * time.Minute
 	// leastRate is the slowest purge that is waited for, in messages a second.
 	leastRate = 10_000
 )
@@ -66,7 +66,7 @@ func (s *story) tell() error {
 
 // limited is a context for one wait, longer where the options ask for more.
 func (s *story) limited() (context.Context, context.CancelFunc) {
-	limit := patience + 2*s.ackWait + time.Duration(s.options.group/leastRate)*time.Second
+	limit := timeout + 2*s.ackWait + time.Duration(s.options.group/leastRate)*time.Second
 	return context.WithTimeoutCause(s.ctx, limit, fmt.Errorf("what was awaited did not come within %v", limit))
 }
 

@@ -125,7 +125,7 @@ func (a *asset[C]) correctEach(ctx context.Context, have C, open []deviation[C])
 		var errs []error
 		for _, d := range open {
 			config := have
-			d.right(&config, a.goal)
+			d.correct(&config, a.goal)
 			if uerr := a.update(ctx, have, config); uerr != nil {
 				left, errs = append(left, d), append(errs, setupProblem(a.label(), d.stays(uerr)))
 				continue

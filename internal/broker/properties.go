@@ -54,8 +54,8 @@ type property[C any] struct {
 	why   string // what another value does
 	// right sets the right value, and changes nothing where there is one already.
 	// Lines are applied in order, each on what those before it have made. It
-	// replaces slices and what pointers point to, and writes to neither. Nil with
-	// leaves, and nowhere else.
+	// replaces slices and what pointers point to, and writes to neither. Nil sets
+	// the zero value; with leaves it isn't called.
 	right func(*C, goal)
 }
 
@@ -128,24 +128,11 @@ var streamProperties = []property[streamConfig]{
 		allStreams, "num_replicas", "any; --stream-replicas", sets, ignores, "one replica is lost with its server",
 		func(c *streamConfig, g goal) { c.Replicas = or(g.Replicas, c.Replicas) },
 	},
-	{
-		allStreams, "mirror", "none", refuses, stops, "nothing can be published to a mirror",
-		func(c *streamConfig, _ goal) { c.Mirror = nil },
-	},
-	{
-		commandsOnly, "sources", "none", refuses, stops,
-		"a sourced command gets the time of its arrival, and messages sent after the user's delete would be deleted",
-		func(c *streamConfig, _ goal) { c.Sources = nil },
-	},
+	{allStreams, "mirror", "none", refuses, stops, "nothing can be published to a mirror", nil},
+	{commandsOnly, "sources", "none", refuses, stops, "a sourced command gets the time of its arrival, and messages sent after the user's delete would be deleted", nil},
 	{notCommands, "sources", anyValue, leaves, ignores, "", nil},
-	{
-		allStreams, "sealed", "false", refuses, warns, "nothing can be stored or removed",
-		func(c *streamConfig, _ goal) { c.Sealed = false },
-	},
-	{
-		allStreams, "no_ack", "false", fixes, warns, "publishers get no acknowledgement",
-		func(c *streamConfig, _ goal) { c.NoAck = false },
-	},
+	{allStreams, "sealed", "false", refuses, warns, "nothing can be stored or removed", nil},
+	{allStreams, "no_ack", "false", fixes, warns, "publishers get no acknowledgement", nil},
 
 	{
 		commandsOnly, "max_bytes", "any; --commands-max-bytes", sets, ignores, "a full stream refuses producers",
@@ -187,14 +174,8 @@ var streamProperties = []property[streamConfig]{
 		commandsOnly, "discard_new_per_subject", "true with a limit per subject", fixes, warns, "an app's new commands would push out its old ones",
 		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = c.MaxMsgsPerSubject > 0 },
 	},
-	{
-		notCommands, "discard_new_per_subject", "false", fixes, warns, "a user whose subject is full would stop the workers",
-		func(c *streamConfig, _ goal) { c.DiscardNewPerSubject = false },
-	},
-	{
-		commandsOnly, "max_age", "unlimited", fixes, warns, "commands would be removed before a worker has finished them",
-		func(c *streamConfig, _ goal) { c.MaxAge = 0 },
-	},
+	{notCommands, "discard_new_per_subject", "false", fixes, warns, "a user whose subject is full would stop the workers", nil},
+	{commandsOnly, "max_age", "unlimited", fixes, warns, "commands would be removed before a worker has finished them", nil},
 	{
 		eventsOnly, "max_age", "any; --events-max-age", sets, ignores, "how long a device may be away",
 		func(c *streamConfig, g goal) { c.MaxAge = or(g.EventsMaxAge, c.MaxAge) },
@@ -259,41 +240,20 @@ var streamProperties = []property[streamConfig]{
 	{allStreams, "deny_purge", anyValue, leaves, ignores, "", nil},
 	{commandsOnly, "deny_delete", anyValue, leaves, ignores, "acknowledged commands are removed regardless", nil},
 	{eventsOnly, "deny_delete", anyValue, leaves, ignores, "", nil},
-	{
-		lettersOnly, "deny_delete", "false", refuses, warns, "worker dead-letters can't remove letters, and retries them again",
-		func(c *streamConfig, _ goal) { c.DenyDelete = false },
-	},
-	{
-		allStreams, "allow_rollup_hdrs", "false", fixes, warns, "a producer can erase all messages by the header Nats-Rollup",
-		func(c *streamConfig, _ goal) { c.AllowRollup = false },
-	},
-	{
-		commandsOnly, "allow_msg_ttl", "false", refuses, warns, "a command with the header Nats-TTL is removed before a worker has seen it",
-		func(c *streamConfig, _ goal) { c.AllowMsgTTL = false },
-	},
+	{lettersOnly, "deny_delete", "false", refuses, warns, "worker dead-letters can't remove letters, and retries them again", nil},
+	{allStreams, "allow_rollup_hdrs", "false", fixes, warns, "a producer can erase all messages by the header Nats-Rollup", nil},
+	{commandsOnly, "allow_msg_ttl", "false", refuses, warns, "a command with the header Nats-TTL is removed before a worker has seen it", nil},
 	{notCommands, "allow_msg_ttl", anyValue, leaves, ignores, "workers alone publish there, and never with Nats-TTL", nil},
-	{
-		allStreams, "subject_delete_marker_ttl", "none", fixes, warns, "the server would store messages of its own, which are no commands, events or dead letters",
-		func(c *streamConfig, _ goal) { c.SubjectDeleteMarkerTTL = 0 },
-	},
-	{
-		allStreams, "allow_msg_counter", "false", refuses, warns, "only counters could be published",
-		func(c *streamConfig, _ goal) { c.AllowMsgCounter = false },
-	},
-	{
-		allStreams, "allow_msg_schedules", "false", refuses, warns, "it excludes discard new, and by Nats-Schedule a producer makes the server publish for it",
-		func(c *streamConfig, _ goal) { c.AllowMsgSchedules = false },
-	},
+	{allStreams, "subject_delete_marker_ttl", "none", fixes, warns, "the server would store messages of its own, which are no commands, events or dead letters", nil},
+	{allStreams, "allow_msg_counter", "false", refuses, warns, "only counters could be published", nil},
+	{allStreams, "allow_msg_schedules", "false", refuses, warns, "it excludes discard new, and by Nats-Schedule a producer makes the server publish for it", nil},
 	{allStreams, "allow_atomic", anyValue, leaves, ignores, "", nil},
 	{allStreams, "allow_batched", anyValue, leaves, ignores, "", nil},
 	{
 		allStreams, "persist_mode", "default", refuses, warns, "acknowledged messages may be lost in a crash of the server",
 		func(c *streamConfig, _ goal) { c.PersistMode = jetstream.DefaultPersistMode },
 	},
-	{
-		allStreams, "subject_transform", "none", refuses, stops, "messages would be stored on other subjects than they are published on, such as another app's",
-		func(c *streamConfig, _ goal) { c.SubjectTransform = nil },
-	},
+	{allStreams, "subject_transform", "none", refuses, stops, "messages would be stored on other subjects than they are published on, such as another app's", nil},
 	{allStreams, "republish", anyValue, leaves, ignores, "", nil},
 	{allStreams, "description", anyValue, leaves, ignores, "", nil},
 	{allStreams, "metadata", anyValue, leaves, ignores, "", nil},
@@ -309,26 +269,11 @@ var consumerProperties = []property[consumerConfig]{
 		theConsumer, "durable_name", conversation.WorkerConsumer, refuses, warns, "the server would remove it while no worker runs",
 		func(c *consumerConfig, _ goal) { c.Durable = conversation.WorkerConsumer },
 	},
-	{
-		theConsumer, "deliver_subject", "none", refuses, stops, "workers pull",
-		func(c *consumerConfig, _ goal) { c.DeliverSubject = "" },
-	},
-	{
-		theConsumer, "deliver_group", "none", refuses, warns, "only for push consumers",
-		func(c *consumerConfig, _ goal) { c.DeliverGroup = "" },
-	},
-	{
-		theConsumer, "flow_control", "false", refuses, warns, "only for push consumers",
-		func(c *consumerConfig, _ goal) { c.FlowControl = false },
-	},
-	{
-		theConsumer, "idle_heartbeat", "none", refuses, warns, "only for push consumers",
-		func(c *consumerConfig, _ goal) { c.IdleHeartbeat = 0 },
-	},
-	{
-		theConsumer, "rate_limit_bps", "none", refuses, warns, "only for push consumers",
-		func(c *consumerConfig, _ goal) { c.RateLimit = 0 },
-	},
+	{theConsumer, "deliver_subject", "none", refuses, stops, "workers pull", nil},
+	{theConsumer, "deliver_group", "none", refuses, warns, "only for push consumers", nil},
+	{theConsumer, "flow_control", "false", refuses, warns, "only for push consumers", nil},
+	{theConsumer, "idle_heartbeat", "none", refuses, warns, "only for push consumers", nil},
+	{theConsumer, "rate_limit_bps", "none", refuses, warns, "only for push consumers", nil},
 	{
 		theConsumer, "ack_policy", "explicit", refuses, stops, "acknowledging one command would acknowledge others",
 		func(c *consumerConfig, _ goal) { c.AckPolicy = jetstream.AckExplicitPolicy },
@@ -337,14 +282,8 @@ var consumerProperties = []property[consumerConfig]{
 		theConsumer, "deliver_policy", "all", refuses, warns, "commands that waited before would never be delivered",
 		func(c *consumerConfig, _ goal) { c.DeliverPolicy = jetstream.DeliverAllPolicy },
 	},
-	{
-		theConsumer, "opt_start_seq", "none", refuses, warns, "commands before it would never be delivered",
-		func(c *consumerConfig, _ goal) { c.OptStartSeq = 0 },
-	},
-	{
-		theConsumer, "opt_start_time", "none", refuses, warns, "commands before it would never be delivered",
-		func(c *consumerConfig, _ goal) { c.OptStartTime = nil },
-	},
+	{theConsumer, "opt_start_seq", "none", refuses, warns, "commands before it would never be delivered", nil},
+	{theConsumer, "opt_start_time", "none", refuses, warns, "commands before it would never be delivered", nil},
 	{
 		theConsumer, "replay_policy", "instant", refuses, warns, "commands would be delivered at the rate at which they were published",
 		func(c *consumerConfig, _ goal) { c.ReplayPolicy = jetstream.ReplayInstantPolicy },
@@ -357,18 +296,9 @@ var consumerProperties = []property[consumerConfig]{
 			}
 		},
 	},
-	{
-		theConsumer, "headers_only", "false", fixes, stops, "commands would be delivered without bodies, and be given up as malformed",
-		func(c *consumerConfig, _ goal) { c.HeadersOnly = false },
-	},
-	{
-		theConsumer, "filter_subject", "none", fixes, stops, "commands on other subjects would never be delivered",
-		func(c *consumerConfig, _ goal) { c.FilterSubject = "" },
-	},
-	{
-		theConsumer, "filter_subjects", "none", fixes, stops, "commands on other subjects would never be delivered",
-		func(c *consumerConfig, _ goal) { c.FilterSubjects = nil },
-	},
+	{theConsumer, "headers_only", "false", fixes, stops, "commands would be delivered without bodies, and be given up as malformed", nil},
+	{theConsumer, "filter_subject", "none", fixes, stops, "commands on other subjects would never be delivered", nil},
+	{theConsumer, "filter_subjects", "none", fixes, stops, "commands on other subjects would never be delivered", nil},
 	{
 		theConsumer, "max_ack_pending", "200,000 or more", fixes, warns, "no worker gets another command while so many are in flight or deferred",
 		func(c *consumerConfig, _ goal) {
@@ -404,34 +334,13 @@ var consumerProperties = []property[consumerConfig]{
 		theConsumer, "max_waiting", "100 or more", refuses, warns, "requests of more workers than that would be refused",
 		func(c *consumerConfig, _ goal) { c.MaxWaiting = max(c.MaxWaiting, minWaiting) },
 	},
-	{
-		theConsumer, "max_batch", "unlimited", fixes, stops, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxRequestBatch = 0 },
-	},
-	{
-		theConsumer, "max_expires", "unlimited", fixes, stops, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxRequestExpires = 0 },
-	},
-	{
-		theConsumer, "max_bytes", "unlimited", fixes, stops, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.MaxRequestMaxBytes = 0 },
-	},
-	{
-		theConsumer, "inactive_threshold", "none", fixes, warns, "the server would remove it while no worker runs",
-		func(c *consumerConfig, _ goal) { c.InactiveThreshold = 0 },
-	},
-	{
-		theConsumer, "priority_policy", "none", fixes, stops, "the workers' requests would be refused, or wait for others'",
-		func(c *consumerConfig, _ goal) { c.PriorityPolicy = jetstream.PriorityPolicyNone },
-	},
-	{
-		theConsumer, "priority_groups", "none", fixes, stops, "the workers' requests would be refused",
-		func(c *consumerConfig, _ goal) { c.PriorityGroups = nil },
-	},
-	{
-		theConsumer, "priority_timeout", "none", fixes, warns, "only for priority groups",
-		func(c *consumerConfig, _ goal) { c.PinnedTTL = 0 },
-	},
+	{theConsumer, "max_batch", "unlimited", fixes, stops, "the workers' requests would be refused", nil},
+	{theConsumer, "max_expires", "unlimited", fixes, stops, "the workers' requests would be refused", nil},
+	{theConsumer, "max_bytes", "unlimited", fixes, stops, "the workers' requests would be refused", nil},
+	{theConsumer, "inactive_threshold", "none", fixes, warns, "the server would remove it while no worker runs", nil},
+	{theConsumer, "priority_policy", "none", fixes, stops, "the workers' requests would be refused, or wait for others'", nil},
+	{theConsumer, "priority_groups", "none", fixes, stops, "the workers' requests would be refused", nil},
+	{theConsumer, "priority_timeout", "none", fixes, warns, "only for priority groups", nil},
 	{theConsumer, "num_replicas", anyValue, leaves, ignores, "the server keeps it at the stream's", nil},
 	{theConsumer, "mem_storage", anyValue, leaves, ignores, "after a restart of the server commands in flight are delivered again", nil},
 	{theConsumer, "sample_freq", anyValue, leaves, ignores, "", nil},
@@ -450,11 +359,11 @@ type deviation[C any] struct {
 func compare[C any](table []property[C], of string, have C, g goal) (corrected C, wrong []deviation[C]) {
 	corrected = have
 	for _, p := range table {
-		if p.right == nil || !slices.Contains(p.of, of) {
+		if p.setup == leaves || !slices.Contains(p.of, of) {
 			continue
 		}
 		trial := corrected
-		p.right(&trial, g)
+		p.correct(&trial, g)
 		before, after := fieldOf(&corrected, p.name), fieldOf(&trial, p.name)
 		if same(before, after) {
 			continue
@@ -465,6 +374,15 @@ func compare[C any](table []property[C], of string, have C, g goal) (corrected C
 		}
 	}
 	return corrected, wrong
+}
+
+// correct sets the right value.
+func (p property[C]) correct(c *C, g goal) {
+	if p.right == nil {
+		fieldOf(c, p.name).SetZero()
+		return
+	}
+	p.right(c, g)
 }
 
 // fieldOf returns the field of a configuration that has the name in JSON.

@@ -148,6 +148,7 @@ func BenchmarkSettlement(b *testing.B) {
 		})
 	}
 }
+
 func TestLineage(t *testing.T) {
 	t.Parallel()
 	born := time.Unix(1, 0)

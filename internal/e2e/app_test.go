@@ -58,7 +58,7 @@ func TestAnAppsStreamComesBackWithAllItsEvents(t *testing.T) {
 func TestSetupAppSaysWhatAnAccountDoesNotImport(t *testing.T) {
 	t.Parallel()
 	for missing, want := range map[string]string{
-		"lethe.events.demo": "reaches its consumer: true; it hears events: false",
+		"lethe.events.demo": "reaches its consumer: true; it receives events: false",
 		"$JS.API.CONSUMER.RESET.CONVERSATION_EVENTS.demo": "reaches its consumer: false",
 	} {
 		t.Run(missing, func(t *testing.T) {

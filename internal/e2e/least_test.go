@@ -11,7 +11,8 @@ import (
 func TestAWorkerWorksWithJustItsUserAndRole(t *testing.T) {
 	t.Parallel()
 	r := newLockedRig(t)
-	w := r.start(t, "--max-attempts", "1", "max-rows=30", "--express-rows", "100") // for more than the second between two reports of progress
+	const messages = 120_000 // in batches of 30: for more than the second between two reports of progress
+	w := r.start(t, "--max-attempts", "1", "max-rows=30", "--express-rows", "100")
 
 	small := chat{"demo", "alice", "c2c_bob"}
 	r.fill(t, small, 40)
@@ -24,11 +25,11 @@ func TestAWorkerWorksWithJustItsUserAndRole(t *testing.T) {
 	r.onlyDeletedOf(t, newer.through(last), 40)
 
 	long := chat{"demo", "bob", "group_1"}
-	r.huge(t, long, 600_000)
+	r.huge(t, long, messages)
 	cmd := long.ask()
 	r.send(t, cmd)
 	r.awaitHeard(t, 1, typed(conversation.TypeDeleting), func(e event) bool { return e.command() == cmd.CommandID })
-	wantFields(t, r.deleted(t, cmd.CommandID, long.id), "messages_deleted", 600_000, "conversation_removed", true)
+	wantFields(t, r.deleted(t, cmd.CommandID, long.id), "messages_deleted", messages, "conversation_removed", true)
 
 	w.term(t)
 }

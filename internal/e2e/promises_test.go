@@ -3,11 +3,7 @@ package e2e
 import (
 	"context"
 	"fmt"
-	"os"
-	"os/exec"
 	"slices"
-	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -252,52 +248,4 @@ func TestPromise6_AHugeDeletionNeverMakesASmallOneWait(t *testing.T) {
 		wantFields(t, r.deleted(t, cmd.CommandID, "g"), "messages_deleted", 3000)
 	}
 	r.settled(t)
-}
-
-func TestPromise7_MemoryDoesNotGrowWithTheHistory(t *testing.T) {
-	t.Parallel()
-	r := newRig(t)
-	w := r.start(t)
-	delete := func(user string, n int) int {
-		c := chat{"demo", user, "g"}
-		r.fill(t, c, n)
-		cmd := c.ask()
-		r.send(t, cmd)
-		wantFields(t, r.deleted(t, cmd.CommandID, "g"), "messages_deleted", n)
-		return w.resident(t)
-	}
-	small := delete("small", 1000)
-	large := delete("large", 150_000)
-	t.Logf("peak resident memory: %d KiB after 1,000 messages, %d KiB after 150,000", small, large)
-	if large > small+16<<10 || large > 64<<10 {
-		t.Errorf("peak resident memory grew from %d to %d KiB", small, large)
-	}
-}
-
-// resident is the worker's peak resident memory in KiB; where the system doesn't
-// tell a peak, the present one.
-func (w *worker) resident(t testing.TB) int {
-	t.Helper()
-	pid := strconv.Itoa(w.cmd.Process.Pid)
-	if status, err := os.ReadFile("/proc/" + pid + "/status"); err == nil {
-		for line := range strings.Lines(string(status)) {
-			if rest, found := strings.CutPrefix(line, "VmHWM:"); found {
-				return kib(t, strings.TrimSuffix(strings.TrimSpace(rest), " kB"))
-			}
-		}
-	}
-	out, err := exec.CommandContext(t.Context(), "ps", "-o", "rss=", "-p", pid).Output()
-	if err != nil {
-		t.Fatalf("memory of process %s: %v", pid, err)
-	}
-	return kib(t, strings.TrimSpace(string(out)))
-}
-
-func kib(t testing.TB, s string) int {
-	t.Helper()
-	n, err := strconv.Atoi(s)
-	if err != nil {
-		t.Fatalf("memory: %v", err)
-	}
-	return n
 }

@@ -5,7 +5,6 @@ package e2e
 
 import (
 	"context"
-	"flag"
 	"testing"
 	"time"
 
@@ -20,13 +19,7 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-func TestMain(m *testing.M) {
-	// These tests wait more than they work; -parallel still has the last word.
-	if err := flag.Set("test.parallel", "8"); err != nil {
-		panic("BUG: " + err.Error())
-	}
-	localtest.Main(m, goleak.Cleanup(exitWithoutBinary))
-}
+func TestMain(m *testing.M) { localtest.WaitingMain(m, goleak.Cleanup(exitWithoutBinary)) }
 
 // patience is how long a test waits for what should happen within milliseconds,
 // on a machine that has other things to do.

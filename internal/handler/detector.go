@@ -121,7 +121,7 @@ func (f *faultDetector) stopProbing() bool {
 	f.probing = nil
 	f.probe.Store(false)
 	for _, t := range f.failures {
-		f.h.queue.push(single(t))
+		f.h.queue.push(entryOf(t))
 	}
 	f.failures = nil
 	f.h.queue.suspend(false)
@@ -139,7 +139,7 @@ func (f *faultDetector) retryLater(t *task) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.probing == nil {
-		f.h.queue.push(single(t))
+		f.h.queue.push(entryOf(t))
 		return
 	}
 	f.failures = append(f.failures, t)
@@ -174,7 +174,7 @@ func (f *faultDetector) probeFailures(probing <-chan struct{}) {
 			f.h.sleepUnless(probing, probeMinWait)
 			continue
 		}
-		wait = f.try(single(t), true, probing, wait)
+		wait = f.try(entryOf(t), true, probing, wait)
 	}
 }
 
@@ -230,7 +230,7 @@ func (f *faultDetector) drain() []entry {
 	defer f.mu.Unlock()
 	left := make([]entry, len(f.failures))
 	for i, t := range f.failures {
-		left[i] = single(t)
+		left[i] = entryOf(t)
 	}
 	f.failures = nil
 	return left

@@ -33,18 +33,18 @@ func (h *Handler) expressRound(entries []entry, probed bool) (trouble bool) {
 	if h.stopping.Err() == nil {
 		b.group(b.admit(entries))
 	} else {
-		b.giveBack(entries)
+		b.deferAll(entries)
 	}
 	b.attribute(1)
 	for _, t := range b.untried {
-		h.queue.push(single(t))
+		h.queue.push(entryOf(t))
 	}
 	b.publish()
 	return b.trouble
 }
 
-// giveBack returns commands to the stream at a stop.
-func (b *bulk) giveBack(entries []entry) {
+// deferAll returns commands to the stream at a stop.
+func (b *bulk) deferAll(entries []entry) {
 	for _, e := range entries {
 		if len(e.tasks) == 0 {
 			e.job.settle(bus.Outcome{Verdict: bus.Retry})

@@ -7,52 +7,54 @@ import (
 	"sync"
 )
 
-// Gate keeps the worker from taking new commands while the infrastructure is at
-// fault. It is closed while any cause is noted. The zero value is not usable;
+// Gate keeps the worker from pulling commands while the infrastructure is at
+// fault. It is closed while any reason is noted. The zero value is not usable;
 // see [NewGate]. Safe for concurrent use.
 type Gate struct {
 	mu      sync.Mutex
-	reasons map[string]reason
+	reasons map[string]closure
 	opened  chan struct{} // closed while the gate is open
-	changed func(cause string, closed bool)
+	changed func(reason string, closed bool)
 }
 
-// reason is why the gate is closed.
-type reason struct {
-	text  string
-	meant bool // by an operator: the worker is ready, and paused
-	tries bool // the worker isn't ready, but takes commands to try
+// closure says why the gate is closed.
+type closure struct {
+	text   string
+	paused bool // by an operator: the worker is ready, and paused
+	tries  bool // the worker isn't ready, but takes commands to try
 }
 
-// NewGate returns an open gate. changed, if not nil, is called for each cause that
+// NewGate returns an open gate. changed, if not nil, is called for each reason that
 // comes or goes.
-func NewGate(changed func(cause string, closed bool)) *Gate {
+func NewGate(changed func(reason string, closed bool)) *Gate {
 	opened := make(chan struct{})
 	close(opened)
-	return &Gate{reasons: map[string]reason{}, opened: opened, changed: changed}
+	return &Gate{reasons: map[string]closure{}, opened: opened, changed: changed}
 }
 
-// Close notes that cause keeps the worker from working, and why. A second call
-// replaces the reason. It reports whether the cause is new.
-func (g *Gate) Close(cause, text string) bool { return g.close(cause, reason{text: text}) }
+// Close notes that reason keeps the worker from working, and why. A second call
+// replaces the reason. It reports whether the reason is new.
+func (g *Gate) Close(reason, text string) bool { return g.close(reason, closure{text: text}) }
 
 // Pause is Close for an operator's pause, which is no fault: the worker pulls no
 // commands, but is ready.
-func (g *Gate) Pause(cause, text string) bool { return g.close(cause, reason{text: text, meant: true}) }
+func (g *Gate) Pause(reason, text string) bool {
+	return g.close(reason, closure{text: text, paused: true})
+}
 
-// Try lets the worker take commands although cause is noted, to find out whether
-// it still holds; the worker isn't ready. It does nothing if cause isn't noted.
-func (g *Gate) Try(cause string) { g.try(cause, true) }
+// Try lets the worker take commands although reason is noted, to find out whether
+// it still holds; the worker isn't ready. It does nothing if reason isn't noted.
+func (g *Gate) Try(reason string) { g.try(reason, true) }
 
 // Untry takes Try back.
-func (g *Gate) Untry(cause string) { g.try(cause, false) }
+func (g *Gate) Untry(reason string) { g.try(reason, false) }
 
-func (g *Gate) try(cause string, tries bool) {
+func (g *Gate) try(reason string, tries bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if why, known := g.reasons[cause]; known && why.tries != tries {
+	if why, known := g.reasons[reason]; known && why.tries != tries {
 		why.tries = tries
-		g.reasons[cause] = why
+		g.reasons[reason] = why
 		g.update()
 	}
 }
@@ -75,27 +77,27 @@ func (g *Gate) update() {
 	}
 }
 
-func (g *Gate) close(cause string, why reason) bool {
+func (g *Gate) close(reason string, why closure) bool {
 	g.mu.Lock()
-	_, known := g.reasons[cause]
-	g.reasons[cause] = why
+	_, known := g.reasons[reason]
+	g.reasons[reason] = why
 	g.update()
 	g.mu.Unlock()
 	if !known && g.changed != nil {
-		g.changed(cause, true)
+		g.changed(reason, true)
 	}
 	return !known
 }
 
-// Open takes cause back. It reports whether it was noted.
-func (g *Gate) Open(cause string) bool {
+// Open takes reason back. It reports whether it was noted.
+func (g *Gate) Open(reason string) bool {
 	g.mu.Lock()
-	_, known := g.reasons[cause]
-	delete(g.reasons, cause)
+	_, known := g.reasons[reason]
+	delete(g.reasons, reason)
 	g.update()
 	g.mu.Unlock()
 	if known && g.changed != nil {
-		g.changed(cause, false)
+		g.changed(reason, false)
 	}
 	return known
 }
@@ -125,9 +127,9 @@ func (g *Gate) Reason() string {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	lines := make([]string, 0, len(g.reasons))
-	for cause, why := range g.reasons {
-		if !why.meant {
-			lines = append(lines, cause+": "+strings.ReplaceAll(why.text, "\n", "; "))
+	for reason, why := range g.reasons {
+		if !why.paused {
+			lines = append(lines, reason+": "+strings.ReplaceAll(why.text, "\n", "; "))
 		}
 	}
 	sort.Strings(lines)

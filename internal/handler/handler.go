@@ -84,7 +84,7 @@ type Config struct {
 	MaxRows      int           // and its largest; purge.DefaultMaxRows
 	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
 	BatchSize    int           // deletions in one express batch; 256
-	ExpressLanes int           // express batches at a time; 2: more gained nothing
+	ExpressLanes int           // express batches at a time; DefaultExpressLanes
 	LongLanes    int           // large deletions at a time; LongConcurrency, or 2 without permits
 	Isolated     int           // deletions at a time that failed before, and may take long; 2
 	MaxAttempts  int           // real failures that end a deletion; DefaultMaxAttempts
@@ -98,10 +98,11 @@ type Config struct {
 	WatchEvery        time.Duration // the longest time between two samples of the database; 1 s
 }
 
-// Defaults of [Config] that operators may change.
+// Defaults of [Config] that others need to know.
 const (
-	DefaultExpressRows = 1000
-	DefaultMaxAttempts = 10
+	DefaultExpressRows  = 1000
+	DefaultExpressLanes = 2 // more gained nothing (bench, S1)
+	DefaultMaxAttempts  = 10
 )
 
 func (c Config) withDefaults() Config {
@@ -114,7 +115,7 @@ func (c Config) withDefaults() Config {
 	def(&c.MaxRows, purge.DefaultMaxRows)
 	def(&c.PerDeletion, DefaultExpressRows)
 	def(&c.BatchSize, 256)
-	def(&c.ExpressLanes, 2)
+	def(&c.ExpressLanes, DefaultExpressLanes)
 	def(&c.LongLanes, c.LongConcurrency)
 	def(&c.LongLanes, 2)
 	def(&c.Isolated, 2)

@@ -9,8 +9,8 @@ type entry struct {
 	tasks []*task
 }
 
-// single returns the entry of one task.
-func single(t *task) entry { return entry{job: t.job, tasks: []*task{t}} }
+// entryOf returns the entry of one task.
+func entryOf(t *task) entry { return entry{job: t.job, tasks: []*task{t}} }
 
 // queue gathers entries while a batch is in the database. It has no bound of
 // its own: the broker's slots bound it.

@@ -49,7 +49,7 @@ func (h *Handler) single(t *task, delay time.Duration) (trouble bool) {
 func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
 	running := h.singles
 	part := purge.Part{
-		Claim: true, Finish: true, Limit: min(h.cfg.PerDeletion, h.express.rows()), Timeout: h.batchTimeout(true), LockTimeout: shortLockTimeout,
+		Claim: true, Finish: true, Limit: min(h.cfg.PerDeletion, h.express.rows()), Timeout: h.batchTimeout(false), LockTimeout: shortLockTimeout,
 	}
 	if t.isolated {
 		running = h.isolated

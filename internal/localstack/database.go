@@ -77,7 +77,7 @@ func (p *Postgres) create(ctx context.Context, how string) (url string, drop fun
 	return address, drop, nil
 }
 
-// exec runs one statement on a connection of its own to the URL's database.
+// exec runs one statement on its own connection to the URL's database.
 func (p *Postgres) exec(ctx context.Context, sql string) error {
 	conn, err := pgx.Connect(ctx, p.url)
 	if err != nil {

@@ -79,7 +79,7 @@ func TestCreateDatabase(t *testing.T) {
 	})
 }
 
-// BenchmarkCreateDatabase is what a test with a database of its own pays for it.
+// BenchmarkCreateDatabase is what a test with its own database pays for it.
 func BenchmarkCreateDatabase(b *testing.B) {
 	p, err := StartPostgres(b.Context(), PostgresOptions{})
 	if err != nil {

@@ -4,7 +4,7 @@
 //
 // # Nothing stays behind
 //
-// Each server works in a temporary folder of its own. What guards it is a small
+// Each server works in its own temporary folder. What guards it is a small
 // shell process that holds one end of a pipe; the other end belongs to this
 // process and, for Postgres and for a cluster of nats-servers, to every server
 // process. When all of those have gone, by Close or by kill -9, the pipe ends and

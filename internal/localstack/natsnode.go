@@ -28,7 +28,7 @@ const (
 	nodePoll = 20 * time.Millisecond
 )
 
-// NATSNode is a nats-server of a [NATSCluster], in a process of its own. Safe for
+// NATSNode is a nats-server of a [NATSCluster], in its own process. Safe for
 // concurrent use.
 type NATSNode struct {
 	settings nodeSettings

@@ -13,7 +13,7 @@ import (
 
 // processGuard runs its arguments as a process that ends with this one. Each line
 // of its standard input names a signal for the process; the end of it, which
-// comes by itself when this process is gone, means QUIT: Postgres then stops at
+// comes without a call when this process is gone, means QUIT: Postgres then stops at
 // once, and in order. QUIT is repeated until the process has ended, since a shell's
 // background process ignores it until it has a handler. Descriptor 3 is the hold on the folder.
 const processGuard = `
@@ -54,7 +54,7 @@ type processSpec struct {
 	argv    []string
 }
 
-// command is the spec as a command in a session of its own, so that what a
+// command is the spec as a command in its own session, so that what a
 // terminal sends to this process doesn't reach it. It ends with ctx.
 func (s processSpec) command(ctx context.Context, argv ...string) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)

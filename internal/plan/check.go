@@ -165,7 +165,7 @@ func (k *checker) checkDistinct() {
 		}
 		for _, other := range seen[m.rel.oid] {
 			if m.ref == (Reference{}) || other.ref == (Reference{}) || m.ref == other.ref {
-				k.refuse("%s: table %s stands at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
+				k.refuse("%s: table %s is named at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
 				break
 			}
 		}

@@ -58,7 +58,7 @@ var refuseCases = map[string]planCheck{
 	},
 	"one_table_in_two_places": {
 		edit: func(p *Plan) { p.Children = append(p.Children, p.Children[1]) },
-		want: []string{`children[3]: table "social"."files" stands at children[1] already`},
+		want: []string{`children[3]: table "social"."files" is named at children[1] already`},
 	},
 	"a_key_of_numeric": {
 		sql:  `alter table social.thread_members alter member type numeric using member::numeric`,

@@ -16,9 +16,6 @@ type Batch struct {
 	SkipLocked bool
 	// Timeout bounds each statement; 0 for the store's own limit.
 	Timeout time.Duration
-	// Isolated says that the batch may take long, and must not use a connection of the
-	// express lane.
-	Isolated bool
 }
 
 // Result is what has become of a batch. Its slices are in the order of the batch's

@@ -37,6 +37,6 @@ func BenchmarkPaceNext(b *testing.B) {
 func BenchmarkRetryDelay(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
-		RetryDelay(5, 0.5)
+		retryDelay(5, 0.5)
 	}
 }

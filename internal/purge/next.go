@@ -150,11 +150,11 @@ var table = []row{
 	{"attempt that others shared", func(f Facts) bool { return f.Entered && f.attributed(Infrastructure) }, always(Move{Kind: Probe, Retry: RetryShared})},
 	{"attempt that may be shared", func(f Facts) bool { return f.Entered && f.attributed(Ambiguous) }, always(Move{Kind: Isolate, Delay: isolateDelay})},
 	{"attempt", func(f Facts) bool { return f.Entered }, func(f Facts) Move {
-		return Move{Kind: Defer, Delay: RetryDelay(f.Record.Attempts, f.Random), Retry: RetryFailure}
+		return Move{Kind: Defer, Delay: retryDelay(f.Record.Attempts, f.Random), Retry: RetryFailure}
 	}},
 	{"incompatible id", func(f Facts) bool { return f.Incompatible && !f.Unentered }, always(Move{Kind: Fail})},
 	{"the infrastructure fails", func(f Facts) bool { return f.Failed && f.Fault == Infrastructure }, func(f Facts) Move {
-		return Move{Kind: Defer, Delay: DeferDelay(2*time.Second, f.Random), Retry: f.Cause, Unavailable: true}
+		return Move{Kind: Defer, Delay: deferDelay(2*time.Second, f.Random), Retry: f.Cause, Unavailable: true}
 	}},
 	{"too slow, and can be smaller", func(f Facts) bool { return f.timedOut() && f.Shrinkable }, always(Move{Kind: Continue, Shrink: true})},
 	{"too slow for the express lane", func(f Facts) bool { return f.timedOut() && !f.Long && !f.Isolated }, always(Move{Kind: Isolate})},
@@ -166,16 +166,16 @@ var table = []row{
 	{"whose fault?", func(f Facts) bool { return f.Failed && f.Attribution == nil }, always(Move{Kind: Attribute})},
 	{"not entered, and others fail as well", func(f Facts) bool { return f.Unentered && f.attributed(Infrastructure) }, always(Move{Kind: Probe})},
 	{"can't be entered", func(f Facts) bool { return f.Unentered }, func(f Facts) Move {
-		return Move{Kind: Defer, Delay: DeferDelay(0, f.Random), Retry: f.Cause}
+		return Move{Kind: Defer, Delay: deferDelay(0, f.Random), Retry: f.Cause}
 	}},
 	{"failed", func(f Facts) bool { return f.Failed || f.Kept }, always(Move{Kind: Fail})},
 
 	// What the ledger says.
 	{"another worker has the lease", func(f Facts) bool { return !f.Record.Mine && (f.Record.LeaseLeft > 0 || f.Long) }, func(f Facts) Move {
-		return Move{Kind: Defer, Delay: DeferDelay(f.Record.LeaseLeft, f.Random), Retry: RetryLeased}
+		return Move{Kind: Defer, Delay: deferDelay(f.Record.LeaseLeft, f.Random), Retry: RetryLeased}
 	}},
 	{"no room in the long lane", func(f Facts) bool { return f.NoRoom }, func(f Facts) Move {
-		return Move{Kind: Defer, Delay: DeferDelay(0, f.Random), Retry: RetryLongLaneFull}
+		return Move{Kind: Defer, Delay: deferDelay(0, f.Random), Retry: RetryLongLaneFull}
 	}},
 	{"large", func(f Facts) bool { return f.Large && !f.Long }, always(Move{Kind: EnterLong})},
 	{"others fail", func(f Facts) bool { return f.Probing && !f.Long }, always(Move{Kind: Probe})},
@@ -218,7 +218,7 @@ func permitDelay(f Facts) time.Duration {
 }
 
 func deferLocked(f Facts) Move {
-	return Move{Kind: Defer, Delay: DeferDelay(time.Second, f.Random), Retry: RetryLock}
+	return Move{Kind: Defer, Delay: deferDelay(time.Second, f.Random), Retry: RetryLock}
 }
 
 func (f Facts) contended() bool { return f.Failed && f.Fault == Contention }
@@ -243,4 +243,45 @@ func (f Facts) mayTry() bool {
 		return !f.Long && f.Tries <= 1
 	}
 	return !f.Long && f.Tries <= MaxTries
+}
+
+const (
+	retryFirst = 100 * time.Millisecond
+	retryMax   = 10 * time.Second
+)
+
+// retryDelay returns how long a deletion waits after its attempts-th real
+// failure: 100 ms, doubling, at most 10 s, so that ten failures take about half
+// a minute. random, in [0, 1), takes up to a fifth off, so that deletions which
+// failed together don't come back together; values outside count as its ends.
+// The result is always positive.
+func retryDelay(attempts int, random float64) time.Duration {
+	d := retryFirst
+	for i := 1; i < attempts && d < retryMax; i++ {
+		d *= 2
+	}
+	return jitter(min(d, retryMax), random)
+}
+
+// deferDelay returns how long a command is deferred whose deletion waits for room in the
+// long lane, a lock or another worker's lease: at most five seconds and at most what is
+// known to be left, with up to half taken off by random.
+func deferDelay(left time.Duration, random float64) time.Duration {
+	const minDelay, maxDelay = 100 * time.Millisecond, 5 * time.Second
+	d := maxDelay
+	if left > 0 {
+		d = min(max(left, minDelay), maxDelay)
+	}
+	return d - time.Duration(clampUnit(random)*float64(d)/2)
+}
+
+func jitter(d time.Duration, random float64) time.Duration {
+	return d - time.Duration(clampUnit(random)*float64(d)/5)
+}
+
+func clampUnit(f float64) float64 {
+	if !(f > 0) { // also NaN
+		return 0
+	}
+	return min(f, 1)
 }

@@ -118,13 +118,13 @@ func TestRetryDelay(t *testing.T) {
 		-1: 100 * time.Millisecond, 0: 100 * time.Millisecond, 1: 100 * time.Millisecond, 2: 200 * time.Millisecond,
 		5: 1600 * time.Millisecond, 8: 10 * time.Second, 1 << 40: 10 * time.Second,
 	} {
-		if got := RetryDelay(attempts, 0); got != want {
-			t.Errorf("RetryDelay(%d, 0) = %v; want %v", attempts, got, want)
+		if got := retryDelay(attempts, 0); got != want {
+			t.Errorf("retryDelay(%d, 0) = %v; want %v", attempts, got, want)
 		}
 	}
 	for _, spread := range []float64{-1, 0.5, 1, 7, math.NaN(), math.Inf(1)} {
-		if got := RetryDelay(1, spread); got < 80*time.Millisecond || got > 100*time.Millisecond {
-			t.Errorf("RetryDelay(1, %v) = %v; want 80 to 100ms", spread, got)
+		if got := retryDelay(1, spread); got < 80*time.Millisecond || got > 100*time.Millisecond {
+			t.Errorf("retryDelay(1, %v) = %v; want 80 to 100ms", spread, got)
 		}
 	}
 }
@@ -142,8 +142,8 @@ func TestDeferDelay(t *testing.T) {
 		{2 * time.Second, 0, 2 * time.Second},
 		{time.Nanosecond, 1, 50 * time.Millisecond},
 	} {
-		if got := DeferDelay(c.left, c.spread); got != c.want {
-			t.Errorf("DeferDelay(%v, %v) = %v; want %v", c.left, c.spread, got, c.want)
+		if got := deferDelay(c.left, c.spread); got != c.want {
+			t.Errorf("deferDelay(%v, %v) = %v; want %v", c.left, c.spread, got, c.want)
 		}
 	}
 }

@@ -67,9 +67,7 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	if !b.Isolated {
-		t.own = r.ready
-	}
+	t.own = r.ready
 	if b.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
@@ -85,6 +83,24 @@ func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 // queueBulk carries a batch out up to its commit, and fills res and the counts of the
 // child tables' rows in.
 func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
+	var through []*int64
+	var doubts []*string
+	taken := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children) }
+	takenOne := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children, nil, nil) }
+	found := func(i int, rec purge.Record, written bool) {
+		res.Records[i], res.Finished[i] = rec, written && rec.State == purge.Done
+		if res.Finished[i] && rec.MessagesDeleted == 0 && rec.ConversationRemoved && !rec.HistoryKept {
+			res.Records[i].Doubt = value(doubts[i])
+		}
+	}
+	if len(b.Deletions) == 1 && !b.SkipLocked {
+		a := argsOf(b.Deletions[0]).with(args{
+			"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
+		})
+		t.query(takenOne, r.sql.get("bulk_take_one"), a)
+		t.query(readRecords(b.Deletions, found), r.sql.get("bulk_finish_one"), a)
+		return nil
+	}
 	c := columnsOf(b.Deletions)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
@@ -95,18 +111,11 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 	if b.SkipLocked {
 		take = r.sql.get("bulk_take_unlocked")
 	}
-	var through []*int64
-	var doubts []*string
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children) }, take, a)
+	t.query(taken, take, a)
 	if err := roundTrip(); err != nil {
 		return err
 	}
-	t.query(readRecords(b.Deletions, func(i int, rec purge.Record, written bool) {
-		res.Records[i], res.Finished[i] = rec, written && rec.State == purge.Done
-		if res.Finished[i] && rec.MessagesDeleted == 0 && rec.ConversationRemoved && !rec.HistoryKept {
-			res.Records[i].Doubt = value(doubts[i])
-		}
-	}), r.sql.get("bulk_finish"), a.with(args{"through_seqs": through, "deleted": res.Deleted}))
+	t.query(readRecords(b.Deletions, found), r.sql.get("bulk_finish"), a.with(args{"through_seqs": through, "deleted": res.Deleted}))
 	return nil
 }
 

@@ -173,11 +173,14 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits(true).roundTrip())
 	defer cancel()
-	t, res, children := r.begin(true), emptyResult(0), []int(nil)
-	roundTrip := t.roundTripper(ctx, conn)
-	err := r.queueBulk(t, purge.Batch{}, &res, &children, roundTrip)
-	t.end()
-	if err != nil || roundTrip() != nil {
-		rollback(ctx, conn)
+	for _, n := range []int{0, 1} { // bulk_take_one takes up nothing for the app ""
+		t, res, children := r.begin(true), emptyResult(n), []int(nil)
+		roundTrip := t.roundTripper(ctx, conn)
+		err := r.queueBulk(t, purge.Batch{Deletions: make([]purge.Deletion, n)}, &res, &children, roundTrip)
+		t.end()
+		if err != nil || roundTrip() != nil {
+			rollback(ctx, conn)
+			return
+		}
 	}
 }

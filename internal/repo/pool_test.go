@@ -21,7 +21,7 @@ func TestConnectionsOfExpress(t *testing.T) {
 			}
 			cfg.MaxConns, cfg.ExpressConns = 5, 2
 			r := openRepo(t, cfg)
-			planned := r.sql.get("bulk_finish").sql
+			planned := r.sql.get("bulk_finish_one").sql
 			for range 2 {
 				conn, err := r.ready.Acquire(t.Context())
 				if err != nil {

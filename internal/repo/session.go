@@ -48,6 +48,7 @@ var ownSettings = []setting{
 	{"jit", "off", 0},
 	{"enable_seqscan", "off", 0},
 	{"enable_mergejoin", "off", 0},
+	{"enable_bitmapscan", "off", 0}, // a step deletes in the order of its index
 	{"enable_indexscan", "on", 0},
 	{"enable_indexonlyscan", "on", 0},
 	{"enable_nestloop", "on", 0},
@@ -223,15 +224,15 @@ func (t *transaction) end() {
 	})
 }
 
-// read sends what was collected, which may be nothing, and calls look with the
+// read sends what was collected, which may be nothing, and calls work with the
 // transaction open, for statements that depend on one another. It changes nothing, and
 // all of them see the same moment.
-func (t *transaction) read(ctx context.Context, look func(context.Context, plan.Querier) error) error {
+func (t *transaction) read(ctx context.Context, work func(context.Context, plan.Querier) error) error {
 	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error {
 		if err := t.send(ctx, conn, beginReadSQL); err != nil {
 			return err
 		}
-		return look(ctx, conn)
+		return work(ctx, conn)
 	})
 }
 

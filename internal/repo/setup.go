@@ -29,7 +29,7 @@ const sampleTables = 5
 // the database's own.
 const setupLock = 0x6c65746865
 
-// setupPoll is how often a setup that waits for another one looks again. Waiting
+// setupPoll is how often a setup that waits for another one tries again. Waiting
 // inside the server would hold a snapshot all the while, for which some
 // migrations of the other one (create index concurrently) would have to wait.
 const setupPoll = 50 * time.Millisecond

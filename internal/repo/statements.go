@@ -109,12 +109,14 @@ type sqlArgs struct {
 	Child      plan.Child
 	SkipLocked bool // pass over what others have locked, instead of waiting
 	Pin        bool // decide the boundary too
+	One        bool // for one deletion, whose values aren't arrays
 	Replay     bool // spare what was sent after the deletion had finished
 }
 
-// Skipping, Pinning and Replaying are the variants.
+// Skipping, Pinning, Single and Replaying are the variants.
 func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
 func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
+func (a sqlArgs) Single() sqlArgs    { a.One = true; return a }
 func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
 
 // makeStatements fills the templates in: those of a plan, or with none those that

@@ -16,9 +16,10 @@ const (
 	// permitClass is the class of the advisory locks that are the permits of the long lane,
 	// "leth" in ASCII. Advisory locks are the database's own.
 	permitClass = 0x6c657468
-	// deleting is the part of the target during which a step deletes. The rest is for the last
-	// row, what is written to the ledger, and the commit.
-	deleting = 0.8
+	// messagesTime and childTime are the parts of the target after which a step deletes no more messages,
+	// and no more child rows. The rest is for the last row, what is written to the ledger, and the
+	// commit.
+	messagesTime, childTime = 0.85, 0.95
 )
 
 // Step deletes one batch of a deletion, as p says, and what belongs to its messages, in one
@@ -155,7 +156,8 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	sql, name := s.r.sql, "step_range"
 	a := s.a.with(args{
 		"lease": s.r.cfg.Lease(), "low": s.p.Low, "limit": max(1, s.p.Limit), "claim": s.p.Claim, "dense": !s.p.Sparse,
-		"target": time.Duration(deleting * float64(s.r.cfg.Target)), "from": s.p.MarkFrom, "to": s.p.MarkTo,
+		"time": time.Duration(messagesTime * float64(s.r.cfg.Target)), "child_time": time.Duration(childTime * float64(s.r.cfg.Target)),
+		"from": s.p.MarkFrom, "to": s.p.MarkTo,
 	})
 	if s.p.Claim {
 		t.exec(nil, sql.get("enter_command"), a)
@@ -209,7 +211,7 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 		}
 	}
 	t.exec(&n.messages, s.r.sql.get(s.named("step_messages", "replay_messages")), s.a)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.cut) }, s.r.sql.get("step_late"), s.a)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.cut) }, s.r.sql.get("step_late"), args{"late": s.a["time"]})
 	if !s.r.plan.Locked && len(n.children) > 0 {
 		s.queueChildren(t, &n)
 	}
@@ -217,30 +219,21 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 		return err
 	}
 	if n.cut {
-		if err := s.recover(t, &n, roundTrip); err != nil {
-			return err
-		}
+		s.cut(&n)
 	}
 	s.count(n)
 	return nil
 }
 
-// recover finds out how far a batch has come whose messages' time was over. Where child rows come
-// after them, or a replay leaves messages, the next batch finds out by itself.
-func (s *step) recover(t *transaction, n *batchCount, roundTrip func() error) error {
-	if s.replay != nil || !s.r.plan.Locked && len(n.children) > 0 {
+// cut finds out how far a batch has come whose messages' time was over. In one table they go in the
+// order of their positions; if no two have the same one, at least as many positions as messages
+// have gone are behind it. Otherwise the next batch scans the range again.
+func (s *step) cut(n *batchCount) {
+	if m := s.r.plan.Messages; m.UniqueSeq && !m.Partitioned && s.found.first != nil {
+		s.found.high = min(s.found.high, *s.found.first-1+int64(n.messages))
+	} else {
 		n.again = true
-		return nil
 	}
-	var left *int64
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&left) }, s.r.sql.get("step_first"), s.a)
-	if err := roundTrip(); err != nil {
-		return err
-	}
-	if n.cut = left != nil; n.cut {
-		s.found.high = *left - 1
-	}
-	return nil
 }
 
 func (s *step) named(worker, replay string) string {
@@ -267,7 +260,7 @@ func (s *step) queueChildren(t *transaction, n *batchCount) {
 		c := &n.children[i]
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&c.found, &c.gone) }, s.r.sql.child(s.named("child_step", "child_replay"), i), s.a)
 	}
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.late) }, s.r.sql.get("step_late"), s.a)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.late) }, s.r.sql.get("step_late"), args{"late": s.a["child_time"]})
 }
 
 // count fills in what the batch has done.

@@ -12,8 +12,8 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// look is one of the things that a watch looks at.
-type look struct {
+// sample is one of the things that a watch reads.
+type sample struct {
 	cause purge.ThrottleReason
 	sql   string // the statement's name
 	needs string // the privilege that it takes, as grant names it
@@ -21,21 +21,21 @@ type look struct {
 	scan  func(pgx.Rows) error
 }
 
-// Watch looks for what should hold the worker back: at the operator's pauses, and
-// if all is set also at the figures that limits are set for, in one round trip. It
+// Watch reads what may throttle the worker: the operator's pauses, and if all is set also the
+// figures that limits are set for, in one round trip. It
 // takes no lock and changes nothing. What the role may not read is left out from
-// then on, and told in Unread; what is hidden from it is told each time. A limit
+// then on, and reported in Unread; what is hidden from it is reported each time. A limit
 // of time for it is the context's.
 func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error) {
 	f := purge.Figures{Unread: map[purge.ThrottleReason]string{}}
-	looks := r.looks(&f, limits, all)
-	err := r.see(ctx, looks...)
+	samples := r.samples(&f, limits, all)
+	err := r.read(ctx, samples...)
 	if !denied(err) {
 		return f, classifyShared(ctx, err)
 	}
 	f = purge.Figures{Unread: map[purge.ThrottleReason]string{}}
-	for _, k := range looks {
-		err := r.see(ctx, k)
+	for _, k := range samples {
+		err := r.read(ctx, k)
 		if denied(err) && k.cause != purge.Paused {
 			r.blind.Store(k.cause, oneLine(err).Error()+"; run: "+r.mend(err, k))
 			continue
@@ -52,7 +52,7 @@ func (r *Repo) Watch(ctx context.Context, limits purge.Limits, all bool) (purge.
 }
 
 // mend is the statement after which the server allows a sample that it has refused.
-func (r *Repo) mend(err error, k look) string {
+func (r *Repo) mend(err error, k sample) string {
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) && pg.Code != noPrivilege { // no such function
 		return "worker setup"
@@ -63,9 +63,9 @@ func (r *Repo) mend(err error, k look) string {
 // own counts a transaction of the long lane, which others need not be asked for.
 func (r *Repo) own() { r.made.Add(1) }
 
-// looks are what a watch has to look at; what they find goes into f.
-func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
-	found := []look{{purge.Paused, "pauses", "", nil, func(rows pgx.Rows) error {
+// samples are what a watch reads; what they find goes into f.
+func (r *Repo) samples(f *purge.Figures, limits purge.Limits, all bool) []sample {
+	found := []sample{{purge.Paused, "pauses", "", nil, func(rows pgx.Rows) error {
 		var p purge.Pause
 		err := rows.Scan(&p.Lane, &p.Since)
 		f.Pauses = append(f.Pauses, p)
@@ -73,7 +73,7 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 	}}}
 	if _, blind := r.blind.Load(purge.ForegroundLoad); !blind {
 		own := r.made.Load()
-		found = append(found, look{purge.ForegroundLoad, "transactions", "select on pg_catalog.pg_stat_database", nil, func(rows pgx.Rows) error {
+		found = append(found, sample{purge.ForegroundLoad, "transactions", "select on pg_catalog.pg_stat_database", nil, func(rows pgx.Rows) error {
 			var mayThrottle bool
 			err := rows.Scan(&f.Transactions, &mayThrottle)
 			r.mayThrottle.Store(mayThrottle)
@@ -81,12 +81,12 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 			return err
 		}})
 	}
-	add := func(wanted bool, k look) {
+	add := func(wanted bool, k sample) {
 		if _, blind := r.blind.Load(k.cause); all && wanted && !blind {
 			found = append(found, k)
 		}
 	}
-	add(limits.ReplicaLag > 0, look{purge.ReplicaLag, "standbys", "execute on function lethe.standbys()", args{"ignored": append([]string{}, limits.IgnoreStandbys...)}, func(rows pgx.Rows) error {
+	add(limits.ReplicaLag > 0, sample{purge.ReplicaLag, "standbys", "execute on function lethe.standbys()", args{"ignored": append([]string{}, limits.IgnoreStandbys...)}, func(rows pgx.Rows) error {
 		var s purge.Standby
 		var replayed *int64
 		var mends string
@@ -101,16 +101,16 @@ func (r *Repo) looks(f *purge.Figures, limits purge.Limits, all bool) []look {
 		f.Standbys = append(f.Standbys, s)
 		return nil
 	}})
-	add(limits.WALRetained > 0, look{purge.WALRetained, "wal_retained", "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", nil, func(rows pgx.Rows) error {
+	add(limits.WALRetained > 0, sample{purge.WALRetained, "wal_retained", "select on pg_catalog.pg_replication_slots, pg_catalog.pg_stat_archiver", nil, func(rows pgx.Rows) error {
 		return rows.Scan(&f.WALHolder, &f.WALRetained)
 	}})
-	add(limits.LockWait > 0, look{purge.LockWaiters, "lock_waiters", "select on pg_catalog.pg_locks, pg_catalog.pg_stat_activity", args{"wait": limits.LockWait}, func(rows pgx.Rows) error {
+	add(limits.LockWait > 0, sample{purge.LockWaiters, "lock_waiters", "select on pg_catalog.pg_locks, pg_catalog.pg_stat_activity", args{"wait": limits.LockWait}, func(rows pgx.Rows) error {
 		var longest float64
 		err := rows.Scan(&f.LockWaiters, &longest)
 		f.LongestWait = seconds(longest)
 		return err
 	}})
-	add(r.cfg.LongConcurrency > 0, look{purge.PermitsHeld, "permit_holders", "execute on function lethe.sessions()", args{"class": permitClass, "permits": r.cfg.LongConcurrency}, func(rows pgx.Rows) error {
+	add(r.cfg.LongConcurrency > 0, sample{purge.PermitsHeld, "permit_holders", "execute on function lethe.sessions()", args{"class": permitClass, "permits": r.cfg.LongConcurrency}, func(rows pgx.Rows) error {
 		var holder string
 		err := rows.Scan(&holder)
 		f.PermitHolders = append(f.PermitHolders, holder)
@@ -135,10 +135,10 @@ func (r *Repo) Blocker(ctx context.Context) string {
 	return holder
 }
 
-// see takes looks, in one round trip.
-func (r *Repo) see(ctx context.Context, looks ...look) error {
+// read takes samples, in one round trip.
+func (r *Repo) read(ctx context.Context, samples ...sample) error {
 	t := r.begin(false)
-	for _, k := range looks {
+	for _, k := range samples {
 		t.query(k.scan, general.get(k.sql), k.args)
 	}
 	return r.commit(ctx, t)

@@ -18,7 +18,7 @@ type problem struct {
 	code    string // for programs
 	message string // for people
 
-	retryAfter time.Duration // 0 where another try is no use, or 5 s for what passes by itself
+	retryAfter time.Duration // 0 where another try is no use, or 5 s for what passes without a change
 }
 
 // Error returns the message.
@@ -37,7 +37,7 @@ func refuse(status int, code, message string) *problem {
 	return &problem{status: status, code: code, message: message}
 }
 
-// unavailable is a problem that passes by itself.
+// unavailable is a problem that passes without a change.
 func unavailable(code, message string) *problem {
 	return &problem{http.StatusServiceUnavailable, code, message, 5 * time.Second}
 }

@@ -69,7 +69,7 @@ order by seq`, app, user, id, p.after, p.before, p.limit)
 	return pgx.AppendRows([]message{}, rows, pgx.RowToStructByPos[message])
 }
 
-// newest returns the greatest seq of each of the conversations that has messages.
+// newest returns the newest seq of each of the conversations that has messages.
 func (s store) newest(ctx context.Context, app, user string, ids []string) (map[string]int64, error) {
 	rows, err := s.db.Query(ctx, `
 select id, (
@@ -98,8 +98,8 @@ type copies struct {
 	places            []place // sorted by owner
 }
 
-// place is where one owner's copy goes. Each has a name of its own for the
-// conversation, and a seq of its own.
+// place is where one owner's copy goes. Each has its own name for the
+// conversation, and its own seq.
 type place struct {
 	owner, conversation string
 	seq                 int64 // set by write

@@ -31,13 +31,13 @@ const (
 // lives in the memory of one server. The hub knows how far it is, so that with
 // any doubt the feed makes another consumer that begins just there.
 type feed struct {
-	app      string
-	nc       *nats.Conn
-	js       jetstream.JetStream
-	hub      *hub
-	log      *slog.Logger
-	patience time.Duration
-	beat     time.Duration // between two looks at a consumer that is silent
+	app     string
+	nc      *nats.Conn
+	js      jetstream.JetStream
+	hub     *hub
+	log     *slog.Logger
+	timeout time.Duration
+	beat    time.Duration // between two looks at a consumer that is silent
 
 	begun      chan struct{} // closed when the stream's end was reached once
 	reconnects uint64        // of the connection, when it was last in order
@@ -49,7 +49,7 @@ func newFeed(cfg Config, h *hub) (*feed, error) {
 		return nil, fmt.Errorf("presence: %w", err)
 	}
 	log := cfg.Log.With("stream", conversation.EventsStream)
-	return &feed{app: cfg.App, nc: cfg.NATS, js: js, hub: h, log: log, patience: cfg.Patience, beat: cfg.Beat, begun: make(chan struct{})}, nil
+	return &feed{app: cfg.App, nc: cfg.NATS, js: js, hub: h, log: log, timeout: cfg.Timeout, beat: cfg.Beat, begun: make(chan struct{})}, nil
 }
 
 // run follows the stream until ctx ends. When it can't for long, devices are sent
@@ -61,7 +61,7 @@ func (f *feed) run(ctx context.Context) {
 			return
 		}
 		level := slog.LevelDebug // of a try in a row of them
-		if f.hub.suspend(err.Error(), f.patience) {
+		if f.hub.suspend(err.Error(), f.timeout) {
 			level = slog.LevelWarn
 		}
 		f.log.Log(ctx, level, "events don't come in: following again", "error", err)

@@ -11,7 +11,7 @@ import (
 
 // hub knows how far the instance has read the stream, and which devices are up
 // to that point. Safe for concurrent use. Nothing waits while mu is held: a
-// device that is slow has a queue of its own.
+// device that is slow has its own queue.
 type hub struct {
 	remember int
 

@@ -31,7 +31,7 @@ func (r *rig) steal(t *testing.T, consumer string) (stolen func() uint64) {
 		t.Fatal(err)
 	}
 	return func() uint64 {
-		msg, err := sub.NextMsg(patience)
+		msg, err := sub.NextMsg(timeout)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -103,7 +103,7 @@ func TestAConsumerThatVanishesIsMadeAgain(t *testing.T) {
 func TestNATSMayRestart(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	i := r.start(t, func(c *Config) { c.Patience = time.Hour })
+	i := r.start(t, func(c *Config) { c.Timeout = time.Hour })
 	phone, laptop := i.device(t, "alice", "phone"), i.device(t, "alice", "laptop")
 	for n := range 2 {
 		if err := r.nats.Stop(); err != nil {
@@ -143,7 +143,7 @@ func TestNATSMayRestart(t *testing.T) {
 func TestALongOutageSendsDevicesElsewhere(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
-	i := r.start(t, func(c *Config) { c.Patience = 20 * time.Millisecond })
+	i := r.start(t, func(c *Config) { c.Timeout = 20 * time.Millisecond })
 	phone := i.device(t, "alice", "phone")
 	if err := r.nats.Stop(); err != nil {
 		t.Fatal(err)

@@ -48,8 +48,8 @@ type Config struct {
 	// Remember is how many events are kept in memory for devices that come back
 	// soon. Default 1024.
 	Remember int
-	// Patience is how long devices are kept while NATS is away. Default 10 s.
-	Patience time.Duration
+	// Timeout is how long devices are kept while NATS is away. Default 10 s.
+	Timeout time.Duration
 	// Beat is how often a device is told how far the stream is, which also keeps
 	// proxies from closing a quiet connection; and how often a silent consumer is
 	// looked at. Default 25 s.
@@ -104,7 +104,7 @@ func newService(cfg Config) (*Service, error) {
 	}
 	cfg.Buffer = or(cfg.Buffer, 256<<10)
 	cfg.Remember = or(cfg.Remember, 1024)
-	cfg.Patience = or(cfg.Patience, 10*time.Second)
+	cfg.Timeout = or(cfg.Timeout, 10*time.Second)
 	cfg.Beat = or(cfg.Beat, 25*time.Second)
 	cfg.Reply = or(cfg.Reply, 10*time.Second)
 	cfg.MaxDevices = or(cfg.MaxDevices, 5_000)

@@ -5,14 +5,14 @@ import "time"
 // suspend notes why events don't come in any more. Devices stay for a while,
 // since most outages are short, and are sent away then. It reports whether the
 // hub was in order before.
-func (h *hub) suspend(reason string, patience time.Duration) bool {
+func (h *hub) suspend(reason string, timeout time.Duration) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.reason = reason
 	if h.dismissal != nil {
 		return false
 	}
-	h.dismissal = time.AfterFunc(patience, func() {
+	h.dismissal = time.AfterFunc(timeout, func() {
 		h.dismiss(closeAway, "presence has lost NATS: reconnect with your cursor")
 	})
 	return true

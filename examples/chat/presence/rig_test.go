@@ -26,9 +26,9 @@ import (
 
 func TestMain(m *testing.M) { localtest.Main(m) }
 
-// patience is how long a test waits for what takes milliseconds, on a machine
+// timeout is how long a test waits for what takes milliseconds, on a machine
 // that has other things to do.
-const patience = 60 * time.Second
+const timeout = 60 * time.Second
 
 const app = "demo.app" // with a byte that subjects escape
 
@@ -89,7 +89,7 @@ func (r *rig) stream(t *testing.T) jetstream.Stream {
 // server is away: the id makes it one event.
 func (r *rig) publish(t testing.TB, msg *nats.Msg) uint64 {
 	t.Helper()
-	for stop := time.Now().Add(patience); ; {
+	for stop := time.Now().Add(timeout); ; {
 		ack, err := r.js.PublishMsg(t.Context(), msg)
 		if err == nil {
 			return ack.Sequence
@@ -138,7 +138,7 @@ func (r *rig) start(t *testing.T, change func(*Config)) *instance {
 	i := r.launch(t, change)
 	select {
 	case <-i.Begun():
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		t.Fatalf("presence isn't in order: %s", i.NotReady())
 	}
 	return i
@@ -242,7 +242,7 @@ func (c *client) reconnect(t testing.TB, i *instance) {
 // read returns the next frame of any type.
 func (c *client) read(t testing.TB) (got, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	_, data, err := c.conn.Read(ctx)
 	if err != nil {
@@ -341,9 +341,9 @@ func eventually(t testing.TB, what string, cond func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
-	for end := time.Now().Add(patience); !cond(); <-tick.C {
+	for end := time.Now().Add(timeout); !cond(); <-tick.C {
 		if time.Now().After(end) {
-			t.Fatalf("not within %v: %s", patience, what)
+			t.Fatalf("not within %v: %s", timeout, what)
 		}
 	}
 }

@@ -8,8 +8,11 @@ package localtest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
+	"runtime"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -31,7 +34,7 @@ var shared struct {
 
 // Postgres is the Postgres of this test binary, shared by its tests and started by
 // the first: the one of DATABASE_URL, if set. Main closes it. A test that stops it
-// or changes its settings starts one of its own with localstack.StartPostgres.
+// or changes its settings starts its own with localstack.StartPostgres.
 // Without server programs the test fails, and says what to install.
 func Postgres(tb testing.TB) *localstack.Postgres {
 	tb.Helper()
@@ -137,6 +140,15 @@ func PgBouncer(tb testing.TB, address string, settings map[string]string, users 
 		}
 	})
 	return b
+}
+
+// WaitingMain is [Main] for tests that wait more than they work, and measure no time: 8 run at once, or as many as there are CPUs,
+// unless -parallel says otherwise.
+func WaitingMain(m *testing.M, options ...goleak.Option) {
+	if err := flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
+		panic("BUG: " + err.Error())
+	}
+	Main(m, options...)
 }
 
 // Main runs the tests, closes the shared Postgres, fails if a goroutine is left

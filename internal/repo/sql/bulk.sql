@@ -1,5 +1,41 @@
 {{/* The pipeline of deletions that the ledger doesn't know: bulk_take, bulk_finish. */}}
 
+{{/* Deletes what picked lists of messages (by lethe_part and lethe_row) and their child rows: those of the messages, or, by a range, those of the deletions
+in taken. */}}
+{{define "_picked"}}found as (select m.lethe_ord as ord, m.lethe_part as part, m.lethe_row as id from picked m)
+{{- range $i, $c := .Children}},
+{{- if $c.Reference}}
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from picked m cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.BelongsTo "x" "m" ""}} limit @rows::bigint) x
+  limit @rows::bigint
+)
+{{- else}}
+found_{{$i}} as materialized (
+  select x.part, x.id
+  from taken q cross join lateral (
+    select x.tableoid as part, x.ctid as id from {{$c.From}} x
+    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
+    order by x.{{$c.Seq}} limit @rows::bigint
+    {{- if and $.SkipLocked (not $.Locked)}}
+    for update skip locked
+    {{- end}}) x
+  limit @rows::bigint
+)
+{{- end}},
+gone_{{$i}} as (
+  delete from {{$c.From}} x where {{$c.At "x" (printf "found_%d" $i)}}
+  returning 1
+)
+{{- end}},
+gone as (
+  delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}}
+  {{- if .Locked}}{{range $i, $c := .Children}}
+    and (select pg_catalog.count(*) < @rows::bigint and pg_catalog.count(*) = (select pg_catalog.count(*) from gone_{{$i}}) from found_{{$i}})
+  {{- end}}{{end}}
+{{end}}
+
 {{/* Takes up the commands that the ledger doesn't know yet, and deletes up to @each messages of each of their deletions and up to @rows
 in all, oldest first, and up to @rows of each table's child rows. A row whose writer holds its message meanwhile is not
 seen here: the proof that nothing is left finds it, and single steps remove it. A foreign key is checked when the statement is over,
@@ -47,39 +83,7 @@ picked as materialized (
     {{- end}}) m
   limit @rows::bigint
 ),
-found as (select m.lethe_ord as ord, m.lethe_part as part, m.lethe_row as id from picked m)
-{{- range $i, $c := .Children}},
-{{- if $c.Reference}}
-found_{{$i}} as materialized (
-  select x.part, x.id
-  from picked m cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.BelongsTo "x" "m" ""}} limit @rows::bigint) x
-  limit @rows::bigint
-)
-{{- else}}
-found_{{$i}} as materialized (
-  select x.part, x.id
-  from taken q cross join lateral (
-    select x.tableoid as part, x.ctid as id from {{$c.From}} x
-    where {{$c.Match "x" "q"}} and x.{{$c.Seq}} <= q.through_seq and not q.history_kept
-    order by x.{{$c.Seq}} limit @rows::bigint
-    {{- if and $.SkipLocked (not $.Locked)}}
-    for update skip locked
-    {{- end}}) x
-  limit @rows::bigint
-)
-{{- end}},
-gone_{{$i}} as (
-  delete from {{$c.From}} x where {{$c.At "x" (printf "found_%d" $i)}}
-  returning 1
-)
-{{- end}},
-gone as (
-  delete from {{.Messages.From}} m where {{.Messages.At "m" "found"}}
-  {{- if .Locked}}{{range $i, $c := .Children}}
-    and (select pg_catalog.count(*) < @rows::bigint and pg_catalog.count(*) = (select pg_catalog.count(*) from gone_{{$i}}) from found_{{$i}})
-  {{- end}}{{end}}
-  returning {{.Messages.Keys "m"}}
+{{template "_picked" .}}  returning {{.Messages.Keys "m"}}
 ),
 -- What somebody else has removed since it was found doesn't count; then each deletion's own are looked for among those gone.
 counts as materialized (select (select pg_catalog.count(*) from gone) = (select pg_catalog.count(*) from found) as all_gone),
@@ -102,6 +106,43 @@ from tally
 
 {{define "bulk_take"}}{{template "_bulk_take" .}}{{end}}
 
+{{/* bulk_take for one deletion that comes alone, and that somebody waits for: with fewer steps (70 us instead of 135), and with its boundary and its
+number of messages as settings of the transaction, which spares bulk_finish_one a round trip (60 to 100 us). For the app '' it takes up
+nothing: so it is planned ahead. commands_pkey; the messages' key backward and forward, the others' forward. */}}
+{{define "bulk_take_one"}}
+with entered as (
+  insert into lethe.commands (app_id, command_id, digest) select @app::text, @command::text, @digest::bytea where @app::text <> ''
+  on conflict do nothing
+  returning 1
+),
+taken as materialized (
+  select q.*, {{.Boundary "q" "wanted"}} as through_seq
+  from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted,
+    @stored_at::timestamptz as stored_at, @kept::boolean as history_kept from entered) q
+),
+conversations as materialized (
+  select {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text as doubt
+  from taken q cross join lateral (
+    select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
+    from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
+    for update skip locked) c
+),
+picked as materialized (
+  select 1 as lethe_ord, m.*
+  from taken q cross join lateral (
+    select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+    order by m.{{.Messages.Seq}} limit least(@each::bigint, @rows::bigint)) m
+),
+{{template "_picked" .}}
+  returning 1
+)
+select array[(select through_seq from taken)], array[n], array[(select pg_catalog.max(doubt) from conversations)],
+  array[{{range $i, $c := .Children}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[],
+  pg_catalog.set_config('lethe.through_seq', coalesce((select through_seq::text from taken), ''), true), pg_catalog.set_config('lethe.deleted', n::text, true)
+from (select pg_catalog.count(*) as n from gone) g
+{{end}}
+
 {{/* Passes over messages and child rows that somebody else has locked, instead of waiting for them. */}}
 {{define "bulk_take_unlocked"}}{{template "_bulk_take" .Skipping}}{{end}}
 
@@ -110,13 +151,20 @@ returns what the ledger has of every deletion. bulk_take has locked the conversa
 another transaction in between leaves its deletion unfinished, and so do several rows of one conversation: a single step removes
 all of them. No conversation is taken twice.
 Each key forward, one row; the conversations' key; apps_pkey; commands_pkey and deletions_pkey for what was known before. */}}
-{{define "bulk_finish"}}
+{{define "_bulk_finish"}}
 with q as materialized (
+{{- if .One}}
+  select @app::text as app_id, @command::text as command_id, @conversation::text as conversation_id, @token::uuid as token, @user::text as user_id,
+    @device::text as device_id, @wanted::bigint as wanted, @stored_at::timestamptz as stored_at, @kept::boolean as history_kept,
+    @requested_at::text as requested_at, nullif(pg_catalog.current_setting('lethe.through_seq'), '')::bigint as through_seq,
+    pg_catalog.current_setting('lethe.deleted')::bigint as deleted, 1::bigint as ord
+{{- else}}
   select *
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @tokens::uuid[], @users::text[], @devices::text[], @wanted::bigint[],
     @stored_at::timestamptz[], @kept::boolean[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[])
     with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, requested_at,
     through_seq, deleted, ord)
+{{- end}}
 ),
 seen as materialized (
   select q.*, c.there, c.part, c.id,
@@ -149,3 +197,6 @@ select 0::bigint, null::bytea, w.* from written w
 union all
 select q.ord, k.digest, d.* from q {{template "_known"}} where q.through_seq is null
 {{end}}
+
+{{define "bulk_finish"}}{{template "_bulk_finish" .}}{{end}}
+{{define "bulk_finish_one"}}{{template "_bulk_finish" .Single}}{{end}}

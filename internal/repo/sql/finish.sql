@@ -36,7 +36,7 @@ conversation as materialized (
 longer where a sender has changed the row since: then it is proven again.
 Each key forward, one row; the conversations' key; apps_pkey, commands_pkey, deletions_pkey. */}}
 {{define "finish"}}
-with {{template "_fence"}},
+with {{template "_fenced"}}),
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.there, c.ours and @proven::boolean and (c.version = @version::text or q.history_kept or not {{template "_remaining" .}}) as finished,

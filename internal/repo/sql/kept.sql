@@ -59,7 +59,8 @@ gone as (
 )
 {{- if not .Child.Name}},
 noted as (
-  update lethe.deletions d set messages_deleted = d.messages_deleted + (select pg_catalog.count(*) from gone) where {{template "_entry"}} and exists (select from gone)
+  update lethe.deletions d set messages_deleted = d.messages_deleted + (select pg_catalog.count(*) from gone)
+  where {{template "_entry"}} and exists (select from gone)
 )
 {{- end}}
 select pg_catalog.count(*), coalesce(pg_catalog.min(f.seq), 0)

@@ -68,7 +68,8 @@ where {{template "_entry"}} and d.state in ('pending', 'running')
   and (d.lease_token = @token or d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
   and k.app_id = d.app_id and k.command_id = d.command_id and k.digest = @digest
 {{end}}
-{{define "_attempts"}}greatest(0, case when @counts::int > 0 and @final::boolean then d.attempts + @counts::int else least(d.attempts + @counts::int, @max::int - 1) end){{end}}
+{{define "_attempts"}}greatest(0,
+  case when @counts::int > 0 and @final::boolean then d.attempts + @counts::int else least(d.attempts + @counts::int, @max::int - 1) end){{end}}
 
 {{define "fail"}}{{template "_fail" .}}{{end}}
 {{define "fail_pinned"}}{{template "_fail" .Pinning}}{{end}}
@@ -89,7 +90,8 @@ since a worker may not update commands. Whoever comes second finds the first one
 {{define "adopt"}}
 with q as materialized (
   select *
-  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @devices::text[], @wanted::bigint[], @kept::boolean[], @digests::bytea[])
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @devices::text[], @wanted::bigint[], @kept::boolean[],
+    @digests::bytea[])
     as q (app_id, command_id, conversation_id, user_id, device_id, wanted, history_kept, digest)
 ),
 fits as materialized (

@@ -6,14 +6,17 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
 
 {{define "_entry"}}d.app_id = @app::text and d.command_id = @command::text and d.conversation_id = @conversation::text{{end}}
 
-{{/* The deletion of a statement about one, if its lease is ours: whoever took the lease over holds another token. */}}
-{{define "_fence"}}fence as materialized ( -- deletions_pkey
+{{/* The deletion of a statement about one, if its lease is ours: whoever took the lease over holds another token, and
+what isn't running has none. The first of a transaction locks it. */}}
+{{define "_fence"}}{{template "_fenced"}}
+  for update
+){{end}}
+
+{{define "_fenced"}}fence as materialized ( -- deletions_pkey
   select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id,
     d.through_seq, d.history_kept, d.cursor_seq, d.messages_deleted
   from lethe.deletions d
-  where {{template "_entry"}} and d.lease_token = @token::uuid and d.state = 'running' and d.through_seq is not null
-  for update
-){{end}}
+  where {{template "_entry"}} and d.lease_token = @token::uuid and d.through_seq is not null{{end}}
 
 {{/* The columns of the ledger's row d that make a record, as ledgerRow reads them. */}}
 {{define "_record"}}d.app_id, d.command_id, d.conversation_id, d.user_id, d.origin_device_id, d.state, d.lease_token, d.through_seq, d.cursor_seq,
@@ -70,6 +73,3 @@ recounted as (
 {{/* Whether the row c is locked by this transaction (or a key's action has rewritten it for us since). Only then does the
 statement's snapshot hold every message that the row's senders have committed, and only then may the row go. */}}
 {{define "_ours"}}pg_catalog.pg_current_xact_id()::xid in (c.xmax, c.xmin){{end}}
-
-{{/* Until when a transaction deletes: each row is deleted before that, or not at all. */}}
-{{define "_deadline"}}(select pg_catalog.now() + @target::interval){{end}}

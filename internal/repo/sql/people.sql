@@ -9,8 +9,8 @@ select case when d.state in ('pending', 'running') then coalesce(
   d.waiting_for, d.waiting_detail, 0::bigint, null::bytea, {{template "_record"}}{{end}}
 
 {{/* A command's deletions. Both keys lead with the app, so that
-without one (nowhere else is a command sought so) each app is visited in
-turn: one probe of commands_pkey finds the next app, one of deletions_pkey
+without one (no other statement does that) the apps are visited one after the
+other: one probe of commands_pkey finds the next app, one of deletions_pkey
 the command: 12 us an app (200,000 commands of 1,000 apps), and no scan. */}}
 {{define "status"}}
 with recursive every (app_id) as (

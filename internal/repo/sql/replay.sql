@@ -6,8 +6,8 @@ are done. Locks nothing. Each key forward, mostly to its first row; deletions_pk
 {{define "replay_due"}}{{with .Replaying}}
 with q as materialized (
   select *
-  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @through_seqs::bigint[], @completed_at::timestamptz[], @kept::boolean[]) with ordinality
-    as q (app_id, command_id, conversation_id, user_id, through_seq, completed_at, history_kept, ord)
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @through_seqs::bigint[], @completed_at::timestamptz[],
+    @kept::boolean[]) with ordinality as q (app_id, command_id, conversation_id, user_id, through_seq, completed_at, history_kept, ord)
 )
 select q.ord
 from q
@@ -18,7 +18,7 @@ where d.state is distinct from 'done' or not q.history_kept and {{template "_rem
 order by q.ord
 {{end}}{{end}}
 
-{{/* Looks at up to @limit messages above @low and returns how far they reach, how many they are and how many of them a replay would
+{{/* Reads up to @limit messages above @low and returns how far they reach, how many they are and how many of them a replay would
 delete. Locks and changes nothing. The messages' key forward. */}}
 {{define "replay_count"}}
 select coalesce(pg_catalog.max(s.seq), @through_seq::bigint), pg_catalog.count(*), pg_catalog.count(*) filter (where s.goes)
@@ -35,7 +35,8 @@ from (
   select @low::bigint as low, @through_seq::bigint as through_seq, (
     select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
     where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @through_seq::bigint and @app::text is not null
-    order by m.{{.Messages.Seq}} limit 1) as first) r
+    order by m.{{.Messages.Seq}} limit 1) as first
+  offset 0) r
 {{end}}
 
 {{/* Finishes a deletion that is done again, if nothing of what it removed is left: the conversation's row goes, unless newer messages

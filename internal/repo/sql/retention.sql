@@ -3,7 +3,7 @@
 {{/* True of a deletion that has been final for longer than the interval. */}}
 {{define "_expired"}}d.state in ('done', 'failed') and coalesce(d.completed_at, d.failed_at) < pg_catalog.now() - @age::interval{{end}}
 
-{{/* Looks at the next @limit of the commands that came before the interval @age, above a key, and says which may go. Index scans
+{{/* The next @limit of the commands that came before the interval @age, above a key, and which of them may go. Index scans
 of commands_created_at, from the key on, and of deletions_pkey. */}}
 {{define "expire_find"}}
 select c.created_at, c.app_id, c.command_id,

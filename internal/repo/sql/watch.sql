@@ -93,7 +93,8 @@ where w.since < clock_timestamp() - @wait::interval and exists (
 {{end}}
 
 {{/* A session s of lethe.sessions(), for people. */}}
-{{define "_session"}}'pid ' || s.pid::text || ' (role ' || coalesce(s.usename::text, '-') || ', application ' || coalesce(nullif(s.application_name, ''), '-') || '), '
+{{define "_session"}}'pid ' || s.pid::text || ' (role ' || coalesce(s.usename::text, '-')
+  || ', application ' || coalesce(nullif(s.application_name, ''), '-') || '), '
   || case when s.xact_start is null then 'connected' else 'in a transaction' end || ' since '
   || to_char(coalesce(s.xact_start, s.backend_start) at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'){{end}}
 
@@ -133,7 +134,8 @@ seconds. */}}
 select pg_catalog.count(*) > 0 from pg_catalog.pg_stat_activity a
 where case when @pid::int8 <> 0 then a.pid = @pid::int8 and (a.xact_start is not null and a.state not like 'idle%' or a.state = 'disabled')
   else a.datname = current_database() and a.usename = session_user and a.application_name = @name::text and a.pid <> pg_backend_pid()
-    and (a.state = 'disabled' or a.state not like 'idle%' and extract(epoch from clock_timestamp() - a.xact_start) between @age::float8 and @since::float8 + 1) end
+    and (a.state = 'disabled' or a.state not like 'idle%'
+      and extract(epoch from clock_timestamp() - a.xact_start) between @age::float8 and @since::float8 + 1) end
 {{end}}
 
 {{/* Fails for a text that the database's encoding can't store. */}}
