@@ -158,3 +158,28 @@ func TestFaultOf(t *testing.T) {
 		t.Errorf("FaultOf(unmarked) = %v, %q; want own, unknown: it must never count as the infrastructure'", f, cause)
 	}
 }
+
+func TestTransient(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		fault Fault
+		cause string
+		want  bool
+	}{
+		{Contention, "deadlock", true},
+		{Infrastructure, CauseConnection, true},
+		{Infrastructure, CauseServer, true},
+		{Infrastructure, CauseTimeout, true},
+		{Infrastructure, CauseUnavailable, true},
+		{Infrastructure, CausePermission, false},
+		{Infrastructure, CauseLettersFull, false},
+		{Infrastructure, "read_only", false},
+		{Command, CauseConnection, false},
+		{Ambiguous, "constraint", false},
+		{Stopping, "stopping", false},
+	} {
+		if got := Transient(c.fault, c.cause); got != c.want {
+			t.Errorf("Transient(%v, %q) = %t; want %t", c.fault, c.cause, got, c.want)
+		}
+	}
+}

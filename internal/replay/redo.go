@@ -20,6 +20,9 @@ const (
 	maxTries = 5
 	// lockTimeout is how long a deletion waits for a row that another transaction has locked.
 	lockTimeout = 30 * time.Second
+	// idleTimeout is how long the tries of a deletion may change nothing: another replay
+	// may work on it, and a try that waits for its locks has no time left for deletes.
+	idleTimeout = 5 * time.Second
 )
 
 // deletions does again those of a page that have something left.
@@ -100,17 +103,26 @@ func named(d purge.Record) []any {
 // conversation's row, is short.
 func (r *run) redo(ctx context.Context, d purge.Record) error {
 	low, finish := int64(math.MinInt64), true // a foreign schema may have seqs below 1
-	for idle := 0; ; {
+	var idle time.Time                        // since when no try has changed anything; zero if one has
+	for tries := 0; ; {
 		res, err := r.batch(ctx, d, low, finish)
 		if err != nil || res.Finished {
 			return err
 		}
 		r.progress()
 		if res.Rows == 0 && res.Low == low || finish && res.Reached {
-			if idle++; idle > maxTries { // something stays, or comes back each time
-				return fmt.Errorf("not finished after %s that changed nothing", purge.Count(idle, "try", "tries"))
+			if tries++; idle.IsZero() {
+				idle = time.Now()
+			}
+			if tries > maxTries && time.Since(idle) > idleTimeout { // something stays, or comes back each time
+				return fmt.Errorf("not finished after %s that changed nothing", purge.Count(tries, "try", "tries"))
+			}
+			if err := sleep(ctx, min(time.Second, 10*time.Millisecond<<min(tries, 7))); err != nil {
+				return err
 			}
 			res.Low = math.MinInt64
+		} else {
+			tries, idle = 0, time.Time{}
 		}
 		low, finish = res.Low, false
 		if !res.Reached {

@@ -20,7 +20,7 @@ func (r *Repo) Claim(ctx context.Context, d purge.Deletion) (purge.Record, error
 
 // commitOne commits t and returns what the ledger has of d.
 func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) (rec purge.Record, err error) {
-	t.query(readRecord(d, &rec, nil), r.sql.get("record"), argsOf(d))
+	t.query(readRecord(d, &rec), r.sql.get("record"), argsOf(d))
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Record{}, err
 	}
@@ -161,7 +161,7 @@ func (r *Repo) adoptReused(ctx context.Context, ds []purge.Deletion, recs []purg
 	t := r.begin(false)
 	for j, i := range at {
 		recs[i] = purge.Record{}
-		t.query(readRecord(reused[j], &recs[i], nil), r.sql.get("record"), argsOf(reused[j]))
+		t.query(readRecord(reused[j], &recs[i]), r.sql.get("record"), argsOf(reused[j]))
 	}
 	return r.commit(ctx, t)
 }

@@ -165,3 +165,30 @@ func TestForeignSchemaWithALikeInFlight(t *testing.T) {
 		})
 	}
 }
+
+// A like comes in between the likes and their posts, and its foreign key keeps a post: the step
+// locks the posts first, and goes on.
+func TestAStepLocksMessagesWhenAChildRowComesInBetween(t *testing.T) {
+	t.Parallel()
+	cfg := newSocial(t).cfg
+	cfg.Target = 10 * time.Second
+	r := openRepo(t, cfg)
+	fillSocial(t, r, 20, 7)
+	tx, err := r.pool.Begin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := tx.Exec(t.Context(), `insert into social.likes select id, 'late' from social."Post" where position = 13`); err != nil {
+		t.Fatal(err)
+	}
+	d := removal("c1", nil)
+	step, err := whileItWaits(t, r, func() (purge.Step, error) {
+		return r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 100})
+	}, func() error { return tx.Commit(t.Context()) })
+	if err != nil || !step.Finished || step.Record.MessagesDeleted != 20 {
+		t.Fatalf("step = %+v, %v; want it finished with 20", step, err)
+	}
+	if got := socialLeft(t, r, 7); got != "0 posts, 0 likes, 0 files, 0 mentions, 0 rows, 0 orphans" {
+		t.Errorf("left: %s", got)
+	}
+}

@@ -107,14 +107,9 @@ func readRecords(ds []purge.Deletion, found func(i int, rec purge.Record, writte
 	}
 }
 
-// readRecord is readRecords for one deletion; written may be nil.
-func readRecord(d purge.Deletion, rec *purge.Record, written *bool) func(pgx.Rows) error {
-	return readRecords([]purge.Deletion{d}, func(_ int, found purge.Record, w bool) {
-		*rec = found
-		if written != nil {
-			*written = w
-		}
-	})
+// readRecord is readRecords for one deletion.
+func readRecord(d purge.Deletion, rec *purge.Record) func(pgx.Rows) error {
+	return readRecords([]purge.Deletion{d}, func(_ int, found purge.Record, _ bool) { *rec = found })
 }
 
 func parseTime(s string) (time.Time, error) {

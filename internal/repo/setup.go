@@ -95,27 +95,18 @@ func openOne(url string) (*sql.DB, error) {
 	return db, nil
 }
 
-// setupSession takes off a session what its role and database may have as defaults
-// and a setup can't work with. A role's own timeout is meant for small statements. A
-// migration that waits for a table's lock makes everybody wait behind it: not for long.
-const setupSession = `select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '5s', false),
-  pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),
-  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end,
-  pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('row_security', 'off', false),
-  pg_catalog.set_config('search_path', ` + searchPath + `, false)`
-
 // setupLocked does the work of a setup under the lock.
 func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS) (SetupReport, error) {
-	if _, err := db.ExecContext(ctx, setupSession); err != nil {
+	if _, err := db.ExecContext(ctx, general.get("setup_session").sql); err != nil {
 		return SetupReport{}, err
 	}
 	if err := waitForSetupLock(ctx, db); err != nil {
 		return SetupReport{}, err
 	}
 	// It ends with the connection; a pooler in between may keep that one.
-	defer db.ExecContext(context.WithoutCancel(ctx), `select pg_advisory_unlock($1)`, int64(setupLock)) //nolint:errcheck // see above
+	defer db.ExecContext(context.WithoutCancel(ctx), general.get("setup_unlock").sql, int64(setupLock)) //nolint:errcheck // see above
 	var role, database string
-	if err := db.QueryRowContext(ctx, `select quote_ident(current_user), quote_ident(current_database())`).Scan(&role, &database); err != nil {
+	if err := db.QueryRowContext(ctx, general.get("setup_names").sql).Scan(&role, &database); err != nil {
 		return SetupReport{}, err
 	}
 	create := fmt.Sprintf("run the setup as the database's owner, or run: grant create on database %s to %s", database, role)
@@ -141,7 +132,7 @@ func waitForSetupLock(ctx context.Context, db *sql.DB) error {
 	defer tick.Stop()
 	for waited := false; ; waited = true {
 		var held bool
-		err := db.QueryRowContext(ctx, `select pg_try_advisory_lock($1)`, int64(setupLock)).Scan(&held)
+		err := db.QueryRowContext(ctx, general.get("setup_lock").sql, int64(setupLock)).Scan(&held)
 		switch {
 		case err != nil && waited && ctx.Err() != nil:
 			return fmt.Errorf("another setup is at work in this database, or a transaction pooler has kept its lock: %w", err)
@@ -159,8 +150,7 @@ func waitForSetupLock(ctx context.Context, db *sql.DB) error {
 // exists" asks for the privilege to create also where everything exists.
 func createSample(ctx context.Context, db *sql.DB) error {
 	var tables int
-	err := db.QueryRowContext(ctx, `select count(*) from pg_catalog.pg_tables
-where schemaname = 'chat' and tablename in ('conversations', 'messages', 'reactions', 'attachments', 'counters')`).Scan(&tables)
+	err := db.QueryRowContext(ctx, general.get("setup_sample").sql).Scan(&tables)
 	if err != nil || tables == sampleTables {
 		return err
 	}
@@ -171,11 +161,11 @@ where schemaname = 'chat' and tablename in ('conversations', 'messages', 'reacti
 // createSchema creates the schema if it is missing, asked for the same reason.
 func createSchema(ctx context.Context, db *sql.DB) error {
 	var exists bool
-	err := db.QueryRowContext(ctx, `select exists (select from pg_catalog.pg_namespace where nspname = 'lethe')`).Scan(&exists)
+	err := db.QueryRowContext(ctx, general.get("setup_exists").sql).Scan(&exists)
 	if err != nil || exists {
 		return err
 	}
-	_, err = db.ExecContext(ctx, `create schema lethe`)
+	_, err = db.ExecContext(ctx, general.get("setup_create").sql)
 	return err
 }
 

@@ -98,7 +98,7 @@ func (s statements) all() []*statement {
 }
 
 // planless are the files whose statements don't depend on a plan.
-var planless = []string{"watch.sql", "people.sql"}
+var planless = []string{"watch.sql", "people.sql", "setup.sql"}
 
 // general are the statements that need no plan.
 var general = makeStatements(nil)
@@ -118,6 +118,9 @@ func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
 func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
 func (a sqlArgs) Single() sqlArgs    { a.One = true; return a }
 func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
+
+// SearchPath is the search path of all that the worker does, as an expression.
+func (a sqlArgs) SearchPath() string { return searchPath }
 
 // makeStatements fills the templates in: those of a plan, or with none those that
 // need none. They are ours and the plan has been checked, so that an error here is a

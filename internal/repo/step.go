@@ -179,7 +179,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 		return err
 	}
 	if !f.ours {
-		t.query(readRecord(s.d, &s.out.Record, nil), sql.get("record"), s.a)
+		t.query(readRecord(s.d, &s.out.Record), sql.get("record"), s.a)
 		return nil
 	}
 	s.out.Low = f.low
@@ -304,7 +304,7 @@ func (s *step) sparse(n batchCount) bool {
 
 // note writes to the ledger what the batch has done.
 func (s *step) note(t *transaction) {
-	t.query(readRecord(s.d, &s.out.Record, nil), s.r.sql.get("step_note"), s.a.with(args{"deleted": s.out.Messages, "cursor": s.out.Low}))
+	t.query(readRecord(s.d, &s.out.Record), s.r.sql.get("step_note"), s.a.with(args{"deleted": s.out.Messages, "cursor": s.out.Low}))
 }
 
 // finish proves that nothing is left and finishes the deletion.

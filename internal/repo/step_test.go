@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -201,5 +202,36 @@ func BenchmarkStep(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// Where positions have wide gaps, as many of them as the limit hold few messages: the next
+// step counts its messages off, until they are dense again.
+func TestAStepOnSparsePositionsFillsItsLimit(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	execSQL(t, r.pool, `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', 'alice', 'c', case when i <= 300 then i * 1000 else 300000 + i end, now() - interval '1 hour' from generate_series(1, 600) i`)
+	part, d := purge.Part{Claim: true, Limit: 100}, deletion("1", "c")
+	for i, want := range []struct {
+		messages int
+		sparse   bool
+	}{{1, true}, {100, true}, {100, true}, {100, true}, {100, false}, {100, false}, {99, false}} {
+		s, err := r.Step(t.Context(), d, part)
+		if err != nil || s.Messages != want.messages || !s.Reached && s.Sparse != want.sparse {
+			t.Fatalf("step %d = %+v, %v; want %d messages, sparse %t", i, s, err, want.messages, want.sparse)
+		}
+		part = purge.Part{Low: s.Low, Sparse: s.Sparse, Limit: 100}
+	}
+	if rec, err := r.Finish(t.Context(), d); err != nil || rec.State != purge.Done || rec.MessagesDeleted != 600 {
+		t.Errorf("finish = %+v, %v; want done with 600", rec, err)
+	}
+}
+
+func TestParametersHaveNames(t *testing.T) {
+	t.Parallel()
+	s := parse("x", "select @a::int, '@b', \"c@d\", @e -- it's @f\nwhere @a > 0")
+	if want := "select $1::int, '@b', \"c@d\", $2 -- it's @f\nwhere $1 > 0"; s.sql != want || !slices.Equal(s.params, []string{"a", "e"}) {
+		t.Errorf("parsed %q with %v; want %q with a, e", s.sql, s.params, want)
 	}
 }

@@ -1,0 +1,38 @@
+{{/* What a setup asks before and after the migrations. These statements need no plan. */}}
+
+{{/* Removes from a session what its role and database may have as defaults and a setup can't work with. A role's own timeout is meant for
+small statements. A migration that waits for a table's lock makes everybody wait behind it: not for long. */}}
+{{define "setup_session"}}
+select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '5s', false),
+  pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),
+  case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end,
+  pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('row_security', 'off', false),
+  pg_catalog.set_config('search_path', {{.SearchPath}}, false)
+{{end}}
+
+{{define "setup_lock"}}
+select pg_try_advisory_lock(@lock)
+{{end}}
+
+{{define "setup_unlock"}}
+select pg_advisory_unlock(@lock)
+{{end}}
+
+{{/* The role and the database, quoted. */}}
+{{define "setup_names"}}
+select quote_ident(current_user), quote_ident(current_database())
+{{end}}
+
+{{/* How many tables of the sample schema there are. */}}
+{{define "setup_sample"}}
+select pg_catalog.count(*) from pg_catalog.pg_tables
+where schemaname = 'chat' and tablename in ('conversations', 'messages', 'reactions', 'attachments', 'counters')
+{{end}}
+
+{{define "setup_exists"}}
+select exists (select from pg_catalog.pg_namespace where nspname = 'lethe')
+{{end}}
+
+{{define "setup_create"}}
+create schema lethe
+{{end}}
