@@ -95,7 +95,7 @@ type longRun struct {
 	noPermits int           // tries in a row that got no permit
 	marks     deadEntries
 	marking   <-chan struct{} // closed when what marks beside a batch has ended; nil for none
-	finishing bool // nothing is known to be left
+	finishing bool            // nothing is known to be left
 
 	span trace.Span // nil if the command isn't recorded
 	ran  int        // batches
