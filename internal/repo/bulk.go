@@ -12,10 +12,10 @@ import (
 )
 
 // Bulk takes up the deletions that the ledger doesn't know, removes rows within the
-// budget, and finishes what is empty, in one transaction of two round trips. Of the others it
-// only returns what the ledger has: the record of one that is known, and the zero
-// record of one that stands behind another of its conversation, or whose command
-// is known without it. Those are for [Repo.Step].
+// budget, and finishes what is empty, in one transaction of two round trips, or of one where
+// a deletion comes alone. Of the others it only returns what the ledger has: the record of
+// one that is known, and the zero record of one that stands behind another of its
+// conversation, or whose command is known without it. Those are for [Repo.Step].
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
@@ -67,12 +67,12 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	t.own = r.ready
+	t.preferred = r.ready
 	if b.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
 	var children []int
-	err := t.converse(ctx, func(roundTrip func() error) error { return r.queueBulk(t, b, &res, &children, roundTrip) })
+	err := t.converse(ctx, func(roundTrip func() error) error { return r.takeAndFinish(t, b, &res, &children, roundTrip) })
 	if err != nil {
 		return purge.Result{}, err
 	}
@@ -80,9 +80,9 @@ func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	return res, nil
 }
 
-// queueBulk carries a batch out up to its commit, and fills res and the counts of the
+// takeAndFinish carries a batch out up to its commit, and fills res and the counts of the
 // child tables' rows in.
-func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
+func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
 	var through []*int64
 	var doubts []*string
 	taken := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children) }

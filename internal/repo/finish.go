@@ -31,7 +31,7 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 // that [Repo.Finish] skips them. It changes nothing that anybody can see and
 // takes no locks. [Repo.Step] does it for earlier batches on its way.
 func (r *Repo) Mark(ctx context.Context, d purge.Deletion, low, high int64) error {
-	defer r.own()
+	defer r.countLong()
 	t := r.begin(false)
 	t.exec(nil, r.sql.get("step_mark"), argsOf(d).with(args{"from": low, "to": high}))
 	return r.commit(ctx, t)

@@ -47,10 +47,10 @@ type step struct {
 	a      args          // of its statements
 	replay *purge.Record // the outcome to restore; nil for a worker
 
-	found batchRange
-	kept  bool // the history stays
-	lock  bool // the batch's messages are locked first
-	out   purge.Step
+	found       batchRange
+	historyKept bool // only the conversation's row goes
+	lock        bool // the batch's messages are locked first
+	out         purge.Step
 }
 
 // batchRange is what step_range returns.
@@ -76,7 +76,7 @@ func (s *step) run(ctx context.Context) (purge.Step, error) {
 		return purge.Step{}, err
 	}
 	if s.p.Long {
-		s.r.own()
+		s.r.countLong()
 	}
 	return s.out, nil
 }
@@ -150,8 +150,9 @@ func (s *step) permit(t *transaction, roundTrip func() error) error {
 	return nil
 }
 
-// choose takes the lease if that is asked for, and finds out which messages the batch has. If
-// the lease isn't ours it reads the record instead.
+// choose takes the lease if that is asked for, locks the ledger's row and finds out which
+// messages the batch has. On the way it marks dead index entries of earlier batches. If the
+// lease isn't ours it reads the record instead.
 func (s *step) choose(t *transaction, roundTrip func() error) error {
 	sql, name := s.r.sql, "step_range"
 	a := s.a.with(args{
@@ -170,7 +171,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	f := &s.found
 	t.query(func(rows pgx.Rows) error {
 		f.ours = true
-		return rows.Scan(&f.low, &f.first, &f.high, &f.through, &s.kept, &f.deleted)
+		return rows.Scan(&f.low, &f.first, &f.high, &f.through, &s.historyKept, &f.deleted)
 	}, sql.get(name), a)
 	if s.p.MarkTo > s.p.MarkFrom {
 		t.exec(nil, sql.get("step_mark"), a)
@@ -191,7 +192,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 // or references tie them together, the child rows first and the messages only if
 // no child row is left.
 func (s *step) delete(t *transaction, roundTrip func() error) error {
-	if s.kept {
+	if s.historyKept {
 		s.out.Low, s.out.Reached, s.out.Empty = s.found.high, true, true
 		return nil
 	}

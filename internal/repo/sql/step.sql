@@ -1,5 +1,5 @@
 {{/* The pipeline of one deletion: a batch of it, in one transaction of a few round trips.
-step_permit, step_throttles; step_range or replay_range; step_messages and step_child; step_note; then finish.sql. */}}
+step_permit, step_throttles; step_range or replay_range; step_mark, step_lock; step_messages and child_step, step_late; step_note; then finish.sql. */}}
 
 {{/* A permit, which all workers of the database share: one of @permits advisory locks of the class @class, which ends with the
 transaction. None is waited for. */}}
