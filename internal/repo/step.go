@@ -151,8 +151,8 @@ func (s *step) permit(t *transaction, roundTrip func() error) error {
 }
 
 // choose takes the lease if that is asked for, locks the ledger's row and finds out which
-// messages the batch has. On the way it marks dead index entries of earlier batches. If the
-// lease isn't ours it reads the record instead.
+// messages the batch has. It may mark dead index entries of earlier batches. If the lease
+// isn't ours it reads the record instead.
 func (s *step) choose(t *transaction, roundTrip func() error) error {
 	sql, name := s.r.sql, "step_range"
 	a := s.a.with(args{

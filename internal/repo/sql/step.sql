@@ -44,8 +44,8 @@ from (
     order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high{{end}}
 
 {{/* Scans what batches have deleted above @from and up to @to. A deleted row stays in the index, and the first scan has to fetch the
-row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.015 us). Done before each batch, a piece at a
-time, it keeps the finishing transaction's proof short. Each key forward. */}}
+row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.015 us). Done a piece at a time while the
+batches run, it keeps the finishing transaction's proof short. Each key forward. */}}
 {{define "step_mark"}}
 select
   exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > @from::bigint and m.{{.Messages.Seq}} <= @to::bigint)
