@@ -93,7 +93,7 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 			res.Records[i].Doubt = value(doubts[i])
 		}
 	}
-	if len(b.Deletions) == 1 && !b.SkipLocked {
+	if len(b.Deletions) == 1 && !b.SkipLocked && !r.plan.Loose {
 		a := argsOf(b.Deletions[0]).with(args{
 			"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 		})
@@ -107,11 +107,14 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
-	take := r.sql.get("bulk_take")
+	take, lock := "bulk_take", "bulk_lock"
 	if b.SkipLocked {
-		take = r.sql.get("bulk_take_unlocked")
+		take, lock = "bulk_take_unlocked", "bulk_lock_unlocked"
 	}
-	t.query(taken, take, a)
+	if s := r.sql[lock]; s != nil { // the plan needs it
+		t.exec(nil, s, a)
+	}
+	t.query(taken, r.sql.get(take), a)
 	if err := roundTrip(); err != nil {
 		return err
 	}
