@@ -2,11 +2,13 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -74,10 +76,22 @@ func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	var children []int
 	err := t.converse(ctx, func(roundTrip func() error) error { return r.queueBulk(t, b, &res, &children, roundTrip) })
 	if err != nil {
-		return purge.Result{}, err
+		return purge.Result{}, r.orRace(err, b)
 	}
 	sum(&res, children, b.Budget)
 	return res, nil
+}
+
+// orRace is err, or contention where a child row may have come in between: a foreign key
+// that it violates says nothing of the deletion. A batch that passes over locked rows has
+// locked its messages before it looks for child rows, so that none can.
+func (r *Repo) orRace(err error, b purge.Batch) error {
+	var pg *pgconn.PgError
+	if !r.plan.Locked || r.plan.Loose || b.SkipLocked || !errors.As(err, &pg) || pg.Code != foreignKeyViolation {
+		return err
+	}
+	_, cause := purge.FaultOf(err)
+	return &purge.FaultError{Fault: purge.Contention, Cause: cause, Err: err}
 }
 
 // queueBulk carries a batch out up to its commit, and fills res and the counts of the

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -65,5 +66,31 @@ func TestAChildRowIsDeletedThoughNoForeignKeyTiesIt(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// A file comes in while the batch waits for its post, and its foreign key keeps the post: that is a
+// race, and no failure of the deletion. The next try locks the posts first.
+func TestABatchThatAChildRowComesIntoIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	// mentions would have the posts locked first in any case
+	without := func(p *plan.Plan) { p.Children = p.Children[:2] }
+	cfg := newSocialWith(t, without).cfg
+	cfg.Target = 10 * time.Second
+	r := openRepo(t, cfg)
+	fillSocial(t, r, 20, 7)
+	tx := begin(t, r)
+	if _, err := tx.Exec(t.Context(), `insert into social.files select thread, owner, position, 'late' from social."Post" where position = 13`); err != nil {
+		t.Fatal(err)
+	}
+	b := purge.Batch{Deletions: []purge.Deletion{removal("c1", nil)}, Budget: purge.Budget{PerDeletion: 100, Rows: 1000}}
+	_, err := whileItWaits(t, r, func() (purge.Result, error) { return r.Bulk(t.Context(), b) }, func() error { return tx.Commit(t.Context()) })
+	if fault, _ := purge.FaultOf(err); err == nil || fault != purge.Contention {
+		t.Fatalf("%v is %v; want contention", err, fault)
+	}
+	b.SkipLocked = true
+	res, err := r.Bulk(t.Context(), b)
+	if err != nil || !res.Finished[0] || res.Records[0].MessagesDeleted != 20 {
+		t.Errorf("again = %+v, %v; want it finished with 20", res, err)
 	}
 }

@@ -36,9 +36,9 @@ gone as (
   {{- end}}{{end}}
 {{end}}
 
-{{/* Locks the messages that bulk_take is going to delete, where a child row that comes in between could stay: what the messages' lockers
-have committed is seen then. Waits for messages that somebody else has locked, or passes over them. commands_pkey; the messages' key backward and
-forward. */}}
+{{/* Locks the messages that bulk_take is going to delete, where a child row that comes in between could stay, or one has violated a
+foreign key: what the messages' lockers have committed is seen then. Waits for messages that somebody else has locked, or passes over
+them. commands_pkey; the messages' key backward and forward. */}}
 {{define "_bulk_lock"}}{{if .LockFirst}}
 with q as materialized (
   select *
@@ -66,8 +66,9 @@ select pg_catalog.count(*) from (
 
 {{/* Takes up the commands that the ledger doesn't know yet, and deletes up to @each messages of each of their deletions and up to @rows
 in all, oldest first, and up to @rows of each table's child rows. A row whose writer holds its message meanwhile is not
-seen here: the proof that nothing is left finds it, and single steps remove it; what the proof could not find bulk_lock prevents. A foreign key is checked when the statement is over,
-and by then child rows and messages have gone alike; where they are tied together no message goes unless all child rows that were found have gone.
+seen here: the proof that nothing is left finds it, and single steps remove it; what no proof could find bulk_lock prevents. A foreign key
+is checked when the statement is over, and by then child rows and messages have gone alike; where they are tied together no message goes
+unless all child rows that were found have gone.
 The key of the commands makes a command's content unique, and whoever has entered it works on it alone; sorted, so that two workers
 never wait for each other in a circle. What isn't @fresh is left alone. A boundary is the greatest seq sent by the time at which
 the stream stored the command, or the one asked for, but never past the newest message. Locks the conversations' rows too, but for those
