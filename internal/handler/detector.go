@@ -135,7 +135,7 @@ func (f *faultDetector) probes() bool { return f.probe.Load() }
 // retryLater keeps a task in flight while the infrastructure is at fault, until the
 // detector tries it.
 func (f *faultDetector) retryLater(t *task) {
-	t.tries, t.probed = 0, false
+	t.tries, t.lane, t.probed = 0, expressLane, false
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.probing == nil {

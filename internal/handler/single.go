@@ -24,7 +24,7 @@ const shortLockTimeout = 5 * time.Millisecond
 // isolate is startSingle for a deletion that has failed and may take long: few run at a
 // time, with few rows and more time.
 func (h *Handler) isolate(t *task, delay time.Duration) {
-	t.isolated, t.tries = true, 0
+	t.isolated, t.lane, t.tries = true, expressLane, 0
 	h.startSingle(t, delay)
 }
 

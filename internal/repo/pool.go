@@ -173,7 +173,11 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits(true).timeout())
 	defer cancel()
-	for _, n := range []int{0, 1} { // bulk_take_one takes up nothing for the app ""
+	sizes := []int{0, 1} // bulk_take_one takes up nothing for the app ""
+	if r.plan.Loose {
+		sizes = sizes[:1] // and isn't used
+	}
+	for _, n := range sizes {
 		t, res, children := r.begin(true), emptyResult(n), []int(nil)
 		roundTrip := t.roundTripper(ctx, conn)
 		err := r.takeAndFinish(t, purge.Batch{Deletions: make([]purge.Deletion, n)}, &res, &children, roundTrip)

@@ -65,7 +65,7 @@ type batchRange struct {
 // run runs the step. A foreign key that a child row of this moment violates makes it run
 // once more, with the messages locked before the child rows go.
 func (s *step) run(ctx context.Context) (purge.Step, error) {
-	s.lock = false
+	s.lock = s.r.plan.Loose
 	err := s.try(ctx)
 	var pg *pgconn.PgError
 	if s.r.plan.Locked && errors.As(err, &pg) && pg.Code == foreignKeyViolation {
