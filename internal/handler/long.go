@@ -41,7 +41,7 @@ func (h *Handler) enterLong(t *task) {
 			return
 		}
 		defer func() { <-h.longRuns }()
-		t.lane, t.tries = longLane, 0
+		t.lane, t.isolated, t.tries = longLane, false, 0
 		t.job.slot.Leave()
 		t.job.enterLong(t)
 		defer t.job.leaveLong(t)

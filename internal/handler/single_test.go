@@ -73,3 +73,31 @@ func TestALargeDeletionBeginsSmall(t *testing.T) {
 		t.Errorf("%d batches took more than %v; want the first at most", n, 8*purge.DefaultTarget)
 	}
 }
+
+// One that has failed runs isolated, in batches of few rows; once it makes progress the long
+// lane, with its throttles and permits, has it again.
+func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *handler.Config) { c.PerDeletion = 10 })
+	r.exec(`create table public.batches (n int);
+		create sequence public.failures;
+		create function public.fail_once() returns trigger language plpgsql as $$ begin
+			if nextval('public.failures') = 1 then raise exception 'once'; end if;
+			return old; end $$;
+		create function public.note_batch() returns trigger language plpgsql as $$ begin
+			insert into public.batches select count(*) from gone; return null; end $$;
+		create trigger fails before delete on chat.messages for each row when (old.seq = 1500) execute function public.fail_once();
+		create trigger z_note after delete on chat.messages referencing old table as gone for each statement execute function public.note_batch()`)
+	r.fill("g", 5000)
+	var outcomes []bus.Verdict
+	for verdict := bus.Retry; verdict == bus.Retry; {
+		verdict = r.send("1", "g").wait(t).Verdict
+		outcomes = append(outcomes, verdict)
+	}
+	if n := r.count(`select last_value from public.failures`); n < 2 || outcomes[len(outcomes)-1] != bus.Done {
+		t.Fatalf("outcomes %v, after %d tries of the row that fails once; want done", outcomes, n)
+	}
+	if n := r.count(`select count(*) from public.batches where n > 0`); n > 35 { // 70 of 50 rows each, if it stayed isolated
+		t.Errorf("%d batches; want the long lane's, which are large", n)
+	}
+}
