@@ -480,7 +480,7 @@ func TestTwoWorkersShareTheCommands(t *testing.T) {
 		select {
 		case d = <-first.in:
 		case d = <-second.in:
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			t.Fatalf("%d of %d delivered", len(seen), commands)
 		}
 		if d.Deliveries != 1 {

@@ -43,7 +43,7 @@ func (rc *receiver) tellsNot(t testing.TB, words ...string) {
 // such line names the trace.
 func (w *worker) wantTraceID(t testing.TB, text, id string) {
 	t.Helper()
-	eventually(t, patience, "the log says "+text, func() bool { return strings.Contains(w.log.String(), text) })
+	eventually(t, timeout, "the log says "+text, func() bool { return strings.Contains(w.log.String(), text) })
 	for line := range strings.SplitSeq(w.log.String(), "\n") {
 		if strings.Contains(line, text) && !strings.Contains(line, `"trace_id":"`+id+`"`) {
 			t.Errorf("log line without the trace %s: %s", id, line)
@@ -303,7 +303,7 @@ func TestAReceiverThatTakesNoTracesHoldsNothingUp(t *testing.T) {
 			for _, cmd := range cmds {
 				r.deleted(t, cmd.CommandID, cmd.Conversations[0].ID)
 			}
-			eventually(t, patience, "spans are counted", func() bool {
+			eventually(t, timeout, "spans are counted", func() bool {
 				return metric(t, "lethe_spans_total", "ended", w) > 200 && (row.told == 0 || metric(t, "lethe_spans_total", "failed", w) > 0)
 			})
 			w.term(t)
