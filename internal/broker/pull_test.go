@@ -174,7 +174,7 @@ func TestRunEndsWithTheBroker(t *testing.T) {
 	}
 }
 
-// What is handed back after the stop must not come back to the request that is
+// What is returned to the stream after the stop must not come back to the request that is
 // still open, again and again.
 func TestStopDoesNotPassACommandToItself(t *testing.T) {
 	t.Parallel()

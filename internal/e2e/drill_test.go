@@ -144,7 +144,7 @@ func (d *drill) end(t *testing.T, p *busy, workers ...*worker) (again int) {
 	eventually(t, timeout, "all events were heard", func() bool { heard, _ = d.ear.since(); return heard >= stored })
 	repeated := heard - stored - d.repeated
 	d.repeated += repeated
-	d.printf("  %d commands, %d deletions; deleted in vain: %d of %d messages (%.2f %%); told again, under the same id: %d, where %d were asked for twice", commands, len(want),
+	d.printf("  %d commands, %d deletions; deleted in vain: %d of %d messages (%.2f %%); re-emitted, under the same id: %d, where %d were asked for twice", commands, len(want),
 		again, sum(want), 100*float64(again)/float64(max(1, sum(want))), repeated, p.twice)
 	return again
 }

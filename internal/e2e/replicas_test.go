@@ -89,7 +89,7 @@ func TestASmallDeletionNeverWaitsForAHugeOne(t *testing.T) {
 	crowd := r.crowd(t, "demo", "u", 6, 20)
 	locked, handed := crowd[0], crowd[1]
 
-	// One that a worker hands back at its stop, because its rows are held.
+	// One that a worker releases at its stop, because its rows are locked.
 	release := r.hold(t, `select from chat.messages where user_id = $1 and seq = 7 for update`, handed.user)
 	first := r.start(t)
 	back := handed.ask()

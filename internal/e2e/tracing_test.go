@@ -94,14 +94,14 @@ func TestATraceGoesFromTheProducerToTheEvent(t *testing.T) {
 	w.wantTraceID(t, "deletion finished", traceID)
 	w.wantTraceID(t, "command settled", traceID)
 
-	send() // the same command again: told again, in the same trace
+	send() // the same command again: re-emitted, in the same trace
 	again := r.awaitHeard(t, 2, of(cmd.CommandID))[1]
 	process = rc.await(t, processSpan, 2)[1]
 	wantSpan(t, process, traceID, producerSpan, "lethe.outcome", "done")
 	told = rc.await(t, deletedSpan, 2)[1]
 	wantSpan(t, told, traceID, process.id(), "messaging.message.id", e.id())
 	if again.id() != e.id() || again.header.Get("traceparent") != told.traceparent() || string(again.data) != string(e.data) {
-		t.Errorf("told again: %s with %s; want the same event with %s", again, again.header.Get("traceparent"), told.traceparent())
+		t.Errorf("re-emitted: %s with %s; want the same event with %s", again, again.header.Get("traceparent"), told.traceparent())
 	}
 	rc.tellsNot(t, "alice", "c2c_bob")
 }
