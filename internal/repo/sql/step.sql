@@ -17,7 +17,8 @@ order by t.lane, t.reason limit 1
 
 {{/* Locks the ledger's row and chooses the batch: messages above @low (or the cursor, where @claim is set) and up to how far. Where no two
 messages have one position and @dense is set, as many positions as the limit hold no more messages than that, and nothing has to be
-looked at but the first. Otherwise an index scan counts them off. No row: the lease is not ours.
+looked at but the first. Otherwise an index scan counts them off. A cursor that has reached the boundary, with no proof that nothing is left, starts
+over: something came in below it. No row: the lease is not ours.
 deletions_pkey; the messages' key forward. */}}
 {{define "step_range"}}
 with {{template "_fence"}}
@@ -29,7 +30,8 @@ from (
     order by m.{{.Messages.Seq}} limit 1) end as first
   from (
     select f.through_seq, f.history_kept, f.messages_deleted,
-      case when not @claim::boolean then @low::bigint when f.cursor_seq = 0 then (-9223372036854775808)::bigint else f.cursor_seq end as low
+      case when not @claim::boolean then @low::bigint
+        when f.cursor_seq = 0 or f.cursor_seq >= f.through_seq then (-9223372036854775808)::bigint else f.cursor_seq end as low
     from fence f) q
   offset 0) r
 {{end}}
