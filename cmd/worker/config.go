@@ -32,6 +32,7 @@ type config struct {
 	planConfig
 	limitConfig
 	throttleConfig
+	ForegroundBackoff float64 `name:"foreground-backoff" group:"Throttling:" placeholder:"TIMES" default:"4" range:"0.01..100" zero:"off" help:"While other clients use the database, large deletions of all workers wait up to this many times as long as each batch took."`
 	serviceConfig
 }
 
@@ -193,12 +194,11 @@ type limitConfig struct {
 
 // throttleConfig is when large deletions are throttled, in the worker and in a replay.
 type throttleConfig struct {
-	MaxReplicaLag     time.Duration `name:"max-replica-lag" group:"Throttling:" placeholder:"DURATION" default:"5s" range:"1ms..24h" zero:"off" help:"Large deletions wait while a standby lags by more than this. Needs what deploy/postgres/roles.sql grants to lethe_setup."`
-	IgnoreStandbys    string        `name:"ignore-standbys" group:"Throttling:" placeholder:"NAMES" help:"Comma-separated application_name list of standbys to ignore."`
-	MaxLockWait       time.Duration `name:"max-lock-wait" group:"Throttling:" placeholder:"DURATION" default:"100ms" range:"1ms..24h" zero:"off" help:"Large deletions wait while another session has waited for a lock of a worker for longer than this, and than twice --target."`
-	MaxWALRetained    byteSize      `name:"max-wal-retained" group:"Throttling:" placeholder:"SIZE" default:"4GiB" range:"1B.." zero:"off" help:"Large deletions wait while a replication slot or a failing archiver retains more WAL than this."`
-	ForegroundBackoff float64       `name:"foreground-backoff" group:"Throttling:" placeholder:"TIMES" default:"4" range:"0.01..100" zero:"off" help:"While other clients use the database, large deletions of all workers wait up to this many times as long as each batch took."`
-	LongConcurrency   int           `name:"long-concurrency" group:"Throttling:" placeholder:"N" default:"2" range:"1..64" zero:"no limit" help:"Maximum number of batches of large deletions that run at a time, over all workers of the database."`
+	MaxReplicaLag   time.Duration `name:"max-replica-lag" group:"Throttling:" placeholder:"DURATION" default:"5s" range:"1ms..24h" zero:"off" help:"Large deletions wait while a standby lags by more than this. Needs what deploy/postgres/roles.sql grants to lethe_setup."`
+	IgnoreStandbys  string        `name:"ignore-standbys" group:"Throttling:" placeholder:"NAMES" help:"Comma-separated application_name list of standbys to ignore."`
+	MaxLockWait     time.Duration `name:"max-lock-wait" group:"Throttling:" placeholder:"DURATION" default:"100ms" range:"1ms..24h" zero:"off" help:"Large deletions wait while another session has waited for a lock of a worker for longer than this, and than twice --target."`
+	MaxWALRetained  byteSize      `name:"max-wal-retained" group:"Throttling:" placeholder:"SIZE" default:"4GiB" range:"1B.." zero:"off" help:"Large deletions wait while a replication slot or a failing archiver retains more WAL than this."`
+	LongConcurrency int           `name:"long-concurrency" group:"Throttling:" placeholder:"N" default:"2" range:"1..64" zero:"no limit" help:"Maximum number of batches of large deletions that run at a time, over all workers of the database."`
 }
 
 // limits are the throttles' thresholds. A batch may take as long as target, and so may
