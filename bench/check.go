@@ -38,8 +38,8 @@ func (w *world) checkSmall(ctx context.Context, n, each int) error {
 	return nil
 }
 
-// checkLong checks that the conversation of S3 or S4 is gone, with what hangs on
-// it, with its row if the contestant's job is the whole one, and nothing else.
+// checkLong checks that the conversation of S3 or S4 is gone, with its child rows,
+// and with its row if the contestant's job is the whole one, and nothing else.
 func (w *world) checkLong(ctx context.Context, others int, row bool) error {
 	const ours = "app_id = $1 and user_id = $2 and conversation_id = $3"
 	key := []any{benchApp, longUser, longChat}

@@ -102,7 +102,7 @@ func (e *ending) Write(p []byte) (int, error) {
 func TestSendThatIsInterruptedSaysThatTheCommandContinues(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	out := &ending{lines: newLines(), end: cancel}
 	log := newLines()

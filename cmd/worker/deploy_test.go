@@ -168,10 +168,10 @@ func TestEveryDeploymentWaitsForTheStop(t *testing.T) {
 		t.Fatalf("a stop may take %v; want less than %v", stopLimit, most)
 	}
 	for _, c := range deployed(t) {
-		if c.args[0] == "run" && c.patience != 0 && c.patience <= most {
-			t.Errorf("%s: SIGKILL comes after %v; the worker may take %v", c.where, c.patience, most)
+		if c.args[0] == "run" && c.timeout != 0 && c.timeout <= most {
+			t.Errorf("%s: SIGKILL comes after %v; the worker may take %v", c.where, c.timeout, most)
 		}
-		if c.args[0] == "run" && c.patience == 0 && strings.HasPrefix(c.where, "rendered/") {
+		if c.args[0] == "run" && c.timeout == 0 && strings.HasPrefix(c.where, "rendered/") {
 			t.Errorf("%s: it isn't said how long a stop may take", c.where)
 		}
 	}

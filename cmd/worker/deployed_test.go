@@ -19,7 +19,7 @@ type call struct {
 	args     []string
 	env      map[string]string
 	user     string        // "uid:gid"; "" for the image's
-	patience time.Duration // between SIGTERM and SIGKILL; 0 where it isn't said
+	timeout time.Duration // between SIGTERM and SIGKILL; 0 where it isn't said
 	asks     []ask
 }
 
@@ -100,7 +100,7 @@ func ofCompose(t *testing.T, standard []string) []call {
 		if !strings.HasPrefix(s.Image, "lethe/worker:") {
 			continue
 		}
-		c := call{where: "docker-compose.yml, " + name, args: s.Command, user: s.User, env: s.Environment, patience: s.StopGracePeriod}
+		c := call{where: "docker-compose.yml, " + name, args: s.Command, user: s.User, env: s.Environment, timeout: s.StopGracePeriod}
 		if len(c.args) == 0 {
 			port, _ := strconv.Atoi(scraped[1])
 			c.args, c.asks = standard, []ask{{"Prometheus", "/metrics", port}}

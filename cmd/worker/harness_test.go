@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { localtest.WaitingMain(m) }
 
-// patience bounds every wait of these tests; nothing that works comes near.
-const patience = 30 * time.Second
+// timeout bounds every wait of these tests; nothing that works comes near.
+const timeout = 30 * time.Second
 
 // stack is a NATS server and a database of one test.
 type stack struct {
@@ -66,7 +66,7 @@ type outcome struct {
 func (s stack) command(args ...string) outcome { return execute(s.env(), args...) }
 
 func execute(getenv func(string) string, args ...string) outcome {
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	var stdout, stderr bytes.Buffer
 	code := run(ctx, args, getenv, &stdout, &stderr)
@@ -137,7 +137,7 @@ func (l *lines) String() string {
 // await waits for a line that holds all texts and returns it.
 func (l *lines) await(t *testing.T, texts ...string) string {
 	t.Helper()
-	over := time.After(patience)
+	over := time.After(timeout)
 	for {
 		l.mu.Lock()
 		all, added := l.text.String(), l.added
@@ -150,7 +150,7 @@ func (l *lines) await(t *testing.T, texts ...string) string {
 		select {
 		case <-added:
 		case <-over:
-			t.Fatalf("no line with %q within %v in:\n%s", texts, patience, all)
+			t.Fatalf("no line with %q within %v in:\n%s", texts, timeout, all)
 		}
 	}
 }
@@ -233,7 +233,7 @@ func (w *service) stop(t *testing.T) {
 // get asks the worker's HTTP server.
 func (w *service) get(t *testing.T, path string) (status int, body string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, w.url+path, nil)
 	if err != nil {
@@ -258,7 +258,7 @@ func (w *service) wantReady(t *testing.T, status int, text string) {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	over := time.After(patience)
+	over := time.After(timeout)
 	for {
 		got, body := w.get(t, "/readyz")
 		if got == status && strings.Contains(body, text) {
@@ -267,7 +267,7 @@ func (w *service) wantReady(t *testing.T, status int, text string) {
 		select {
 		case <-tick.C:
 		case <-over:
-			t.Fatalf("/readyz = %d %q after %v; want %d with %q; the log:\n%s", got, body, patience, status, text, w.log)
+			t.Fatalf("/readyz = %d %q after %v; want %d with %q; the log:\n%s", got, body, timeout, status, text, w.log)
 		}
 	}
 }

@@ -108,7 +108,7 @@ func ofManifests(t *testing.T, file string, objects []manifest, standard []strin
 		for _, k := range pod.Containers {
 			c := call{where: file + ", " + m.Kind + " " + m.Metadata.Name, args: k.Args}
 			c.env = k.environment(t, c.where, objects)
-			c.patience = time.Duration(pod.TerminationGracePeriodSeconds) * time.Second
+			c.timeout = time.Duration(pod.TerminationGracePeriodSeconds) * time.Second
 			c.user = fmt.Sprintf("%d:%d", pod.SecurityContext.RunAsUser, pod.SecurityContext.RunAsGroup)
 			if len(c.args) == 0 {
 				c.args = standard

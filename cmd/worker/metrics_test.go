@@ -84,14 +84,14 @@ func (w *service) awaitMetric(t *testing.T, name string) map[string]*family {
 	t.Helper()
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.After(patience); ; {
+	for deadline := time.After(timeout); ; {
 		if found := w.scrape(t); found[name] != nil {
 			return found
 		}
 		select {
 		case <-tick.C:
 		case <-deadline:
-			t.Fatalf("no metric %s after %v", name, patience)
+			t.Fatalf("no metric %s after %v", name, timeout)
 		}
 	}
 }

@@ -255,7 +255,7 @@ func (s stack) publishRaw(t *testing.T, subject string) {
 	last := s.events(t).CachedInfo().State.LastSeq
 	const header = "NATS/1.0\r\nno colon here\r\n\r\n"
 	fmt.Fprintf(conn, "CONNECT {\"headers\":true,\"verbose\":false}\r\nHPUB %s %d %d\r\n%s{}\r\nPING\r\n", subject, len(header), len(header)+2, header)
-	deadline := time.Now().Add(patience)
+	deadline := time.Now().Add(timeout)
 	for s.events(t).CachedInfo().State.LastSeq == last {
 		if time.Now().After(deadline) {
 			t.Fatal("the message was not stored")
@@ -272,7 +272,7 @@ type background struct {
 
 func (s stack) replayBeside(t *testing.T, since time.Time) *background {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	t.Cleanup(cancel)
 	b := &background{log: newLines(), stop: cancel, code: make(chan int, 1)}
 	go func() {

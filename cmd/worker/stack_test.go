@@ -59,7 +59,7 @@ func (s stack) publish(t *testing.T, body []byte, header nats.Header) {
 	}
 	defer nc.Close()
 	msg := &nats.Msg{Subject: conversation.CommandSubject("demo"), Data: body, Header: header}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if _, err := nc.RequestMsgWithContext(ctx, msg); err != nil {
 		t.Fatal(err)
@@ -90,7 +90,7 @@ func (s stack) follow(t *testing.T) userFeed {
 
 func (f userFeed) next(t *testing.T) conversation.Event {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	e, err := f.feed.Next(ctx)
 	if err != nil {

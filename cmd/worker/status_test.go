@@ -69,7 +69,7 @@ func TestStatusSaysWhoseLockADeletionWaitsFor(t *testing.T) {
 // awaitStatus repeats a command until the first object that it prints is right.
 func (s stack) awaitStatus(t *testing.T, right func(map[string]any) bool, args ...string) map[string]any {
 	t.Helper()
-	end := time.Now().Add(patience)
+	end := time.Now().Add(timeout)
 	for {
 		o := s.command(args...)
 		if o.code == exitOK {

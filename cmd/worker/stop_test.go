@@ -70,7 +70,7 @@ func (s stack) lockMessage(t *testing.T, id string, seq int) (unlock func()) {
 func (s stack) startBinary(t *testing.T, path string) (*exec.Cmd, *lines) {
 	t.Helper()
 	log := newLines()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*patience)
+	ctx, cancel := context.WithTimeout(context.Background(), 2*timeout)
 	t.Cleanup(cancel) // kills it, if it still runs
 	cmd := exec.CommandContext(ctx, path, "run")
 	cmd.Env = append(os.Environ(), "NATS_URL="+s.nats.URL(), "DATABASE_URL="+s.database, "HTTP_ADDR=127.0.0.1:0", "LOG_FORMAT=json")

@@ -106,7 +106,7 @@ func (s *story) verifyLedger() ([]check, error) {
 }
 
 func (s *story) verifyRows() ([]check, error) {
-	// What hangs on messages counts as well.
+	// Child rows count as well.
 	below, err := s.number64(`select count(*) from lethe.deletions d join (
 		  select app_id, user_id, conversation_id, seq from chat.messages union all
 		  select app_id, user_id, conversation_id, seq from chat.reactions union all

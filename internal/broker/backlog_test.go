@@ -80,7 +80,7 @@ func TestCommandsThatNobodyWillSeeAreStuck(t *testing.T) {
 		t.Fatal(err)
 	}
 	send(t, js, 1)
-	if _, err := consumer.Next(jetstream.FetchMaxWait(patience)); err != nil { // and never acknowledged
+	if _, err := consumer.Next(jetstream.FetchMaxWait(timeout)); err != nil { // and never acknowledged
 		t.Fatal(err)
 	}
 	eventually(t, "the command is stuck", func() bool { l, err := b.Backlog(t.Context()); return err == nil && l.Stuck == 1 })

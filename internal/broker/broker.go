@@ -39,12 +39,12 @@ const (
 
 // gate keeps the worker from pulling new commands; *handler.Gate satisfies it.
 type gate interface {
-	// Close records that cause keeps the worker from working, and why. It reports
-	// whether the cause is new.
-	Close(cause, reason string) bool
-	// Open takes cause back. It reports whether it was recorded.
-	Open(cause string) bool
-	// Wait returns nil when no cause is recorded, or the context's error.
+	// Close notes that reason keeps the worker from working, and why. It reports
+	// whether the reason is new.
+	Close(reason, text string) bool
+	// Open takes reason back. It reports whether it was noted.
+	Open(reason string) bool
+	// Wait returns nil when the gate is open, or the context's error.
 	Wait(ctx context.Context) error
 }
 

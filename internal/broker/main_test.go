@@ -27,8 +27,8 @@ func TestMain(m *testing.M) {
 	localtest.WaitingMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
 }
 
-// patience bounds every wait of a test; none is expected to come near.
-const patience = 20 * time.Second
+// timeout bounds every wait of a test; none is expected to come near.
+const timeout = 20 * time.Second
 
 // fakeGate is a gate that tells what is done to it.
 type fakeGate struct {
@@ -84,7 +84,7 @@ func (g *fakeGate) until(ctx context.Context, ok func(reasons map[string]string)
 // parts.
 func (g *fakeGate) closedFor(t *testing.T, cause string, parts ...string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	err := g.until(ctx, func(reasons map[string]string) bool {
 		reason, closed := reasons[cause]
@@ -100,7 +100,7 @@ func (g *fakeGate) closedFor(t *testing.T, cause string, parts ...string) {
 
 func (g *fakeGate) opened(t *testing.T) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if err := g.Wait(ctx); err != nil {
 		t.Fatalf("gate = %v; want it open", g.reasons)
@@ -223,7 +223,7 @@ func (w *worker) next() delivered {
 	select {
 	case d := <-w.in:
 		return d
-	case <-time.After(patience):
+	case <-time.After(timeout):
 		w.t.Fatal("no delivery")
 		panic("unreachable")
 	}
@@ -246,7 +246,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
-	deadline := time.After(patience)
+	deadline := time.After(timeout)
 	for !ok() {
 		select {
 		case <-tick.C:

@@ -174,7 +174,7 @@ func TestRunEndsWithTheBroker(t *testing.T) {
 	}
 }
 
-// What is handed back after the stop must not come back to the request that is
+// What is returned to the stream after the stop must not come back to the request that is
 // still open, again and again.
 func TestStopDoesNotPassACommandToItself(t *testing.T) {
 	t.Parallel()
@@ -480,7 +480,7 @@ func TestTwoWorkersShareTheCommands(t *testing.T) {
 		select {
 		case d = <-first.in:
 		case d = <-second.in:
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			t.Fatalf("%d of %d delivered", len(seen), commands)
 		}
 		if d.Deliveries != 1 {

@@ -32,7 +32,7 @@ func TestAnAppsStreamComesBackWithAllItsEvents(t *testing.T) {
 	must(t, err)
 	has := func(want uint64) {
 		t.Helper()
-		eventually(t, patience, "the app's stream has the events", func() bool {
+		eventually(t, timeout, "the app's stream has the events", func() bool {
 			s, err := app.Stream(t.Context(), conversation.EventsStream)
 			return err == nil && s.CachedInfo().State.Msgs == want // while the server restarts there is no answer
 		})
@@ -49,7 +49,7 @@ func TestAnAppsStreamComesBackWithAllItsEvents(t *testing.T) {
 	}
 	must(t, r.nats.Stop())
 	must(t, r.nats.Start())
-	eventually(t, patience, "the test is connected again", r.nc.IsConnected)
+	eventually(t, timeout, "the test is connected again", r.nc.IsConnected)
 	r.publishEvents(t, 1)
 	has(6)
 }

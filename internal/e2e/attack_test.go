@@ -182,7 +182,7 @@ func newBattle(t *testing.T, accounts string) *battle {
 		var err error
 		b.other, err = jetstream.New(observerOther.connect(t, b.nats))
 		must(t, err)
-		eventually(t, patience, "the app's stream has its event", func() bool { return b.stored(t, b.other, conversation.EventsStream, ">") == 1 })
+		eventually(t, timeout, "the app's stream has its event", func() bool { return b.stored(t, b.other, conversation.EventsStream, ">") == 1 })
 	}
 	return b
 }
@@ -277,7 +277,7 @@ func (b *battle) play(t testing.TB, attacker lockedUser) {
 	}
 	// The server answers in the order of the requests, of each kind of them.
 	for _, r := range []request{{"$JS.API.STREAM.INFO.CONVERSATION_EVENTS", ""}, {"conversation.delete.demo", ""}, {"$JS.API.DIRECT.GET.CONVERSATION_EVENTS", `{"seq":1}`}} {
-		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		ctx, cancel := context.WithTimeout(t.Context(), timeout)
 		_, _ = b.js.Conn().RequestWithContext(ctx, r.subject, []byte(r.body)) // LETHE's, which comes after
 		cancel()
 	}
@@ -339,7 +339,7 @@ func TestOneAppCantMakeTheStreamDropAnothersCommand(t *testing.T) {
 	b := newBattle(t, accountEach)
 	m := nats.NewMsg("conversation.delete.demo")
 	m.Header["Nats-Msg-Id"] = []string{"other.victim"}
-	_, err := gatewayUser.connect(t, b.nats).RequestMsg(m, patience)
+	_, err := gatewayUser.connect(t, b.nats).RequestMsg(m, timeout)
 	must(t, err)
 	client, err := conversation.NewClient(gatewayUser.of("other").connect(t, b.nats))
 	must(t, err)

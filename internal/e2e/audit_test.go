@@ -46,7 +46,7 @@ func (r *rig) eachStored(t testing.TB, look func(event)) {
 	must(t, err)
 	defer read.Stop()
 	for range stream.CachedInfo().State.Msgs {
-		m, err := read.Next(jetstream.NextMaxWait(patience))
+		m, err := read.Next(jetstream.NextMaxWait(timeout))
 		must(t, err)
 		look(newEvent(message{subject: m.Subject(), header: m.Headers(), data: m.Data()}))
 	}

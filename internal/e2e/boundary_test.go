@@ -139,7 +139,7 @@ func TestTheBoundaryStaysWhereItWasPinned(t *testing.T) {
 	commands := []conversation.Command{plain.ask(), beyond.through(1000)}
 	for _, cmd := range commands {
 		r.send(t, cmd)
-		eventually(t, patience, "the boundary is pinned", func() bool {
+		eventually(t, timeout, "the boundary is pinned", func() bool {
 			return r.state(t, cmd.CommandID, "g")["through_seq"] == "40"
 		})
 	}
@@ -180,7 +180,7 @@ func TestTheBoundaryStaysThroughFailedTries(t *testing.T) {
 	r.start(t, "--max-attempts=1000")
 	for c, cmd := range commands {
 		r.send(t, cmd)
-		eventually(t, patience, "a try has failed", func() bool {
+		eventually(t, timeout, "a try has failed", func() bool {
 			n := r.state(t, cmd.CommandID, "g")["attempts"]
 			return n != "" && n != "0"
 		})

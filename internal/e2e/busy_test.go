@@ -199,7 +199,7 @@ func (p *busy) sendAgain(ctx context.Context, cmd conversation.Command) error {
 
 // untilStored tries again and again, for some time.
 func untilStored(ctx context.Context, store func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	for {
 		try, done := context.WithTimeout(ctx, 2*time.Second)
@@ -221,7 +221,7 @@ func untilStored(ctx context.Context, store func(context.Context) error) error {
 func (p *busy) flows(t testing.TB) {
 	t.Helper()
 	more := p.asked() + p.mix.ahead/2
-	eventually(t, patience, "the work goes on", func() bool {
+	eventually(t, timeout, "the work goes on", func() bool {
 		select {
 		case <-p.ended:
 			t.Fatalf("the producer ended: %v", p.failed)
@@ -241,7 +241,7 @@ func (p *busy) stop(t testing.TB) (commands int, want map[deletionKey]int) {
 	if p.failed != nil {
 		t.Fatalf("the producer: %v", p.failed)
 	}
-	p.r.settledWithin(t, 2*patience)
+	p.r.settledWithin(t, 2*timeout)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.commands, maps.Clone(p.want)

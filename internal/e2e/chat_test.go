@@ -128,7 +128,7 @@ func (r *rig) wantLeft(t testing.TB, c chat, want left) {
 	}
 }
 
-// orphans counts what hangs on messages that are gone, and messages without
+// orphans counts child rows of messages that are gone, and messages without
 // their conversation's row, in the whole database.
 func (r *rig) orphans(t testing.TB) string {
 	t.Helper()
@@ -140,7 +140,7 @@ func (r *rig) orphans(t testing.TB) string {
 	if children+messages == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%d rows hang on no message, %d messages have no conversation", children, messages)
+	return fmt.Sprintf("%d child rows have no message, %d messages have no conversation", children, messages)
 }
 
 // slowDeletes makes every 100th message's delete of these users take some milliseconds

@@ -121,7 +121,7 @@ func TestSendShowsTheProgressOfALongDeletion(t *testing.T) {
 	release := r.hold(t, `select from chat.messages where seq = 2500 for update`)
 	go func() {
 		defer release()
-		poll(patience, func() bool {
+		poll(timeout, func() bool {
 			_, heard, _ := r.seen(typed("conversation.deleting"))
 			return len(heard) >= 2
 		})

@@ -51,7 +51,7 @@ func clusterRig(t *testing.T) (*rig, *localstack.NATSCluster) {
 func (r *rig) leader(t testing.TB, c *localstack.NATSCluster) *localstack.NATSNode {
 	t.Helper()
 	var node *localstack.NATSNode
-	eventually(t, patience, "the stream of commands has a leader", func() bool {
+	eventually(t, timeout, "the stream of commands has a leader", func() bool {
 		info, err := r.streamInfo(t, conversation.CommandsStream)
 		if err != nil || info.Cluster == nil {
 			return false
@@ -78,8 +78,8 @@ func (r *rig) streamInfo(t testing.TB, name string) (*jetstream.StreamInfo, erro
 func (r *rig) whole(t testing.TB) {
 	t.Helper()
 	missing := errors.New("never asked")
-	if !poll(patience, func() bool { missing = r.notWhole(t); return missing == nil }) {
-		t.Fatalf("not within %v: all copies keep up: %v", patience, missing)
+	if !poll(timeout, func() bool { missing = r.notWhole(t); return missing == nil }) {
+		t.Fatalf("not within %v: all copies keep up: %v", timeout, missing)
 	}
 }
 
@@ -199,7 +199,7 @@ func leaderCutOff(t *testing.T) {
 	p.flows(t) // what the first one has in flight comes to the second
 	near.Mend()
 	far.Mend()
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	p.flows(t)
 	r.finish(t, p, w, second)
 }

@@ -14,7 +14,7 @@ import (
 func (r *rig) crash(t testing.TB, point string, settings ...string) {
 	t.Helper()
 	w := r.launch(t, append(settings, "LETHE_CRASH_AT="+point)...)
-	w.awaitEnd(t, patience)
+	w.awaitEnd(t, timeout)
 	var exit *exec.ExitError
 	if !errors.As(w.err, &exit) || exit.Sys().(syscall.WaitStatus).Signal() != syscall.SIGKILL {
 		t.Fatalf("the worker ended with %v; want it killed at %s:\n%s", w.err, point, w.log.last(20))

@@ -141,10 +141,10 @@ func (d *drill) end(t *testing.T, p *busy, workers ...*worker) (again int) {
 	stored, err := d.storedEvents(t.Context())
 	must(t, err)
 	heard := 0
-	eventually(t, patience, "all events were heard", func() bool { heard, _ = d.ear.since(); return heard >= stored })
+	eventually(t, timeout, "all events were heard", func() bool { heard, _ = d.ear.since(); return heard >= stored })
 	repeated := heard - stored - d.repeated
 	d.repeated += repeated
-	d.printf("  %d commands, %d deletions; deleted in vain: %d of %d messages (%.2f %%); told again, under the same id: %d, where %d were asked for twice", commands, len(want),
+	d.printf("  %d commands, %d deletions; deleted in vain: %d of %d messages (%.2f %%); re-emitted, under the same id: %d, where %d were asked for twice", commands, len(want),
 		again, sum(want), 100*float64(again)/float64(max(1, sum(want))), repeated, p.twice)
 	return again
 }
@@ -154,7 +154,7 @@ func (d *drill) end(t *testing.T, p *busy, workers ...*worker) (again int) {
 // later.
 func (d *drill) rowsDeleted(t *testing.T, least int) (n int) {
 	t.Helper()
-	eventually(t, patience, "Postgres has counted the deleted rows", func() bool {
+	eventually(t, timeout, "Postgres has counted the deleted rows", func() bool {
 		n = one[int](t, d.rig, `select n_tup_del::int from pg_stat_user_tables where schemaname = 'chat' and relname = 'messages'`)
 		return n >= least
 	})

@@ -80,7 +80,7 @@ func (e *epoch) ours(ev event) bool { return ev.text("app_id") == e.app }
 func (e *epoch) decide(a *asked) {
 	id := a.contents[0].cmd.CommandID
 	want, distinct := 0, map[string]event{}
-	complete := poll(patience, func() bool {
+	complete := poll(timeout, func() bool {
 		stored, _, _ := e.r.seen(of(id), e.ours)
 		for _, ev := range stored {
 			distinct[ev.id()] = ev

@@ -171,7 +171,7 @@ func (c *recorder) awaitHeard(t testing.TB, n int, ms ...match) []event {
 
 func (c *recorder) await(t testing.TB, how string, n int, ms []match, which func(stored, heard []event) []event) []event {
 	t.Helper()
-	end := time.NewTimer(patience)
+	end := time.NewTimer(timeout)
 	defer end.Stop()
 	for {
 		stored, heard, changed := c.seen(ms...)
@@ -183,7 +183,7 @@ func (c *recorder) await(t testing.TB, how string, n int, ms []match, which func
 		case <-end.C:
 			all, _, _ := c.seen()
 			t.Fatalf("%d events %s within %v; want %d; all that are stored (%d):\n%s",
-				len(which(stored, heard)), how, patience, n, len(all), eventLines(all))
+				len(which(stored, heard)), how, timeout, n, len(all), eventLines(all))
 		}
 	}
 }

@@ -230,7 +230,7 @@ func TestMultiClientSyncIsTheAppsSwitch(t *testing.T) {
 	release := r.hold(t, `select from chat.messages where user_id = 'held' for update`)
 	cmd := held.ask()
 	r.send(t, cmd)
-	eventually(t, patience, "the deletion is under way", func() bool { return r.state(t, cmd.CommandID, "g")["state"] != "" })
+	eventually(t, timeout, "the deletion is under way", func() bool { return r.state(t, cmd.CommandID, "g")["state"] != "" })
 	r.must(t, "settings", "set", "--app", "demo", "--multi-client-sync=false")
 	release()
 	wantFields(t, r.deleted(t, cmd.CommandID, "g"), "multi_client_sync", false)

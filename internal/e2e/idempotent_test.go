@@ -26,7 +26,7 @@ func TestTheSameCommandAgainIsTheSameDeletion(t *testing.T) {
 	r.send(t, second)
 	w := r.start(t)
 	r.start(t)
-	eventually(t, patience, "the deletion is under way", func() bool { return r.state(t, second.CommandID, "g")["through_seq"] == "40" })
+	eventually(t, timeout, "the deletion is under way", func() bool { return r.state(t, second.CommandID, "g")["through_seq"] == "40" })
 	r.again(t, second)
 	r.awaitHeard(t, 3, of(first.CommandID))
 	release()
@@ -172,7 +172,7 @@ func TestOneOfTwoContentsWinsOneID(t *testing.T) {
 	}
 	workers := []*worker{r.launch(t), r.launch(t)}
 	for _, w := range workers {
-		w.awaitReady(t, patience)
+		w.awaitReady(t, timeout)
 	}
 	for _, id := range names {
 		r.awaitStored(t, 3, of(id)) // two deletions and a refusal

@@ -28,7 +28,7 @@ func TestKilledAtRandomMomentsADeletionGoesOnFromTheLastCommit(t *testing.T) {
 	for range kills {
 		w := r.start(t, settings...)
 		from := watch.cursor
-		eventually(t, patience, "the deletion goes on", func() bool { return watch.look(t) || watch.cursor > from })
+		eventually(t, timeout, "the deletion goes on", func() bool { return watch.look(t) || watch.cursor > from })
 		pause(t, between(rnd, time.Millisecond, 400*time.Millisecond))
 		w.kill()
 		if watch.look(t) {
@@ -42,7 +42,7 @@ func TestKilledAtRandomMomentsADeletionGoesOnFromTheLastCommit(t *testing.T) {
 	}
 	r.say(t, c)
 	w := r.start(t, settings...)
-	eventually(t, 2*patience, "the deletion is done", func() bool { return watch.look(t) })
+	eventually(t, 2*timeout, "the deletion is done", func() bool { return watch.look(t) })
 	r.settled(t)
 	w.term(t)
 	r.told(t, map[deletionKey]int{{cmd.CommandID, "g"}: messages})
@@ -137,7 +137,7 @@ func TestSIGTERMAtRandomMomentsHandsOverAtOnce(t *testing.T) {
 		eventually(t, 10*time.Second, "the next worker goes on", func() bool { return done || watch.look(t) || watch.cursor > from })
 		w = next
 	}
-	eventually(t, 2*patience, "the deletion is done", func() bool { return watch.look(t) })
+	eventually(t, 2*timeout, "the deletion is done", func() bool { return watch.look(t) })
 	r.awaitStored(t, len(want))
 	r.settled(t)
 	w.term(t)
@@ -158,7 +158,7 @@ func TestAWorkerStopsInTimeWhereverItIs(t *testing.T) {
 		w := r.start(t, settings...)
 		cmd := c.ask()
 		r.send(t, cmd)
-		eventually(t, patience, "the deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
+		eventually(t, timeout, "the deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
 		want := map[deletionKey]int{{cmd.CommandID, "g"}: 200_000}
 		var cmds []conversation.Command
 		for _, c := range small {
@@ -184,7 +184,7 @@ func TestAWorkerStopsInTimeWhereverItIs(t *testing.T) {
 		w := r.start(t, "max-rows=100")
 		cmd := c.ask()
 		r.send(t, cmd)
-		eventually(t, patience, "the deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
+		eventually(t, timeout, "the deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
 		thaw := r.freezeBackends(t)
 		w.signal(t, syscall.SIGTERM)
 		w.awaitEnd(t, stopLimit)
@@ -205,7 +205,7 @@ func TestAWorkerStopsInTimeWhereverItIs(t *testing.T) {
 		release := r.hold(t, `select from chat.messages where seq = 10 for update`)
 		w := r.start(t)
 		r.flood(t, cmds)
-		eventually(t, patience, "all are taken up", func() bool { return one[int](t, r, `select count(*)::int from lethe.deletions`) == len(cmds) })
+		eventually(t, timeout, "all are taken up", func() bool { return one[int](t, r, `select count(*)::int from lethe.deletions`) == len(cmds) })
 		w.term(t)
 		release()
 		r.start(t)
@@ -229,7 +229,7 @@ func (r *rig) startNATS(t testing.TB) {
 	if err := r.nats.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "the test is connected to NATS again", r.nc.IsConnected)
+	eventually(t, timeout, "the test is connected to NATS again", r.nc.IsConnected)
 }
 
 // freezeBackends stops the server's processes that serve workers, as a disk that hangs would, until thaw is called or the test ends.
@@ -250,7 +250,7 @@ func (r *rig) freezeBackends(t testing.TB) (thaw func()) {
 	}
 	t.Cleanup(thaw)
 	for _, pid := range pids {
-		eventually(t, patience, "a backend is stopped where it waits for its client", func() bool { return r.freezeBackend(t, pid) })
+		eventually(t, timeout, "a backend is stopped where it waits for its client", func() bool { return r.freezeBackend(t, pid) })
 	}
 	return thaw
 }

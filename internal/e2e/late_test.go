@@ -42,7 +42,7 @@ func lateBehindCursor(t *testing.T) {
 		r.react(t, c, seq)
 	}
 	for _, passed := range []int64{200, 1000, messages/2 - 200} {
-		eventually(t, patience, fmt.Sprintf("the purge has passed %d", passed), func() bool {
+		eventually(t, timeout, fmt.Sprintf("the purge has passed %d", passed), func() bool {
 			_, cursor, _, _ := r.ledger(t, cmd.CommandID, c.id)
 			return cursor >= passed
 		})
@@ -98,12 +98,12 @@ func lateAtTheEnd(t *testing.T, part string) {
 	r.send(t, cmd)
 	if part == "with_a_conversation_that_was_gone" {
 		// Nothing holds the deletion up: the sender's rows can't be seen, and come after it.
-		eventually(t, patience, "all is gone or told", func() bool {
+		eventually(t, timeout, "all is gone or told", func() bool {
 			stored, _, _ := r.seen(of(cmd.CommandID))
 			return len(stored) > 0 || r.waitsForLock(t)
 		})
 	} else {
-		eventually(t, patience, "the worker waits for the conversation's row", func() bool { return r.waitsForLock(t) })
+		eventually(t, timeout, "the worker waits for the conversation's row", func() bool { return r.waitsForLock(t) })
 	}
 	stored, _, _ := r.seen(of(cmd.CommandID))
 	if err := tx.Commit(ctx); err != nil {

@@ -80,7 +80,7 @@ func TestAWorkerForgetsWithJustItsRole(t *testing.T) {
 	first.term(t)
 	r.exec(t, `update lethe.deletions set completed_at = completed_at - interval '1 day'; update lethe.commands set created_at = created_at - interval '1 day'`)
 	r.start(t, "--ledger-retention", "1h")
-	eventually(t, patience, "the ledger has forgotten", func() bool {
+	eventually(t, timeout, "the ledger has forgotten", func() bool {
 		return one[int](t, r, `select count(*)::int from lethe.commands`)+one[int](t, r, `select count(*)::int from lethe.deletions`) == 0
 	})
 }

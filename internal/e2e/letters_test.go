@@ -121,7 +121,7 @@ func TestARetryHealsWhatFailed(t *testing.T) {
 	if es[0].id() == es[1].id() || es[1].kind() != conversation.TypeDeleteFailed {
 		t.Errorf("the retry's failure is %s; want one with an id of its own", es[1])
 	}
-	m, err := sub.NextMsg(patience)
+	m, err := sub.NextMsg(timeout)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -280,7 +280,7 @@ func TestALetterStaysUntilItsRetryIsStored(t *testing.T) {
 		t.Errorf("letters %v are left", got)
 	}
 	r.start(t)
-	eventually(t, patience, "it has failed again", func() bool { return fmt.Sprint(r.letterSeqs(t)) == "[2]" })
+	eventually(t, timeout, "it has failed again", func() bool { return fmt.Sprint(r.letterSeqs(t)) == "[2]" })
 }
 
 // What failed because of the plan is healed by another plan and a retry.

@@ -104,7 +104,7 @@ func (r *rig) flood(t testing.TB, cmds []conversation.Command) {
 		case <-f.Ok():
 		case err := <-f.Err():
 			t.Fatalf("publish: %v", err)
-		case <-time.After(patience):
+		case <-time.After(timeout):
 			t.Fatal("publish: no answer")
 		}
 	}
@@ -220,7 +220,7 @@ func (r *rig) wantEmpty(t testing.TB) {
 func (r *rig) workOnce(t testing.TB, messages, more int) {
 	t.Helper()
 	var got int
-	eventually(t, patience, "Postgres has counted the deleted rows", func() bool {
+	eventually(t, timeout, "Postgres has counted the deleted rows", func() bool {
 		got = one[int](t, r, `select n_tup_del::int from pg_stat_user_tables where schemaname = 'chat' and relname = 'messages'`)
 		return got >= messages
 	})

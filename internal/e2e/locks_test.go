@@ -105,7 +105,7 @@ func TestATableThatIsLockedCostsTimeAlone(t *testing.T) {
 	want[deletionKey{cmd.CommandID, "g"}] = 50_000
 	r.start(t, "max-rows=500")
 	r.send(t, cmd)
-	eventually(t, patience, "the long deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
+	eventually(t, timeout, "the long deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
 	for i, table := range []string{"chat.messages", "chat.conversations", "chat.reactions", "lethe.deletions", "lethe.commands"} {
 		release := r.hold(t, `lock table `+table+` in access exclusive mode`)
 		r.flood(t, cmds[i*20:(i+1)*20])

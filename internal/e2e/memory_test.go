@@ -53,7 +53,7 @@ func TestPromise7_MemoryDoesNotGrowWithTheHistory(t *testing.T) {
 			return cond()
 		})
 	}
-	watch(2*patience, "half of the history is gone", func() bool {
+	watch(2*timeout, "half of the history is gone", func() bool {
 		_, cursor, _, _ := r.ledger(t, cmd.CommandID, "g")
 		return cursor >= int64(messages)/2
 	})
@@ -61,7 +61,7 @@ func TestPromise7_MemoryDoesNotGrowWithTheHistory(t *testing.T) {
 	for range again {
 		r.flood(t, cmds)
 	}
-	watch(2*patience, "all is told", func() bool {
+	watch(2*timeout, "all is told", func() bool {
 		stored, _, _ := r.seen()
 		return len(stored) >= len(want)
 	})

@@ -106,13 +106,13 @@ func TestAfterALossOfAllStreamsProducersMaySendAgain(t *testing.T) {
 	w.awaitNotReady(t, conversation.CommandsStream+" is missing")
 	r.must(t, "setup")
 	r.record(t)
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	r.flood(t, append(first, second...))
 	r.settled(t)
 	if n := len(r.streamMessages(t, conversation.EventsStream)); n != len(want) {
 		t.Errorf("the new stream has %d events; want %d", n, len(want))
 	}
-	eventually(t, patience, "all of them are recorded", func() bool {
+	eventually(t, timeout, "all of them are recorded", func() bool {
 		stored, _, _ := r.seen(typed(conversation.TypeDeleted))
 		keys := map[deletionKey]bool{}
 		for _, e := range stored {
@@ -142,7 +142,7 @@ func TestAUserIsForgottenByTheGuidesStatement(t *testing.T) {
 	r.onlyDeletedOf(t, alice.ask(), 20)
 	r.onlyDeletedOf(t, bob.ask(), 20)
 	r.send(t, asked)
-	eventually(t, patience, "the held one is known", func() bool { return len(r.state(t, asked.CommandID, held.id)) > 0 })
+	eventually(t, timeout, "the held one is known", func() bool { return len(r.state(t, asked.CommandID, held.id)) > 0 })
 
 	r.execAs(t, "lethe_setup", block(t, "delete from lethe.deletions"))
 	got := one[string](t, r, `select string_agg(user_id || ' ' || conversation_id, ', ' order by user_id) || ', of ' || (select count(*) from lethe.commands) || ' commands' from lethe.deletions`)

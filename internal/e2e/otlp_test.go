@@ -105,7 +105,7 @@ func (rc *receiver) sent(name string) string {
 func (rc *receiver) await(t testing.TB, name string, n int) []span {
 	t.Helper()
 	var found []span
-	if !poll(patience, func() bool { found, _ = rc.seen(name); return len(found) >= n }) {
+	if !poll(timeout, func() bool { found, _ = rc.seen(name); return len(found) >= n }) {
 		all, _ := rc.seen("")
 		t.Fatalf("%d spans %q; want %d; all:\n%s", len(found), name, n, spanLines(all))
 	}

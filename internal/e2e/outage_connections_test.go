@@ -75,11 +75,11 @@ func TestAFailoverInSilenceTakesSeconds(t *testing.T) {
 		t.Logf("small deletions go on after %v", took)
 	}
 	l.done(t)
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	proxy.Freeze() // and with nothing to do
 	w.awaitNotReady(t, "database: ")
 	proxy.Mend()
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	w.term(t)
 }
 

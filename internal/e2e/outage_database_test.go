@@ -42,7 +42,7 @@ func newLoad(t *testing.T, r *rig) *load {
 	cmd := c.ask()
 	r.send(t, cmd)
 	l.want[deletionKey{cmd.CommandID, "g"}] = longOfLoad
-	eventually(t, patience, "the long deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
+	eventually(t, timeout, "the long deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
 	return l
 }
 
@@ -305,7 +305,7 @@ func TestATriggerThatFailsEveryDeletionCostsTimeAlone(t *testing.T) {
 		mend:   func(t *testing.T) { r.exec(t, `create table public.audit_now partition of public.audit default`) },
 		reason: []string{"deletions: different deletions fail one after the other", "no partition of relation"},
 	})
-	other.awaitReady(t, patience)
+	other.awaitReady(t, timeout)
 	l.done(t)
 	w.term(t)
 	other.term(t)
@@ -341,7 +341,7 @@ func TestConnectionsThatHangAreGivenUp(t *testing.T) {
 	t.Logf("served again after %v", time.Since(before))
 	thaw()
 	l.done(t)
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	w.term(t)
 }
 

@@ -182,7 +182,7 @@ func TestAFullStreamOfDeadLettersHoldsUpNothingElse(t *testing.T) {
 	r.flood(t, cmds)
 	garbage(1)
 	r.awaitStored(t, len(cmds), typed(conversation.TypeDeleted))
-	eventually(t, patience, "all but one are settled", func() bool {
+	eventually(t, timeout, "all but one are settled", func() bool {
 		info, err := r.streamInfo(t, conversation.CommandsStream)
 		return err == nil && info.State.Msgs == 1 && metric(t, "lethe_retries_total", `reason="letters_full"`, w) > 0
 	})
@@ -239,15 +239,15 @@ func TestCommandsOfANewStreamAreNotTakenForThoseOfTheOld(t *testing.T) {
 	if seq := r.send(t, first).Sequence; seq != 1 {
 		t.Fatalf("the first command has number %d", seq)
 	}
-	eventually(t, patience, "the old one is under way", func() bool { _, cursor, _, _ := r.ledger(t, first.CommandID, "g"); return cursor > 0 })
+	eventually(t, timeout, "the old one is under way", func() bool { _, cursor, _, _ := r.ledger(t, first.CommandID, "g"); return cursor > 0 })
 	must(t, r.js.DeleteStream(t.Context(), conversation.CommandsStream))
 	w.awaitNotReady(t, conversation.CommandsStream+" is missing")
 	r.must(t, "setup")
 	if seq := r.send(t, second).Sequence; seq != 1 {
 		t.Fatalf("the first command of the new stream has number %d", seq)
 	}
-	w.awaitReady(t, patience)
-	eventually(t, patience, "the young one is under way", func() bool { state, _, _, _ := r.ledger(t, second.CommandID, "g"); return state != "" })
+	w.awaitReady(t, timeout)
+	eventually(t, timeout, "the young one is under way", func() bool { state, _, _, _ := r.ledger(t, second.CommandID, "g"); return state != "" })
 	releaseOld()
 	r.deleted(t, first.CommandID, "g")
 	never(t, 500*time.Millisecond, "the young one leaves the stream undone", func() bool {

@@ -22,7 +22,7 @@ func TestAPauseHoldsAllWorkersAndLosesNothing(t *testing.T) {
 	first, second := r.start(t, settings...), r.start(t, settings...)
 	long := giant.ask()
 	r.send(t, long)
-	eventually(t, patience, "the long deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, long.CommandID, "g"); return cursor > 0 })
+	eventually(t, timeout, "the long deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, long.CommandID, "g"); return cursor > 0 })
 
 	if out := r.must(t, "pause"); !strings.Contains(out, "lane all: paused") {
 		t.Errorf("pause printed %q", out)
@@ -82,7 +82,7 @@ func TestAPauseOfTheLongLaneHoldsLargeDeletionsAlone(t *testing.T) {
 	r.send(t, long)
 	readyButPaused(t, w)
 	wantWaiting(t, r, long, "paused")
-	eventually(t, patience, "the progress says so", func() bool {
+	eventually(t, timeout, "the progress says so", func() bool {
 		_, heard, _ := r.seen(typed(conversation.TypeDeleting))
 		return slices.ContainsFunc(heard, func(e event) bool { return e.command() == long.CommandID && e.body["waiting_for"] == "paused" })
 	})
@@ -108,7 +108,7 @@ func TestAPauseOfTheLongLaneHoldsLargeDeletionsAlone(t *testing.T) {
 // it is ready.
 func readyButPaused(t testing.TB, w *worker) {
 	t.Helper()
-	eventually(t, patience, "/readyz says paused", func() bool {
+	eventually(t, timeout, "/readyz says paused", func() bool {
 		code, body := w.get(t, "/readyz")
 		if code != http.StatusOK {
 			t.Fatalf("/readyz = %d %q; want a paused worker to be ready", code, body)
@@ -120,7 +120,7 @@ func readyButPaused(t testing.TB, w *worker) {
 // wantWaiting waits until `worker status` says what a command's only deletion waits for.
 func wantWaiting(t testing.TB, r *rig, cmd conversation.Command, want string) {
 	t.Helper()
-	eventually(t, patience, "waiting_for is "+want, func() bool {
+	eventually(t, timeout, "waiting_for is "+want, func() bool {
 		var status struct {
 			WaitingFor string `json:"waiting_for"`
 		}

@@ -157,7 +157,7 @@ func TestPresenceReadsEventsOfItsOwnAppAlone(t *testing.T) {
 	defer feed.Close()
 	mine := chat{"demo", "alice", "c2c_bob"}.ask()
 	r.send(t, mine)
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	if e, err := feed.Next(ctx); err != nil || e.CommandID() != mine.CommandID {
 		t.Errorf("event = %+v, %v; want that of %s", e, err, mine.CommandID)
@@ -171,7 +171,7 @@ func TestPresenceReadsEventsOfItsOwnAppAlone(t *testing.T) {
 		FilterSubject: "conversation.*.demo.*", AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true,
 	})
 	must(t, err)
-	if m, err := consumer.Next(jetstream.FetchMaxWait(patience)); err != nil || m.Subject() != conversation.DeletedSubject("demo", "alice") {
+	if m, err := consumer.Next(jetstream.FetchMaxWait(timeout)); err != nil || m.Subject() != conversation.DeletedSubject("demo", "alice") {
 		t.Errorf("its consumer delivers %v, %v; want the event", m, err)
 	}
 	must(t, js.DeleteConsumer(t.Context(), conversation.EventsStream, consumer.CachedInfo().Name))

@@ -22,7 +22,7 @@ func TestPromise1_ACommandIsAcknowledgedOnlyAfterItsEventsAreStored(t *testing.T
 			cmd, chats := r.bulk(t, "demo", "alice", 3, 5)
 			seq := r.send(t, cmd).Sequence
 			w := r.launch(t, "LETHE_CRASH_AT="+point)
-			w.awaitEnd(t, patience)
+			w.awaitEnd(t, timeout)
 			if _, found := r.streamMessage(t, conversation.CommandsStream, seq); !found {
 				t.Errorf("the worker was killed at %s, and the command has gone", point)
 			}
@@ -46,13 +46,13 @@ func TestPromise1_ACommandIsAcknowledgedOnlyAfterItsEventsAreStored(t *testing.T
 		r.fill(t, c, 5)
 		cmd := c.ask()
 		seq := r.send(t, cmd).Sequence
-		eventually(t, patience, "it is not ready", func() bool { code, _ := w.get(t, "/readyz"); return code == 503 })
+		eventually(t, timeout, "it is not ready", func() bool { code, _ := w.get(t, "/readyz"); return code == 503 })
 		if _, found := r.streamMessage(t, conversation.CommandsStream, seq); !found {
 			t.Error("acknowledged without an event")
 		}
 		r.must(t, "setup")
 		r.record(t)
-		w.awaitReady(t, patience)
+		w.awaitReady(t, timeout)
 		wantFields(t, r.deleted(t, cmd.CommandID, "g"), "messages_deleted", 5)
 		r.settled(t)
 		if n := len(r.letters(t)); n > 0 {
@@ -110,7 +110,7 @@ func TestPromise3_DeletedIsSaidOnlyWhenNothingWasLeft(t *testing.T) {
 		commands = append(commands, cmd)
 	}
 	for _, cmd := range commands {
-		eventually(t, patience, "the boundary is pinned", func() bool { return r.state(t, cmd.CommandID, "g")["through_seq"] == "100" })
+		eventually(t, timeout, "the boundary is pinned", func() bool { return r.state(t, cmd.CommandID, "g")["through_seq"] == "100" })
 		// Below the boundary, where the deletion may have been already.
 		r.exec(t, `insert into chat.messages (app_id, user_id, conversation_id, seq) values ('demo', $1, 'g', 3), ('demo', $1, 'g', 60)`, cmd.UserID)
 		r.exec(t, `insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji) values ('demo', $1, 'g', 2, 'late', '!')`, cmd.UserID)

@@ -112,7 +112,7 @@ func (r *rig) live(t *testing.T) *past {
 	do(p.before, p.before.ask())
 	do(p.under, p.under.ask())
 	r.deleted(t, p.cmds["bertc2c_bob"].CommandID, p.before.id)
-	eventually(t, patience, "a large deletion is under way", func() bool {
+	eventually(t, timeout, "a large deletion is under way", func() bool {
 		state, cursor, _, _ := r.ledger(t, p.cmds["ursulag"].CommandID, "g")
 		return state == "running" && cursor > 0
 	})
@@ -220,7 +220,7 @@ func (r *rig) killedReplay(t *testing.T, p *past) {
 	log := &logBuffer{}
 	cmd.Stdout, cmd.Stderr = log, log
 	must(t, cmd.Start())
-	hit := poll(patience, func() bool { n := count(); return n < was })
+	hit := poll(timeout, func() bool { n := count(); return n < was })
 	_ = cmd.Process.Kill() // fails only if it has ended
 	_ = cmd.Wait()         // it was killed
 	if n := count(); !hit || n == 0 || n == was {

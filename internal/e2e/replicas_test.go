@@ -37,12 +37,12 @@ func TestThreeReplicasShareTheWorkAndDoNoneOfItTwice(t *testing.T) {
 	settings := []string{"max-rows=100"}
 	workers := []*worker{r.launch(t, settings...), r.launch(t, settings...), r.launch(t, settings...)}
 	for _, w := range workers {
-		w.awaitReady(t, patience)
+		w.awaitReady(t, timeout)
 	}
 	r.flood(t, huge)
 	r.flood(t, huge)
 	for _, cmd := range huge {
-		eventually(t, patience, "the huge deletions are under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
+		eventually(t, timeout, "the huge deletions are under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
 	}
 	began := time.Now()
 	r.flood(t, cmds)
@@ -89,18 +89,18 @@ func TestASmallDeletionNeverWaitsForAHugeOne(t *testing.T) {
 	crowd := r.crowd(t, "demo", "u", 6, 20)
 	locked, handed := crowd[0], crowd[1]
 
-	// One that a worker hands back at its stop, because its rows are held.
+	// One that a worker releases at its stop, because its rows are locked.
 	release := r.hold(t, `select from chat.messages where user_id = $1 and seq = 7 for update`, handed.user)
 	first := r.start(t)
 	back := handed.ask()
 	r.send(t, back)
-	eventually(t, patience, "it is taken up", func() bool { state, _, _, _ := r.ledger(t, back.CommandID, "g"); return state != "" })
+	eventually(t, timeout, "it is taken up", func() bool { state, _, _, _ := r.ledger(t, back.CommandID, "g"); return state != "" })
 	first.term(t)
 
 	w := r.start(t, settings...)
 	cmd := giant.ask()
 	r.send(t, cmd)
-	eventually(t, patience, "the huge deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
+	eventually(t, timeout, "the huge deletion is under way", func() bool { _, cursor, _, _ := r.ledger(t, cmd.CommandID, "g"); return cursor > 0 })
 	release()
 	soon(t, r, back.CommandID, 6*time.Second) // it may wait to be tried again
 

@@ -21,9 +21,9 @@ import (
 
 func TestMain(m *testing.M) { localtest.WaitingMain(m, goleak.Cleanup(exitWithoutBinary)) }
 
-// patience is how long a test waits for what should happen within milliseconds,
+// timeout is how long a test waits for what should happen within milliseconds,
 // on a machine that has other things to do.
-var patience = time.Duration(sized(90, 600)) * time.Second
+var timeout = time.Duration(sized(90, 600)) * time.Second
 
 // ackWait is that of all workers here: redelivery after a crash is quick.
 const ackWait = "2s"

@@ -149,7 +149,7 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 			cmd := giant.ask()
 			r.send(t, cmd)
 			var advice []string
-			eventually(t, patience, "the log advises a grant", func() bool { advice = hint.FindStringSubmatch(w.log.last(1000)); return advice != nil })
+			eventually(t, timeout, "the log advises a grant", func() bool { advice = hint.FindStringSubmatch(w.log.last(1000)); return advice != nil })
 			r.exec(t, advice[1])
 			r.must(t, append(operator, "resume")...)
 			wantWaiting(t, r, cmd, "replica_lag")

@@ -43,7 +43,7 @@ func TestThePagesCommandsWorkForThoseWhoAreToldToCallThem(t *testing.T) {
 		r.send(t, cmd)
 		r.deleted(t, id, "c2c_bob")
 	}
-	eventually(t, patience, "three dead letters", func() bool { return len(r.letters(t)) == 3 })
+	eventually(t, timeout, "three dead letters", func() bool { return len(r.letters(t)) == 3 })
 	ran := map[string]bool{}
 	for _, page := range operatorPages {
 		commands, err := pages.Commands(page)

@@ -84,13 +84,13 @@ func TestTheLedgerForgetsWhatIsFinal(t *testing.T) {
 	r.send(t, second)
 	w := r.start(t)
 	r.deleted(t, first.CommandID, "g")
-	eventually(t, patience, "the boundary is pinned", func() bool { return r.state(t, second.CommandID, "g")["through_seq"] == "10" })
+	eventually(t, timeout, "the boundary is pinned", func() bool { return r.state(t, second.CommandID, "g")["through_seq"] == "10" })
 	w.term(t)
-	eventually(t, patience, "a second has passed", func() bool {
+	eventually(t, timeout, "a second has passed", func() bool {
 		return one[bool](t, r, `select completed_at < now() - interval '1 second' from lethe.deletions where command_id = $1`, first.CommandID)
 	})
 	r.start(t, "LETHE_LEDGER_RETENTION=1s")
-	eventually(t, patience, "it is forgotten", func() bool { return len(r.state(t, first.CommandID, "g")) == 0 })
+	eventually(t, timeout, "it is forgotten", func() bool { return len(r.state(t, first.CommandID, "g")) == 0 })
 	refused(t, r.call(t, "status", first.CommandID), "a forgotten command")
 	if got := r.state(t, second.CommandID, "g"); got["through_seq"] != "10" {
 		t.Errorf("what is not final has gone too, or lost its boundary: %v", got)

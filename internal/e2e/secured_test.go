@@ -218,7 +218,7 @@ func TestPostgresWithACertificateThatIsVerified(t *testing.T) {
 	for _, sql := range []string{"alter system set ssl = on", "select pg_reload_conf()"} {
 		r.exec(t, sql)
 	}
-	eventually(t, patience, "Postgres speaks TLS", func() bool { return one[string](t, r, "show ssl") == "on" })
+	eventually(t, timeout, "Postgres speaks TLS", func() bool { return one[string](t, r, "show ssl") == "on" })
 
 	u, err := url.Parse(address)
 	must(t, err)

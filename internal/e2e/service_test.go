@@ -129,20 +129,20 @@ func TestAWorkerWaitsForItsInfrastructure(t *testing.T) {
 		}
 		return text
 	}
-	eventually(t, patience, "it says what is missing", func() bool { return strings.Contains(reason(), "setup") })
+	eventually(t, timeout, "it says what is missing", func() bool { return strings.Contains(reason(), "setup") })
 	if code, _ := w.get(t, "/livez"); code != http.StatusOK {
 		t.Errorf("/livez: %d; want alive while it waits", code)
 	}
 	r.must(t, "setup", "--sample-schema")
 	r.record(t)
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	cmd := chat{"demo", "alice", "g"}.ask()
 	r.send(t, cmd)
 	r.deleted(t, cmd.CommandID, "g")
 	w.term(t)
 
 	alone := r.launch(t, "NATS_URL=nats://127.0.0.1:9", "DATABASE_URL=postgres://127.0.0.1:9/x")
-	eventually(t, patience, "it is alive", func() bool { code, _ := alone.get(t, "/livez"); return code == http.StatusOK })
+	eventually(t, timeout, "it is alive", func() bool { code, _ := alone.get(t, "/livez"); return code == http.StatusOK })
 	alone.term(t)
 }
 
@@ -169,7 +169,7 @@ func TestAWrongSettingIsToldOnOneLine(t *testing.T) {
 		t.Errorf("a wrong URL: exit status %d, and perhaps its password: %s", res.code, res.err)
 	}
 	taken := r.launch(t)
-	eventually(t, patience, "it serves", func() bool { code, _ := taken.get(t, "/livez"); return code == http.StatusOK })
+	eventually(t, timeout, "it serves", func() bool { code, _ := taken.get(t, "/livez"); return code == http.StatusOK })
 	refused(t, r.call(t, "run", "HTTP_ADDR="+taken.addr, "LOG_LEVEL=error"), "a port that is taken", taken.addr)
 }
 

@@ -266,7 +266,7 @@ func newVictim(t *testing.T, b *battle) *victim {
 	v := &victim{b: b}
 	nc := presenceUser.of("other").connect(t, b.nats)
 	var err error
-	v.gateway, err = conversation.NewClient(gatewayUser.of("other").connect(t, b.nats), conversation.WithTimeout(patience))
+	v.gateway, err = conversation.NewClient(gatewayUser.of("other").connect(t, b.nats), conversation.WithTimeout(timeout))
 	must(t, err)
 	v.js, err = jetstream.New(nc)
 	must(t, err)

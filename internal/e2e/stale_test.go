@@ -47,22 +47,22 @@ func staleLong(t *testing.T, finished bool) {
 	stale := r.start(t, settings...)
 	for range 3 {
 		from := watch.cursor
-		eventually(t, patience, "the deletion goes on", func() bool { return watch.look(t) || watch.cursor > from+1000 })
+		eventually(t, timeout, "the deletion goes on", func() bool { return watch.look(t) || watch.cursor > from+1000 })
 		stale.stop(t)
 		next := r.start(t, settings...)
 		watch.look(t)
 		from = watch.cursor
-		eventually(t, patience, "another worker takes over", func() bool { return watch.look(t) || watch.cursor > from+1000 })
+		eventually(t, timeout, "another worker takes over", func() bool { return watch.look(t) || watch.cursor > from+1000 })
 		if finished {
-			eventually(t, patience, "the deletion is done", func() bool { return watch.look(t) })
+			eventually(t, timeout, "the deletion is done", func() bool { return watch.look(t) })
 		} else {
 			watch.check(t, messages)
 		}
 		r.say(t, c)
 		stale.cont(t)
-		stale.awaitReady(t, patience)
+		stale.awaitReady(t, timeout)
 		from = watch.cursor
-		eventually(t, patience, "nobody is held up", func() bool { return watch.look(t) || watch.cursor > from+1000 })
+		eventually(t, timeout, "nobody is held up", func() bool { return watch.look(t) || watch.cursor > from+1000 })
 		if finished {
 			stale.term(t)
 			stale = next
@@ -71,7 +71,7 @@ func staleLong(t *testing.T, finished bool) {
 		stale.term(t)
 		stale = next
 	}
-	eventually(t, 2*patience, "the deletion is done", func() bool { return watch.look(t) })
+	eventually(t, 2*timeout, "the deletion is done", func() bool { return watch.look(t) })
 	r.settled(t)
 	r.told(t, map[deletionKey]int{{cmd.CommandID, "g"}: messages})
 	if got := r.left(t, c); got.First != int64(messages)+1 || !got.Row {
@@ -97,12 +97,12 @@ func staleWaiting(t *testing.T) {
 	release := r.hold(t, `select from chat.messages where seq = 20 for update`)
 	stale := r.start(t)
 	r.flood(t, cmds)
-	eventually(t, patience, "all are taken up", func() bool {
+	eventually(t, timeout, "all are taken up", func() bool {
 		return one[int](t, r, `select count(*)::int from lethe.deletions where lease_until is not null`) == len(cmds)
 	})
 	stale.stop(t)
 	next := r.start(t)
-	eventually(t, patience, "another worker has taken over", func() bool {
+	eventually(t, timeout, "another worker has taken over", func() bool {
 		return metric(t, "lethe_retries_total", `reason="blocked"`, next) >= float64(len(cmds))
 	})
 	release()
@@ -111,7 +111,7 @@ func staleWaiting(t *testing.T) {
 		r.say(t, c)
 	}
 	stale.cont(t)
-	stale.awaitReady(t, patience)
+	stale.awaitReady(t, timeout)
 	r.settled(t)
 	r.told(t, want)
 	for _, c := range chats {
@@ -165,13 +165,13 @@ func staleFailure(t *testing.T) {
 	stale := r.start(t, settings...)
 	cmd := c.ask()
 	seq := r.send(t, cmd).Sequence
-	eventually(t, patience, "it has failed twice", func() bool { _, _, _, attempts := r.ledger(t, cmd.CommandID, "g"); return attempts >= 2 })
+	eventually(t, timeout, "it has failed twice", func() bool { _, _, _, attempts := r.ledger(t, cmd.CommandID, "g"); return attempts >= 2 })
 	stale.stop(t)
 	next := r.start(t, settings...)
 	e := r.failed(t, cmd.CommandID, "g")
 	wantFields(t, e, "reason", "attempts_exhausted")
 	stale.cont(t)
-	stale.awaitReady(t, patience)
+	stale.awaitReady(t, timeout)
 	r.letter(t, seq)
 	if _, _, _, attempts := r.ledger(t, cmd.CommandID, "g"); attempts != 5 {
 		t.Errorf("%d attempts are counted; want 5", attempts)

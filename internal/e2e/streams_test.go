@@ -34,7 +34,7 @@ func (r *rig) streamMessages(t testing.TB, name string) []message {
 // streamMessage reads one message; found is false where it has gone.
 func (r *rig) streamMessage(t testing.TB, stream string, seq uint64) (m message, found bool) {
 	t.Helper()
-	res, err := r.nc.Request("$JS.API.STREAM.MSG.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq), patience)
+	res, err := r.nc.Request("$JS.API.STREAM.MSG.GET."+stream, fmt.Appendf(nil, `{"seq":%d}`, seq), timeout)
 	if err != nil {
 		t.Fatalf("message %d of %s: %v", seq, stream, err)
 	}
@@ -76,7 +76,7 @@ func (r *rig) lettersOf(t testing.TB, seq uint64) []message {
 func (r *rig) letter(t testing.TB, seq uint64) message {
 	t.Helper()
 	var found []message
-	eventually(t, patience, fmt.Sprintf("command %d has a dead letter", seq), func() bool {
+	eventually(t, timeout, fmt.Sprintf("command %d has a dead letter", seq), func() bool {
 		found = r.lettersOf(t, seq)
 		return len(found) > 0
 	})
@@ -91,7 +91,7 @@ func (r *rig) letter(t testing.TB, seq uint64) message {
 // worker's hands.
 func (r *rig) settled(t testing.TB) {
 	t.Helper()
-	r.settledWithin(t, patience)
+	r.settledWithin(t, timeout)
 }
 
 func (r *rig) settledWithin(t testing.TB, limit time.Duration) {

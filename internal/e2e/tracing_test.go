@@ -43,7 +43,7 @@ func (rc *receiver) tellsNot(t testing.TB, words ...string) {
 // such line names the trace.
 func (w *worker) wantTraceID(t testing.TB, text, id string) {
 	t.Helper()
-	eventually(t, patience, "the log says "+text, func() bool { return strings.Contains(w.log.String(), text) })
+	eventually(t, timeout, "the log says "+text, func() bool { return strings.Contains(w.log.String(), text) })
 	for line := range strings.SplitSeq(w.log.String(), "\n") {
 		if strings.Contains(line, text) && !strings.Contains(line, `"trace_id":"`+id+`"`) {
 			t.Errorf("log line without the trace %s: %s", id, line)
@@ -94,14 +94,14 @@ func TestATraceGoesFromTheProducerToTheEvent(t *testing.T) {
 	w.wantTraceID(t, "deletion finished", traceID)
 	w.wantTraceID(t, "command settled", traceID)
 
-	send() // the same command again: told again, in the same trace
+	send() // the same command again: re-emitted, in the same trace
 	again := r.awaitHeard(t, 2, of(cmd.CommandID))[1]
 	process = rc.await(t, processSpan, 2)[1]
 	wantSpan(t, process, traceID, producerSpan, "lethe.outcome", "done")
 	told = rc.await(t, deletedSpan, 2)[1]
 	wantSpan(t, told, traceID, process.id(), "messaging.message.id", e.id())
 	if again.id() != e.id() || again.header.Get("traceparent") != told.traceparent() || string(again.data) != string(e.data) {
-		t.Errorf("told again: %s with %s; want the same event with %s", again, again.header.Get("traceparent"), told.traceparent())
+		t.Errorf("re-emitted: %s with %s; want the same event with %s", again, again.header.Get("traceparent"), told.traceparent())
 	}
 	rc.tellsNot(t, "alice", "c2c_bob")
 }
@@ -303,7 +303,7 @@ func TestAReceiverThatTakesNoTracesHoldsNothingUp(t *testing.T) {
 			for _, cmd := range cmds {
 				r.deleted(t, cmd.CommandID, cmd.Conversations[0].ID)
 			}
-			eventually(t, patience, "spans are counted", func() bool {
+			eventually(t, timeout, "spans are counted", func() bool {
 				return metric(t, "lethe_spans_total", "ended", w) > 200 && (row.told == 0 || metric(t, "lethe_spans_total", "failed", w) > 0)
 			})
 			w.term(t)

@@ -139,7 +139,7 @@ func (c checkout) build(t *testing.T, commit string) (program string, err error)
 // git runs git in this folder. The error has what git said.
 func (c checkout) git(t *testing.T, args ...string) (string, error) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "git", args...)
 	cmd.Dir = c.dir

@@ -73,7 +73,7 @@ type worker struct {
 func (r *rig) start(t testing.TB, settings ...string) *worker {
 	t.Helper()
 	w := r.launch(t, settings...)
-	w.awaitReady(t, patience)
+	w.awaitReady(t, timeout)
 	return w
 }
 
@@ -268,7 +268,7 @@ func (r *rig) call(t testing.TB, words ...string) result {
 	cmd := r.command(t, words)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	timer := time.AfterFunc(2*patience, func() { _ = cmd.Process.Kill() })
+	timer := time.AfterFunc(2*timeout, func() { _ = cmd.Process.Kill() })
 	err := cmd.Run()
 	timer.Stop()
 	var exit *exec.ExitError

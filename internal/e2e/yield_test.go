@@ -32,7 +32,7 @@ func TestLargeDeletionsYieldToPeople(t *testing.T) {
 	})
 	workers := []*worker{r.start(t, "LETHE_FOREGROUND_BACKOFF=4"), r.start(t, "LETHE_FOREGROUND_BACKOFF=4")}
 	for _, w := range workers {
-		eventually(t, patience, "the worker knows of them", func() bool { return metric(t, "lethe_foreground_backoff", "", w) == 4 })
+		eventually(t, timeout, "the worker knows of them", func() bool { return metric(t, "lethe_foreground_backoff", "", w) == 4 })
 	}
 	for _, c := range giants {
 		cmd := c.ask()

@@ -37,7 +37,7 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.CommandSubject(cmd.AppID))})
 		return entry{job: j}
 	}
-	return h.tasks(j, cmd)
+	return h.newEntry(j, cmd)
 }
 
 // appOfSubject returns the app that a command's subject names; "", true for what
@@ -50,7 +50,9 @@ func appOfSubject(subject string) (app string, named bool) {
 	return app, named
 }
 
-func (h *Handler) tasks(j *job, cmd conversation.Command) entry {
+// newEntry makes a task of each conversation of the command. Where the app's or the user's
+// id can't be a key of the plan's tables, it refuses the whole command.
+func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 	e := entry{job: j, tasks: make([]*task, 0, len(cmd.Conversations))}
 	digest, retry := digestOf(cmd), retryOf(j.delivery)
 	for _, c := range cmd.Conversations {

@@ -30,9 +30,9 @@ func event(j *job, rec purge.Record) bus.Announcement {
 	return a
 }
 
-// refusal returns the event of a command that failed as a whole; false where
+// refusalEvent returns the event of a command that failed as a whole; false where
 // its receiver is not known.
-func refusal(j *job) (bus.Announcement, bool) {
+func refusalEvent(j *job) (bus.Announcement, bool) {
 	if j.app == "" || j.user == "" {
 		return bus.Announcement{}, false
 	}
@@ -71,24 +71,24 @@ func (as *announcements) add(j *job, a bus.Announcement) {
 	as.all = append(as.all, a)
 }
 
-// announce stores the announcements; see store for how long that takes.
+// announce is publishUntilStored with spans.
 func (h *Handler) announce(as announcements) error {
 	if len(as.all) == 0 {
 		return nil
 	}
 	spans := h.beginPublish(as)
-	err := h.store(as.all)
+	err := h.publishUntilStored(as.all)
 	for _, span := range spans {
 		end(span, err)
 	}
 	return err
 }
 
-// store stores the announcements, however long that takes: while it fails
+// publishUntilStored stores the announcements, however long that takes: while it fails
 // the gate is closed, and what is in flight waits here, with its heartbeats. The
 // repetition is the probe. It gives up when the worker stops, and when the stream
 // of dead letters is full, which need not block other commands.
-func (h *Handler) store(as []bus.Announcement) error {
+func (h *Handler) publishUntilStored(as []bus.Announcement) error {
 	closed := ""
 	open := func() {
 		if closed != "" {
@@ -96,7 +96,7 @@ func (h *Handler) store(as []bus.Announcement) error {
 		}
 	}
 	defer open()
-	_, err := retry.Do(h.stopping, storing, func() (struct{}, error) { return struct{}{}, h.cfg.Publisher.Publish(h.working, as) }, func(err error) bool {
+	_, err := retry.Do(h.stopping, publishPolicy, func() (struct{}, error) { return struct{}{}, h.cfg.Publisher.Publish(h.working, as) }, func(err error) bool {
 		_, cause := purge.FaultOf(err)
 		h.cfg.Metrics.Retries.WithLabelValues(cause).Inc()
 		if lettersFull(err) {
@@ -117,5 +117,5 @@ func (h *Handler) store(as []bus.Announcement) error {
 	return err
 }
 
-// storing never gives up by itself.
-var storing = retry.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}
+// publishPolicy never gives up by itself.
+var publishPolicy = retry.Policy{First: 50 * time.Millisecond, Max: 2 * time.Second}

@@ -7,10 +7,11 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// bulk takes up and finishes many small deletions in one transaction. Where that fails,
-// it finds the deletions that fail, so that they neither fail nor delay the others.
+// bulk is one express round: it takes up and finishes many small deletions in one
+// transaction. Where that fails, it finds the deletions that fail, so that they neither
+// fail nor delay the others.
 type bulk struct {
-	outcomes
+	dispatcher
 	probed  bool         // of one deletion, which the detector runs
 	others  purge.Tables // from which rows were deleted since the group was first tried
 	slow    int          // batches that timed out
@@ -33,8 +34,8 @@ func (b *bulk) group(tasks []*task) {
 		return
 	}
 	b.try(tasks)
-	for i := range b.failed {
-		b.failed[i].others |= b.others
+	for i := range b.unattributed {
+		b.unattributed[i].others |= b.others
 	}
 }
 
@@ -42,7 +43,7 @@ func (b *bulk) group(tasks []*task) {
 // one of them, the batch is divided until that one is alone. It reports whether any of
 // them succeeded.
 func (b *bulk) try(tasks []*task) (ok bool) {
-	if b.others == 0 && (len(b.failed) >= maxGroupFailures || b.slow > maxGroupFailures) {
+	if b.others == 0 && (len(b.unattributed) >= maxGroupFailures || b.slow > maxGroupFailures) {
 		b.untried = append(b.untried, tasks...)
 		return false
 	}
@@ -60,10 +61,10 @@ func (b *bulk) try(tasks []*task) (ok bool) {
 			b.try(second)
 			return true
 		}
-		b.fails(second, err) // a lock on a whole table, say: one try for each would take minutes
+		b.failAll(second, err) // a lock on a whole table, say: one try for each would take minutes
 		return false
 	}
-	b.fails(tasks, err)
+	b.failAll(tasks, err)
 	return false
 }
 
@@ -73,7 +74,7 @@ func (b *bulk) divide(tasks []*task, err error, began time.Time, slow bool) bool
 	if slow {
 		b.slow++
 	} else if found := b.h.detector.examine(); found != nil {
-		b.fails(tasks, found)
+		b.failAll(tasks, found)
 		return false
 	}
 	switch {
@@ -84,7 +85,7 @@ func (b *bulk) divide(tasks []*task, err error, began time.Time, slow bool) bool
 	case slow:
 		b.h.detector.track(tasks[0], b.others)
 	}
-	b.dispatch(tasks[0], b.h.failed(tasks[0], err), began)
+	b.dispatch(tasks[0], b.h.failedFacts(tasks[0], err), began) // after an error that may be its own it never stays
 	return false
 }
 
@@ -96,12 +97,12 @@ func (b *bulk) parts(tasks []*task, n int) (ok bool) {
 	return ok
 }
 
-// fails ends the try of tasks by an error that isn't one deletion's own, after the call
-// was repeated in place.
-func (b *bulk) fails(tasks []*task, err error) {
+// failAll ends the try of tasks by an error that isn't one deletion's own. The call was
+// repeated in place: they count as having had all tries, so that a locked one is deferred.
+func (b *bulk) failAll(tasks []*task, err error) {
 	for _, t := range tasks {
 		t.tries = purge.MaxTries + 1
-		b.next(t, b.h.failed(t, err))
+		b.next(t, b.h.failedFacts(t, err))
 	}
 }
 
@@ -113,7 +114,7 @@ func (b *bulk) committed(tasks []*task, res purge.Result) {
 	b.others |= res.Tables
 	b.h.detector.succeeded(res.Tables, finished(tasks, res)...)
 	for i, t := range tasks {
-		t.rec, t.news, t.taken = res.Records[i], res.Finished[i], t.taken || res.Records[i].Mine
+		t.rec, t.newlyFinal, t.taken = res.Records[i], res.Finished[i], t.taken || res.Records[i].Mine
 		t.batches++
 		progress := t.rec.Mine && (res.BudgetSpent || res.Deleted[i] > 0)
 		if t.rec.Mine && !progress {
@@ -132,7 +133,7 @@ func (b *bulk) next(t *task, f purge.Facts) {
 	case stays && b.probed:
 		b.trouble = b.h.single(t, m.Delay) || b.trouble
 	case stays:
-		b.h.alone(t, m.Delay)
+		b.h.startSingle(t, m.Delay)
 	}
 }
 
@@ -147,7 +148,7 @@ func finished(tasks []*task, res purge.Result) []purge.Key {
 	return keys
 }
 
-// batch is one call of the store. After waiting for a lock in vain it passes
+// batch carries out one batch. After waiting for a lock in vain it is repeated, and passes
 // over locked rows.
 func (b *bulk) batch(tasks []*task) (res purge.Result, began time.Time, err error) {
 	h := b.h
@@ -155,7 +156,7 @@ func (b *bulk) batch(tasks []*task) (res purge.Result, began time.Time, err erro
 		Deletions: deletions(tasks), Budget: purge.Budget{PerDeletion: h.cfg.PerDeletion, Rows: h.express.rows()}, Timeout: h.batchTimeout(b.slow > 0),
 	}
 	span := h.beginBatch(tasks)
-	res, err = persist(h, maxContended, func() (purge.Result, error) {
+	res, err = retryInPlace(h, maxContended, func() (purge.Result, error) {
 		began = time.Now()
 		res, err := h.cfg.Store.Bulk(h.working, batch)
 		if err != nil {

@@ -11,7 +11,7 @@ import (
 )
 
 const (
-	// gateDeletions is the gate's cause while different deletions fail one after the other.
+	// gateDeletions is the gate's reason while different deletions fail one after the other.
 	gateDeletions = "deletions"
 	// probeMinWait and probeMaxWait bound the wait after a probed deletion that failed.
 	// Where the detector is wrong, a deletion that would succeed waits as long.
@@ -107,8 +107,8 @@ func (f *faultDetector) startProbing(err error) {
 	f.probe.Store(true)
 	f.h.queue.suspend(true)
 	f.h.cfg.Log.Error("different deletions fail one after the other; not pulling commands, trying one deletion at a time", "error", err)
-	f.h.lanes.Go(func() { f.probeNew(probing) })
-	f.h.lanes.Go(func() { f.probeFailures(probing) })
+	f.h.goroutines.Go(func() { f.probeNew(probing) })
+	f.h.goroutines.Go(func() { f.probeFailures(probing) })
 }
 
 // stopProbing stops to probe if the evidence allows it, and reports whether it did.
@@ -135,7 +135,7 @@ func (f *faultDetector) probes() bool { return f.probe.Load() }
 // retryLater keeps a task in flight while the infrastructure is at fault, until the
 // detector tries it.
 func (f *faultDetector) retryLater(t *task) {
-	t.tries, t.probed = 0, false
+	t.tries, t.lane, t.probed = 0, expressLane, false
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.probing == nil {
@@ -224,7 +224,7 @@ func (f *faultDetector) stopIfNoneLeft() {
 	}
 }
 
-// drain returns the tasks that wait to be tried again, after the lanes have ended.
+// drain returns the tasks that wait to be tried again, after the goroutines have ended.
 func (f *faultDetector) drain() []entry {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -12,15 +12,15 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// outcomes carries out the next moves of deletions that were tried, gathers what has
+// dispatcher carries out the next moves of deletions that were tried, gathers what has
 // become final, publishes that and settles the deliveries of which nothing is left.
-type outcomes struct {
-	h         *Handler
-	announced announcements
-	closed    []*task      // final, once announced is stored
-	refused   []*job       // whole commands
-	failed    []failedTask // whose fault that is is decided when everything has been tried
-	trouble   bool         // something failed
+type dispatcher struct {
+	h            *Handler
+	announced    announcements
+	ended        []*task      // final or refused, once announced is stored
+	refused      []*job       // whole commands
+	unattributed []failedTask // whose fault that is is decided when everything has been tried
+	trouble      bool         // something failed
 }
 
 // failedTask is a task that has failed alone.
@@ -37,33 +37,33 @@ var errNotEntered = errors.New("the ledger has no row for the deletion after its
 // dispatch carries out the next move of a deletion after a try that began at began, and
 // the moves that follow from it. It reports whether the deletion stays with the caller,
 // who tries it again after the move's delay.
-func (o *outcomes) dispatch(t *task, f purge.Facts, began time.Time) (m purge.Move, stays bool) {
-	h := o.h
+func (d *dispatcher) dispatch(t *task, f purge.Facts, began time.Time) (m purge.Move, stays bool) {
+	h := d.h
 	for {
 		m = purge.Next(f)
 		if m.Retry != "" {
 			h.cfg.Metrics.Retries.WithLabelValues(m.Retry).Inc()
 		}
-		o.trouble = o.trouble || f.Failed
+		d.trouble = d.trouble || f.Failed
 		switch m.Kind {
 		case purge.Continue, purge.Wait:
 			return m, true
 		case purge.Inspect:
-			f = o.inspect(t, f)
+			f = d.inspect(t, f)
 			continue
 		case purge.Fail:
-			f = o.fail(t, f)
+			f = d.fail(t, f)
 			continue
 		case purge.Attribute:
 			if !f.Failed {
 				t.err = errNotEntered
 				f = f.After(t.err)
 			}
-			o.failed = append(o.failed, failedTask{task: t, facts: f, began: began})
+			d.unattributed = append(d.unattributed, failedTask{task: t, facts: f, began: began})
 		case purge.Publish:
-			o.final(t)
+			d.final(t)
 		case purge.Refuse:
-			o.refuseTask(t)
+			d.refuseTask(t)
 		case purge.EnterLong:
 			h.enterLong(t)
 		case purge.Isolate:
@@ -74,7 +74,7 @@ func (o *outcomes) dispatch(t *task, f purge.Facts, began time.Time) (m purge.Mo
 			}
 			h.detector.retryLater(t)
 		case purge.Defer:
-			o.deferTask(t, f, m)
+			d.deferTask(t, f, m)
 		}
 		return m, false
 	}
@@ -82,8 +82,8 @@ func (o *outcomes) dispatch(t *task, f purge.Facts, began time.Time) (m purge.Mo
 
 // inspect finds out why a deletion makes no progress: a trigger or a rule keeps its rows,
 // or another transaction holds a lock.
-func (o *outcomes) inspect(t *task, f purge.Facts) purge.Facts {
-	kept, err := o.h.cfg.Store.Kept(o.h.working, t.d)
+func (d *dispatcher) inspect(t *task, f purge.Facts) purge.Facts {
+	kept, err := d.h.cfg.Store.Kept(d.h.working, t.d)
 	if fault, _ := purge.FaultOf(err); err != nil && fault != purge.Contention {
 		t.err = err
 		return f.After(err)
@@ -91,16 +91,16 @@ func (o *outcomes) inspect(t *task, f purge.Facts) purge.Facts {
 	f.Inspected, f.Kept = true, kept.Rows > 0
 	if f.Kept {
 		t.err = kept
-		o.h.cfg.Log.Warn("rows are still there after their delete", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
+		d.h.cfg.Log.Warn("rows are still there after their delete", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
 	}
 	return f
 }
 
 // fail enters a failure in the ledger. After the last attempt the deletion is given up.
-func (o *outcomes) fail(t *task, f purge.Facts) purge.Facts {
+func (d *dispatcher) fail(t *task, f purge.Facts) purge.Facts {
 	t.job.trouble(t.err)
 	failure := purge.Failure{
-		Reason: string(conversation.ReasonAttemptsExhausted), Message: t.err.Error(), Err: t.err.Error(), MaxAttempts: o.h.cfg.MaxAttempts,
+		Reason: string(conversation.ReasonAttemptsExhausted), Message: t.err.Error(), Err: t.err.Error(), MaxAttempts: d.h.cfg.MaxAttempts,
 	}
 	if f.Incompatible {
 		failure.Reason, failure.MaxAttempts = string(conversation.ReasonIncompatibleID), 1
@@ -108,30 +108,30 @@ func (o *outcomes) fail(t *task, f purge.Facts) purge.Facts {
 	if a := f.Attribution; a != nil {
 		failure.Unproven, failure.Uncounted, failure.TakeBack = !a.Proven, a.Fault != purge.Command, a.TakeBack
 	}
-	rec, err := persist(o.h, maxContended, func() (purge.Record, error) { return o.h.cfg.Store.Fail(o.h.working, t.d, failure) })
-	o.trouble = true
+	rec, err := retryInPlace(d.h, maxContended, func() (purge.Record, error) { return d.h.cfg.Store.Fail(d.h.working, t.d, failure) })
+	d.trouble = true
 	if err != nil {
 		t.err = err
 		f = f.After(err)
 		f.Unentered = true
 		return f
 	}
-	t.rec, t.news = rec, rec.State == purge.Failed
+	t.rec, t.newlyFinal = rec, rec.State == purge.Failed
 	f.Record, f.Entered = rec, true
 	return f
 }
 
 // attribute finds out whose fault the failures are, after everything has been tried.
 // self is how many of the detector's busy tries are the caller's.
-func (o *outcomes) attribute(self int64) {
-	failed := o.failed
-	o.failed = nil
+func (d *dispatcher) attribute(self int64) {
+	failed := d.unattributed
+	d.unattributed = nil
 	if len(failed) == 0 {
 		return
 	}
-	found := o.h.detector.examine()
+	found := d.h.detector.examine()
 	if found == nil {
-		for i, a := range o.h.detector.failed(failed, self) {
+		for i, a := range d.h.detector.failed(failed, self) {
 			failed[i].facts.Attribution = &a
 		}
 	}
@@ -140,45 +140,46 @@ func (o *outcomes) attribute(self int64) {
 			t.err = found
 			t.facts = t.facts.After(found)
 		}
-		o.dispatch(t.task, t.facts, t.began)
+		d.dispatch(t.task, t.facts, t.began)
 	}
-	o.attribute(self) // those that could not be entered in the ledger
+	d.attribute(self) // those that could not be entered in the ledger
 }
 
 // final notes a deletion that needs no more work.
-func (o *outcomes) final(t *task) {
-	o.h.logFinal(t)
+func (d *dispatcher) final(t *task) {
+	d.h.logFinal(t)
 	if t.rec.State == purge.Failed {
 		t.job.fail(failure{conversation.Reason(t.rec.Reason), t.rec.Message})
 	}
-	o.announced.add(t.job, event(t.job, t.rec))
-	o.closed = append(o.closed, t)
+	d.announced.add(t.job, event(t.job, t.rec))
+	d.ended = append(d.ended, t)
 }
 
 // refuseTask gives up a task's whole command, and announces that once.
-func (o *outcomes) refuseTask(t *task) {
+func (d *dispatcher) refuseTask(t *task) {
 	f := failure{conversation.ReasonCommandIDReused, "command_id has been used for a command with other content: a new command needs a new command_id"}
 	if t.refusal != nil {
 		f = *t.refusal
 	}
 	first := t.job.refuse(f)
-	if a, ok := refusal(t.job); ok && first {
-		o.announced.add(t.job, a)
+	if a, ok := refusalEvent(t.job); ok && first {
+		d.announced.add(t.job, a)
 	}
-	o.closed = append(o.closed, t)
+	d.ended = append(d.ended, t)
 }
 
-// refuse gives up a command that has no tasks.
-func (o *outcomes) refuse(j *job) {
-	if a, ok := refusal(j); ok {
-		o.announced.add(j, a)
+// refuse gives up a command that was refused before it had tasks, and announces that.
+func (d *dispatcher) refuse(j *job) {
+	if a, ok := refusalEvent(j); ok {
+		d.announced.add(j, a)
 	}
-	o.refused = append(o.refused, j)
+	d.refused = append(d.refused, j)
 }
 
-// deferTask releases a deletion and returns it to the stream.
-func (o *outcomes) deferTask(t *task, f purge.Facts, m purge.Move) {
-	h := o.h
+// deferTask carries out the move Defer: it logs why, releases the lease and defers the
+// command.
+func (d *dispatcher) deferTask(t *task, f purge.Facts, m purge.Move) {
+	h := d.h
 	switch {
 	case f.Failed && f.Fault == purge.Stopping:
 	case m.Unavailable:
@@ -192,24 +193,24 @@ func (o *outcomes) deferTask(t *task, f purge.Facts, m purge.Move) {
 		t.job.trouble(t.err)
 	}
 	if !t.taken || f.Entered || m.Unavailable {
-		h.deferTask(t, m.Delay)
+		h.redeliver(t, m.Delay)
 		return
 	}
-	h.lanes.Go(func() {
+	h.goroutines.Go(func() {
 		h.release(t, m.Retry == purge.RetryLock)
-		h.deferTask(t, m.Delay)
+		h.redeliver(t, m.Delay)
 	})
 }
 
-// deferTask ends a task that must be delivered again after delay. As long as another
+// redeliver ends a task that must be delivered again after delay. As long as another
 // one of its command is in the long lane, perhaps for hours, the delivery stays in
 // flight: then only the task is tried again.
-func (h *Handler) deferTask(t *task, delay time.Duration) {
+func (h *Handler) redeliver(t *task, delay time.Duration) {
 	if t.job.othersLong(t) && h.stopping.Err() == nil {
-		h.alone(&task{job: t.job, d: t.d, since: t.since, lane: expressLane, batches: t.batches}, delay)
+		h.startSingle(&task{job: t.job, d: t.d, since: t.since, lane: expressLane, batches: t.batches}, delay)
 		return
 	}
-	if t.job.deferTask(delay) {
+	if t.job.endDeferred(delay) {
 		h.settle([]*job{t.job})
 	}
 }
@@ -217,22 +218,22 @@ func (h *Handler) deferTask(t *task, delay time.Duration) {
 // publish stores what has become final and settles the deliveries of which nothing is
 // left to do. Events first, then the dead letters, then the acknowledgement: a crash in
 // between repeats, and loses nothing.
-func (o *outcomes) publish() {
-	h := o.h
+func (d *dispatcher) publish() {
+	h := d.h
 	crash.Point("after_commit")
-	if err := h.announce(o.announced); err != nil {
-		for _, t := range o.closed {
-			h.deferTask(t, 0)
+	if err := h.announce(d.announced); err != nil {
+		for _, t := range d.ended {
+			h.redeliver(t, 0)
 		}
-		for _, j := range o.refused {
+		for _, j := range d.refused {
 			j.settle(bus.Outcome{Verdict: bus.Retry})
 		}
 		return
 	}
 	crash.Point("after_publish")
-	finished := o.refused
-	for _, t := range o.closed {
-		if t.job.close() {
+	finished := d.refused
+	for _, t := range d.ended {
+		if t.job.endFinal() {
 			finished = append(finished, t.job)
 		}
 	}

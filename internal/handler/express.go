@@ -26,10 +26,10 @@ func (h *Handler) expressLoop() {
 
 // expressRound takes commands to their end, as far as one transaction does: take up and
 // finish all deletions together, publish the outcomes, acknowledge the commands. What is
-// known to the ledger, large or locked continues elsewhere. It reports whether something
-// failed. probed says that the detector runs the round.
+// known to the ledger, large, locked or cut off by the budget continues elsewhere. It reports
+// whether something failed. probed says that the detector runs the round.
 func (h *Handler) expressRound(entries []entry, probed bool) (trouble bool) {
-	b := &bulk{outcomes: outcomes{h: h}, probed: probed}
+	b := &bulk{dispatcher: dispatcher{h: h}, probed: probed}
 	if h.stopping.Err() == nil {
 		b.group(b.admit(entries))
 	} else {
@@ -55,7 +55,8 @@ func (b *bulk) deferAll(entries []entry) {
 	}
 }
 
-// admit refuses and fails what can't be worked on, and returns the other deletions.
+// admit refuses and fails what can't be worked on, reopens what an operator retries, isolates
+// what has failed before, and returns the other deletions.
 func (b *bulk) admit(entries []entry) []*task {
 	var tasks []*task
 	for _, e := range entries {
@@ -87,9 +88,9 @@ func (b *bulk) admit(entries []entry) []*task {
 // store, and returns the others.
 func (b *bulk) encodable(tasks []*task) []*task {
 	ds := deletions(tasks)
-	found, err := persist(b.h, maxContended, func() (map[int]purge.Unencodable, error) { return b.h.cfg.Store.Unencodable(b.h.working, ds) })
+	found, err := retryInPlace(b.h, maxContended, func() (map[int]purge.Unencodable, error) { return b.h.cfg.Store.Unencodable(b.h.working, ds) })
 	if err != nil {
-		b.fails(tasks, err)
+		b.failAll(tasks, err)
 		return nil
 	}
 	if len(found) == 0 {
@@ -105,7 +106,7 @@ func (b *bulk) encodable(tasks []*task) []*task {
 		case u.Whole:
 			t.refusal = &failure{conversation.ReasonIncompatibleID, u.Err.Error()}
 		default:
-			t.news, t.rec = true, purge.Record{
+			t.newlyFinal, t.rec = true, purge.Record{
 				Key: t.d.Key, User: t.d.User, Device: t.d.Device, State: purge.Failed, FailedAt: time.Now(),
 				Reason: string(conversation.ReasonIncompatibleID), Message: u.Err.Error(),
 			}
@@ -126,7 +127,7 @@ func (b *bulk) reopen(tasks []*task) []*task {
 	if len(retried) == 0 {
 		return tasks
 	}
-	_, err := persist(b.h, maxContended, func() (struct{}, error) { return struct{}{}, b.h.cfg.Store.Reopen(b.h.working, retried) })
+	_, err := retryInPlace(b.h, maxContended, func() (struct{}, error) { return struct{}{}, b.h.cfg.Store.Reopen(b.h.working, retried) })
 	fault, _ := purge.FaultOf(err)
 	switch {
 	case err == nil:
@@ -134,7 +135,7 @@ func (b *bulk) reopen(tasks []*task) []*task {
 	case fault.MayBeCommand() && len(tasks) > 1:
 		return append(b.reopen(tasks[:len(tasks)/2:len(tasks)/2]), b.reopen(tasks[len(tasks)/2:])...)
 	}
-	b.fails(tasks, err)
+	b.failAll(tasks, err)
 	return nil
 }
 

@@ -82,11 +82,11 @@ type Config struct {
 	Target       time.Duration // of a transaction; 50 ms
 	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows
 	MaxRows      int           // and its largest; purge.DefaultMaxRows
-	PerDeletion  int           // messages that one deletion may lose in the express lane; DefaultExpressRows
+	PerDeletion  int           // messages that one deletion may lose in the express lane (--express-rows); DefaultExpressRows
 	BatchSize    int           // deletions in one express batch; 512
 	ExpressLanes int           // express batches at a time; DefaultExpressLanes
 	LongLanes    int           // large deletions at a time; LongConcurrency, or 2 without permits
-	Isolated     int           // deletions at a time that failed before, and may take long; 2
+	Isolated     int           // deletions at a time that run isolated: they failed before, and may take long; 2
 	MaxAttempts  int           // real failures that end a deletion; DefaultMaxAttempts
 	Grace        time.Duration // what a statement in flight may still take at a stop; 5 s
 
@@ -147,16 +147,16 @@ type Handler struct {
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
 	lockHolder lockHolder
-	// One for each that runs: deletions of the express lane that run alone, those of them
-	// that may take long, and those in the long lane; and those that wait for that.
+	// One for each deletion that runs alone, isolated or in the long lane, or is in the wait
+	// queue.
 	singles, isolated, longRuns, waitQueue chan struct{}
 
-	stopping context.Context // done at once at a stop: start nothing new
-	stop     context.CancelCauseFunc
-	working  context.Context // done after the grace: give statements up
-	giveUp   context.CancelCauseFunc
-	lanes    sync.WaitGroup
-	outages  atomic.Int64 // since the last success
+	stopping   context.Context // done at once at a stop: start nothing new
+	stop       context.CancelCauseFunc
+	working    context.Context // done after the grace: give statements up
+	giveUp     context.CancelCauseFunc
+	goroutines sync.WaitGroup // all that Stop waits for
+	outages    atomic.Int64   // since the last success
 	// contended is when a try last got no permit, in nanoseconds since 1970.
 	contended atomic.Int64
 }
@@ -191,9 +191,9 @@ func New(cfg Config) *Handler {
 // most, and starts the loops, which only Stop ends. The caller must call Stop.
 func (h *Handler) Start() {
 	h.watcher.sample(h.stopping)
-	h.lanes.Go(func() { h.watcher.run(h.stopping) })
+	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
 	for range h.cfg.ExpressLanes {
-		h.lanes.Go(h.expressLoop)
+		h.goroutines.Go(h.expressLoop)
 	}
 }
 
@@ -211,17 +211,17 @@ func (h *Handler) Handle(d bus.Delivery, s bus.Slot) {
 
 // Stop ends the work: no statement is begun any more, what is in flight may take
 // the grace, and every delivery is settled, those that aren't finished for
-// redelivery at once. It returns when the last loop has ended. A second call
+// redelivery at once. It returns when the last goroutine has ended. A second call
 // waits too.
 func (h *Handler) Stop() {
 	h.stop(errStopping)
 	h.queue.close()
 	grace := time.AfterFunc(h.cfg.Grace, func() { h.giveUp(errStopping) })
 	defer grace.Stop()
-	h.lanes.Wait()
+	h.goroutines.Wait()
 	if left := append(h.queue.drain(), h.detector.drain()...); len(left) > 0 {
 		h.expressRound(left, false)
-		h.lanes.Wait()
+		h.goroutines.Wait()
 	}
 	h.giveUp(errStopping)
 }

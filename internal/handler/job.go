@@ -13,7 +13,7 @@ import (
 	"github.com/lethe-im/lethe/internal/retry"
 )
 
-// job is one delivery in flight.
+// job is one delivery in flight, and so one command.
 type job struct {
 	delivery bus.Delivery
 	slot     bus.Slot
@@ -25,7 +25,7 @@ type job struct {
 	app, user, command, device string
 
 	mu       sync.Mutex    // guards what follows
-	open     int           // tasks that are neither closed nor deferred
+	open     int           // tasks that have not ended
 	long     []*task       // those in the long lane
 	deferred bool          // a task needs a redelivery
 	delay    time.Duration // the shortest that a deferred task asked for
@@ -52,11 +52,11 @@ type task struct {
 	incompatible error        // the id can't be a key of the plan's tables
 	rec          purge.Record // what the ledger said last
 	taken        bool         // a try may have taken the lease
-	news         bool         // the last try made it final
+	newlyFinal   bool         // the last try made it final
 	low          int64        // nothing is left at and below it
 	tries        int          // in a row without progress
 	err          error        // of the last try that failed
-	isolated     bool         // it runs outside of the lanes, where it may take long
+	isolated     bool         // it runs alone, with few rows and more time
 	probed       bool         // the detector runs it to find out whether the infrastructure is at fault
 }
 
@@ -71,8 +71,8 @@ func (h *Handler) facts(t *task) purge.Facts {
 	}
 }
 
-// failed are the facts after a call about the task has failed.
-func (h *Handler) failed(t *task, err error) purge.Facts {
+// failedFacts are the facts after a call about the task has failed. It notes the error.
+func (h *Handler) failedFacts(t *task, err error) purge.Facts {
 	t.err = err
 	return h.facts(t).After(err)
 }
@@ -96,17 +96,17 @@ func (j *job) refuse(f failure) bool {
 	return first
 }
 
-// close ends a task that is final. It reports whether it was the last one.
-func (j *job) close() (last bool) {
+// endFinal ends a task that is final or refused. It reports whether it was the last one.
+func (j *job) endFinal() (last bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	j.open--
 	return j.open == 0
 }
 
-// deferTask ends a task that must be delivered again. It reports whether it was the
+// endDeferred ends a task that must be delivered again. It reports whether it was the
 // last one.
-func (j *job) deferTask(delay time.Duration) (last bool) {
+func (j *job) endDeferred(delay time.Duration) (last bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if !j.deferred || delay < j.delay {

@@ -27,7 +27,7 @@ func (h *Handler) logFinal(t *task) {
 	attrs := append(t.attrs(), "state", rec.State, "through_seq", rec.ThroughSeq, "messages_deleted", rec.MessagesDeleted,
 		"batches", t.batches, "took", time.Since(t.since).Round(time.Microsecond), "deliveries", t.job.delivery.Deliveries)
 	switch {
-	case !t.news:
+	case !t.newlyFinal:
 		h.cfg.Log.Debug("deletion re-emitted", attrs...)
 		return
 	case rec.State == purge.Failed:

@@ -27,10 +27,11 @@ const (
 	reportedTries = 3
 )
 
-// enterLong takes a deletion into the long lane when there is room.
+// enterLong takes a deletion into the long lane when there is room, and runs it there. If
+// there is none for too long it is deferred.
 func (h *Handler) enterLong(t *task) {
-	h.lanes.Go(func() {
-		l := &longRun{outcomes: outcomes{h: h}, t: t}
+	h.goroutines.Go(func() {
+		l := &longRun{dispatcher: dispatcher{h: h}, t: t}
 		if start := time.Now(); !h.awaitRoom(t) {
 			h.noteWaitQueue(t, start, false)
 			f := h.facts(t)
@@ -40,7 +41,7 @@ func (h *Handler) enterLong(t *task) {
 			return
 		}
 		defer func() { <-h.longRuns }()
-		t.lane, t.tries = longLane, 0
+		t.lane, t.isolated, t.tries = longLane, false, 0
 		t.job.slot.Leave()
 		t.job.enterLong(t)
 		defer t.job.leaveLong(t)
@@ -77,7 +78,7 @@ func (h *Handler) awaitRoom(t *task) bool {
 
 // longRun is one deletion's time in the long lane.
 type longRun struct {
-	outcomes
+	dispatcher
 	t *task
 
 	claimed   bool
@@ -95,7 +96,7 @@ type longRun struct {
 	noPermits int           // tries in a row that got no permit
 	marks     deadEntries
 	marking   <-chan struct{} // closed when what marks beside a batch has ended; nil for none
-	finishing bool // nothing is known to be left
+	finishing bool            // nothing is known to be left
 
 	span trace.Span // nil if the command isn't recorded
 	ran  int        // batches
@@ -132,7 +133,7 @@ func (l *longRun) step() (f purge.Facts, began time.Time) {
 	case !l.claimed:
 		return l.claim(), began
 	}
-	if throttle, changed := h.watcher.stop(); throttle.Reason != "" {
+	if throttle, changed := h.watcher.longThrottle(); throttle.Reason != "" {
 		l.changed = changed
 		return l.throttled(purge.Throttled{Reason: throttle.Reason}), began
 	}
@@ -179,16 +180,16 @@ func (l *longRun) wait(m purge.Move) {
 // claim takes the deletion's lease.
 func (l *longRun) claim() purge.Facts {
 	h, t, start := l.h, l.t, time.Now()
-	rec, err := persist(h, maxContended, func() (purge.Record, error) { return h.cfg.Store.Claim(h.working, t.d) })
+	rec, err := retryInPlace(h, maxContended, func() (purge.Record, error) { return h.cfg.Store.Claim(h.working, t.d) })
 	l.note("claim", start, err)
 	if err != nil {
-		return h.failed(t, err)
+		return h.failedFacts(t, err)
 	}
 	l.claimed, t.taken, t.low = true, true, rec.CursorSeq
 	l.reported, l.marks.marked = time.Now(), t.low
 	l.pace = h.deletionPace()
 	l.renewed(rec)
-	h.watcher.fresh(h.stopping)
+	h.watcher.refresh(h.stopping)
 	f := h.facts(t)
 	f.Progress = true
 	return f
@@ -214,17 +215,17 @@ func (l *longRun) throttled(by purge.Throttled) purge.Facts {
 			waits = purge.PermitsHeld
 		}
 	case purge.SlowBatch:
-		h.watcher.batch(true, by.Detail)
+		h.watcher.observeBatch(true, by.Detail)
 	default:
 		if l.changed == nil { // the database knew before the last sample: the next batch doesn't ask it
 			h.watcher.sample(h.stopping)
-			_, l.changed = h.watcher.stop()
+			_, l.changed = h.watcher.longThrottle()
 		}
 	}
 	if waits != l.waits || time.Now().After(l.renew) {
 		rec, err := h.cfg.Store.Renew(h.working, t.d, t.low, waits, h.watcher.detail(waits))
 		if err != nil {
-			return h.failed(t, err)
+			return h.failedFacts(t, err)
 		}
 		if waits != l.waits {
 			l.noteWait(string(waits))
@@ -265,7 +266,7 @@ func (l *longRun) batch() purge.Facts {
 	took := time.Since(start)
 	if err != nil {
 		l.marks.done(to) // what can't be marked is left to the proof
-		f := h.failed(t, err)
+		f := h.failedFacts(t, err)
 		f.Shrinkable = l.limit > h.cfg.MinRows
 		if f.Cause == purge.StatementTimeout {
 			l.pace.took(pace, l.limit, took, true)
@@ -309,7 +310,7 @@ func (l *longRun) markBeside(from, to int64) {
 	marked := make(chan struct{})
 	l.marking = marked
 	h, d := l.h, l.t.d
-	h.lanes.Go(func() {
+	h.goroutines.Go(func() {
 		defer close(marked)
 		_ = h.cfg.Store.Mark(h.working, d, from, to)
 	})
@@ -324,8 +325,8 @@ func (l *longRun) awaitMarked() {
 	}
 }
 
-// backOff lets the long lane wait after a batch: of all workers after slow ones, and of
-// this deletion for the sake of other clients.
+// backOff says in f, or for all workers in the database, for how long the long lane waits
+// after a batch: all of it after slow ones, this deletion for the sake of other clients.
 func (l *longRun) backOff(f *purge.Facts, pace purge.Pace, took time.Duration, backoff float64) {
 	h := l.h
 	wait := pace.SlowBackoff(l.limit, took, l.before)
@@ -336,7 +337,7 @@ func (l *longRun) backOff(f *purge.Facts, pace purge.Pace, took time.Duration, b
 		l.report("")
 	}
 	detail := fmt.Sprintf("a batch of %s took %v; --target is %v", purge.Count(l.limit, "row"), took.Round(time.Millisecond), h.cfg.Target)
-	h.watcher.batch(wait > 0, detail)
+	h.watcher.observeBatch(wait > 0, detail)
 	if wait > 0 {
 		err := h.cfg.Store.ThrottleSlowBatch(h.working, wait, detail)
 		if err == nil {
@@ -366,11 +367,11 @@ func (l *longRun) finish() purge.Facts {
 	}
 	l.note("finish", start, err)
 	if err != nil {
-		return h.failed(t, err)
+		return h.failedFacts(t, err)
 	}
 	l.renewed(rec)
-	t.news = rec.State == purge.Done
-	if t.news {
+	t.newlyFinal = rec.State == purge.Done
+	if t.newlyFinal {
 		h.detector.succeeded(rec.Removed(), t.d.Key)
 	}
 	if rec.Mine && !rec.Final() {

@@ -15,9 +15,9 @@ const maxContended = 3
 // inPlace bounds how long a call of the store is repeated in place.
 var inPlace = retry.Policy{First: 20 * time.Millisecond, Max: 500 * time.Millisecond, Total: 2 * time.Second}
 
-// persist calls the store again, for a short while, where that may help; after a lock or
-// a deadlock so many times.
-func persist[T any](h *Handler, contended int, call func() (T, error)) (T, error) {
+// retryInPlace calls the store, and again for a short while where that may help; after a lock
+// or a deadlock at most contended times more.
+func retryInPlace[T any](h *Handler, contended int, call func() (T, error)) (T, error) {
 	v, err := retry.Do(h.stopping, inPlace, call, func(err error) bool {
 		fault, cause := purge.FaultOf(err)
 		if fault == purge.Contention {
@@ -51,7 +51,7 @@ func (h *Handler) unavailable(err error) {
 	}
 	h.cfg.Log.Error("database unavailable; not pulling commands", "error", err)
 	first := min(maxProbeInterval, 100*time.Millisecond<<min(h.outages.Add(1), 10))
-	h.lanes.Go(func() {
+	h.goroutines.Go(func() {
 		retry.Sleep(h.stopping, first)
 		probe := func() (struct{}, error) {
 			ctx, cancel := context.WithTimeout(h.stopping, probeTimeout)

@@ -40,12 +40,12 @@ func (p *pacer) rows() int {
 	return p.limit
 }
 
-// deletions returns how many deletions fill the limit, between 1 and most. What
+// deletions returns how many deletions fill the limit, between 1 and atMost. What
 // the limit cuts off takes a transaction of its own, so none are taken to make sure of filling it.
-func (p *pacer) deletions(most int) int {
+func (p *pacer) deletions(atMost int) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return max(1, min(most, int(float64(p.limit)/p.average)))
+	return max(1, min(atMost, int(float64(p.limit)/p.average)))
 }
 
 // took notes how long a statement with limit rows took.

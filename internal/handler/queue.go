@@ -59,7 +59,7 @@ func (q *queue) take(limit func() int) []entry {
 	clear(q.entries[left:])
 	q.entries = q.entries[:left]
 	if left > 0 {
-		q.filled.Signal() // for another lane
+		q.filled.Signal() // for another loop
 	}
 	return taken
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/lethe-im/lethe/internal/retry"
 )
 
-// settle ends jobs whose tasks are all closed.
+// settle stores the dead letters of jobs whose tasks have all ended, and settles the jobs.
 func (h *Handler) settle(jobs []*job) {
 	outcomes := make([]bus.Outcome, len(jobs))
 	omitted := make([]bool, len(jobs))
@@ -87,7 +87,7 @@ func malformed(reason conversation.Reason) bool {
 }
 
 // letterRoom is the room for letters about malformed commands. It is asked for
-// when the first one comes, and until release no other lane asks: what it has taken
+// when the first one comes, and until release no other goroutine asks: what it has taken
 // isn't stored before.
 type letterRoom struct {
 	h     *Handler
@@ -118,7 +118,7 @@ func (r *letterRoom) take(d bus.Delivery) bool {
 	return true
 }
 
-// release lets the other lanes ask, once the letters are stored or refused.
+// release lets the others ask, once the letters are stored or refused.
 func (r *letterRoom) release() {
 	if r.asked {
 		r.h.lettersMu.Unlock()

@@ -7,11 +7,11 @@ import (
 	"github.com/lethe-im/lethe/internal/retry"
 )
 
-// alone takes a small deletion on by itself, after a delay and outside of the express
-// loops, so that no other waits for it: one that the ledger knows, or that a lock blocks.
-func (h *Handler) alone(t *task, delay time.Duration) {
+// startSingle runs single beside the express loops, so that no other deletion waits for it:
+// for one that the ledger knows, that a lock blocks, or that the budget cut off.
+func (h *Handler) startSingle(t *task, delay time.Duration) {
 	h.detector.busy.Add(1)
-	h.lanes.Go(func() {
+	h.goroutines.Go(func() {
 		defer h.detector.busy.Add(-1)
 		h.single(t, delay)
 	})
@@ -21,32 +21,32 @@ func (h *Handler) alone(t *task, delay time.Duration) {
 // hundreds, and each is tried again after a wait in which it holds nothing.
 const shortLockTimeout = 5 * time.Millisecond
 
-// isolate is alone for a deletion that has failed and may take long: few run at a time,
-// with few rows and much time.
+// isolate is startSingle for a deletion that has failed and may take long: few run at a
+// time, with few rows and more time.
 func (h *Handler) isolate(t *task, delay time.Duration) {
-	t.isolated, t.tries = true, 0
-	h.alone(t, delay)
+	t.isolated, t.lane, t.tries = true, expressLane, 0
+	h.startSingle(t, delay)
 }
 
-// single takes a small deletion from step to step, after a delay, until it leaves the
-// express lane. It reports whether something failed.
+// single takes a small deletion from step to step, after a delay, until it is final or
+// continues elsewhere. It reports whether something failed.
 func (h *Handler) single(t *task, delay time.Duration) (trouble bool) {
-	o := outcomes{h: h}
+	d := dispatcher{h: h}
 	for stays := true; stays; {
 		retry.Sleep(h.stopping, delay)
-		f, began := h.smallStep(t)
+		f, began := h.singleStep(t)
 		var m purge.Move
-		m, stays = o.dispatch(t, f, began)
+		m, stays = d.dispatch(t, f, began)
 		delay = m.Delay
 	}
-	o.attribute(1)
-	o.publish()
-	return o.trouble
+	d.attribute(1)
+	d.publish()
+	return d.trouble
 }
 
-// smallStep takes the deletion up, if that has not been done, and removes and finishes
+// singleStep takes the deletion up, if that has not been done, and removes and finishes
 // what one transaction can.
-func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
+func (h *Handler) singleStep(t *task) (purge.Facts, time.Time) {
 	running := h.singles
 	part := purge.Part{
 		Claim: true, Finish: true, Limit: min(h.cfg.PerDeletion, h.express.rows()), Timeout: h.batchTimeout(false), LockTimeout: shortLockTimeout,
@@ -66,7 +66,7 @@ func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
 	t.taken = true
 	span := h.beginBatch([]*task{t})
 	var began time.Time
-	step, err := persist(h, 0, func() (purge.Step, error) {
+	step, err := retryInPlace(h, 0, func() (purge.Step, error) {
 		began = time.Now()
 		return h.cfg.Store.Step(h.working, t.d, part)
 	})
@@ -75,7 +75,7 @@ func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
 		if fault, _ := purge.FaultOf(err); fault == purge.Contention {
 			t.tries++
 		}
-		return h.failed(t, err), began
+		return h.failedFacts(t, err), began
 	}
 	h.observe(expressLane, step.Rows, int64(step.Messages), time.Since(began))
 	h.stepped(t, step)
@@ -89,7 +89,7 @@ func (h *Handler) smallStep(t *task) (purge.Facts, time.Time) {
 
 // stepped notes what a step has done to a deletion.
 func (h *Handler) stepped(t *task, step purge.Step) {
-	t.rec, t.news, t.low = step.Record, step.Finished, step.Low
+	t.rec, t.newlyFinal, t.low = step.Record, step.Finished, step.Low
 	t.batches++
 	switch {
 	case step.Finished:

@@ -73,3 +73,41 @@ func TestALargeDeletionBeginsSmall(t *testing.T) {
 		t.Errorf("%d batches took more than %v; want the first at most", n, 8*purge.DefaultTarget)
 	}
 }
+
+// One that has failed runs isolated, in batches of few rows; once it makes progress the long
+// lane, with its throttles and permits, has it again.
+func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *handler.Config) { c.PerDeletion = 10 })
+	// The failure comes while a small deletion is under way, so that it may be shared.
+	r.exec(`create table public.batches (n int);
+		create sequence public.failures;
+		create function public.fail_once() returns trigger language plpgsql as $$ begin
+			if nextval('public.failures') = 1 then
+				while not exists (select from pg_locks where locktype = 'advisory' and objid = 4711) loop perform pg_sleep(0.001); end loop;
+				raise exception 'once';
+			end if;
+			return old; end $$;
+		create function public.be_under_way() returns trigger language plpgsql as $$ begin
+			perform pg_advisory_xact_lock(4711);
+			perform pg_sleep(0.05);
+			return old; end $$;
+		create function public.note_batch() returns trigger language plpgsql as $$ begin
+			insert into public.batches select count(*) from gone where conversation_id = 'g'; return null; end $$;
+		create trigger fails before delete on chat.messages for each row when (old.seq = 1500) execute function public.fail_once();
+		create trigger slow before delete on chat.messages for each row when (old.conversation_id = 'small') execute function public.be_under_way();
+		create trigger z_note after delete on chat.messages referencing old table as gone for each statement execute function public.note_batch()`)
+	r.fill("g", 5000)
+	r.fill("small", 1)
+	large := r.send("1", "g")
+	r.until("the deletion is about to fail", func() bool { return r.count(`select count(*) from public.failures where is_called`) > 0 })
+	if o := r.send("2", "small").wait(t); o.Verdict != bus.Done {
+		t.Errorf("outcome of the small one = %+v; want done", o)
+	}
+	if o := large.wait(t); o.Verdict != bus.Done {
+		t.Errorf("outcome = %+v; want done, without another delivery", o)
+	}
+	if n := r.count(`select count(*) from public.batches where n > 0`); n > 35 { // 70 of 50 rows each, if it stayed isolated
+		t.Errorf("%d batches; want the long lane's, which are large", n)
+	}
+}

@@ -47,8 +47,8 @@ func (w *watcher) run(ctx context.Context) {
 	}
 }
 
-// fresh samples now, if there is no recent sample of all figures.
-func (w *watcher) fresh(ctx context.Context) {
+// refresh samples now, if there is no recent sample of all figures.
+func (w *watcher) refresh(ctx context.Context) {
 	w.mu.Lock()
 	due := w.monitor.Due(time.Now())
 	w.mu.Unlock()
@@ -110,8 +110,8 @@ func (w *watcher) observe(take func(*purge.Monitor, time.Time) purge.Report) pur
 	return report
 }
 
-// batch notes whether a batch of the long lane was slow, here or in another worker.
-func (w *watcher) batch(slow bool, detail string) {
+// observeBatch notes whether a batch of the long lane was slow, here or in another worker.
+func (w *watcher) observeBatch(slow bool, detail string) {
 	w.observe(func(m *purge.Monitor, now time.Time) purge.Report { return m.Batch(now, slow, detail) })
 }
 
@@ -122,9 +122,9 @@ func (w *watcher) smallFinished() {
 	w.monitor.SmallFinished(time.Now())
 }
 
-// stop returns what stops the long lane, with no reason for nothing, and what is closed
+// longThrottle returns what stops the long lane, with no reason for nothing, and what is closed
 // when that changes.
-func (w *watcher) stop() (purge.Throttle, <-chan struct{}) {
+func (w *watcher) longThrottle() (purge.Throttle, <-chan struct{}) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	throttle, _ := w.monitor.Stop()

@@ -16,9 +16,11 @@ type Checked struct {
 	Conversations Conversations
 	Children      []Child
 	// Locked is set where something refers to the messages by a foreign key or by
-	// a reference: then the messages are locked first, their child rows are deleted,
-	// and they are deleted last.
+	// a reference: then child rows are deleted before their messages, or with them.
 	Locked bool
+	// Loose is set where a child row that comes in between could stay, and nothing would
+	// show whose it was: then the messages are locked in a statement before that, too.
+	Loose bool
 	// Encoding is the database's, as Postgres calls it.
 	Encoding string
 	// Warnings are what the check let pass but an operator should know, one line each.

@@ -12,6 +12,7 @@ func (k *checker) checkForeignKeys(s *Checked) {
 	for _, f := range k.cat.keys {
 		s.Locked = s.Locked || k.at(f.to, "messages") && f.from != f.to && !k.at(f.from, "conversations")
 	}
+	s.Loose = k.loose(s)
 	for _, f := range k.cat.keys {
 		if k.planned(f.from) && k.elsewhere(f) {
 			continue // and no more of a key that the plan takes for another
@@ -33,6 +34,28 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		}
 		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, "")
 	}
+}
+
+// loose decides [Checked.Loose]: whether a foreign key takes the message from a child row, or
+// rows belong to a message by a reference and no foreign key keeps it, or deletes them with it.
+func (k *checker) loose(s *Checked) bool {
+	for i, m := range k.children {
+		tied := s.Children[i].Reference == "" // by the message's position, which the row still has when the message is gone
+		for _, f := range k.cat.keys {
+			if f.from != m.rel || !k.at(f.to, "messages") {
+				continue
+			}
+			if f.changes() && f.onDelete != "c" {
+				return true
+			}
+			at := slices.Index(f.columns, m.ref.Column)
+			tied = tied || at >= 0 && f.refs[at] == m.ref.To && (f.required || len(f.columns) == 1)
+		}
+		if !tied {
+			return true
+		}
+	}
+	return false
 }
 
 // action is what the key does when the row that it refers to is deleted.

@@ -81,7 +81,7 @@ type Attribution struct {
 // Evidence decides whose fault an ambiguous error is, by the results of other
 // deletions. If one deletion fails while others succeed, the fault is its own. If
 // different deletions fail one after the other, with no success in between, the fault
-// is the infrastructure'd. Until either is known a failure counts as an attempt, which
+// is the infrastructure's. Until either is known a failure counts as an attempt, which
 // is taken back if others turn out to fail as well.
 //
 // The success of a deletion proves something about another one only if it removed rows

@@ -15,7 +15,7 @@ const (
 	// Trying again heals it; not an attempt.
 	Contention
 	// Infrastructure: no connection, a read-only standby, a missing grant or
-	// table, a full disk. The worker pauses; not an attempt.
+	// table, a full disk. The worker stops pulling; not an attempt.
 	Infrastructure
 	// Stopping: the worker is being stopped. Not an attempt.
 	Stopping

@@ -5,8 +5,8 @@ import "time"
 // Facts are what is known about a deletion after a try. They decide its next move; see
 // [Next]. A try is one batch: of several deletions, or of this one alone.
 type Facts struct {
-	// Long says that the deletion is in the long lane, Isolated that it ran outside of the
-	// lanes, where it may take long. Otherwise it is in the express lane.
+	// Long says that the deletion has entered the long lane; until then it is in the express lane.
+	// Isolated says that it runs alone, with few rows and more time.
 	Long, Isolated bool
 	// Probing says that the infrastructure is at fault, and that this try isn't one that
 	// finds out whether it still is.
@@ -63,7 +63,7 @@ type Facts struct {
 // MoveKind is what to do next with a deletion.
 type MoveKind int
 
-// The moves. Inspect, Attribute and Fail find something out, and another move follows.
+// The moves. After Inspect, Attribute and Fail more is known, and another move follows.
 const (
 	_         MoveKind = iota
 	Publish            // the outcome is final: publish it, then settle
@@ -71,7 +71,7 @@ const (
 	Continue           // the next batch, of this deletion alone
 	Wait               // for Delay, with the lease, then the next batch
 	EnterLong          // go to the long lane
-	Isolate            // run outside of the lanes, after Delay
+	Isolate            // run alone, with few rows and more time, after Delay
 	Probe              // keep it until the infrastructure is no longer at fault
 	Inspect            // find out whether a trigger or a rule keeps rows
 	Attribute          // find out whose fault the failure is

@@ -19,8 +19,9 @@ const (
 	checkTimeout, checkConnect = 4 * time.Second, 2 * time.Second
 )
 
-// timeout is the source's checkAfter.
-func (s *source) timeout() time.Duration {
+// checkInterval is how long a transaction may take before it is checked, and until the next
+// check: checkAfter, but for tests.
+func (s *source) checkInterval() time.Duration {
 	if s.checkAfter > 0 {
 		return s.checkAfter
 	}
@@ -40,7 +41,7 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 	}
 	began, ended := time.Now(), make(chan struct{})
 	var lost error
-	timer := time.AfterFunc(t.source.timeout(), func() {
+	timer := time.AfterFunc(t.source.checkInterval(), func() {
 		defer close(ended)
 		for {
 			if lost = t.lost(watched, pid, began); lost != nil {
@@ -48,7 +49,7 @@ func (t *transaction) watch(ctx context.Context, conn *pgx.Conn) (watched contex
 				_ = wire.Close() // a farewell would wait for an answer, too
 				return
 			}
-			if !sleep(watched, t.source.timeout()) {
+			if !sleep(watched, t.source.checkInterval()) {
 				return
 			}
 		}
@@ -72,7 +73,7 @@ func (t *transaction) lost(ctx context.Context, pid uint32, began time.Time) err
 			return nil //nolint:nilerr // the transaction has ended: nobody asks any more
 		case err != nil:
 			return fmt.Errorf("no answer for %v, and no new connection: %w", time.Since(began).Round(time.Millisecond), err)
-		case !sleep(ctx, t.source.timeout()/3):
+		case !sleep(ctx, t.source.checkInterval()/3):
 			return nil
 		}
 	}
@@ -100,7 +101,7 @@ func (s *source) working(ctx context.Context, pid uint32, began time.Time) (bool
 	values := make([][]byte, 0, len(ask.params))
 	for _, v := range ask.bind(args{
 		"pid": fmt.Sprint(pid), "since": fmt.Sprintf("%.3f", time.Since(began).Seconds()), "name": c.RuntimeParams["application_name"],
-		"age": fmt.Sprintf("%.3f", (s.timeout() / 3).Seconds()),
+		"age": fmt.Sprintf("%.3f", (s.checkInterval() / 3).Seconds()),
 	}) {
 		values = append(values, []byte(v.(string)))
 	}

@@ -2,20 +2,22 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // Bulk takes up the deletions that the ledger doesn't know, removes rows within the
-// budget, and finishes what is empty, in one transaction of two round trips. Of the others it
-// only returns what the ledger has: the record of one that is known, and the zero
-// record of one that stands behind another of its conversation, or whose command
-// is known without it. Those are for [Repo.Step].
+// budget, and finishes what is empty, in one transaction of two round trips, or of one where
+// a deletion comes alone. Of the others it only returns what the ledger has: the record of
+// one that is known, and the zero record of one that stands behind another of its
+// conversation, or whose command is known without it. Those are for [Repo.Step].
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
@@ -67,22 +69,34 @@ func compare(a, b purge.Deletion) int {
 func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	res := emptyResult(len(b.Deletions))
 	t := r.begin(true)
-	t.own = r.ready
+	t.preferred = r.ready
 	if b.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
 	var children []int
-	err := t.converse(ctx, func(roundTrip func() error) error { return r.queueBulk(t, b, &res, &children, roundTrip) })
+	err := t.converse(ctx, func(roundTrip func() error) error { return r.takeAndFinish(t, b, &res, &children, roundTrip) })
 	if err != nil {
-		return purge.Result{}, err
+		return purge.Result{}, r.orRace(err, b)
 	}
 	sum(&res, children, b.Budget)
 	return res, nil
 }
 
-// queueBulk carries a batch out up to its commit, and fills res and the counts of the
+// orRace is err, or contention where a child row may have come in between: a foreign key
+// that it violates says nothing of the deletion. A batch that passes over locked rows has
+// locked its messages before it looks for child rows, so that none can.
+func (r *Repo) orRace(err error, b purge.Batch) error {
+	var pg *pgconn.PgError
+	if !r.plan.Locked || r.plan.Loose || b.SkipLocked || !errors.As(err, &pg) || pg.Code != foreignKeyViolation {
+		return err
+	}
+	_, cause := purge.FaultOf(err)
+	return &purge.FaultError{Fault: purge.Contention, Cause: cause, Err: err}
+}
+
+// takeAndFinish carries a batch out up to its commit, and fills res and the counts of the
 // child tables' rows in.
-func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
+func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
 	var through []*int64
 	var doubts []*string
 	taken := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children) }
@@ -93,7 +107,7 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 			res.Records[i].Doubt = value(doubts[i])
 		}
 	}
-	if len(b.Deletions) == 1 && !b.SkipLocked {
+	if len(b.Deletions) == 1 && !b.SkipLocked && !r.plan.Loose {
 		a := argsOf(b.Deletions[0]).with(args{
 			"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 		})
@@ -107,11 +121,14 @@ func (r *Repo) queueBulk(t *transaction, b purge.Batch, res *purge.Result, child
 		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
-	take := r.sql.get("bulk_take")
+	take, lock := "bulk_take", "bulk_lock"
 	if b.SkipLocked {
-		take = r.sql.get("bulk_take_unlocked")
+		take, lock = "bulk_take_unlocked", "bulk_lock_unlocked"
 	}
-	t.query(taken, take, a)
+	if s := r.sql[lock]; s != nil { // the plan needs it
+		t.exec(nil, s, a)
+	}
+	t.query(taken, r.sql.get(take), a)
 	if err := roundTrip(); err != nil {
 		return err
 	}

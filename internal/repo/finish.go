@@ -29,9 +29,9 @@ func (r *Repo) commitOne(ctx context.Context, t *transaction, d purge.Deletion) 
 
 // Mark marks the dead index entries of what steps have deleted above low and up to high, so
 // that [Repo.Finish] skips them. It changes nothing that anybody can see and
-// takes no locks. [Repo.Step] does it for earlier batches on its way.
+// takes no locks. [Repo.Step] does it on its way where it is asked to.
 func (r *Repo) Mark(ctx context.Context, d purge.Deletion, low, high int64) error {
-	defer r.own()
+	defer r.countLong()
 	t := r.begin(false)
 	t.exec(nil, r.sql.get("step_mark"), argsOf(d).with(args{"from": low, "to": high}))
 	return r.commit(ctx, t)

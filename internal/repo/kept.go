@@ -42,7 +42,9 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	children := make([]purge.Kept, n)
 	t := r.begin(true)
 	ofMessages := func() { t.query(read(&messages), r.sql.get("kept_messages"), a) }
-	if !r.plan.Locked {
+	if r.plan.Locked {
+		t.exec(nil, r.sql.get("kept_lock"), a)
+	} else {
 		ofMessages()
 	}
 	for i, c := range r.plan.Children {

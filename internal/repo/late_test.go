@@ -100,3 +100,22 @@ func whileItWaits[T any](t *testing.T, r *Repo, do func() (T, error), release fu
 	res := <-done
 	return res.value, res.err
 }
+
+// A child row, of which no message is left, comes in below the cursor before the finishing
+// transaction: the next step finds it, and finishes.
+func TestAStepStartsOverForWhatCameBelowTheCursor(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	d := claimed(t, r, "1", "c", 20)
+	if step, err := r.Step(t.Context(), d, purge.Part{Limit: 100}); err != nil || step.Record.CursorSeq != 20 {
+		t.Fatalf("step = %+v, %v; want the cursor at 20", step, err)
+	}
+	execSQL(t, r.pool, `insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji) values ('demo', 'alice', 'c', 7, 'late', '!')`)
+	step, err := r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 100})
+	if err != nil || !step.Finished || step.Record.MessagesDeleted != 20 {
+		t.Errorf("step = %+v, %v; want it finished with 20", step, err)
+	}
+	if got := rowsLeft(t, r, "c"); got != nothing {
+		t.Errorf("%s are left", got)
+	}
+}

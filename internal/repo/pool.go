@@ -171,12 +171,16 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 // works as well, unless it is closed: the first deletion finds the same, or takes
 // longer.
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, r.limits(true).roundTrip())
+	ctx, cancel := context.WithTimeout(ctx, r.limits(true).timeout())
 	defer cancel()
-	for _, n := range []int{0, 1} { // bulk_take_one takes up nothing for the app ""
+	sizes := []int{0, 1} // bulk_take_one takes up nothing for the app ""
+	if r.plan.Loose {
+		sizes = sizes[:1] // and isn't used
+	}
+	for _, n := range sizes {
 		t, res, children := r.begin(true), emptyResult(n), []int(nil)
 		roundTrip := t.roundTripper(ctx, conn)
-		err := r.queueBulk(t, purge.Batch{Deletions: make([]purge.Deletion, n)}, &res, &children, roundTrip)
+		err := r.takeAndFinish(t, purge.Batch{Deletions: make([]purge.Deletion, n)}, &res, &children, roundTrip)
 		t.end()
 		if err != nil || roundTrip() != nil {
 			rollback(ctx, conn)

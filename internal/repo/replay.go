@@ -71,7 +71,7 @@ func (p *Replayer) Count(ctx context.Context, d purge.Record, low int64, limit i
 // for the disk: see [Replayer.Sync].
 func (p *Replayer) Redo(ctx context.Context, d purge.Record, part purge.Part) (purge.Step, error) {
 	s := &step{r: p.Repo, d: purge.Deletion{Key: d.Key}, p: part, a: replayArgs(d), replay: &d}
-	s.p.Claim, s.kept = false, d.HistoryKept
+	s.p.Claim, s.historyKept = false, d.HistoryKept
 	return s.run(ctx)
 }
 

@@ -88,7 +88,7 @@ func TestRedo(t *testing.T) {
 			}
 		})
 	}
-	t.Run("keeps what was sent later, at whatever seq, and what hangs on it", func(t *testing.T) {
+	t.Run("keeps what was sent later, at whatever seq, and its child rows", func(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)
@@ -151,7 +151,7 @@ func TestRedo(t *testing.T) {
 			t.Error("it is due for a draft of later")
 		}
 	})
-	t.Run("removes what hangs on no message", func(t *testing.T) {
+	t.Run("removes child rows without a message", func(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)

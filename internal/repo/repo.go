@@ -84,7 +84,7 @@ type Repo struct {
 	ready       *pgxpool.Pool // Bulk's own; pool if it has none
 	plan        *plan.Checked
 	sql         statements
-	made        atomic.Int64 // transactions of the long lane
+	longMade    atomic.Int64 // transactions of the long lane
 	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last sample has found
 	blind       sync.Map     // of purge.ThrottleReason, to why: throttles whose figures the role may not read
 }
@@ -123,10 +123,11 @@ func (r *Repo) prepare(ctx context.Context) (err error) {
 // Close waits for the connections that are in use and closes all of them.
 func (r *Repo) Close() { r.conns.close() }
 
-// begin starts a transaction of the purge. One that is durable waits for the disk; of
-// another a crash of the server may lose the commit, and the batch is done again.
+// begin returns a transaction of the purge, which begins with its first round trip. The
+// commit of one that is durable waits for the disk; of another a crash of the server may lose
+// the commit, and the batch is done again.
 func (r *Repo) begin(durable bool) *transaction {
-	return &transaction{source: r.source, pools: r.conns, own: r.pool, limits: r.limits(durable)}
+	return &transaction{source: r.source, pools: r.conns, preferred: r.pool, limits: r.limits(durable)}
 }
 
 // flushAfter is backend_flush_after of the transactions that delete. It keeps the kernel

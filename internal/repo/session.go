@@ -138,8 +138,8 @@ type limits struct {
 	durable         bool // the commit waits for the disk
 }
 
-// roundTrip is the timeout of a round trip: two statements that hang.
-func (l limits) roundTrip() time.Duration { return 2*l.statement + silence }
+// timeout bounds a transaction, with the wait for its connection: two statements that hang.
+func (l limits) timeout() time.Duration { return 2*l.statement + silence }
 
 // silence is how long a server may take to say that a statement's time is over.
 const silence = 5 * time.Second
@@ -148,11 +148,11 @@ const silence = 5 * time.Second
 // commit together. Every statement of the worker is in one, so that none depends on
 // what a session has inherited.
 type transaction struct {
-	source *source
-	pools  *pools
-	own    *pgxpool.Pool // tried first
-	limits limits
-	batch  pgx.Batch
+	source    *source
+	pools     *pools
+	preferred *pgxpool.Pool // tried first
+	limits    limits
+	batch     pgx.Batch
 }
 
 // exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
@@ -250,9 +250,9 @@ func (t *transaction) send(ctx context.Context, conn *pgx.Conn, begin string) er
 
 // on calls work with a connection, on which it leaves no transaction.
 func (t *transaction) on(ctx context.Context, work func(context.Context, *pgx.Conn) error) error {
-	limited, cancel := context.WithTimeout(ctx, t.limits.roundTrip())
+	limited, cancel := context.WithTimeout(ctx, t.limits.timeout())
 	defer cancel()
-	conn, err := t.pools.acquire(limited, t.own)
+	conn, err := t.pools.acquire(limited, t.preferred)
 	if err != nil {
 		return classify(ctx, t.source.advise(err))
 	}

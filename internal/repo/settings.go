@@ -29,10 +29,10 @@ func OpenLedger(ctx context.Context, url string) (*Ledger, error) {
 // Close waits for the connections that are in use and closes all of them.
 func (l *Ledger) Close() { l.conns.close() }
 
-// begin starts a transaction. A person waits for it, and for its locks.
+// begin returns a transaction for which, and for its locks, a person waits.
 func (l *Ledger) begin() *transaction {
 	return &transaction{
-		source: l.source, pools: l.conns, own: l.conns.all[0],
+		source: l.source, pools: l.conns, preferred: l.conns.all[0],
 		limits: limits{lock: ledgerLock, statement: ledgerStatement, flushAfter: "0", durable: true},
 	}
 }

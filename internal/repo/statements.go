@@ -119,6 +119,9 @@ func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
 func (a sqlArgs) Single() sqlArgs    { a.One = true; return a }
 func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
 
+// LockFirst says that bulk locks the messages in a statement of its own.
+func (a sqlArgs) LockFirst() bool { return a.Loose || a.SkipLocked && a.Locked }
+
 // SearchPath is the search path of all that the worker does, as an expression.
 func (a sqlArgs) SearchPath() string { return searchPath }
 

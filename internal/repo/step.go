@@ -20,6 +20,9 @@ const (
 	// and no more child rows. The rest is for the last row, what is written to the ledger, and the
 	// commit.
 	messagesTime, childTime = 0.85, 0.95
+	// leastTime is the part of the target that messages have in any case, after round trips and
+	// locks that took long, so that each step gets on.
+	leastTime = 0.2
 )
 
 // Step deletes one batch of a deletion, as p says, and what belongs to its messages, in one
@@ -47,10 +50,11 @@ type step struct {
 	a      args          // of its statements
 	replay *purge.Record // the outcome to restore; nil for a worker
 
-	found batchRange
-	kept  bool // the history stays
-	lock  bool // the batch's messages are locked first
-	out   purge.Step
+	began       time.Time // the transaction, or a little later
+	found       batchRange
+	historyKept bool // only the conversation's row goes
+	lock        bool // the batch's messages are locked first
+	out         purge.Step
 }
 
 // batchRange is what step_range returns.
@@ -65,7 +69,7 @@ type batchRange struct {
 // run runs the step. A foreign key that a child row of this moment violates makes it run
 // once more, with the messages locked before the child rows go.
 func (s *step) run(ctx context.Context) (purge.Step, error) {
-	s.lock = false
+	s.lock = s.r.plan.Loose
 	err := s.try(ctx)
 	var pg *pgconn.PgError
 	if s.r.plan.Locked && errors.As(err, &pg) && pg.Code == foreignKeyViolation {
@@ -76,7 +80,7 @@ func (s *step) run(ctx context.Context) (purge.Step, error) {
 		return purge.Step{}, err
 	}
 	if s.p.Long {
-		s.r.own()
+		s.r.countLong()
 	}
 	return s.out, nil
 }
@@ -93,6 +97,7 @@ func (s *step) try(ctx context.Context) error {
 		t.limits.lock = min(t.limits.lock, s.p.LockTimeout)
 	}
 	return t.converse(ctx, func(roundTrip func() error) error {
+		s.began = time.Now()
 		if s.p.Long {
 			if err := s.permit(t, roundTrip); err != nil {
 				return err
@@ -150,13 +155,13 @@ func (s *step) permit(t *transaction, roundTrip func() error) error {
 	return nil
 }
 
-// choose takes the lease if that is asked for, and finds out which messages the batch has. If
-// the lease isn't ours it reads the record instead.
+// choose takes the lease if that is asked for, locks the ledger's row and finds out which
+// messages the batch has. It may mark dead index entries of earlier batches. If the lease
+// isn't ours it reads the record instead.
 func (s *step) choose(t *transaction, roundTrip func() error) error {
 	sql, name := s.r.sql, "step_range"
 	a := s.a.with(args{
 		"lease": s.r.cfg.Lease(), "low": s.p.Low, "limit": max(1, s.p.Limit), "claim": s.p.Claim, "dense": !s.p.Sparse,
-		"time": time.Duration(messagesTime * float64(s.r.cfg.Target)), "child_time": time.Duration(childTime * float64(s.r.cfg.Target)),
 		"from": s.p.MarkFrom, "to": s.p.MarkTo,
 	})
 	if s.p.Claim {
@@ -170,7 +175,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	f := &s.found
 	t.query(func(rows pgx.Rows) error {
 		f.ours = true
-		return rows.Scan(&f.low, &f.first, &f.high, &f.through, &s.kept, &f.deleted)
+		return rows.Scan(&f.low, &f.first, &f.high, &f.through, &s.historyKept, &f.deleted)
 	}, sql.get(name), a)
 	if s.p.MarkTo > s.p.MarkFrom {
 		t.exec(nil, sql.get("step_mark"), a)
@@ -187,15 +192,23 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	return nil
 }
 
+// allot sets until when the next round trip deletes.
+func (s *step) allot() {
+	target, gone := float64(s.r.cfg.Target), float64(time.Since(s.began))
+	messages := max(messagesTime*target, gone+leastTime*target)
+	s.a["time"], s.a["child_time"] = time.Duration(messages), time.Duration(messages+(childTime-messagesTime)*target)
+}
+
 // delete deletes the batch: the messages and then their child rows, or, where foreign keys
 // or references tie them together, the child rows first and the messages only if
 // no child row is left.
 func (s *step) delete(t *transaction, roundTrip func() error) error {
-	if s.kept {
+	if s.historyKept {
 		s.out.Low, s.out.Reached, s.out.Empty = s.found.high, true, true
 		return nil
 	}
 	n := batchCount{children: make([]childCount, len(s.r.plan.Children))}
+	s.allot()
 	if s.r.plan.Locked {
 		if s.lock {
 			t.exec(nil, s.r.sql.get("step_lock"), s.a)
@@ -209,6 +222,7 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 			s.count(n)
 			return nil
 		}
+		s.allot()
 	}
 	t.exec(&n.messages, s.r.sql.get(s.named("step_messages", "replay_messages")), s.a)
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.cut) }, s.r.sql.get("step_late"), args{"late": s.a["time"]})

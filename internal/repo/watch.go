@@ -60,8 +60,8 @@ func (r *Repo) mend(err error, k sample) string {
 	return "grant " + k.needs + " to " + r.role()
 }
 
-// own counts a transaction of the long lane, which others need not be asked for.
-func (r *Repo) own() { r.made.Add(1) }
+// countLong counts a transaction of the long lane, which must not count as foreground load.
+func (r *Repo) countLong() { r.longMade.Add(1) }
 
 // samples are what a watch reads; what they find goes into f.
 func (r *Repo) samples(f *purge.Figures, limits purge.Limits, all bool) []sample {
@@ -72,7 +72,7 @@ func (r *Repo) samples(f *purge.Figures, limits purge.Limits, all bool) []sample
 		return err
 	}}}
 	if _, blind := r.blind.Load(purge.ForegroundLoad); !blind {
-		own := r.made.Load()
+		own := r.longMade.Load()
 		found = append(found, sample{purge.ForegroundLoad, "transactions", "select on pg_catalog.pg_stat_database", nil, func(rows pgx.Rows) error {
 			var mayThrottle bool
 			err := rows.Scan(&f.Transactions, &mayThrottle)

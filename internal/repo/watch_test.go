@@ -42,7 +42,7 @@ func TestWatchLeavesOutWhatTheRoleMayNotRead(t *testing.T) {
 		t.Errorf("unread: %v, pauses: %v; want three and one", f.Unread, f.Pauses)
 	}
 	if f, err = r.Watch(t.Context(), everything, true); err != nil || len(f.Unread) != 0 || len(f.Pauses) != 1 {
-		t.Errorf("second look = %+v, %v; want the pause, and nothing told again", f, err)
+		t.Errorf("second look = %+v, %v; want the pause, and nothing reported again", f, err)
 	}
 	execSQL(t, admin, "revoke select on lethe.throttles from public, "+role)
 	if _, err := r.Watch(t.Context(), everything, true); err == nil {

@@ -45,7 +45,7 @@ func TestTheExporterTellsAFailureOnceAndCounts(t *testing.T) {
 	}
 	receiver.err = nil
 	send(2)
-	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "taken again") {
+	if got := log.String(); strings.Count(got, "\n") != 2 || !strings.Contains(got, "accepts traces again") {
 		t.Errorf("the log says:\n%s", got)
 	}
 	for state, want := range map[string]float64{"ended": 18, "failed": 12, "exported": 6} {

@@ -36,10 +36,39 @@ gone as (
   {{- end}}{{end}}
 {{end}}
 
+{{/* Locks the messages that bulk_take is going to delete, where a child row that comes in between could stay, or one has violated a
+foreign key: what the messages' lockers have committed is seen then. Waits for messages that somebody else has locked, or passes over
+them. commands_pkey; the messages' key backward and forward. */}}
+{{define "_bulk_lock"}}{{if .LockFirst}}
+with q as materialized (
+  select *
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @wanted::bigint[], @stored_at::timestamptz[],
+    @kept::boolean[], @fresh::boolean[])
+    as q (app_id, command_id, conversation_id, user_id, wanted, stored_at, history_kept, fresh)
+),
+due as materialized (
+  select q.app_id, q.user_id, q.conversation_id, {{.Boundary "q" "wanted"}} as through_seq
+  from q
+  where q.fresh and not q.history_kept
+    and not exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id offset 0)
+)
+select pg_catalog.count(*) from (
+  select from due q cross join lateral (
+    select from {{.Messages.Name}} m
+    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq
+    order by m.{{.Messages.Seq}} limit @each::bigint
+    for update{{if .SkipLocked}} skip locked{{end}}) m
+  limit @rows::bigint) l
+{{end}}{{end}}
+
+{{define "bulk_lock"}}{{template "_bulk_lock" .}}{{end}}
+{{define "bulk_lock_unlocked"}}{{template "_bulk_lock" .Skipping}}{{end}}
+
 {{/* Takes up the commands that the ledger doesn't know yet, and deletes up to @each messages of each of their deletions and up to @rows
 in all, oldest first, and up to @rows of each table's child rows. A row whose writer holds its message meanwhile is not
-seen here: the proof that nothing is left finds it, and single steps remove it. A foreign key is checked when the statement is over,
-and by then child rows and messages have gone alike; where they are tied together no message goes unless all child rows that were found have gone.
+seen here: the proof that nothing is left finds it, and single steps remove it; what no proof could find bulk_lock prevents. A foreign key
+is checked when the statement is over, and by then child rows and messages have gone alike; where they are tied together no message goes
+unless all child rows that were found have gone.
 The key of the commands makes a command's content unique, and whoever has entered it works on it alone; sorted, so that two workers
 never wait for each other in a circle. What isn't @fresh is left alone. A boundary is the greatest seq sent by the time at which
 the stream stored the command, or the one asked for, but never past the newest message. Locks the conversations' rows too, but for those
@@ -77,8 +106,9 @@ picked as materialized (
   from taken q cross join lateral (
     select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
     where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+      {{- if .LockFirst}} and {{template "_locked"}}{{end}}
     order by m.{{.Messages.Seq}} limit @each::bigint
-    {{- if .SkipLocked}}
+    {{- if and .SkipLocked (not .LockFirst)}}
     for update skip locked
     {{- end}}) m
   limit @rows::bigint

@@ -19,6 +19,16 @@ select array[
 where @app::text is not null
 {{end}}
 
+{{/* Locks the messages that kept_messages deletes, before their child rows are looked for: none can come in between then. The messages' key. */}}
+{{define "kept_lock"}}{{if .Locked}}
+with {{template "_fence"}}
+select pg_catalog.count(*) from (
+  select from {{.Messages.Name}} m
+  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select f.through_seq from fence f where not f.history_kept)
+  order by m.{{.Messages.Seq}} limit 100
+  for update skip locked) l
+{{end}}{{end}}
+
 {{/* Deletes up to 100 rows of one table that the deletion covers and that no other transaction has locked, and counts those that
 are still there: this transaction has locked them, so only a trigger or a rule can have kept them.
 Messages that went are counted in the ledger. The messages' key forward, the child's key or reference. */}}
@@ -30,7 +40,7 @@ found as materialized (
 {{- if not .Child.Name}}
   select m.tableoid as part, m.ctid as id, m.{{.Messages.Seq}}::bigint as seq from {{.Messages.From}} m
   where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select through_seq from q)
-  {{- if .Locked}}{{range .Children}}
+  {{- if .Locked}} and {{template "_locked"}}{{range .Children}}
     and not exists (select from {{.Name}} x where {{.BelongsToArgs "x" "m"}} offset 0)
   {{- end}}{{end}}
   order by m.{{.Messages.Seq}} limit 100

@@ -70,6 +70,9 @@ recounted as (
 )
 {{- end}}{{end}}
 
+{{/* Whether an earlier statement of the transaction has locked the message m. */}}
+{{define "_locked"}}m.xmax = pg_catalog.pg_current_xact_id()::xid{{end}}
+
 {{/* Whether the row c is locked by this transaction (or a key's action has rewritten it for us since). Only then does the
 statement's snapshot hold every message that the row's senders have committed, and only then may the row go. */}}
 {{define "_ours"}}pg_catalog.pg_current_xact_id()::xid in (c.xmax, c.xmin){{end}}

@@ -1,5 +1,5 @@
 {{/* The pipeline of one deletion: a batch of it, in one transaction of a few round trips.
-step_permit, step_throttles; step_range or replay_range; step_messages and step_child; step_note; then finish.sql. */}}
+step_permit, step_throttles; step_range or replay_range; step_mark, step_lock; step_messages and child_step, step_late; step_note; then finish.sql. */}}
 
 {{/* A permit, which all workers of the database share: one of @permits advisory locks of the class @class, which ends with the
 transaction. None is waited for. */}}
@@ -17,7 +17,8 @@ order by t.lane, t.reason limit 1
 
 {{/* Locks the ledger's row and chooses the batch: messages above @low (or the cursor, where @claim is set) and up to how far. Where no two
 messages have one position and @dense is set, as many positions as the limit hold no more messages than that, and nothing has to be
-looked at but the first. Otherwise an index scan counts them off. No row: the lease is not ours.
+looked at but the first. Otherwise an index scan counts them off. A cursor that has reached the boundary, with no proof that nothing is left, starts
+over: something came in below it. No row: the lease is not ours.
 deletions_pkey; the messages' key forward. */}}
 {{define "step_range"}}
 with {{template "_fence"}}
@@ -29,7 +30,8 @@ from (
     order by m.{{.Messages.Seq}} limit 1) end as first
   from (
     select f.through_seq, f.history_kept, f.messages_deleted,
-      case when not @claim::boolean then @low::bigint when f.cursor_seq = 0 then (-9223372036854775808)::bigint else f.cursor_seq end as low
+      case when not @claim::boolean then @low::bigint
+        when f.cursor_seq = 0 or f.cursor_seq >= f.through_seq then (-9223372036854775808)::bigint else f.cursor_seq end as low
     from fence f) q
   offset 0) r
 {{end}}
@@ -44,8 +46,8 @@ from (
     order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high{{end}}
 
 {{/* Scans what batches have deleted above @from and up to @to. A deleted row stays in the index, and the first scan has to fetch the
-row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.015 us). Done before each batch, a piece at a
-time, it keeps the finishing transaction's proof short. Each key forward. */}}
+row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.015 us). Done a piece at a time while the
+batches run, it keeps the finishing transaction's proof short. Each key forward. */}}
 {{define "step_mark"}}
 select
   exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > @from::bigint and m.{{.Messages.Seq}} <= @to::bigint)
