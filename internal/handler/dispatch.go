@@ -31,8 +31,9 @@ type failedTask struct {
 	began  time.Time    // the try that failed
 }
 
-// errNotEntered is the error of a deletion for which the ledger has no row after tries to enter it.
-var errNotEntered = errors.New("the ledger has no row for the deletion after its insert: check the triggers of lethe.deletions")
+// errNotEntered is the error of a deletion of which the ledger keeps no row, or no lease, after
+// tries to take it up.
+var errNotEntered = errors.New("the ledger keeps neither the deletion nor its lease: check the triggers of lethe.deletions")
 
 // dispatch carries out the next move of a deletion after a try that began at began, and
 // the moves that follow from it. It reports whether the deletion stays with the caller,

@@ -192,7 +192,7 @@ var table = []row{
 		return Move{Kind: Wait, Delay: permitDelay(f)}
 	}},
 	{"progress", func(f Facts) bool { return f.Progress }, always(Move{Kind: Continue})},
-	{"the ledger has no row", func(f Facts) bool { return f.Record.State == "" && f.Tries > MaxTries }, always(Move{Kind: Attribute})},
+	{"the ledger doesn't take it up", func(f Facts) bool { return !f.Record.Mine && f.Tries > MaxTries }, always(Move{Kind: Attribute})},
 	{"known, and nobody works on it", func(f Facts) bool { return !f.Record.Mine }, always(Move{Kind: Continue})},
 
 	// It is ours, rows are left, and the try removed none.

@@ -61,7 +61,8 @@ var nextCases = []nextCase{
 	{"throttled", Facts{Long: true, Record: mine, Throttle: Paused}, Move{Kind: Wait, Delay: time.Second}},
 	{"progress", Facts{Record: mine, Progress: true}, Move{Kind: Continue}},
 	{"progress", Facts{Long: true, Large: true, Record: mine, Progress: true, Tries: 9}, Move{Kind: Continue}},
-	{"the ledger has no row", Facts{Tries: MaxTries + 1}, Move{Kind: Attribute}},
+	{"the ledger doesn't take it up", Facts{Tries: MaxTries + 1}, Move{Kind: Attribute}},
+	{"the ledger doesn't take it up", Facts{Record: Record{State: Pending}, Tries: MaxTries + 1}, Move{Kind: Attribute}},
 	{"known, and nobody works on it", Facts{}, Move{Kind: Continue}},
 	{"known, and nobody works on it", Facts{Record: Record{State: Pending}}, Move{Kind: Continue}},
 
