@@ -15,12 +15,12 @@ import (
 
 // call is one call of the worker's program that a file of deploy/ or the compose file makes.
 type call struct {
-	where    string
-	args     []string
-	env      map[string]string
-	user     string        // "uid:gid"; "" for the image's
+	where   string
+	args    []string
+	env     map[string]string
+	user    string        // "uid:gid"; "" for the image's
 	timeout time.Duration // between SIGTERM and SIGKILL; 0 where it isn't said
-	asks     []ask
+	asks    []ask
 }
 
 // ask is who asks the worker by HTTP.
