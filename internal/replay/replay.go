@@ -108,7 +108,7 @@ type run struct {
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the
-// summary says is done all the same, and another Run continues from there.
+// summary says is done stays done, and another Run continues from there.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	began := time.Now()
 	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), reported: began}
