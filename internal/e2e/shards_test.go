@@ -72,6 +72,42 @@ func TestEachShardHasItsCommandsAndItsDatabase(t *testing.T) {
 	}
 }
 
+// A command that has come to a shard where its user's messages don't lie says so, and so
+// does whoever gives a shard another one's database.
+func TestAWrongShardIsNotSilent(t *testing.T) {
+	t.Parallel()
+	r := newShards(t, "eu")[0]
+	w := r.start(t)
+	known, unknown := chat{"demo", "alice", "g"}, chat{"demo", "bob", "g"}
+	r.fill(t, known, 10)
+	for _, c := range []chat{known, unknown} {
+		cmd := c.ask()
+		r.send(t, cmd)
+		r.deleted(t, cmd.CommandID, c.id)
+		note := objects(t, r.must(t, "status", cmd.CommandID, "--json"))[0]["note"]
+		if says := note != nil; says != (c == unknown) {
+			t.Errorf("status of %s's deletion has the note %v", c.user, note)
+		}
+	}
+	if _, metrics := w.get(t, "/metrics"); !strings.Contains(metrics, `lethe_deletions_unknown_total{shard="eu"} 1`) {
+		t.Error("want one unknown deletion in the metrics")
+	}
+	if log := w.log.String(); strings.Count(log, "neither a message nor the conversation's row") != 1 || !strings.Contains(log, "user=bob") {
+		t.Error("want one warning in the log, about bob")
+	}
+	for _, words := range [][]string{
+		{"setup"}, {"run", "HTTP_ADDR=127.0.0.1:0"}, {"status", "x"}, {"pause"}, {"resume"}, {"settings", "get", "--app=demo"}, {"replay", "--since=2026-01-01T00:00:00Z"},
+	} {
+		res := r.call(t, append(words, "LETHE_SHARD=us")...)
+		if res.code == 0 || !strings.Contains(res.err, "the database is shard eu, expected shard us") {
+			t.Errorf("%v for another shard: exit status %d, %s", words, res.code, res.err)
+		}
+	}
+	if res := r.call(t, "status", "x", "--shard=US"); res.code != 2 || !strings.Contains(res.err, "expected a-z, 0-9 or a hyphen") {
+		t.Errorf("--shard=US: exit status %d, %s", res.code, res.err)
+	}
+}
+
 func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 	t.Parallel()
 	both := newShards(t, "eu", "us-1")
@@ -100,6 +136,9 @@ func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 	}
 	if got := us.letterSeqs(t); fmt.Sprint(got) != "[1]" {
 		t.Errorf("with --shard us-1, the list has %v; want its letter alone", got)
+	}
+	if out := us.must(t, "dead-letters", "list", "LETHE_SHARD="); !strings.Contains(out, "SHARD") || strings.Count(out, " eu ") != 1 || strings.Count(out, " us-1 ") != 1 {
+		t.Errorf("listed for people without --shard:\n%s", out)
 	}
 	if got := us.letterSeqs(t, "LETHE_SHARD="); len(got) != 2 {
 		t.Errorf("without --shard, the list has %v; want both", got)
