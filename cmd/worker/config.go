@@ -30,6 +30,7 @@ import (
 type config struct {
 	natsConfig
 	databaseConfig
+	shardConfig
 	logConfig
 	planConfig
 	limitConfig
@@ -42,6 +43,7 @@ func (c *config) check() problems {
 	var p problems
 	c.natsConfig.check(&p)
 	c.databaseConfig.check(&p)
+	c.shardConfig.check(&p)
 	c.logConfig.check(&p)
 	c.planConfig.check(&p)
 	c.serviceConfig.check(&p)

@@ -66,6 +66,7 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 // planFinding is a finding for programs.
 type planFinding struct {
 	Severity string `json:"severity"` // problem or warning
+	Line     int    `json:"line,omitempty"`
 	Path     string `json:"path,omitempty"`
 	Table    string `json:"table,omitempty"`
 	Message  string `json:"message"`
@@ -78,7 +79,7 @@ func (c *planCheckCommand) print(t terminal, f plan.Finding) error {
 		severity = "problem"
 	}
 	if c.JSON {
-		return t.printJSON(planFinding{severity, f.Path, f.Table, f.Text, f.Run})
+		return t.printJSON(planFinding{severity, f.Line, f.Path, f.Table, f.Text, f.Run})
 	}
 	return t.printf("%s: %s\n", severity, printable(f.Text))
 }

@@ -64,7 +64,7 @@ conversations: {table: threads, user: owner, conversation: thread}
 		t.Errorf("after what it said to run: %s", o.stdout)
 	}
 	check(exitError) // the bundled plan's tables aren't there
-	says(check(exitError, "--plan", planFile(t, "messages: {table: m}\n")), "problem: messages.seq is missing")
+	says(check(exitError, "--plan", planFile(t, "messages: {table: m}\n")), "problem: line 1: messages.seq is missing")
 	check(exitUsage, "--plan", "/nowhere")
 	check(exitUsage, "--database-url", "postgres://localhost:1/app")
 	check(exitUsage, "--nats-url", "nats://x")

@@ -62,7 +62,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	for {
-		w := newWorker(c.config, plan, c.logger(t.err))
+		w := newWorker(c.config, plan, c.named(c.logger(t.err)))
 		w.getenv, w.test, w.share = t.getenv, test, share
 		err = w.start(ctx)
 		if err == nil {
@@ -104,7 +104,7 @@ type worker struct {
 
 func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
-	w.metrics = telemetry.New(func() float64 {
+	w.metrics = telemetry.New(cfg.shard(), func() float64 {
 		if b := w.broker.Load(); b != nil {
 			return b.OldestInFlight().Seconds()
 		}
@@ -125,7 +125,7 @@ func (w *worker) start(ctx context.Context) error {
 	b := buildOf()
 	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
 	w.test.warn(w.log)
-	traces, err := tracing.Open(ctx, tracing.Config{Getenv: w.getenv, Version: b.Version, Spans: w.metrics.Spans, Log: w.log})
+	traces, err := tracing.Open(ctx, tracing.Config{Getenv: w.getenv, Version: b.Version, Shard: w.cfg.Shard, Spans: w.metrics.Spans, Log: w.log})
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (w *worker) start(ctx context.Context) error {
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
+	c.Shard, c.Metrics, c.Log, c.Gate = w.cfg.shard(), w.metrics, w.log, w.gate
 	return c
 }
 

@@ -15,6 +15,7 @@ type settingsCommands struct {
 
 // settingsConfig is what both subcommands take.
 type settingsConfig struct {
+	shardConfig
 	databaseConfig
 	jsonConfig
 	App string `name:"app" required:"" placeholder:"APP" help:"The app."`
@@ -23,6 +24,7 @@ type settingsConfig struct {
 // check implements subcommand for both.
 func (c *settingsConfig) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.databaseConfig.check(&p)
 	checkApp(&p, c.App, true)
 	return p

@@ -16,6 +16,7 @@ import (
 
 // setupCommand is `worker setup`.
 type setupCommand struct {
+	shardConfig
 	natsConfig
 	databaseConfig
 	streamConfig
@@ -61,7 +62,7 @@ func given[T any](v *T) (value T) {
 // Help is the long form of the subcommand's help.
 func (c *setupCommand) Help() string {
 	return `Creates the schema lethe, the streams CONVERSATION_COMMANDS, CONVERSATION_EVENTS and CONVERSATION_DEAD_LETTERS and the
-consumer deletion-worker, or upgrades what is there. Safe to repeat, to race, and while workers run. Needs the database
+consumer deletion-worker, or upgrades what is there. With --shard NAME the first stream is CONVERSATION_COMMANDS_<NAME>. Safe to repeat, to race, and while workers run. Needs the database
 itself, not a transaction pooler in front of it.
 
 A setting of a stream that isn't given stays as it is where the stream exists.
@@ -74,6 +75,7 @@ A setting of a stream that isn't given stays as it is where the stream exists.
 
 func (c *setupCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.natsConfig.check(&p)
 	if !c.Check {
 		c.databaseConfig.check(&p)
@@ -154,7 +156,7 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 
 func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
 	cfg := c.brokerConfig("lethe-setup")
-	cfg.AckWait = given(c.AckWait)
+	cfg.Shard, cfg.AckWait = c.shard(), given(c.AckWait)
 	return broker.Connect(ctx, cfg)
 }
 

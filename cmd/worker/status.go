@@ -14,6 +14,7 @@ import (
 
 // statusCommand is `worker status`.
 type statusCommand struct {
+	shardConfig
 	databaseConfig
 	jsonConfig
 	App       string `name:"app" placeholder:"APP" help:"The command's app, or the user's. Without it: all apps that have used the command's id."`
@@ -39,6 +40,7 @@ doesn't know the command: it still waits in the stream, was refused or never sen
 
 func (c *statusCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.databaseConfig.check(&p)
 	checkApp(&p, c.App, c.User != "")
 	switch {

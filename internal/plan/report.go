@@ -3,6 +3,7 @@ package plan
 import (
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -24,6 +25,8 @@ type Finding struct {
 	Problem bool
 	// Text is one line: where, what was found, what was expected, what to do.
 	Text string
+	// Line is that of the plan's file; 0 for none.
+	Line int
 	// Path is where in the plan: children[1].references.to; "" for what concerns no entry.
 	Path string
 	// Table is the entry's, quoted; "" for none.
@@ -32,10 +35,10 @@ type Finding struct {
 	Run string
 }
 
-// Texts have one form: `plan: path: what; run: statement; or what else to do`. All but what is
-// wrong may be absent.
+// Texts have one form: `plan: line 3: path: what; run: statement; or what else to do`. All but
+// what is wrong may be absent.
 var (
-	pathForm = regexp.MustCompile(`^(?:plan: )?((?:tenant|ids|messages|conversations|children)\b[^\s:]*): `)
+	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|conversations|children)\b[^\s:]*)(?::| is| needs) )?`)
 	runForm  = regexp.MustCompile(`[;,] run: (.*?)(?:; or .*)?$`)
 )
 
@@ -44,9 +47,9 @@ func findings(problem bool, lines []string) []Finding {
 	var all []Finding
 	for _, line := range lines {
 		f := Finding{Problem: problem, Text: strings.TrimPrefix(line, "plan: ")}
-		if m := pathForm.FindStringSubmatch(line); m != nil {
-			f.Path = m[1]
-		}
+		m := pathForm.FindStringSubmatch(line) // of the empty text, at least
+		f.Line, _ = strconv.Atoi(m[1])
+		f.Path = m[2]
 		if m := runForm.FindStringSubmatch(line); m != nil {
 			f.Run = m[1]
 		}
