@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/retry"
@@ -126,15 +127,18 @@ func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
-	plan, err := (&planConfig{Plan: c.Plan}).load()
-	if err == nil {
-		part.Changes, err = repo.CheckPlan(ctx, c.DatabaseURL, plan)
-	}
+	report, err := (&planConfig{Plan: c.Plan, AllowUnindexed: true}).inspect(ctx, c.DatabaseURL, plan.Options{AnyRole: true})
 	switch {
 	case err != nil:
 		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")
-	case len(part.Changes) > 0:
+		return part
+	case report.Err() != nil:
+		part.Action = "refused"
+	case len(report.Findings) > 0:
 		part.Action = "accepted with warnings"
+	}
+	for _, f := range report.Findings {
+		part.Changes = append(part.Changes, f.Text)
 	}
 	return part
 }
