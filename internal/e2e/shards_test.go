@@ -157,3 +157,59 @@ func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 		t.Error("the shard alone chooses no letters to drop")
 	}
 }
+
+// The procedure of docs/sharding.md, "From one to several": commands keep coming.
+func TestAnInstallationBecomesAShardWithoutLosingACommand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	old := r.start(t, "--max-attempts=1")
+	held := chat{"demo", "held", "g"}
+	r.fill(t, held, 10)
+	mend := r.breakDeletes(t, held)
+	failed := held.ask()
+	r.letter(t, r.send(t, failed).Sequence)
+
+	var sent []conversation.Command
+	send := func() {
+		for range 20 {
+			c := chat{"demo", fmt.Sprintf("user%d", len(sent)), "c2c_bob"}
+			r.fill(t, c, 3)
+			cmd := c.ask()
+			r.send(t, cmd)
+			sent = append(sent, cmd)
+		}
+	}
+	send()
+	r.must(t, "setup", "--shard=eu")
+	send()
+	r.start(t, "--shard=eu")
+	send()
+	// What was one subject's is the shard's from here on: no producer has to change.
+	if err := r.nats.Server().GlobalAccount().AddMapping("conversation.delete.*", "conversation.shard.eu.delete.{{wildcard(1)}}"); err != nil {
+		t.Fatal(err)
+	}
+	send()
+	r.settled(t) // the old stream
+	if info, err := r.streamInfo(t, "CONVERSATION_COMMANDS_EU"); err != nil || info.State.LastSeq == 0 {
+		t.Fatalf("the shard's stream has got no command: %+v, %v", info, err)
+	}
+	old.term(t)
+	must(t, r.js.DeleteStream(t.Context(), conversation.CommandsStream))
+	send()
+	// The same command again, by the shard's own subject: the ledger knows it.
+	r.shard = "eu"
+	again := sent[0]
+	r.send(t, again)
+	mend()
+	r.must(t, "dead-letters", "retry", "--all") // goes to the old subject, and by the mapping to the shard
+	r.settled(t)
+	for _, cmd := range sent {
+		id := cmd.Conversations[0].ID
+		wantFields(t, r.deleted(t, cmd.CommandID, id), "messages_deleted", 3)
+		r.onlyDeleted(t, cmd.CommandID, id)
+	}
+	r.wantLeft(t, held, nothing)
+	if n := one[int](t, r, `select count(*)::int from chat.messages`); n != 0 {
+		t.Errorf("%d messages are left; want none", n)
+	}
+}
