@@ -6,9 +6,7 @@ func (k *checker) unsupported() {
 	p := k.plan
 	not := func(used bool, line int, path, what string) {
 		if used {
-			var p problems
-			p.add(line, "%s: %s: not supported yet", path, what)
-			k.problems = append(k.problems, p.errs...)
+			k.problems = append(k.problems, problem{line, path + ": " + what + ": not supported yet"})
 		}
 	}
 	not(len(p.Conversations.Children) > 0, p.Conversations.at("children"), "conversations", "children of conversations")

@@ -96,7 +96,7 @@ taken as materialized (
 ),
 {{- if .Conversations.Name}}
 conversations as materialized (
-  select q.ord, {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text as doubt
+  select q.ord, {{.Conversations.Doubt}}::text as doubt
   from taken q cross join lateral (
     select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
@@ -159,7 +159,7 @@ taken as materialized (
 ),
 {{- if .Conversations.Name}}
 conversations as materialized (
-  select {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text as doubt
+  select {{.Conversations.Doubt}}::text as doubt
   from taken q cross join lateral (
     select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
