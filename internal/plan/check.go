@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -52,7 +53,7 @@ type OwnTable struct {
 // grant, an own table, a replica identity, a rebuilt index), and else [purge.Command]: the
 // plan and the tables don't fit.
 func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, error) {
-	if err := p.validate(); err != nil {
+	if err := p.validate(problems{}); err != nil {
 		return nil, misfit(err)
 	}
 	names := p.tableNames()
@@ -144,13 +145,18 @@ func (k *checker) verdict() error {
 
 // tableNames are the plan's tables, which have been validated.
 func (p Plan) tableNames() []tableName {
-	tables := []string{p.Messages.Table, p.Conversations.Table}
-	for _, c := range p.Children {
-		tables = append(tables, c.Table)
+	var names []tableName
+	add := func(table string) {
+		n, _ := parseTable(table)
+		names = append(names, n)
 	}
-	names := make([]tableName, len(tables))
-	for i, t := range tables {
-		names[i], _ = parseTable(t)
+	for _, e := range p.Entries() {
+		add(e.Table)
+	}
+	for _, id := range p.IDs {
+		if id.Lookup != nil {
+			add(id.Lookup.Table)
+		}
 	}
 	return names
 }
@@ -164,11 +170,38 @@ func (k *checker) checkDistinct() {
 			continue
 		}
 		for _, other := range seen[m.rel.oid] {
-			if m.ref == (Reference{}) || other.ref == (Reference{}) || m.ref == other.ref {
+			if m.ref.none() || other.ref.none() || m.ref.same(other.ref) {
 				k.refuse("%s: table %s is named at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
 				break
 			}
 		}
 		seen[m.rel.oid] = append(seen[m.rel.oid], m)
 	}
+}
+
+// none reports whether there is no reference, or one of which something is missing.
+func (r Reference) none() bool {
+	return len(r.Column) == 0 || slices.Contains(r.Column, "") || slices.Contains(r.To, "")
+}
+
+func (r Reference) same(other Reference) bool {
+	return slices.Equal(r.Column, other.Column) && slices.Equal(r.To, other.To)
+}
+
+// to is the column to which a column refers; "" if it doesn't.
+func (r Reference) to(column string) string {
+	if i := slices.Index(r.Column, column); i >= 0 {
+		return r.To[i]
+	}
+	return ""
+}
+
+// within reports whether the foreign key has the reference's pairs of columns.
+func (r Reference) within(f foreignKey) bool {
+	for i, c := range r.Column {
+		if at := slices.Index(f.columns, c); at < 0 || f.refs[at] != r.To[i] {
+			return false
+		}
+	}
+	return true
 }

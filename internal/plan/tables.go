@@ -143,10 +143,10 @@ func (k *checker) checkCollations() {
 // findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
-		if m.rel == rel && (slices.Contains(m.keys, column) || m.ref.Column == column) {
+		if m.rel == rel && (slices.Contains(m.keys, column) || slices.Contains(m.ref.Column, column)) {
 			return true
 		}
-		if m.ref.To == column && rel == k.messages.rel {
+		if slices.Contains(m.ref.To, column) && rel == k.messages.rel {
 			return true
 		}
 	}
