@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -178,6 +180,21 @@ func (c *planConfig) load() (plan.Plan, error) {
 		return plan.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
 	}
 	return plan.Parse(data)
+}
+
+// inspect checks the plan against the tables. The error is that it couldn't: no file, or no
+// database.
+func (c *planConfig) inspect(ctx context.Context, databaseURL string, opts plan.Options) (*plan.Report, error) {
+	p, err := c.load()
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file):
+		return nil, err
+	case err != nil:
+		return plan.Unfit(err), nil
+	}
+	opts.AllowUnindexed, opts.Connections = c.AllowUnindexed, repo.DefaultMaxConns
+	return repo.CheckPlan(ctx, databaseURL, p, opts)
 }
 
 // targetConfig is what a transaction keeps to, in the worker and in a replay.

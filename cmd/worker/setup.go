@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/retry"
@@ -105,7 +106,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	defer cancel()
 	last := error(nil)
 	report, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second}, func() (repo.SetupReport, error) {
-		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema, Shard: c.Shard})
 	}, func(err error) bool {
 		last = err
 		fault, cause := purge.FaultOf(err)
@@ -126,15 +127,18 @@ func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
-	plan, err := (&planConfig{Plan: c.Plan}).load()
-	if err == nil {
-		part.Changes, err = repo.CheckPlan(ctx, c.DatabaseURL, plan)
-	}
+	report, err := (&planConfig{Plan: c.Plan, AllowUnindexed: true}).inspect(ctx, c.DatabaseURL, plan.Options{AnyRole: true})
 	switch {
 	case err != nil:
 		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")
-	case len(part.Changes) > 0:
+		return part
+	case report.Err() != nil:
+		part.Action = "refused"
+	case len(report.Findings) > 0:
 		part.Action = "accepted with warnings"
+	}
+	for _, f := range report.Findings {
+		part.Changes = append(part.Changes, f.Text)
 	}
 	return part
 }
@@ -168,11 +172,17 @@ type setupPart struct {
 
 func schemaPart(r repo.SetupReport) setupPart {
 	p := setupPart{Kind: "schema", Name: "lethe", Action: "unchanged", Version: r.After}
+	if r.Before != r.After && r.Before != 0 {
+		p.Changes = append(p.Changes, fmt.Sprintf("version: %d, was %d", r.After, r.Before))
+	}
+	if r.EnteredShard {
+		p.Changes = append(p.Changes, "the name of the shard")
+	}
 	switch {
 	case r.Before == 0:
 		p.Action = "created"
-	case r.Before != r.After:
-		p.Action, p.Changes = "updated", []string{fmt.Sprintf("version: %d, was %d", r.After, r.Before)}
+	case len(p.Changes) > 0:
+		p.Action = "updated"
 	}
 	return p
 }

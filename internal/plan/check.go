@@ -30,6 +30,8 @@ type Querier interface {
 type Options struct {
 	// Own are the worker's own tables. They must be there, too.
 	Own []OwnTable
+	// BeforeSetup makes it a warning that none of them is there: the tables come first.
+	BeforeSetup bool
 	// AnyRole leaves out what the connection's role may do: the worker's is another.
 	AnyRole bool
 	// AllowUnindexed makes a missing index a warning.
@@ -47,14 +49,24 @@ type OwnTable struct {
 	Privileges []string
 }
 
-// Check compares the plan with the catalog. Every problem is one line of the error, with
-// the statement that solves it, where there is one. The error is the infrastructure's
+// Check is [Inspect] for who needs a plan that fits. Every problem is one line of the error,
+// with the statement that solves it, where there is one. The error is the infrastructure's
 // where only that is missing which an operator provides without touching the plan (a
 // grant, an own table, a replica identity, a rebuilt index), and else [purge.Command]: the
 // plan and the tables don't fit.
 func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, error) {
+	r, err := Inspect(ctx, q, p, opts)
+	if err != nil {
+		return nil, err
+	}
+	return r.Checked, r.Err()
+}
+
+// Inspect compares the plan with the catalog and reports all problems and warnings. The
+// error is that the catalog couldn't be read.
+func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, error) {
 	if err := p.validate(problems{}); err != nil {
-		return nil, misfit(err)
+		return Unfit(err), nil
 	}
 	names := p.tableNames()
 	for _, own := range opts.Own {
@@ -65,7 +77,7 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 		return nil, err
 	}
 	if cat.version < oldestServer {
-		return nil, misfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000))
+		return Unfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000)), nil
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
@@ -85,11 +97,7 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 		}
 		k.unindexed = nil
 	}
-	if err := k.verdict(); err != nil {
-		return nil, err
-	}
-	s.Warnings = k.warnings
-	return s, nil
+	return k.report(s), nil
 }
 
 func misfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }

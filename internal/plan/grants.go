@@ -127,6 +127,10 @@ func (t OwnTable) grants() grants {
 // checkOwn wants the worker's own tables to be there, and this role to be allowed to
 // work with them, unless any role will do.
 func (k *checker) checkOwn(opts Options) {
+	if opts.BeforeSetup && !slices.ContainsFunc(opts.Own, func(own OwnTable) bool { return k.cat.relations[own.name()] != nil }) {
+		k.warn("the worker's own tables are missing; run: worker setup")
+		return
+	}
 	for _, own := range opts.Own {
 		rel := k.cat.relations[own.name()]
 		if rel == nil {

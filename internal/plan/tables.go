@@ -79,10 +79,10 @@ func (k *checker) checkPublished(rel *relation, updated bool) {
 	}
 	more := ""
 	if len(bad) > 1 {
-		more = fmt.Sprintf(", and the same for %s of %s", purge.Count(len(bad)-1, "more part"), rel)
+		more = fmt.Sprintf(" (the same goes for %s of %s)", purge.Count(len(bad)-1, "more part"), rel)
 	}
-	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there; run: %s%s",
-		quote(which), p.name, k.identify(rel, p), more)
+	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there%s; run: %s",
+		quote(which), p.name, more, k.identify(rel, p))
 }
 
 // identify is the statement that gives the part a replica identity: by a key
