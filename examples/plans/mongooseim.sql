@@ -25,5 +25,5 @@ from mam_server_user u, unnest(array['alice', 'bob', 'carol']) with ordinality p
 insert into mam_muc_message (id, room_id, sender_id, nick_name, message)
 select (extract(epoch from now() - (40 - i) * interval '1 minute') * 1000000)::bigint * 256 + 1, 7, 1 + i % 3, 'nick', '\x83' from generate_series(1, 12) i;
 insert into inbox (luser, lserver, remote_bare_jid, msg_id, content, timestamp, unread_count)
-select u.user_name, u.server, m.remote_bare_jid, max(m.id)::text, '\x83', max(m.id) / 256, 9 from mam_message m join mam_server_user u on u.id = m.user_id group by 1, 2, 3
+select u.user_name, u.server, m.remote_bare_jid, max(m.id)::text, '\x83'::bytea, max(m.id) / 256, 9 from mam_message m join mam_server_user u on u.id = m.user_id group by 1, 2, 3
 union all select user_name, server, 'team@muclight.example.com', 'x', '\x83', 1, 3 from mam_server_user where server = 'example.com';

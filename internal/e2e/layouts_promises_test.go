@@ -117,14 +117,17 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	forLayouts(t, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		user, id := r.users[1], r.ids[2]
-		every := max(r.grain/2, time.Microsecond)
+		every := 2 * time.Microsecond
+		if r.grain > time.Microsecond {
+			every = r.grain / 2 // two messages of one time
+		}
 		first := time.Now().Add(-time.Hour - messages*every)
 		r.say(t, user, id, messages-10, first, every)
 		r.copyAgain(t)
 		tx, err := r.db.Begin(t.Context())
 		must(t, err)
 		defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // closed, unless the test has failed
-		_, err = tx.Exec(t.Context(), `select layout.say($1, $2, $3, $4, $5, $6, false)`, r.app, user, id, late, first.Add(messages*every/2), r.grain)
+		_, err = tx.Exec(t.Context(), `select layout.say($1, $2, $3, $4, $5, $6, false)`, r.app, user, id, late, first.Add(messages/2*every+time.Microsecond), every)
 		must(t, err)
 		r.exec(t, `select layout.say($1, $2, $3, 10, $4, $5, false)`, r.app, user, id, first.Add(messages*every), every)
 		cmd := r.ask(user, id, 0)

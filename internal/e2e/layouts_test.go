@@ -64,33 +64,9 @@ var layouts = []layout{
 		ids: []string{"alice@example.com", "bob@example.com", "carol@example.com"}, grain: time.Second,
 	},
 	{
-		name: "rails", app: "demo", users: []string{"1", "2", "3"}, nobody: "99", unknown: "00000000-0000-0000-0000-000000000099",
-		ids: uuids("00000000-0000-0000-0000-%012d", 1, 2, 3), grain: time.Microsecond, row: rowGoes,
-		loose: map[string]string{"mailboxes": "(user_id, room_id)"},
-	},
-	{
-		name: "django", app: "demo", users: []string{"alice", "bob", "carol"}, nobody: "nobody", unknown: "99",
-		ids: []string{"1", "2", "3"}, grain: time.Microsecond, row: rowGoes,
-		loose: map[string]string{"chat_membership": "(user_id, room_id)"},
-	},
-	{
 		name: "prisma", app: "demo", users: uuids("00000000-0000-4000-8000-%012d", 1, 2, 3), nobody: "00000000-0000-4000-8000-000000000099", unknown: "00000000-0000-4000-8000-000000000099",
 		ids: uuids("00000000-0000-4000-8000-%012d", 11, 12, 13), grain: time.Millisecond, row: rowGoes,
 		loose: map[string]string{`"Member"`: `("userId", "conversationId")`},
-	},
-	{
-		name: "chatwoot", app: "1", users: []string{"1", "2", "3"}, nobody: "99", unknown: "99",
-		ids: []string{"1", "2", "3"}, grain: time.Microsecond, row: rowGoes,
-		loose: map[string]string{"conversations": "id", "mentions": "conversation_id", "taggings": "(taggable_type, taggable_id)", "notifications": "0", "conversation_participants": "0"},
-	},
-	{
-		name: "recipients", app: "demo", users: uuids("00000000-0000-0000-0000-%012d", 1, 2, 3), nobody: "00000000-0000-0000-0000-000000000099", unknown: "00000000-0000-0000-0000-000000000099",
-		ids: uuids("00000000-0000-0000-0000-%012d", 11, 12, 13), grain: time.Microsecond, row: rowStays,
-		loose: map[string]string{"thread_members": "(user_id, thread_id)"},
-	},
-	{
-		name: "zulip", app: "demo", users: []string{"1", "2", "3"}, nobody: "99", unknown: "99",
-		ids: []string{"1", "2", "3"}, grain: time.Microsecond,
 	},
 }
 
