@@ -37,11 +37,11 @@ messages: {table: posts, user: owner, conversation: thread, seq: id, sent_at: at
 conversations: {table: threads, user: owner, conversation: thread}
 `)
 	o := check(exitError, "--plan", file)
-	says(o, `problem: messages\.seq: column "id" of "public"\."posts" may be null, .*; run: alter table "public"\."posts" alter column "id" set not null$`,
-		`problem: messages: "public"\."posts" has no btree index .*; run: create index concurrently on "public"\."posts" \("owner", "thread", "id"\)`,
-		`problem: conversations: "public"\."threads" has no btree index`,
-		`warning: conversations: several rows of "public"\."threads" may be of one conversation`,
-		`warning: messages\.sent_at: column "at" of "public"\."posts" keeps times to 1s only`,
+	says(o, `problem: line [34]: messages\.seq: column "id" of "public"\."posts" may be null, .*; run: alter table "public"\."posts" alter column "id" set not null$`,
+		`problem: line [34]: messages: "public"\."posts" has no btree index .*; run: create index concurrently on "public"\."posts" \("owner", "thread", "id"\)`,
+		`problem: line [34]: conversations: "public"\."threads" has no btree index`,
+		`warning: line [34]: conversations: several rows of "public"\."threads" may be of one conversation`,
+		`warning: line [34]: messages\.sent_at: column "at" of "public"\."posts" keeps times to 1s only`,
 		`warning: the worker's own tables are missing; run: worker setup$`)
 	if !strings.Contains(o.stderr, "the plan doesn't fit: 3 problems, 3 warnings") {
 		t.Errorf("standard error: %s", o.stderr)
@@ -59,7 +59,7 @@ conversations: {table: threads, user: owner, conversation: thread}
 		}
 	}
 	o = check(exitOK, "--plan", file)
-	says(o, `warning: messages\.sent_at`, `the plan fits: 2 tables, 2 warnings$`)
+	says(o, `warning: line [34]: messages\.sent_at`, `the plan fits: 2 tables, 2 warnings$`)
 	if strings.Contains(o.stdout, "problem: ") {
 		t.Errorf("after what it said to run: %s", o.stdout)
 	}
