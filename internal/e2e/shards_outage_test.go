@@ -2,10 +2,12 @@ package e2e
 
 import (
 	"context"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
+	"sort"
 	"strconv"
 	"strings"
 	"sync"
@@ -37,13 +39,13 @@ const (
 	trickleMessages = 3
 )
 
-// newTrickle begins to publish, until stop is called or the test ends.
-func newTrickle(t *testing.T, r *rig) *trickle {
+// newTrickle begins to publish commands of n users, until stop is called or the test ends.
+func newTrickle(t *testing.T, r *rig, n int) *trickle {
 	t.Helper()
 	ctx, halt := context.WithCancel(context.WithoutCancel(t.Context()))
 	client := r.client // another one after a failover
 	p := &trickle{r: r, halt: halt, ended: make(chan struct{}), sent: map[string]time.Time{}}
-	p.chats = r.crowd(t, "demo", string(r.shard)+"-", sized(4000, 30_000), trickleMessages)
+	p.chats = r.crowd(t, "demo", string(r.shard)+"-", n, trickleMessages)
 	go func() {
 		defer close(p.ended)
 		tick := time.NewTicker(trickleEvery)
@@ -55,7 +57,10 @@ func newTrickle(t *testing.T, r *rig) *trickle {
 				return
 			}
 			cmd, now := c.ask(), time.Now()
-			_, err := client.Delete(context.WithoutCancel(ctx), cmd)
+			err := untilStored(context.WithoutCancel(ctx), func(ctx context.Context) error {
+				_, err := client.Delete(ctx, cmd)
+				return err
+			})
 			p.mu.Lock()
 			p.sent[cmd.CommandID], p.err = now, err
 			p.mu.Unlock()
@@ -73,20 +78,52 @@ func (p *trickle) stop() {
 	<-p.ended
 }
 
+// want are the deletions that were asked for. The producing has ended.
+func (p *trickle) want() map[deletionKey]int {
+	want := map[deletionKey]int{}
+	for id := range p.sent {
+		want[deletionKey{id, "g"}] = trickleMessages
+	}
+	return want
+}
+
 // window is what was sent between two moments, as it went for the shards without an outage.
 type window struct {
 	name     string
 	from, to time.Time
 }
 
-// took returns how long each command of the window took until its event was stored.
-func (p *trickle) took(w window, told map[string]time.Time) (all []time.Duration) {
-	for id, at := range p.sent {
-		if !at.Before(w.from) && at.Before(w.to) {
-			all = append(all, told[id].Sub(at))
+// took returns how long the window's commands took until their events were stored: sorted,
+// all of them and those of each second.
+func (w window) took(told map[string]time.Time, ps ...*trickle) (all []time.Duration, seconds [][]time.Duration) {
+	seconds = make([][]time.Duration, int(w.to.Sub(w.from)/time.Second)+1)
+	for _, p := range ps {
+		for id, at := range p.sent {
+			if !at.Before(w.from) && at.Before(w.to) {
+				all = append(all, told[id].Sub(at))
+				n := int(at.Sub(w.from) / time.Second)
+				seconds[n] = append(seconds[n], told[id].Sub(at))
+			}
 		}
 	}
-	return all
+	slices.Sort(all)
+	for _, s := range seconds {
+		slices.Sort(s)
+	}
+	return all, seconds
+}
+
+// usualP99 is the median of the seconds' p99: what else the machine does in some of them
+// doesn't count.
+func usualP99(seconds [][]time.Duration) time.Duration {
+	var each []time.Duration
+	for _, s := range seconds {
+		if len(s) > 50 {
+			each = append(each, quantile(s, 0.99))
+		}
+	}
+	slices.Sort(each)
+	return quantile(each, 0.5)
 }
 
 func quantile(sorted []time.Duration, q float64) time.Duration {
@@ -118,7 +155,7 @@ func TestAShardsOutageIsItsOwn(t *testing.T) {
 	workers = append(workers, a.start(t, "DATABASE_URL=file:"+at), rigs[1].start(t), rigs[2].start(t))
 	var load []*trickle
 	for _, r := range rigs {
-		load = append(load, newTrickle(t, r))
+		load = append(load, newTrickle(t, r, sized(4000, 30_000)))
 	}
 
 	span := time.Duration(sized(1, 20)) * time.Second
@@ -130,8 +167,8 @@ func TestAShardsOutageIsItsOwn(t *testing.T) {
 		windows = append(windows, w)
 	}
 	pause(t, span) // for connections and plans
-	watch("before", func() { pause(t, 2*span) })
 	for _, o := range a.shardOutages(t, victim, at) {
+		watch("before", func() { pause(t, span) })
 		watch(o.name, func() {
 			o.strike(t)
 			if o.reason != nil {
@@ -174,9 +211,7 @@ func verdictOnShards(t *testing.T, rigs []*rig, load []*trickle, windows []windo
 	t.Helper()
 	want, told := map[deletionKey]int{}, map[string]time.Time{}
 	for _, p := range load {
-		for id := range p.sent {
-			want[deletionKey{id, "g"}] = trickleMessages
-		}
+		maps.Copy(want, p.want())
 	}
 	a := rigs[0]
 	a.told(t, want)
@@ -197,19 +232,22 @@ func verdictOnShards(t *testing.T, rigs []*rig, load []*trickle, windows []windo
 		}
 		r.noAttempts(t)
 	}
-	var before []time.Duration
+	var quiet []time.Duration
+	var quietSeconds [][]time.Duration
 	for _, w := range windows {
-		others := slices.Sorted(slices.Values(append(load[1].took(w, told), load[2].took(w, told)...)))
-		own := slices.Sorted(slices.Values(load[0].took(w, told)))
-		if before == nil {
-			before = others
+		others, seconds := w.took(told, load[1:]...)
+		own, _ := w.took(told, load[0])
+		if w.name == "before" {
+			quiet, quietSeconds = others, seconds
 		}
-		t.Logf("%-14s %5.1f s: shards b and c: %d commands, p50 %v, p99 %v (× %.2f), longest %v; shard a: p50 %v, longest %v", w.name, w.to.Sub(w.from).Seconds(), len(others),
-			quantile(others, 0.5), quantile(others, 0.99), float64(quantile(others, 0.99))/float64(quantile(before, 0.99)), quantile(others, 1), quantile(own, 0.5), quantile(own, 1))
-		// The machine has other tests to run: what would be held up by an outage would wait for its end.
-		if len(others) == 0 || quantile(others, 0.5) > 3*quantile(before, 0.5)+50*time.Millisecond || quantile(others, 0.99) > w.to.Sub(w.from)/2+quantile(before, 0.99) {
-			t.Errorf("%s: shards b and c: %d commands, p50 %v, p99 %v; before: %v, %v", w.name, len(others),
-				quantile(others, 0.5), quantile(others, 0.99), quantile(before, 0.5), quantile(before, 0.99))
+		t.Logf("%-12s %5.1f s: shards b and c: %4d commands, p50 %6v, p99 %7v, usual p99 of a second %7v (× %.2f), longest %7v; shard a: p50 %8v, longest %8v",
+			w.name, w.to.Sub(w.from).Seconds(), len(others), quantile(others, 0.5), quantile(others, 0.99), usualP99(seconds),
+			float64(usualP99(seconds))/float64(usualP99(quietSeconds)), quantile(others, 1), quantile(own, 0.5), quantile(own, 1))
+		// The machine has other tests to run. What an outage held up would wait for its end.
+		late := len(others) - sort.Search(len(others), func(i int) bool { return others[i] > w.to.Sub(w.from)/2 })
+		if len(others) == 0 || quantile(others, 0.5) > 3*quantile(quiet, 0.5)+50*time.Millisecond || late > len(others)/20 {
+			t.Errorf("%s: shards b and c: %d commands, %d of them late, p50 %v; want at most one in 20, and %v as before", w.name, len(others), late,
+				quantile(others, 0.5), quantile(quiet, 0.5))
 		}
 	}
 }
