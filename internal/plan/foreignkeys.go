@@ -32,7 +32,7 @@ func (k *checker) checkForeignKeys(s *Checked) {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}
-		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, "")
+		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
 	}
 }
 
@@ -155,13 +155,14 @@ func (k *checker) entry(f foreignKey) string {
 			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
 		}
 	}
-	fields := []string{"app", "user", "conversation"}[3-len(k.messages.keys):]
 	entry := "{table: " + planName(f.fromName)
+	fields := append(slices.Clone(k.messages.ids), "$seq")
 	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
-		if key == "" || by[key] == "" {
+		field := fields[i][1:]
+		if key == "" || by[key] == "" || field != "seq" && !slices.Contains(commandIDs, field) {
 			return ""
 		}
-		entry += fmt.Sprintf(", %s: %s", append(fields, "seq")[i], quote(by[key]))
+		entry += fmt.Sprintf(", %s: %s", field, quote(by[key]))
 	}
 	return entry + "}"
 }
@@ -182,8 +183,10 @@ func (k *checker) meaning(rel *relation, column string) string {
 			return m.ref.to(column)
 		case column == m.seq:
 			return k.messages.seq
-		case i >= 0 && i < len(k.messages.keys):
-			return k.messages.keys[i]
+		case i >= 0:
+			if at := slices.Index(k.messages.ids, m.ids[i]); at >= 0 {
+				return k.messages.keys[at]
+			}
 		}
 	}
 	return ""
