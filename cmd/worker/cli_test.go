@@ -78,6 +78,7 @@ func TestHelpNamesEachVariableAndDefault(t *testing.T) {
 		{"settings", "get"},
 		{"settings", "set"},
 		{"plan", "check"},
+		{"plan", "draft"},
 		{"dead-letters", "list"},
 		{"dead-letters", "show"},
 		{"dead-letters", "retry"},
