@@ -29,20 +29,20 @@ func (e Placed) isParent() bool {
 	return strings.HasPrefix(e.Path[strings.LastIndexByte(e.Path, '.')+1:], "parents[")
 }
 
-// senders are plain names of columns that say who has written a message, and not whose copy it is.
+// senders are bare names of columns that say who has written a message, and not whose copy it is.
 var senders = regexp.MustCompile(`^(sender|sentby|author|from|creat(or|edby)|post(er|edby)|writer|writtenby|fromuser)(id|jid|userid|uid|name)?$`)
 
 func (k *checker) doubtSender(e Placed, rel *relation) {
 	for _, c := range e.Conditions() {
 		column, _ := parseColumn(c.Column) // validated
-		if k.plan.needs(c.Value)["user"] && senders.MatchString(plain(column)) {
+		if k.plan.needs(c.Value)["user"] && senders.MatchString(bare(column)) {
 			k.warn("%s: by its name, column %s of %s is who sent the message, and not whose copy it is: a deletion would take what its user has sent from everybody, and leave what others have sent; "+
 				"name the column of the message's owner; if there is none, the table is a log that members share, and no plan of copies fits it", e.Path, quote(column), rel)
 		}
 	}
 }
 
-// discriminators are plain names of columns that tell what kind of row it is. The first ones say so alone, the others where a key
+// discriminators are bare names of columns that tell what kind of row it is. The first ones say so alone, the others where a key
 // counts on them.
 var (
 	discriminators     = regexp.MustCompile(`^(store|box|folder|mailbox|namespace|bucket|scope)(id|name)?$`)
@@ -68,7 +68,7 @@ func (k *checker) doubtAll(e Placed, rel *relation) {
 			continue
 		}
 		for _, c := range i.columns {
-			tells := discriminators.MatchString(plain(c)) || i.unique && discriminatorsKeys.MatchString(plain(c))
+			tells := discriminators.MatchString(bare(c)) || i.unique && discriminatorsKeys.MatchString(bare(c))
 			if tells && !said[c] && !slices.Contains(named, c) {
 				said[c] = true
 				k.warn("%s: by its name, column %s of %s tells kinds of rows apart (it is in index %s), and no condition names it: rows of every kind go; if they aren't all meant, add to where: {%s: …}",
@@ -82,7 +82,7 @@ func (k *checker) doubtAll(e Placed, rel *relation) {
 func (k *checker) doubtReference(e Placed, rel *relation) {
 	for _, planned := range e.References.Column {
 		column, _ := parseColumn(planned) // validated
-		stem, isID := strings.CutSuffix(plain(column), "id")
+		stem, isID := strings.CutSuffix(bare(column), "id")
 		if stem == "object" { // as Django calls it
 			stem = "content"
 		}
@@ -90,7 +90,7 @@ func (k *checker) doubtReference(e Placed, rel *relation) {
 			continue
 		}
 		for _, c := range rel.columnNames() {
-			if plain(c) != stem+"type" && plain(c) != stem+"typeid" || e.names(c) {
+			if bare(c) != stem+"type" && bare(c) != stem+"typeid" || e.names(c) {
 				continue
 			}
 			k.warn("%s: by their names, %s and %s of %s refer to rows of several tables, and no condition says of which: rows that belong to another table's row of the same number would go; add to where: {%s: …}",

@@ -18,12 +18,20 @@ type neighbor struct {
 	tied         []bool // by a foreign key, which says more than a name
 }
 
-// free returns the column of this plain name that no foreign key has; "" if there is none.
+// free returns the column of this bare name that no foreign key has; "" if there is none.
 func (n neighbor) free(name string, fits func(typ uint32) bool) string {
 	for i, c := range n.columns {
-		if plain(c) == name && !n.tied[i] && fits(n.types[i]) {
+		if bare(c) == name && !n.tied[i] && fits(n.types[i]) {
 			return c
 		}
+	}
+	return ""
+}
+
+// named returns the column of this bare name; "" if there is none.
+func (n neighbor) named(name string) string {
+	if i := slices.IndexFunc(n.columns, func(c string) bool { return bare(c) == name }); i >= 0 {
+		return n.columns[i]
 	}
 	return ""
 }
@@ -49,10 +57,7 @@ func (c *catalog) readNeighbors(ctx context.Context, q Querier, names []string) 
 	return all, nil
 }
 
-// plain is a name without what conventions differ in: message_id and messageId.
-func plain(name string) string { return strings.ToLower(strings.ReplaceAll(name, "_", "")) }
-
-// somethingElse are plain names of the columns with which a row belongs to a row of several tables:
+// somethingElse are bare names of the columns with which a row belongs to a row of several tables:
 // record_type and record_id, commentable_type and commentable_id, content_type_id and object_id.
 var somethingElse = regexp.MustCompile(`^(.*able|record|item|subject|target|object|resource|entity|content)(type|typeid|id)$`)
 
@@ -73,14 +78,14 @@ func (k *checker) targets() []target {
 			continue
 		}
 		t := target{Placed: e, key: rel.ownKey()}
-		words := words(rel.name)
-		words[len(words)-1] = singular(words[len(words)-1])
-		last := words[len(words)-1]
-		t.names = []string{strings.Join(words, "") + "id"}
+		t.names = []string{singular(rel.name) + "id"}
 		if e.Seq.Column != "" && strings.HasPrefix(e.Path, "messages") {
-			t.names = append(t.names, "messageid", "msgid", last+"id")
+			t.names = append(t.names, "messageid", "msgid")
+			if all := words(rel.name); len(all) > 1 {
+				t.names = append(t.names, singular(all[len(all)-1])+"id")
+			}
 		}
-		t.class = strings.ToUpper(last[:1]) + last[1:]
+		t.class = class(rel.name)
 		if t.key.name != "" {
 			out = append(out, t)
 		}
@@ -104,22 +109,6 @@ func (r *relation) ownKey() (key column) {
 	return key
 }
 
-var wordBreak = regexp.MustCompile(`([a-z0-9])([A-Z])`)
-
-// words are a name's words in lower case.
-func words(name string) []string {
-	return strings.Split(strings.ToLower(wordBreak.ReplaceAllString(name, "${1}_${2}")), "_")
-}
-
-func singular(word string) string {
-	for _, end := range []struct{ plural, one string }{{"ies", "y"}, {"sses", "ss"}, {"xes", "x"}, {"s", ""}} {
-		if one, ok := strings.CutSuffix(word, end.plural); ok && one != "" && !strings.HasSuffix(word, "ss") {
-			return one + end.one
-		}
-	}
-	return word
-}
-
 // checkNeighbors warns of tables which aren't in the plan and whose columns' names say that their rows belong to
 // what a deletion removes. Foreign keys say it better, and aren't asked here.
 func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
@@ -130,7 +119,7 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 	}
 	keys := k.copied()
 	for _, c := range keys {
-		names = append(names, plain(c.name))
+		names = append(names, bare(c.name))
 	}
 	all, err := k.cat.readNeighbors(ctx, q, names)
 	if err != nil {
@@ -169,16 +158,21 @@ func (k *checker) resembles(n neighbor, targets []target, keys []column) string 
 	if text := n.shares(keys, k.plan); text != "" {
 		return text
 	}
-	for _, c := range n.columns {
-		of := somethingElse.FindStringSubmatch(plain(c))
-		if of == nil || of[2] != "id" || len(targets) == 0 {
+	if len(targets) == 0 {
+		return ""
+	}
+	for i, c := range n.columns {
+		of := somethingElse.FindStringSubmatch(bare(c))
+		if of == nil || of[2] != "id" || n.tied[i] || !targets[0].joinsAsText(n.types[i]) {
 			continue
 		}
-		t := targets[0]
-		id, kind := n.free(of[0], t.joinsAsText), n.free(of[1]+"type", func(typ uint32) bool { return slices.Contains(textTypes, typ) })
-		if id != "" && kind != "" {
+		kind, value := n.named(of[1]+"type"), scalar(targets[0].class)
+		if of[1] == "object" { // Django's, whose type is a number that one looks up
+			kind, value = n.named("contenttypeid"), "…"
+		}
+		if t := targets[0]; kind != "" {
 			return fmt.Sprintf("%s and %s name rows of several tables; if some are of %s and go with it, add to %s: {table: %s, where: {%s: %s}, references: {column: %s, to: %s}} with what %[1]s says for it",
-				quote(kind), quote(id), t.Table, t.place(), n.planned(), scalar(kind), t.class, scalar(id), scalar(t.key.name))
+				quote(kind), quote(c), t.Table, t.place(), n.planned(), scalar(kind), value, scalar(c), scalar(t.key.name))
 		}
 	}
 	return ""
@@ -200,25 +194,11 @@ func (t target) joins(typ uint32) bool {
 	return joinable(column{typ: typ, collation: t.key.collation}, t.key)
 }
 
-func (t target) joinsAsText(typ uint32) bool { return t.joins(typ) || slices.Contains(textTypes, typ) }
+func (t target) joinsAsText(typ uint32) bool { return t.joins(typ) || isText(column{typ: typ}) }
 
-// planned is the table's name as a plan has it.
-func (n neighbor) planned() string { return scalar(written(n.schema) + "." + written(n.name)) }
-
-// written is a part of a table's name as a plan has it, in double quotes only where it needs them.
-func written(part string) string {
-	if strings.ContainsAny(part, `."`) {
-		return quote(part)
-	}
-	return part
-}
-
-// scalar is a text as YAML takes it, in quotes only where it needs them.
-func scalar(s string) string {
-	if regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_.]*$`).MatchString(s) && !slices.Contains([]string{"true", "false", "null", "yes", "no", "on", "off", "y", "n"}, strings.ToLower(s)) {
-		return s
-	}
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s) + `"`
+// planned is the table as a plan writes it.
+func (n neighbor) planned() string {
+	return scalar(planTable(&relation{schema: n.schema, name: n.name}))
 }
 
 // copied are the columns of the messages, or of the conversations, that name whose conversation it is, and the
@@ -247,7 +227,7 @@ func (n neighbor) shares(keys []column, p Plan) string {
 	}
 	own := make([]string, len(keys))
 	for i, key := range keys {
-		own[i] = n.free(plain(key.name), func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key) })
+		own[i] = n.free(bare(key.name), func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key) })
 	}
 	seq := own[len(own)-1]
 	own = own[:len(own)-1]
