@@ -195,6 +195,9 @@ func openCase(t *testing.T, pool *pgxpool.Pool, schemaName, more string) func(t 
 			}
 		}
 		s, err := Check(t.Context(), pool, p, Options{Neighbors: true, AllowUnindexed: true})
+		if err != nil && strings.Contains(err.Error(), "not supported yet") {
+			t.Skip(err)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
