@@ -111,7 +111,7 @@ func Open(ctx context.Context, cfg Config) (*Repo, error) {
 
 // prepare checks the plan and makes what depends on it.
 func (r *Repo) prepare(ctx context.Context) (err error) {
-	if r.plan, err = r.check(ctx); err != nil {
+	if r.plan, err = r.check(ctx, true); err != nil {
 		return err
 	}
 	r.sql = makeStatements(r.plan)
