@@ -46,7 +46,8 @@ type asking struct {
 }
 
 func (m *layoutModel) target() layoutTarget {
-	return layoutTarget{m.Users[m.rnd.IntN(len(m.Users))], m.IDs[m.rnd.IntN(len(m.IDs))]}
+	u := m.rnd.IntN(len(m.Users))
+	return layoutTarget{m.Users[u], m.IDs[u][m.rnd.IntN(3)]}
 }
 
 // seqsOf are all positions that there ever were.
@@ -95,7 +96,7 @@ func (m *layoutModel) random() *asking {
 			cmd.Conversations[0].ThroughSeq = &through
 		}
 	}
-	if other := m.IDs[m.rnd.IntN(len(m.IDs))]; other != c.id {
+	if other := m.IDs[slices.Index(m.Users, c.user)][m.rnd.IntN(3)]; other != c.id {
 		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: other})
 	}
 	cmd.KeepHistory = m.rnd.IntN(5) == 0

@@ -16,12 +16,12 @@ func TestLayoutsKeepThePromises(t *testing.T) {
 	forLayouts(t, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		u, c := r.Users, r.IDs
-		middle := r.Seqs(t, "public", u[0], c[1])[5]
-		both := r.ask(u[1], c[0], 0)
+		middle := r.Seqs(t, "public", u[0], c[0][1])[5]
+		both := r.ask(u[1], c[1][0], 0)
 		both.Conversations = append(both.Conversations, conversation.Target{ID: r.Unknown})
-		kept := r.ask(u[2], c[2], 0)
+		kept := r.ask(u[2], c[2][2], 0)
 		kept.KeepHistory = true
-		cmds := []conversation.Command{r.ask(u[0], c[0], 0), r.ask(u[0], c[1], middle), both, kept, r.ask(r.Nobody, c[0], 0)}
+		cmds := []conversation.Command{r.ask(u[0], c[0][0], 0), r.ask(u[0], c[0][1], middle), both, kept, r.ask(r.Nobody, c[0][0], 0)}
 		var goes []*fate
 		for _, cmd := range cmds {
 			goes = append(goes, r.fates(t, cmd)...)
@@ -29,12 +29,12 @@ func TestLayoutsKeepThePromises(t *testing.T) {
 			r.again(t, cmd)
 		}
 		// After the command's time, as the server's clock has it.
-		r.Say(t, u[0], c[0], 2, time.Now(), r.Grain)
+		r.Say(t, u[0], c[0][0], 2, time.Now(), r.Grain)
 		r.CopyAgain(t)
 		r.carriedOut(t, cmds, goes)
 
 		// The same commands again change nothing, and a new one takes what has come since.
-		later := r.ask(u[0], c[0], last(r.Seqs(t, "public", u[0], c[0])))
+		later := r.ask(u[0], c[0][0], last(r.Seqs(t, "public", u[0], c[0][0])))
 		w := r.start(t)
 		for _, cmd := range cmds {
 			r.again(t, cmd)
@@ -109,7 +109,7 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	settings := []string{"--express-rows", "100", "max-rows=1000"}
 	forLayouts(t, func(t *testing.T, r *layoutRig) {
 		t.Helper()
-		user, id := r.Users[1], r.IDs[2]
+		user, id := r.Users[1], r.IDs[1][2]
 		every := 2 * time.Microsecond
 		if r.Grain > time.Microsecond {
 			every = r.Grain / 2 // two messages of one time

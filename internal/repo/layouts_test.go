@@ -60,8 +60,8 @@ func TestLayoutsWithForeignKeysOfEachKind(t *testing.T) {
 				}
 				r := openRepo(t, Config{URL: url, Plan: p})
 				for i, limit := range []int{1000, 3} {
-					for _, user := range l.Users {
-						id := l.IDs[i]
+					for u, user := range l.Users {
+						id := l.IDs[u][i]
 						seqs := tables.Seqs(t, "public", user, id)
 						through := seqs[len(seqs)*2/3]
 						d := purge.Deletion{

@@ -24,7 +24,7 @@ type Layout struct {
 	Name    string
 	App     string
 	Users   []string      // three, each with each of the conversations
-	IDs     []string      // three
+	IDs     [][]string    // three conversations of each user
 	Unknown string        // an id of no conversation
 	Nobody  string        // an id of no user
 	Grain   time.Duration // of the messages' times
@@ -53,23 +53,26 @@ func ids(format string, n ...int) []string {
 	return all
 }
 
+// all gives three users conversations of the same ids.
+func all(ids []string) [][]string { return [][]string{ids, ids, ids} }
+
 // Layouts are all of examples/plans.
 var Layouts = []Layout{
 	{
-		Name: "ejabberd", App: "example.com", Users: []string{"alice", "bob", "carol"}, IDs: []string{"alice@example.com", "bob@example.com", "carol@example.com"},
+		Name: "ejabberd", App: "example.com", Users: []string{"alice", "bob", "carol"}, IDs: all([]string{"alice@example.com", "bob@example.com", "carol@example.com"}),
 		Nobody: "nobody", Unknown: "nobody@example.com", Grain: time.Microsecond,
 	},
 	{
 		Name: "mongooseim", App: "xmpp", Users: []string{"alice@example.com", "bob@example.com", "alice@example.org"},
-		IDs: []string{"alice@example.com", "bob@example.com", "carol@example.com"}, Nobody: "nobody@example.com", Unknown: "nobody@example.com",
+		IDs: all([]string{"alice@example.com", "bob@example.com", "carol@example.com"}), Nobody: "nobody@example.com", Unknown: "nobody@example.com",
 		Grain: time.Microsecond, Row: RowGoes, Loose: map[string]string{"inbox": "(luser, lserver, remote_bare_jid)"},
 	},
 	{
-		Name: "prosody", App: "example.com", Users: []string{"alice", "bob", "carol"}, IDs: []string{"alice@example.com", "bob@example.com", "carol@example.com"},
+		Name: "prosody", App: "example.com", Users: []string{"alice", "bob", "carol"}, IDs: all([]string{"alice@example.com", "bob@example.com", "carol@example.com"}),
 		Nobody: "nobody", Unknown: "nobody@example.com", Grain: time.Second,
 	},
 	{
-		Name: "prisma", App: "demo", Users: ids("00000000-0000-4000-8000-%012d", 1, 2, 3), IDs: ids("00000000-0000-4000-8000-%012d", 11, 12, 13),
+		Name: "prisma", App: "demo", Users: ids("00000000-0000-4000-8000-%012d", 1, 2, 3), IDs: all(ids("00000000-0000-4000-8000-%012d", 11, 12, 13)),
 		Nobody: "00000000-0000-4000-8000-000000000099", Unknown: "00000000-0000-4000-8000-000000000099",
 		Grain: time.Millisecond, Row: RowGoes, Loose: map[string]string{`"Member"`: `("userId", "conversationId")`},
 	},
