@@ -143,10 +143,7 @@ func (k *checker) checkCollations() {
 // findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
-		if m.rel == rel && (slices.Contains(m.keys, column) || slices.Contains(m.ref.Column, column)) {
-			return true
-		}
-		if slices.Contains(m.ref.To, column) && rel == k.messages.rel {
+		if m.rel == rel && (slices.Contains(m.keys, column) || slices.Contains(k.found(m), column)) {
 			return true
 		}
 	}
