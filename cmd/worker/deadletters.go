@@ -100,15 +100,17 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer func() { _ = b.Close() }() // nothing is on its way
-	rows := [][]string{{"SEQ", "FAILED_AT", "REASON", "APP_ID", "DELIVERIES", "BYTES", "ERROR"}}
+	const shardColumn = 4
+	rows, sharded := [][]string{{"SEQ", "FAILED_AT", "REASON", "APP_ID", "SHARD", "DELIVERIES", "BYTES", "ERROR"}}, false
 	err = c.each(ctx, b, c.lettersFilter, func(l broker.LetterInfo) error {
 		if c.JSON {
 			return t.printJSON(letterOf(l))
 		}
 		rows = append(rows, []string{
-			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App),
+			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App), orDash(l.Shard),
 			strconv.FormatUint(l.Deliveries, 10), strconv.Itoa(l.Size), l.Error,
 		})
+		sharded = sharded || l.Shard != ""
 		return nil
 	})
 	switch {
@@ -116,6 +118,10 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 		return err
 	case len(rows) == 1:
 		return t.printf("no dead letters\n")
+	case !sharded:
+		for i, row := range rows {
+			rows[i] = slices.Delete(row, shardColumn, shardColumn+1)
+		}
 	}
 	return t.printTable(rows)
 }

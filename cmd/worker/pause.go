@@ -37,7 +37,7 @@ func (c *pauseCommand) check() problems {
 }
 
 func (c *pauseCommand) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (c *resumeCommand) check() problems {
 }
 
 func (c *resumeCommand) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}

@@ -75,6 +75,11 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	ledger.Close()
 	store, err := repo.Open(ctx, repo.Config{
 		URL: c.DatabaseURL, Plan: plan, Target: c.Target, StatementTimeout: test.statementTimeout,
 		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,

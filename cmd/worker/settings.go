@@ -36,7 +36,7 @@ type settingsGet struct {
 }
 
 func (c *settingsGet) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -60,7 +60,7 @@ func (c *settingsSet) Help() string {
 }
 
 func (c *settingsSet) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}

@@ -106,7 +106,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	defer cancel()
 	last := error(nil)
 	report, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second}, func() (repo.SetupReport, error) {
-		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema, Shard: c.Shard})
 	}, func(err error) bool {
 		last = err
 		fault, cause := purge.FaultOf(err)
@@ -172,11 +172,17 @@ type setupPart struct {
 
 func schemaPart(r repo.SetupReport) setupPart {
 	p := setupPart{Kind: "schema", Name: "lethe", Action: "unchanged", Version: r.After}
+	if r.Before != r.After && r.Before != 0 {
+		p.Changes = append(p.Changes, fmt.Sprintf("version: %d, was %d", r.After, r.Before))
+	}
+	if r.EnteredShard {
+		p.Changes = append(p.Changes, "the name of the shard")
+	}
 	switch {
 	case r.Before == 0:
 		p.Action = "created"
-	case r.Before != r.After:
-		p.Action, p.Changes = "updated", []string{fmt.Sprintf("version: %d, was %d", r.After, r.Before)}
+	case len(p.Changes) > 0:
+		p.Action = "updated"
 	}
 	return p
 }

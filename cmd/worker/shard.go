@@ -1,9 +1,11 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/repo"
 )
 
 // shardConfig says which database is meant, where messages lie in several.
@@ -22,6 +24,21 @@ func (c *shardConfig) check(p *problems) {
 
 // shard is the setting, which has been checked.
 func (c *shardConfig) shard() conversation.Shard { return conversation.Shard(c.Shard) }
+
+// openLedger opens the ledger of the shard; the caller must close it. Where the setting is
+// missing it becomes what the database says.
+func (c *shardConfig) openLedger(ctx context.Context, url string) (*repo.Ledger, error) {
+	ledger, err := repo.OpenLedger(ctx, url)
+	if err != nil {
+		return nil, err
+	}
+	c.Shard, err = ledger.Shard(ctx, c.Shard)
+	if err != nil {
+		ledger.Close()
+		return nil, err
+	}
+	return ledger, nil
+}
 
 // named is log with the shard in each line.
 func (c *shardConfig) named(log *slog.Logger) *slog.Logger {

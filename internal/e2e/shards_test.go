@@ -72,6 +72,42 @@ func TestEachShardHasItsCommandsAndItsDatabase(t *testing.T) {
 	}
 }
 
+// A command that has come to a shard where its user's messages don't lie says so, and so
+// does whoever gives a shard another one's database.
+func TestAWrongShardIsNotSilent(t *testing.T) {
+	t.Parallel()
+	r := newShards(t, "eu")[0]
+	w := r.start(t)
+	known, unknown := chat{"demo", "alice", "g"}, chat{"demo", "bob", "g"}
+	r.fill(t, known, 10)
+	for _, c := range []chat{known, unknown} {
+		cmd := c.ask()
+		r.send(t, cmd)
+		r.deleted(t, cmd.CommandID, c.id)
+		note := objects(t, r.must(t, "status", cmd.CommandID, "--json"))[0]["note"]
+		if says := note != nil; says != (c == unknown) {
+			t.Errorf("status of %s's deletion has the note %v", c.user, note)
+		}
+	}
+	if _, metrics := w.get(t, "/metrics"); !strings.Contains(metrics, `lethe_deletions_unknown_total{shard="eu"} 1`) {
+		t.Error("want one unknown deletion in the metrics")
+	}
+	if log := w.log.String(); strings.Count(log, "neither a message nor the conversation's row") != 1 || !strings.Contains(log, "user=bob") {
+		t.Error("want one warning in the log, about bob")
+	}
+	for _, words := range [][]string{
+		{"setup"}, {"run", "HTTP_ADDR=127.0.0.1:0"}, {"status", "x"}, {"pause"}, {"resume"}, {"settings", "get", "--app=demo"}, {"replay", "--since=2026-01-01T00:00:00Z"},
+	} {
+		res := r.call(t, append(words, "LETHE_SHARD=us")...)
+		if res.code == 0 || !strings.Contains(res.err, "the database is shard eu, expected shard us") {
+			t.Errorf("%v for another shard: exit status %d, %s", words, res.code, res.err)
+		}
+	}
+	if res := r.call(t, "status", "x", "--shard=US"); res.code != 2 || !strings.Contains(res.err, "expected a-z, 0-9 or a hyphen") {
+		t.Errorf("--shard=US: exit status %d, %s", res.code, res.err)
+	}
+}
+
 func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 	t.Parallel()
 	both := newShards(t, "eu", "us-1")
@@ -101,6 +137,9 @@ func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 	if got := us.letterSeqs(t); fmt.Sprint(got) != "[1]" {
 		t.Errorf("with --shard us-1, the list has %v; want its letter alone", got)
 	}
+	if out := us.must(t, "dead-letters", "list", "LETHE_SHARD="); !strings.Contains(out, "SHARD") || strings.Count(out, " eu ") != 1 || strings.Count(out, " us-1 ") != 1 {
+		t.Errorf("listed for people without --shard:\n%s", out)
+	}
 	if got := us.letterSeqs(t, "LETHE_SHARD="); len(got) != 2 {
 		t.Errorf("without --shard, the list has %v; want both", got)
 	}
@@ -116,5 +155,61 @@ func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 	}
 	if out := eu.call(t, "dead-letters", "drop"); out.code == 0 {
 		t.Error("the shard alone chooses no letters to drop")
+	}
+}
+
+// The procedure of docs/sharding.md, "From one to several": commands keep coming.
+func TestAnInstallationBecomesAShardWithoutLosingACommand(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	old := r.start(t, "--max-attempts=1")
+	held := chat{"demo", "held", "g"}
+	r.fill(t, held, 10)
+	mend := r.breakDeletes(t, held)
+	failed := held.ask()
+	r.letter(t, r.send(t, failed).Sequence)
+
+	var sent []conversation.Command
+	send := func() {
+		for range 20 {
+			c := chat{"demo", fmt.Sprintf("user%d", len(sent)), "c2c_bob"}
+			r.fill(t, c, 3)
+			cmd := c.ask()
+			r.send(t, cmd)
+			sent = append(sent, cmd)
+		}
+	}
+	send()
+	r.must(t, "setup", "--shard=eu")
+	send()
+	r.start(t, "--shard=eu")
+	send()
+	// What was one subject's is the shard's from here on: no producer has to change.
+	if err := r.nats.Server().GlobalAccount().AddMapping("conversation.delete.*", "conversation.shard.eu.delete.{{wildcard(1)}}"); err != nil {
+		t.Fatal(err)
+	}
+	send()
+	r.settled(t) // the old stream
+	if info, err := r.streamInfo(t, "CONVERSATION_COMMANDS_EU"); err != nil || info.State.LastSeq == 0 {
+		t.Fatalf("the shard's stream has got no command: %+v, %v", info, err)
+	}
+	old.term(t)
+	must(t, r.js.DeleteStream(t.Context(), conversation.CommandsStream))
+	send()
+	// The same command again, by the shard's own subject: the ledger knows it.
+	r.shard = "eu"
+	again := sent[0]
+	r.send(t, again)
+	mend()
+	r.must(t, "dead-letters", "retry", "--all") // goes to the old subject, and by the mapping to the shard
+	r.settled(t)
+	for _, cmd := range sent {
+		id := cmd.Conversations[0].ID
+		wantFields(t, r.deleted(t, cmd.CommandID, id), "messages_deleted", 3)
+		r.onlyDeleted(t, cmd.CommandID, id)
+	}
+	r.wantLeft(t, held, nothing)
+	if n := one[int](t, r, `select count(*)::int from chat.messages`); n != 0 {
+		t.Errorf("%d messages are left; want none", n)
 	}
 }

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -34,7 +35,7 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 	if !conversation.SubjectFits(d.Subject, cmd.AppID) {
 		j.app = subjectApp
 		j.refuse(failure{conversation.ReasonAppMismatch, fmt.Sprintf(
-			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.CommandSubject(cmd.AppID))})
+			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.SubjectShard(d.Subject).CommandSubject(cmd.AppID))})
 		return entry{job: j}
 	}
 	return h.newEntry(j, cmd)
@@ -63,7 +64,7 @@ func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 		}}
 		whole, err := h.cfg.Store.Incompatible(t.d)
 		if whole && err != nil {
-			j.refuse(failure{conversation.ReasonIncompatibleID, err.Error()})
+			j.refuse(failure{refusalOf(err), err.Error()})
 			return entry{job: j}
 		}
 		t.incompatible = err
@@ -71,6 +72,14 @@ func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 	}
 	j.open = len(e.tasks)
 	return e
+}
+
+// refusalOf is the reason of what the store calls incompatible.
+func refusalOf(err error) conversation.Reason {
+	if errors.Is(err, purge.ErrBoundaryRequired) {
+		return conversation.ReasonBoundaryRequired
+	}
+	return conversation.ReasonIncompatibleID
 }
 
 func digestOf(cmd conversation.Command) purge.Digest {

@@ -26,14 +26,18 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 	m := k.member(at, e.Table)
 	m.above, m.where = above, e.Where
 	c := &Child{messageSeq: s.Messages.Seq, path: path}
-	c.Table = k.table(&m, e.Columns)
+	c.Table = k.table(&m, e)
 	if e.References != nil {
+		k.wantConstants(&m, e)
 		c.Reference = k.reference(&m, &m, above, *e.References)
 		s.Locked = true
 		k.wantUnique(m.path, above.rel, e.References.To, "the deletion of one would remove child rows of the other")
 	} else {
 		m.above = nil
 		c.Seq = k.seq(&m, e.Seq.Column)
+		if s.Messages.time {
+			k.refuse("%s.seq: the messages' position is a time, which several may share; join %s by references", m.path, name(m.rel))
+		}
 	}
 	c.Set = k.assigned(&m, e.Set)
 	below := append(slices.Clone(path), hop{child: c})
@@ -55,7 +59,8 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []hop) *Parent {
 	m := k.member(at, e.Table)
 	m.above, m.parent = above, true
-	p := &Parent{Table: k.table(&m, Columns{})}
+	p := &Parent{Table: k.table(&m, e)}
+	k.wantConstants(&m, e)
 	p.Reference = k.reference(&m, above, &m, *e.References)
 	s.Locked = true
 	k.wantUnique(m.path, m.rel, e.References.To, "the row would be none that goes with the last reference")
@@ -63,7 +68,8 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	for i, b := range e.KeptBy {
 		keeper := k.member(nth(at+".kept_by", i), b.Table)
 		keeper.above = &m
-		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, Columns{}), k.reference(&keeper, &keeper, &m, *b.References)})
+		k.wantConstants(&keeper, b)
+		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, b), k.reference(&keeper, &keeper, &m, *b.References)})
 		k.keepers = append(k.keepers, keeper)
 	}
 	if len(e.Parents) > 0 {
@@ -74,6 +80,15 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	}
 	k.parents = append(k.parents, m)
 	return p
+}
+
+// wantConstants refuses conditions on ids beside a reference, which says whose the rows are.
+func (k *checker) wantConstants(m *member, e Entry) {
+	for _, p := range e.Where {
+		if p.Value.Kind == Name {
+			k.refuse("%s.where.%s is %s: the reference says whose the row is; expected a constant or null", m.path, p.Column, p.Value)
+		}
+	}
 }
 
 // reference finds both ends of a reference of m, from the rows of one table to those of another.
@@ -214,9 +229,10 @@ func (k *checker) columnOf(m, of *member, field, planned string) column {
 // conversationChild builds an entry of the conversations' children.
 func (k *checker) conversationChild(at string, e Entry) *Child {
 	m := k.member(at, e.Table)
-	c := &Child{Table: k.table(&m, e.Columns)}
+	c := &Child{Table: k.table(&m, e)}
 	if e.References != nil {
 		m.above = &k.convs
+		k.wantConstants(&m, e)
 		c.Reference = k.reference(&m, &m, &k.convs, *e.References)
 	}
 	k.convChildren = append(k.convChildren, m)

@@ -112,7 +112,8 @@ type checker struct {
 	// children are those of the messages and of others, as in Checked, parents all parents, keepers
 	// the tables of kept_by, and convChildren the conversations' children.
 	children, parents, keepers, convChildren []member
-	newest                                   []string // the messages' columns that set reads
+	newest                                   []string             // the messages' columns that set reads
+	lookups                                  map[string]*lookedUp // by the id's name
 
 	problems  []error         // the plan and the tables don't fit
 	unindexed []error         // they do, slowly
@@ -126,8 +127,11 @@ type checker struct {
 type member struct {
 	path string    // in the plan: children[1]
 	rel  *relation // nil if there is none
-	keys []string  // the columns with the command's ids; nil for a reference
-	seq  string    // "" for a reference and for the conversations
+	keys []string  // the columns with the command's ids, and others in their place
+	ids  []string  // what is in each of keys, as the plan names it: $user
+	// constants are the columns that must have one value. Null is none: an index isn't read in order behind it.
+	constants []string
+	seq       string // "" for a reference and for the conversations
 	// ref is the reference to the rows above, or, of a parent, that of the rows above to it; zero without one.
 	ref    Reference
 	above  *member // nil without a reference
@@ -144,8 +148,8 @@ func (m member) own() Reference {
 	return m.ref
 }
 
-// found are the columns of the table by which rows of others are found, or these from others.
-func (k *checker) found(m member) []string {
+// joined are the columns of the table by which rows of others are found, or these from others.
+func (k *checker) joined(m member) []string {
 	out := slices.Clone(m.own().Column)
 	if m.parent {
 		out = append(out, m.ref.To...)

@@ -23,9 +23,9 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if parent, covered := k.ofParent(f); parent {
 			if !covered {
 				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; add to kept_by there: {table: %[5]s, references: {column: %[6]s, to: %[7]s}}, or the same to its children",
-					f.fromName, f.to, quote(f.name), f.action(), planName(f.fromName), flow(f.columns), flow(f.refs))
+					f.fromName, f.to, quote(f.name), f.action(), planName(f.fromName), flowList(f.columns), flowList(f.refs))
 			}
-			k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, "")
+			k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
 			continue
 		}
 		if !k.planned(f.from) {
@@ -40,7 +40,7 @@ func (k *checker) checkForeignKeys(s *Checked) {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}
-		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, "")
+		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
 	}
 }
 
@@ -81,8 +81,8 @@ func (k *checker) ofParent(f foreignKey) (parent, covered bool) {
 	return parent, covered
 }
 
-// flow is one name, or a list, as YAML writes it in a line.
-func flow(names []string) string {
+// flowList is one name, or a list, as YAML writes it in a line.
+func flowList(names []string) string {
 	if len(names) == 1 {
 		return names[0]
 	}
@@ -187,13 +187,14 @@ func (k *checker) entry(f foreignKey) string {
 			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
 		}
 	}
-	fields := []string{"app", "user", "conversation"}[3-len(k.messages.keys):]
 	entry := "{table: " + planName(f.fromName)
+	fields := append(slices.Clone(k.messages.ids), "$seq")
 	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
-		if key == "" || by[key] == "" {
+		field := fields[i][1:]
+		if key == "" || by[key] == "" || field != "seq" && !slices.Contains(commandIDs, field) {
 			return ""
 		}
-		entry += fmt.Sprintf(", %s: %s", append(fields, "seq")[i], quote(by[key]))
+		entry += fmt.Sprintf(", %s: %s", field, quote(by[key]))
 	}
 	return entry + "}"
 }
@@ -214,8 +215,10 @@ func (k *checker) meaning(rel *relation, column string) string {
 			return m.own().to(column)
 		case column == m.seq:
 			return k.messages.seq
-		case i >= 0 && i < len(k.messages.keys):
-			return k.messages.keys[i]
+		case i >= 0:
+			if at := slices.Index(k.messages.ids, m.ids[i]); at >= 0 {
+				return k.messages.keys[at]
+			}
 		}
 	}
 	return ""
@@ -235,7 +238,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			switch {
 			case m.above != nil && f.to == m.above.rel && f.refs[i] == m.own().to(c):
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
-			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
+			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
 				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
@@ -245,6 +248,21 @@ func (k *checker) elsewhere(f foreignKey) bool {
 		}
 	}
 	return false
+}
+
+// lookedUp reports whether the column is compared with the key of a row that the plan looks up there.
+func (k *checker) lookedUp(m member, column string, to *relation, key string) bool {
+	i := slices.Index(m.keys, column)
+	if i < 0 {
+		return false
+	}
+	id, _ := k.plan.ID(strings.TrimPrefix(m.ids[i], "$"))
+	if id.Lookup == nil {
+		return false
+	}
+	table, _ := parseTable(id.Lookup.Table) // validated
+	name, _ := parseColumn(id.Lookup.Column)
+	return k.cat.relations[table] == to && name == key
 }
 
 // sharesKey reports whether the messages' column refers to the same key of another table.

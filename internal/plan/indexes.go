@@ -16,35 +16,35 @@ func (k *checker) checkIndexes() {
 			// something is missing, which has been reported
 		case m.parent: // whether rows still refer to it is looked up by them
 			if m.above.rel != nil {
-				k.wantIndex(m.above.rel, m.path, m.ref.Column, "")
+				k.wantIndex(m.above.rel, m.path, m.ref.Column, nil, "")
 			}
 		case !m.ref.none():
-			k.wantIndex(m.rel, m.path, m.ref.Column, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
 		default:
-			k.wantIndex(m.rel, m.path, m.keys, m.seq)
+			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
 		}
 	}
 	for _, m := range k.keepers {
 		if m.rel != nil {
-			k.wantIndex(m.rel, m.path, m.ref.Column, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
 		}
 	}
 }
 
 // wantIndex asks for an index that leads with the columns, in any order, and
-// then goes on with seq, if that isn't "".
-func (k *checker) wantIndex(rel *relation, path string, columns []string, seq string) {
+// then goes on with seq, if that isn't "". Columns of constants may be among those before seq.
+func (k *checker) wantIndex(rel *relation, path string, columns, constants []string, seq string) {
 	if slices.Contains(columns, "") {
 		return
 	}
 	for _, heir := range rel.heirs {
-		k.wantIndex(heir, path, columns, seq)
+		k.wantIndex(heir, path, columns, constants, seq)
 	}
-	if rel.indexed(columns, seq) {
+	if rel.indexed(columns, constants, seq) {
 		return
 	}
 	want := "leads with " + list(columns)
-	all := slices.Clone(columns)
+	all := append(slices.Clone(columns), constants...)
 	if seq != "" {
 		want += " and goes on with " + quote(seq)
 		all = append(all, seq)

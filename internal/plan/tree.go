@@ -42,7 +42,7 @@ type Referrer struct {
 type reference []pairOf
 
 // pairOf is a column that refers, and the one that it refers to, both quoted. cast is a type that
-// both are compared in, as in [keyColumn.equals]; "" for none.
+// both are compared in, as in [condition.equals]; "" for none.
 type pairOf struct{ column, to, cast string }
 
 // joins is the condition that the row from refers to the row to.
@@ -67,7 +67,7 @@ func mapped[T any](list []T, f func(T) string) []string {
 
 // where is " and " with the table's own conditions, which are constants; "" without any.
 func (t Table) where(row string) string {
-	if len(t.keys) == 0 {
+	if len(t.conditions) == 0 {
 		return ""
 	}
 	return " and " + t.Match(row, "")

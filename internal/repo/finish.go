@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/jackc/pgx/v5"
@@ -56,17 +57,38 @@ func (r *Repo) finish(t *transaction, d purge.Deletion, a args, roundTrip func()
 	proven, version := false, ""
 	var doubt *string
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&proven, &version) }, r.sql.get("finish_prove"), a)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&doubt) }, r.sql.get("lock_conversation"), a)
+	for _, name := range []string{"lock_conversation", "missing"} {
+		if s := r.sql[name]; s != nil { // the plan needs it
+			t.query(func(rows pgx.Rows) error {
+				var found *string
+				err := rows.Scan(&found)
+				doubt = cmp.Or(found, doubt)
+				return err
+			}, s, a)
+		}
+	}
 	if err := roundTrip(); err != nil {
 		return err
 	}
 	t.query(readRecords([]purge.Deletion{d}, func(_ int, found purge.Record, written bool) {
 		*rec, *finished = found, written
-		if written && found.MessagesDeleted == 0 && found.ConversationRemoved && !found.HistoryKept {
-			rec.Doubt = value(doubt)
+		if written {
+			judge(rec, doubt)
 		}
 	}), r.sql.get("finish"), a.with(args{"proven": proven, "version": version}))
 	return nil
+}
+
+// judge notes what to think of a deletion that this call has finished without finding a
+// message. doubt is what the conversation's row said of messages, nil where there was no row.
+func judge(rec *purge.Record, doubt *string) {
+	switch {
+	case rec.MessagesDeleted > 0:
+	case doubt == nil:
+		rec.Unknown = rec.ThroughSeq == 0
+	case rec.ConversationRemoved && !rec.HistoryKept:
+		rec.Doubt = *doubt
+	}
 }
 
 // Renew renews the lease of a deletion that is throttled, and notes what

@@ -32,6 +32,7 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 
 // Kept finds rows that stay when they are deleted, in a deletion that makes no
 // progress and whose lease is ours. Rows that others have locked are skipped. It changes nothing.
+// If there are none, something that the plan looks up may be missing.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
@@ -58,9 +59,13 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 		return purge.Kept{}, err
 	}
 	var atEnd []int
+	var missing *string
 	err = r.begin(false).try(ctx, func(t *transaction) {
-		t.exec(nil, r.sql.get("lock_conversation"), a)
+		r.lockConversation(t, a)
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&atEnd) }, r.sql.get("kept_rows"), a)
+		if s := r.sql["missing"]; s != nil { // the plan looks something up
+			t.query(func(rows pgx.Rows) error { return rows.Scan(&missing) }, s, a)
+		}
 	})
 	if fault, _ := purge.FaultOf(err); err != nil && fault != purge.Contention {
 		return purge.Kept{}, err
@@ -81,5 +86,12 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 			return k, nil
 		}
 	}
-	return purge.Kept{}, nil
+	return purge.Kept{Missing: value(missing)}, nil
+}
+
+// lockConversation locks the conversation's rows, if there is a table of them.
+func (r *Repo) lockConversation(t *transaction, a args) {
+	if s := r.sql["lock_conversation"]; s != nil {
+		t.exec(nil, s, a)
+	}
 }

@@ -107,10 +107,10 @@ var general = makeStatements(nil)
 type sqlArgs struct {
 	*plan.Checked
 	Child      *plan.Child // nil for the messages themselves
-	SkipLocked bool // pass over what others have locked, instead of waiting
-	Pin        bool // decide the boundary too
-	One        bool // for one deletion, whose values aren't arrays
-	Replay     bool // spare what was sent after the deletion had finished
+	SkipLocked bool        // pass over what others have locked, instead of waiting
+	Pin        bool        // decide the boundary too
+	One        bool        // for one deletion, whose values aren't arrays
+	Replay     bool        // spare what was sent after the deletion had finished
 }
 
 // Skipping, Pinning, Single and Replaying are the variants.

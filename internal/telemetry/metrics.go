@@ -24,6 +24,7 @@ type Metrics struct {
 	Redeliveries             prometheus.Counter
 	Deletions                *prometheus.CounterVec   // by lane and state (done, failed)
 	Doubts                   prometheus.Counter       // deletions that found no message where the conversation's row says that there were some
+	Unknown                  prometheus.Counter       // deletions that found neither a message nor the conversation's row
 	Messages                 *prometheus.CounterVec   // purged, by lane
 	BatchSeconds             *prometheus.HistogramVec // by lane
 	BatchRows                *prometheus.HistogramVec // by lane
@@ -70,6 +71,7 @@ func New(shard conversation.Shard, oldest func() float64) *Metrics {
 		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands pulled that had been delivered before, here or to another worker.").With(nil),
 		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
 		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had an unread count or a last_seq.").With(nil),
+		Unknown:        f.counter("lethe_deletions_unknown_total", "Deletions that found neither a message nor the conversation's row: deleted before, or a command for another shard.").With(nil),
 		Messages:       f.counter("lethe_messages_purged_total", "Messages deleted, by lane.", "lane"),
 		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a transaction that deletes, by lane.", seconds, "lane"),
 		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a transaction deleted, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),

@@ -18,7 +18,7 @@ var (
 	spans    = []string{"ended", "exported", "failed"}
 	reasons  = []conversation.Reason{
 		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
-		conversation.ReasonIncompatibleID, conversation.ReasonAttemptsExhausted,
+		conversation.ReasonIncompatibleID, conversation.ReasonBoundaryRequired, conversation.ReasonAttemptsExhausted,
 	}
 	// malformed are those of commands that can't be retried as they are.
 	malformed = []conversation.Reason{conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch}

@@ -5,7 +5,7 @@ by a reference, only those of the first 1,000 messages are looked for. Each key 
 {{define "tables"}}
 select array[
   exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}}),
-  exists (select from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}})
+  exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}})
   {{- range .Conversations.Children}} or exists (
     {{- if .Reference}}select from {{$.Conversations.Name}} c
     cross join lateral (select from {{.Name}} x where {{.BelongsTo "x" "c" ""}} limit 1) x where {{$.Conversations.MatchArgs "c"}}
@@ -43,7 +43,7 @@ where @app::text is not null
 with {{template "_fence"}}
 select pg_catalog.count(*) from (
   select from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select f.through_seq from fence f where not f.history_kept)
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
   order by m.{{.Messages.Seq}} limit 100
   for update skip locked) l
 {{end}}{{end}}
@@ -56,8 +56,8 @@ with {{template "_fence"}},
 q as materialized (select f.* from fence f where not f.history_kept),
 found as materialized (
 {{- if not .Child}}
-  select m.tableoid as part, m.ctid as id, m.{{.Messages.Seq}}::bigint as seq from {{.Messages.From}} m
-  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select through_seq from q)
+  select m.tableoid as part, m.ctid as id, {{.Messages.Position "m"}} as seq from {{.Messages.From}} m
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.AtOrBelow "m" "(select through_seq from q)"}}
   {{- if .Locked}} and {{template "_locked"}}{{range .OfMessages}}
     and not exists (select from {{.Name}} x where {{.BelongsToArgs "x" "m"}} offset 0)
   {{- end}}{{end}}
@@ -73,8 +73,8 @@ found as materialized (
     order by x.{{.Seq}} limit 100) above_1
   {{- else}}
   cross join lateral (
-    select m.{{.Messages.Seq}}::bigint as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Name}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq
+    select {{.Messages.Position "m"}} as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Name}} m
+    where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
     order by m.{{.Messages.Seq}} limit 100) m
   {{- end}}{{.ReadHops .Child}}
   cross join lateral (
@@ -112,7 +112,7 @@ with {{template "_fence"}},
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
-    exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
+    exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "q.through_seq"}}) as newer
   from fence q cross join conversation c
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),

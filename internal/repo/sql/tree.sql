@@ -8,16 +8,17 @@ the transaction knows by the locks which rows are the batch's. */}}
 
 {{/* The messages of the batch, those above @low and up to @high. A replay spares what was sent after the deletion had finished. */}}
 {{define "_batch"}}{{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
       {{- if .Replay}}
-      and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
+      and {{.SentBy "m" "@completed_at::timestamptz"}}
       {{- end}}{{end}}
+{{define "_batch_order"}}order by m.{{.Messages.Seq}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}
 
 {{/* The condition that the row x of a range is of the batch. A replay spares those of messages that stay. */}}
 {{define "_in_range"}}{{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
     {{- if .Replay}}
     and {{if not .Locked}}not {{end}}exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} = x.{{.Child.Seq}}
-      {{- if .Locked}} and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}{{end}} offset 0)
+      {{- if .Locked}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}} offset 0)
     {{- end}}{{end}}
 
 {{/* The rows above those of the child table, from the messages of the batch, or the rows of a range, down. */}}
@@ -28,7 +29,7 @@ the transaction knows by the locks which rows are the batch's. */}}
     order by x.{{.Seq}} offset 0) above_1
   {{- else}}(
     select {{.ChildKeys "m"}} from {{template "_batch" .}}
-    order by m.{{.Messages.Seq}} offset 0) m
+    {{template "_batch_order" .}}) m
   {{- end}}{{.Hops .Child}}{{end}}
 
 {{/* Whether an earlier statement has locked the row x. */}}
@@ -36,7 +37,7 @@ the transaction knows by the locks which rows are the batch's. */}}
 
 {{/* The columns of the batch's rows x by which parents are found, as a query: up to @limit child rows, or all messages. */}}
 {{define "_referring"}}
-  {{- if not .Child}}select {{.ParentColumns "m"}} from {{template "_batch" .}} offset 0
+  {{- if not .Child}}select {{.ParentColumns "m"}} from {{template "_batch" .}} {{template "_batch_order" .}}
   {{- else if .Child.Reference}}select x.* from {{template "_above" .}}
     cross join lateral (select {{.ParentColumns "x"}} from {{.Child.Name}} x where {{.Child.BelongsTo "x" .Child.Above ""}} limit @limit::bigint) x
     limit @limit::bigint
