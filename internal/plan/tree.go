@@ -141,9 +141,19 @@ func qualified(row string, columns []string) string {
 // lockedByUs is the condition that an earlier statement of the transaction has locked the row.
 func lockedByUs(row string) string { return row + ".xmax = pg_catalog.pg_current_xact_id()::xid" }
 
-// Doomed is the condition that nothing keeps the parent's row, which is locked, but rows that are locked, too.
-func (p *Parent) Doomed(row string) string {
-	return lockedByUs(row) + p.unreferred(row, func(r string) string { return "not " + lockedByUs(r) })
+// Doomed is the condition that nothing keeps the row of a parent of messages, which is locked, but messages of
+// the batch.
+func (s *Checked) Doomed(p *Parent, row string, replay bool) string {
+	return lockedByUs(row) + p.unreferred(row, func(r string) string { return s.OutsideBatch(r, replay) })
+}
+
+// OutsideBatch is the condition that the message is none of the batch.
+func (s *Checked) OutsideBatch(row string, replay bool) string {
+	batch := s.Messages.MatchArgs(row) + " and " + s.Messages.Above(row, "@low::bigint") + " and " + s.Messages.AtOrBelow(row, "@high::bigint")
+	if replay {
+		batch += " and " + s.SentBy(row, "@completed_at::timestamptz")
+	}
+	return "(" + batch + ") is not true"
 }
 
 // unreferred is " and " with the condition that no row of the referrers keeps the parent's row, of the
@@ -197,8 +207,8 @@ func (c *Child) Top() *Child {
 }
 
 // Hops lead from the messages m to the rows above the child's, in a batch whose parents are locked.
-func (s *Checked) Hops(c *Child) string {
-	return s.hops(c, (*Parent).Doomed)
+func (s *Checked) Hops(c *Child, replay bool) string {
+	return s.hops(c, func(p *Parent, row string) string { return s.Doomed(p, row, replay) })
 }
 
 // ReadHops are [Checked.Hops] for a statement about one deletion that has locked nothing: parents go where

@@ -30,7 +30,7 @@ the transaction knows by the locks which rows are the batch's. */}}
   {{- else}}(
     select {{.ChildKeys "m"}} from {{template "_batch" .}}
     {{template "_batch_order" .}}) m
-  {{- end}}{{.Hops .Child}}{{end}}
+  {{- end}}{{.Hops .Child .Replay}}{{end}}
 
 {{/* Whether an earlier statement has locked the row x. */}}
 {{define "_ours_x"}}x.xmax = pg_catalog.pg_current_xact_id()::xid{{end}}
@@ -39,9 +39,9 @@ the transaction knows by the locks which rows are the batch's. */}}
 {{define "_referring"}}
   {{- if not .Child}}select {{.ParentColumns "m"}} from {{template "_batch" .}} {{template "_batch_order" .}}
   {{- else if .Child.Reference}}select x.* from {{template "_above" .}}
-    cross join lateral (select {{.ParentColumns "x"}} from {{.Child.Name}} x where {{.Child.BelongsTo "x" .Child.Above ""}} limit @limit::bigint) x
+    cross join lateral (select {{.ParentColumns "x"}}, x.tableoid::text || x.ctid::text as lethe_place from {{.Child.Name}} x where {{.Child.BelongsTo "x" .Child.Above ""}} limit @limit::bigint) x
     limit @limit::bigint
-  {{- else}}select {{.ParentColumns "x"}} from {{.Child.Name}} x where {{template "_in_range" .}}
+  {{- else}}select {{.ParentColumns "x"}}, x.tableoid::text || x.ctid::text as lethe_place from {{.Child.Name}} x where {{template "_in_range" .}}
     order by x.{{.Child.Seq}} limit @limit::bigint
   {{- end}}{{end}}
 
@@ -67,16 +67,22 @@ select pg_catalog.count(*) from (
 {{- end}}) l
 {{end}}{{end}}
 
+{{/* The condition that the row r, of the table of the batch's rows, is none of them: it isn't locked, or only because another parent needs it. */}}
+{{define "_outside"}}{{if .Child}}(r.xmax <> pg_catalog.pg_current_xact_id()::xid
+        or r.tableoid::text || r.ctid::text not in (select b.lethe_place from batch b)){{else}}{{.OutsideBatch "r" .Replay}}{{end}}{{end}}
+
 {{/* Locks, for each parent of the batch's rows, one other row that refers to it, and waits for those that somebody is removing. The way to
 the rows; the parents' keys; the references to the parents. */}}
 {{define "_lock_keepers"}}{{if .Parents}}
+with batch as materialized ({{template "_referring" .}})
 select {{range $i, $p := .Parents}}{{if $i}},
 {{end}}{{range $j, $r := $p.Referrers}}{{if $j}},
 {{end}}(select pg_catalog.count(*) from (
-  select from (select distinct {{$p.Columns "x"}} from ({{template "_referring" $}}) x offset 0) x
+  select from (select distinct {{$p.Columns "x"}} from batch x offset 0) x
   cross join lateral (select {{$p.Targets "p"}} from {{$p.Name}} p where {{$p.Refers "x" "p"}} offset 0) p
   cross join lateral (
-    select from {{$r.Name}} r where {{$r.Refers "r" "p"}}{{if not $j}} and r.xmax <> pg_catalog.pg_current_xact_id()::xid{{end}} limit 1
+    select from {{$r.Name}} r where {{$r.Refers "r" "p"}}
+      {{- if not $j}} and {{template "_outside" $}}{{end}} limit 1
     for key share) r) l)
 {{- end}}{{end}}
 {{end}}{{end}}
@@ -106,7 +112,7 @@ it. What the parents are has been decided by the locks: one that isn't locked is
 {{define "_free"}}{{template "_childless" .}}
   {{- range .Parents}}
   and not exists (select from {{.Name}} p where {{.Refers "x" "p"}} and (p.xmax <> pg_catalog.pg_current_xact_id()::xid
-    {{- if .Children}} or {{.Doomed "p"}} and ({{range $i, $c := .Children}}{{if $i}} or {{end}}exists (select from {{$c.Name}} y where {{$c.BelongsTo "y" "p" ""}} offset 0){{end}}){{end}}) offset 0)
+    {{- if .Children}} or {{$.Doomed . "p" $.Replay}} and ({{range $i, $c := .Children}}{{if $i}} or {{end}}exists (select from {{$c.Name}} y where {{$c.BelongsTo "y" "p" ""}} offset 0){{end}}){{end}}) offset 0)
   {{- end}}{{end}}
 
 {{/* Of the rows x that found lists those go that are free, as many as there is time for, and each parent with the last of the rows that
