@@ -34,12 +34,12 @@ type busy struct {
 	r      *rig
 	name   string // begins its users' ids
 	mix    mix
-	before int // events that there were before it began
 	halt   context.CancelFunc
 	ended  chan struct{}
 	failed error // only after ended
 
 	mu       sync.Mutex // guards what follows
+	before   int        // events that there were before it began, or that others cause
 	commands int
 	twice    int // deletions of commands that were published twice
 	want     map[deletionKey]int
@@ -118,6 +118,13 @@ func (p *busy) asked() int {
 	return p.before + len(p.want)
 }
 
+// alsoExpect notes that there will be n events of what others ask for.
+func (p *busy) alsoExpect(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.before += n
+}
+
 // crowd makes users with conversations, one of them long if long isn't 0, and the
 // commands for them.
 func (p *busy) crowd(ctx context.Context, prefix string, long int) ([]conversation.Command, error) {
@@ -192,7 +199,7 @@ func (p *busy) sendAgain(ctx context.Context, cmd conversation.Command) error {
 	p.twice += len(cmd.Conversations)
 	p.mu.Unlock()
 	return untilStored(ctx, func(ctx context.Context) error {
-		_, err := p.r.js.Publish(ctx, conversation.CommandSubject(cmd.AppID), data)
+		_, err := p.r.js.Publish(ctx, p.r.shard.CommandSubject(cmd.AppID), data)
 		return err
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -21,6 +22,7 @@ import (
 func TestCluster(t *testing.T) { //nolint:paralleltest // see above; these are parallel to each other
 	for name, test := range map[string]func(*testing.T){
 		"a_leader_killed_under_load_loses_nothing":      leaderKilled,
+		"a_shards_leader_killed_loses_nothing_of_two":   shardsLeaderKilled,
 		"nodes_restarted_one_by_one_lose_nothing":       nodesRestarted,
 		"a_cut_between_worker_and_leader_loses_nothing": leaderCutOff,
 	} {
@@ -37,10 +39,10 @@ var clusterMix = mix{messages: 10, long: 3000, ahead: 200}
 
 // clusterRig is a rig on three nats-servers, each in a process of its own, with
 // three copies of each stream.
-func clusterRig(t *testing.T) (*rig, *localstack.NATSCluster) {
+func clusterRig(t *testing.T, opts ...rigOption) (*rig, *localstack.NATSCluster) {
 	t.Helper()
 	c := localtest.Cluster(t)
-	r := newRig(t, onCluster(c), withoutSetup())
+	r := newRig(t, append(opts, onCluster(c), withoutSetup())...)
 	r.must(t, "setup", "--sample-schema", "--stream-replicas=3")
 	r.listen(t)
 	r.whole(t)
@@ -52,7 +54,7 @@ func (r *rig) leader(t testing.TB, c *localstack.NATSCluster) *localstack.NATSNo
 	t.Helper()
 	var node *localstack.NATSNode
 	eventually(t, timeout, "the stream of commands has a leader", func() bool {
-		info, err := r.streamInfo(t, conversation.CommandsStream)
+		info, err := r.streamInfo(t, r.shard.CommandsStream())
 		if err != nil || info.Cluster == nil {
 			return false
 		}
@@ -85,7 +87,7 @@ func (r *rig) whole(t testing.TB) {
 
 func (r *rig) notWhole(t testing.TB) error {
 	t.Helper()
-	for _, name := range []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream} {
+	for _, name := range []string{r.shard.CommandsStream(), conversation.EventsStream, conversation.DeadLettersStream} {
 		info, err := r.streamInfo(t, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -96,7 +98,7 @@ func (r *rig) notWhole(t testing.TB) error {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	consumer, err := r.js.Consumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
+	consumer, err := r.js.Consumer(ctx, r.shard.CommandsStream(), conversation.WorkerConsumer)
 	if err != nil {
 		return err
 	}
@@ -123,7 +125,14 @@ func leaderKilled(t *testing.T) {
 	workers := []*worker{r.start(t), r.start(t)}
 	p := r.busyProducer(t, "kill", clusterMix)
 	p.flows(t)
-	for range sized(1, 8) {
+	r.killLeaders(t, c, p, sized(1, 8))
+	r.finish(t, p, workers...)
+}
+
+// killLeaders kills the node that leads the rig's commands, and starts it again, some times.
+func (r *rig) killLeaders(t *testing.T, c *localstack.NATSCluster, p *busy, times int) {
+	t.Helper()
+	for range times {
 		lost := r.leader(t, c)
 		must(t, lost.Kill(t.Context()))
 		began := time.Now()
@@ -136,7 +145,31 @@ func leaderKilled(t *testing.T) {
 		r.whole(t)
 		p.flows(t)
 	}
-	r.finish(t, p, workers...)
+}
+
+// shardsLeaderKilled kills the node that leads one shard's commands, under load, while
+// another shard has commands too.
+func shardsLeaderKilled(t *testing.T) {
+	t.Helper()
+	r, c := clusterRig(t, inShard("eu"))
+	other := newRig(t, onCluster(c), inShard("us"), withSetup("--stream-replicas=3"))
+	other.whole(t)
+	workers := []*worker{r.start(t), other.start(t)}
+	p := r.busyProducer(t, "kill", clusterMix)
+	p.flows(t)
+	q := newTrickle(t, other, sized(150, 2000))
+	p.alsoExpect(len(q.chats))
+	r.killLeaders(t, c, p, sized(1, 8))
+	<-q.ended
+	must(t, q.err)
+	other.settled(t)
+	_, want := p.stop(t)
+	termAll(t, workers)
+	r.auditLedger(t, want)
+	others := q.want()
+	other.auditLedger(t, others)
+	maps.Copy(want, others)
+	r.auditEvents(t, want)
 }
 
 // nodesRestarted restarts nodes in turn, as a rollout does, the leader first.
