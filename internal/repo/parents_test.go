@@ -204,24 +204,48 @@ func unexpected(t *testing.T, err error) {
 	t.Error(err)
 }
 
-// Whatever step fails, nothing is left without what it belongs to.
-func TestAParentThatATriggerKeepsFailsTheDeletion(t *testing.T) {
+// Where a trigger keeps rows of any of the tables, nothing goes that would leave others without what they belong to, and the
+// deletion says which table it is.
+func TestRowsThatATriggerKeepsAreNamed(t *testing.T) {
 	t.Parallel()
-	r := newBodies(t, "references b.bodies", 6, 1)
-	execSQL(t, r.pool, keepRows("b.bodies"))
-	d := ofOwner(ownersDeletion("1", "a", 100), 1)
-	for range 20 {
-		_, err := r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 4})
-		if err == nil {
-			continue
-		}
-		if fault, _ := purge.FaultOf(err); fault != purge.Command || !strings.Contains(err.Error(), `table "b"."bodies" keeps 4 rows from being deleted`) {
-			t.Fatal(err)
-		}
-		if got, want := bodiesLeft(t, r), "6 posts, 6 bodies, "; !strings.HasPrefix(got, want) {
-			t.Errorf("left %s; want %s", got, want)
-		}
-		return
+	for table, want := range map[string]struct {
+		kept purge.Kept
+		err  string
+		left string
+	}{
+		"b.remarks": {purge.Kept{Table: `"b"."remarks"`, Rows: 6, Seq: 1}, "", "6 posts, 6 bodies, 6 remarks, 6 files; 0 forgotten"},
+		"b.posts":   {purge.Kept{Table: `"b"."posts"`, Rows: 6, Seq: 1}, "", "6 posts, 6 bodies, 2 remarks, 3 files; 0 forgotten"},
+		"b.bodies":  {purge.Kept{}, `table "b"."bodies" keeps 4 rows from being deleted`, "6 posts, 6 bodies, 2 remarks, 3 files; 0 forgotten"},
+		"b.files":   {purge.Kept{}, `table "b"."files" keeps 3 rows from being deleted`, "6 posts, 6 bodies, 6 remarks, 6 files; 0 forgotten"},
+	} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			r := newBodies(t, "references b.bodies", 6, 1)
+			d := ofOwner(ownersDeletion("1", "a", 100), 1)
+			if tables, err := r.Tables(t.Context(), d); err != nil || tables != 1|1<<2|1<<3|1<<4 {
+				t.Errorf("Tables = %b, %v; want posts, remarks, bodies and files", tables, err)
+			}
+			execSQL(t, r.pool, keepRows(table))
+			var err error
+			for range 4 {
+				if _, err = r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 4}); err != nil {
+					break
+				}
+			}
+			if want.err != "" {
+				if fault, _ := purge.FaultOf(err); fault != purge.Command || !strings.Contains(fmt.Sprint(err), want.err) {
+					t.Errorf("Step: %v; want %s", err, want.err)
+				}
+			} else if kept, err := r.Kept(t.Context(), d); err != nil || kept != want.kept {
+				t.Errorf("Kept = %+v, %v; want %+v", kept, err, want.kept)
+			}
+			if got := bodiesLeft(t, r); !strings.HasPrefix(got, want.left) {
+				t.Errorf("left %s; want %s", got, want.left)
+			}
+			execSQL(t, r.pool, `drop trigger keep on `+table)
+			if rec, _ := stepThrough(t, r, d, 4); rec.State != purge.Done || rec.MessagesDeleted != 6 {
+				t.Errorf("record = %+v; want done", rec)
+			}
+		})
 	}
-	t.Error("no step has failed")
 }
