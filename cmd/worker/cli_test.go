@@ -78,6 +78,8 @@ func TestHelpNamesEachVariableAndDefault(t *testing.T) {
 		{"settings", "get"},
 		{"settings", "set"},
 		{"plan", "check"},
+		{"plan", "draft"},
+		{"plan", "try"},
 		{"dead-letters", "list"},
 		{"dead-letters", "show"},
 		{"dead-letters", "retry"},

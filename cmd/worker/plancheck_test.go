@@ -2,9 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // Each of the statements that it prints is run, and then the plan fits.
@@ -68,4 +72,29 @@ conversations: {table: threads, user: owner, conversation: thread}
 	check(exitUsage, "--plan", "/nowhere")
 	check(exitUsage, "--database-url", "postgres://localhost:1/app")
 	check(exitUsage, "--nats-url", "nats://x")
+}
+
+func TestPlanDraftIsAPlanOfTheBundledSchema(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	if o := s.command("plan", "draft"); o.code != exitError || !strings.Contains(o.stderr, "no table looks like one of messages") {
+		t.Errorf("of an empty database: %d, %s", o.code, o.stderr)
+	}
+	s.command("setup", "--sample-schema").mustSucceed(t)
+	text := s.command("plan", "draft", "--schema", "chat").mustSucceed(t).stdout
+	p, err := plan.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	of := func(p plan.Plan) (all []string) {
+		for _, e := range p.Entries() {
+			all = append(all, fmt.Sprint(e.Table, e.Columns, e.Seq, e.SentAt, e.Unread))
+		}
+		slices.Sort(all)
+		return all
+	}
+	if got, want := of(p), of(plan.Bundled()); !slices.Equal(got, want) {
+		t.Errorf("the draft is about %q; want %q", got, want)
+	}
+	s.command("plan", "check", "--plan", planFile(t, text)).mustSucceed(t)
 }

@@ -70,7 +70,8 @@ type column struct {
 	collation     uint32
 	deterministic bool // two different texts are never equal
 	generated     bool
-	updatable     bool // granted
+	updatable     bool     // granted
+	labels        []string // of an enum
 }
 
 func (r *relation) String() string { return quote(r.schema, r.name) }
@@ -183,9 +184,11 @@ func (c *catalog) readColumns(ctx context.Context, q Querier, byOID map[uint32]*
 	var col column
 	_, err = pgx.ForEachRow(rows, []any{
 		&oid, &col.name, &col.typ, &col.typeName, &col.max, &col.digits, &col.notNull, &col.preset, &col.collation, &col.deterministic,
-		&col.generated, &col.updatable,
+		&col.generated, &col.updatable, &col.labels,
 	}, func() error {
-		byOID[oid].columns[col.name] = col
+		found := col
+		found.labels = slices.Clone(col.labels)
+		byOID[oid].columns[col.name] = found
 		return nil
 	})
 	return err

@@ -20,11 +20,12 @@ type part struct {
 	identity string // pg_class.relreplident
 }
 
-// keeper is an enabled trigger that fires for each row before it is deleted, and
-// may keep it.
+// keeper is an enabled trigger that fires for each row before it is deleted or updated,
+// and may keep it as it is, or write something else.
 type keeper struct {
-	trigger  string
-	function string // as SQL writes it
+	trigger          string
+	function         string // as SQL writes it
+	deletes, updates bool
 }
 
 // readParts fills the relations' parts, and adds to byOID those that inherit from
@@ -38,13 +39,14 @@ func (c *catalog) readParts(ctx context.Context, q Querier, byOID map[uint32]*re
 	var schema, name string
 	var p part
 	var triggers, functions []string
+	var deletes, updates []bool
 	_, err = pgx.ForEachRow(rows, []any{
-		&root, &oid, &schema, &name, &p.kind, &p.indexes, &triggers, &functions, &p.deletes, &p.updates, &p.identity,
+		&root, &oid, &schema, &name, &p.kind, &p.indexes, &triggers, &functions, &deletes, &updates, &p.deletes, &p.updates, &p.identity,
 	}, func() error {
 		found, of := p, byOID[root]
 		found.name = quote(schema, name)
 		for i, t := range triggers {
-			found.keepers = append(found.keepers, keeper{t, functions[i]})
+			found.keepers = append(found.keepers, keeper{t, functions[i], deletes[i], updates[i]})
 		}
 		of.parts = append(of.parts, found)
 		if of.kind == "r" && oid != root {

@@ -36,6 +36,8 @@ type Options struct {
 	AnyRole bool
 	// AllowUnindexed makes a missing index a warning.
 	AllowUnindexed bool
+	// Neighbors looks at the tables beside the plan's, too.
+	Neighbors bool
 	// Connections is how many the worker may have; 0: how many locks they take isn't checked.
 	Connections int
 }
@@ -87,10 +89,16 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkIndexes()
 	k.checkForeignKeys(s)
 	k.checkCollations()
+	k.checkDoubts()
 	if !opts.AnyRole {
 		k.checkGrants(s.Locked)
 	}
 	k.checkOwn(opts)
+	if opts.Neighbors {
+		if err := k.checkNeighbors(ctx, q); err != nil {
+			return nil, err
+		}
+	}
 	if opts.AllowUnindexed {
 		for _, err := range k.unindexed {
 			k.warnings = append(k.warnings, err.Error())

@@ -205,7 +205,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
 			switch {
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
-			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
+			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
 				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
@@ -215,6 +215,21 @@ func (k *checker) elsewhere(f foreignKey) bool {
 		}
 	}
 	return false
+}
+
+// lookedUp reports whether the column is compared with the key of a row that the plan looks up there.
+func (k *checker) lookedUp(m member, column string, to *relation, key string) bool {
+	i := slices.Index(m.keys, column)
+	if i < 0 {
+		return false
+	}
+	id, _ := k.plan.ID(strings.TrimPrefix(m.ids[i], "$"))
+	if id.Lookup == nil {
+		return false
+	}
+	table, _ := parseTable(id.Lookup.Table) // validated
+	name, _ := parseColumn(id.Lookup.Column)
+	return k.cat.relations[table] == to && name == key
 }
 
 // sharesKey reports whether the messages' column refers to the same key of another table.

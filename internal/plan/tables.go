@@ -19,7 +19,8 @@ func (k *checker) checkTables(sessions int) {
 			continue
 		}
 		seen[m.rel] = true
-		k.checkKeepers(m)
+		deletes, updates := k.changes(m.path)
+		k.checkKeepers(m, deletes, updates)
 		k.checkPublished(m.rel, m.path == k.convs.path && k.plan.Conversations.Unread != "")
 		for _, p := range m.rel.parts {
 			locks += 1 + p.indexes
@@ -37,9 +38,20 @@ func (k *checker) checkTables(sessions int) {
 	}
 }
 
-// checkKeepers warns of triggers that may keep a row: what their functions do
+// changes reports what the statements do with the rows of an entry.
+func (k *checker) changes(path string) (deletes, updates bool) {
+	for _, e := range k.plan.Entries() {
+		if e.Path == path {
+			conversation := path == "conversations"
+			return !e.Keep && (conversation || len(e.Set) == 0), e.Unread != "" || len(e.Set) > 0
+		}
+	}
+	return false, false
+}
+
+// checkKeepers warns of triggers that may keep a row, or write another: what their functions do
 // can't be read from the catalog. One that all parts of a table have is named once.
-func (k *checker) checkKeepers(m member) {
+func (k *checker) checkKeepers(m member, deletes, updates bool) {
 	tables := map[keeper][]string{}
 	var order []keeper
 	for _, p := range m.rel.parts {
@@ -55,8 +67,14 @@ func (k *checker) checkKeepers(m member) {
 		if n := len(tables[t]); n > 1 {
 			where += fmt.Sprintf(" and %s of %s", purge.Count(n-1, "more part"), m.rel)
 		}
-		k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; make sure that it returns old",
-			m.path, quote(t.trigger), where, t.function)
+		if t.deletes && deletes {
+			k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; make sure that it returns old",
+				m.path, quote(t.trigger), where, t.function)
+		}
+		if t.updates && updates {
+			k.warn("%s: trigger %s of %s, with function %s, fires before each row is updated: what it writes stands instead of what the plan says; make sure that it returns new, with those columns as they are",
+				m.path, quote(t.trigger), where, t.function)
+		}
 	}
 }
 

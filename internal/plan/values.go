@@ -28,9 +28,11 @@ func (k *checker) condition(m *member, field string, p Pair) condition {
 	c := condition{column: quote(col.name), max: col.max}
 	switch {
 	case p.Value.Kind == Null:
+		k.wantConstant(m, field, col, p.Value)
 		c.value.constant = " is null"
 		return c
 	case p.Value.Kind != Name:
+		k.wantConstant(m, field, col, p.Value)
 		c.value.constant = constant(col, p.Value.Text)
 		m.constants = append(m.constants, col.name)
 		return c

@@ -30,7 +30,22 @@ func CheckPlan(ctx context.Context, url string, p plan.Plan, opts plan.Options) 
 		return nil, err
 	}
 	defer l.Close()
+	opts.Neighbors = true
 	return inspect(ctx, l.begin(), p, opts)
+}
+
+// DraftPlan is [plan.Draft] for the database. It only reads.
+func DraftPlan(ctx context.Context, url, schema string) (text string, questions int, err error) {
+	l, err := OpenLedger(ctx, url)
+	if err != nil {
+		return "", 0, err
+	}
+	defer l.Close()
+	err = l.begin().read(ctx, func(ctx context.Context, q plan.Querier) error {
+		text, questions, err = plan.Draft(ctx, q, schema)
+		return err
+	})
+	return text, questions, classifyShared(ctx, err)
 }
 
 // inspect checks the plan, and the worker's own tables, in the transaction.
@@ -43,8 +58,9 @@ func inspect(ctx context.Context, t *transaction, p plan.Plan, opts plan.Options
 	return report, classifyShared(ctx, err)
 }
 
-func (r *Repo) check(ctx context.Context) (*plan.Checked, error) {
-	report, err := inspect(ctx, r.begin(false), r.cfg.Plan, plan.Options{AllowUnindexed: r.cfg.AllowUnindexed, Connections: int(r.cfg.MaxConns)})
+// check checks the plan, with the tables beside it at the start alone: no deletion depends on those.
+func (r *Repo) check(ctx context.Context, neighbors bool) (*plan.Checked, error) {
+	report, err := inspect(ctx, r.begin(false), r.cfg.Plan, plan.Options{AllowUnindexed: r.cfg.AllowUnindexed, Neighbors: neighbors, Connections: int(r.cfg.MaxConns)})
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +76,7 @@ func (r *Repo) Warnings() []string { return r.plan.Warnings }
 // line, and says what corrects it. It reads the catalog in one short transaction (some
 // milliseconds) and changes nothing.
 func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
-	checked, err := r.check(ctx)
+	checked, err := r.check(ctx, false)
 	if err != nil {
 		fault, cause := purge.FaultOf(err)
 		if fault == purge.Command { // here it is an operator who has changed the tables

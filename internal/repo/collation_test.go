@@ -72,7 +72,7 @@ func TestACollationOfAnotherVersionIsRefused(t *testing.T) {
 // say what is wanted, and to be content after what they say has been run.
 func mendCollations(t *testing.T, admin *pgxpool.Pool, r *Repo, want, warned []string) {
 	t.Helper()
-	checked, err := r.check(t.Context())
+	checked, err := r.check(t.Context(), false)
 	compareLines(t, "error", errorLines(err), want)
 	if checked != nil {
 		compareLines(t, "warnings", checked.Warnings, warned)

@@ -63,7 +63,7 @@ func (r *Repo) diagnose(ctx context.Context, err error) error {
 	if !strings.HasPrefix(pg.Code, "42") && !strings.HasPrefix(pg.Code, "3F") { // access and syntax; schemas
 		return err
 	}
-	if _, found := r.check(ctx); found != nil {
+	if _, found := r.check(ctx, false); found != nil {
 		return found
 	}
 	if pg.Code == noPrivilege {

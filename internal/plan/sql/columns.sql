@@ -11,7 +11,8 @@ select a.attrelid, a.attname, b.oid, format_type(a.atttypid, a.atttypmod),
       where n.conrelid = a.attrelid and n.contype = 'c' and n.convalidated and n.conkey = array[a.attnum]
         and pg_get_expr(n.conbin, n.conrelid) = '(' || quote_ident(a.attname) || ' IS NOT NULL)'),
   coalesce((select pg_get_expr(d.adbin, d.adrelid) from pg_catalog.pg_attrdef d where d.adrelid = a.attrelid and d.adnum = a.attnum), ''),
-  a.attcollation, coalesce(l.collisdeterministic, true), a.attgenerated <> '', has_column_privilege(a.attrelid, a.attnum, 'update')
+  a.attcollation, coalesce(l.collisdeterministic, true), a.attgenerated <> '', has_column_privilege(a.attrelid, a.attnum, 'update'),
+  array(select e.enumlabel::text from pg_catalog.pg_enum e where e.enumtypid = b.oid order by e.enumsortorder)
 from pg_catalog.pg_attribute a
 left join pg_catalog.pg_collation l on l.oid = a.attcollation
 cross join lateral (

@@ -1,0 +1,44 @@
+create schema layout;
+create function layout.say(text, text, text, n int, first timestamptz, every interval, "row" boolean) returns void language plpgsql as $$
+declare ids int[]; files int[]; realm int := (select id from zerver_realm where string_id = $1);
+begin
+	with m as (insert into zerver_message (sender_id, recipient_id, realm_id, subject, content, date_sent)
+		select $2::int, $3::int, realm, E'\x07', 'text ' || i, first + i * every from generate_series(0, n - 1) i returning id)
+	select array_agg(id order by id) into ids from m;
+	insert into zerver_usermessage (user_profile_id, message_id) select s.user_profile_id, m from unnest(ids) m, zerver_subscription s where s.recipient_id = $3::int;
+	insert into zerver_reaction (user_profile_id, message_id, emoji_name, reaction_type, emoji_code) select 1, m, 'smile', 'unicode_emoji', '1f642' from unnest(ids) m where m % 3 = 0;
+	insert into zerver_submessage (message_id, msg_type, content) select m, 'widget', '{}' from unnest(ids) m where m % 10 = 0;
+	insert into zerver_missedmessageemailaddress (message_id, user_profile_id, email_token) select m, 1, 'mm' || m from unnest(ids) m where m % 10 = 1;
+	insert into zerver_scheduledmessagenotificationemail (message_id, user_profile_id, trigger) select m, 2, 'direct_message' from unnest(ids) m where m % 10 = 2;
+	insert into zerver_scheduledmessage (sender_id, content, delivered, delivered_message_id) select 1, 'text', true, m from unnest(ids) m where m % 10 = 3;
+	with a as (insert into zerver_attachment (file_name, path_id, owner_id, size) select 'a.png', gen_random_uuid()::text, 1, 10 from generate_series(0, n / 20) returning id)
+	select array_agg(id) into files from a;
+	insert into zerver_attachment_messages (attachment_id, message_id) select files[1 + m % cardinality(files)], m from unnest(ids) m where m % 5 = 3;
+	insert into zerver_attachment_scheduled_messages (attachment_id, scheduledmessage_id)
+	select files[1 + delivered_message_id % cardinality(files)], id from zerver_scheduledmessage where delivered_message_id = any (ids);
+end $$;
+create function layout.seqs(text, text, text) returns setof bigint language sql as $$
+	select m.id from zerver_usermessage u join zerver_message m on m.id = u.message_id join zerver_realm r on r.id = m.realm_id
+	where r.string_id = $1 and u.user_profile_id = $2::int and m.recipient_id = $3::int order by 1;
+$$;
+create function layout.hold(text, text, text, nth int) returns void language sql as $$
+	select from zerver_usermessage where user_profile_id = $2::int and message_id = (select layout.seqs($1, $2, $3) offset nth limit 1) for update;
+$$;
+create function layout.forget(text, text, text, through bigint) returns void language plpgsql as $$
+declare ids int[] := array(select id from layout.seqs($1, $2, $3) id where id <= through); linked int[];
+begin
+	delete from zerver_usermessage where user_profile_id = $2::int and message_id = any (ids);
+	ids := array(select m from unnest(ids) m where m not in (select message_id from zerver_usermessage) and m not in (select message_id from zerver_onboardingusermessage));
+	delete from zerver_reaction where message_id = any (ids);
+	delete from zerver_submessage where message_id = any (ids);
+	delete from zerver_missedmessageemailaddress where message_id = any (ids);
+	delete from zerver_scheduledmessagenotificationemail where message_id = any (ids);
+	delete from zerver_attachment_scheduled_messages l using zerver_scheduledmessage s where s.id = l.scheduledmessage_id and s.delivered_message_id = any (ids);
+	delete from zerver_scheduledmessage where delivered_message_id = any (ids);
+	with gone as (delete from zerver_attachment_messages where message_id = any (ids) returning attachment_id) select array_agg(attachment_id) into linked from gone;
+	delete from zerver_attachment where id = any (linked)
+		and id not in (select attachment_id from zerver_attachment_messages) and id not in (select attachment_id from zerver_attachment_scheduled_messages);
+	delete from zerver_message where id = any (ids);
+end $$;
+create function layout.leave(text, text, text, through bigint) returns void language sql as $$
+$$;

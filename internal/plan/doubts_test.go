@@ -1,0 +1,206 @@
+package plan
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// doubt is a schema and a plan that fit, and hide a mistake. What the warning says settles it.
+type doubt struct {
+	sql     string // run after socialTables
+	edit    func(p *Plan)
+	warned  string // part of the warning; "" for none
+	settled string // what an operator puts in the place of …
+	follow  func(p *Plan)
+}
+
+var doubts = map[string]doubt{
+	"a_table_that_refers_to_messages_by_its_name": {
+		sql:    `create table social.stars (id int primary key, "PostID" bigint not null); create index on social.stars ("PostID")`,
+		warned: `table "social"."stars" is not in the plan, and its rows stay: by its name, column "PostID" refers to "id" of social.Post; if they belong to it, add to children: {table: social.stars, references: {column: PostID, to: id}}`,
+	},
+	"a_table_with_a_foreign_key_to_another": {
+		sql: `create table social.mails (id int primary key); create table social.stars (message_id int references social.mails)`,
+	},
+	"a_table_whose_column_has_another_type": {sql: `create table social.stars (message_id uuid)`},
+	"a_table_of_another_schema":             {sql: `create schema if not exists elsewhere; create table elsewhere.social_stars (message_id int)`},
+	"a_partition_of_a_table_that_is_named_once": {
+		sql:    `create table social.stars (message_id int not null) partition by range (message_id); create table social.stars_1 partition of social.stars for values from (1) to (2); create index on social.stars (message_id)`,
+		warned: `table "social"."stars" is not in the plan`,
+	},
+	"a_table_with_the_messages_columns": {
+		sql:    `create table social.stars (owner bigint, thread uuid, position int not null, primary key (owner, thread, position))`,
+		warned: `table "social"."stars" is not in the plan, and its rows stay: it has the messages' columns "owner", "thread", "position"; if its rows go with them, add to children: {table: social.stars, where: {owner: $user, thread: $conversation}, seq: position}`,
+	},
+	"a_table_of_several_kinds_of_things": {
+		sql:    `create table social.versions (item_type text not null, item_id bigint not null, primary key (item_type, item_id))`,
+		warned: `table "social"."versions" is not in the plan, and its rows stay: "item_type" and "item_id" name rows of several tables; if some are of social.Post and go with it, add to children: {table: social.versions, where: {item_type: Post}, references: {column: item_id, to: id}} with what "item_type" says for it`,
+	},
+	"a_reference_to_several_tables_without_a_condition": {
+		sql:     `create table social.taggings (tagged_type text not null, tagged_id bigint not null); create index on social.taggings (tagged_id, tagged_type)`,
+		edit:    addChild("{table: social.taggings, references: {column: tagged_id, to: id}}"),
+		warned:  `children[3]: by their names, "tagged_type" and "tagged_id" of "social"."taggings" refer to rows of several tables, and no condition says of which: rows that belong to another table's row of the same number would go; add to where: {tagged_type: …}`,
+		settled: "Post",
+	},
+	"a_reference_to_several_tables_with_a_condition": {
+		sql:  `create table social.taggings (tagged_type text not null, tagged_id bigint not null); create index on social.taggings (tagged_id, tagged_type)`,
+		edit: addChild("{table: social.taggings, references: {column: tagged_id, to: id}, where: {tagged_type: Post}}"),
+	},
+	"a_column_that_tells_archives_apart": {
+		sql:     `alter table social."Post" add store text not null default 'archive'; create index on social."Post" (owner, store, thread, position)`,
+		warned:  `messages: by its name, column "store" of "social"."Post" tells kinds of rows apart (it is in index "Post_owner_store_thread_position_idx"), and no condition names it: rows of every kind go; if they aren't all meant, add to where: {store: …}`,
+		settled: "archive",
+	},
+	"a_kind_that_a_key_counts_on": {
+		sql:     `alter table social."Post" add kind int not null default 1; create unique index k on social."Post" (thread, owner, kind, body)`,
+		warned:  `messages: by its name, column "kind" of "social"."Post" tells kinds of rows apart (it is in index "k")`,
+		settled: "1",
+	},
+	"a_kind_of_message_that_is_in_a_plain_index": {
+		sql: `alter table social."Post" add kind int not null default 1; create index on social."Post" (thread, owner, kind)`,
+	},
+	"a_box_of_a_conversation_that_has_one_row": {
+		sql: `alter table social.thread_members add box text; create index on social.thread_members (member, box)`,
+	},
+	"a_user_who_is_the_sender": {
+		sql:    `alter table social."Post" add "senderId" bigint not null default 1; create unique index on social."Post" ("senderId", thread, position)`,
+		edit:   func(p *Plan) { p.Messages.User = "senderId" },
+		warned: `messages: by its name, column "senderId" of "social"."Post" is who sent the message, and not whose copy it is: a deletion would take what its user has sent from everybody`,
+		follow: func(p *Plan) { p.Messages.User = "owner" },
+	},
+	"a_trigger_that_may_rewrite_the_conversation": {
+		sql: `create function social.touch() returns trigger language plpgsql as $$ begin new.unseen := 1; return new; end $$;
+			create trigger touch before update on social.thread_members for each row execute function social.touch()`,
+		warned: `conversations: trigger "touch" of "social"."thread_members", with function social.touch, fires before each row is updated: what it writes stands instead of what the plan says`,
+		follow: func(p *Plan) { p.Conversations.Unread = "" },
+	},
+}
+
+func addChild(entry string) func(p *Plan) {
+	return func(p *Plan) { p.Children = append(p.Children, parseEntry(entry, "a child")) }
+}
+
+func parseEntry(text, kind string) Entry {
+	file, err := parser.ParseBytes([]byte(text), 0)
+	if err != nil {
+		panic(text + ": " + err.Error())
+	}
+	d := &decoder{anchors: map[string]ast.Node{}}
+	e := d.entry(file.Docs[0].Body, "children[0]", kind)
+	if err := d.err(); err != nil {
+		panic(err)
+	}
+	return e
+}
+
+var (
+	addEntry = regexp.MustCompile(`add to (children|conversations\.children): (\{.*\})`)
+	addWhere = regexp.MustCompile(`^(?:line \d+: )?([^:]*): .*add to where: (\{.*\})`)
+)
+
+// followAdvice changes the plan as the warning says.
+func followAdvice(t *testing.T, p *Plan, warning, settled string) {
+	t.Helper()
+	if m := addEntry.FindStringSubmatch(warning); m != nil {
+		list, kind := &p.Children, "a child"
+		if m[1] != "children" {
+			list, kind = &p.Conversations.Children, "a conversation's child"
+		}
+		*list = append(*list, parseEntry(m[2], kind))
+		return
+	}
+	m := addWhere.FindStringSubmatch(warning)
+	if m == nil {
+		t.Fatalf("%s: there is nothing to follow", warning)
+	}
+	added := parseEntry("{where: "+strings.ReplaceAll(m[2], "…", settled)+"}", "a child").Where
+	switch m[1] {
+	case "messages":
+		p.Messages.Where = append(p.Messages.Where, added...)
+	case "children[3]":
+		p.Children[3].Where = append(p.Children[3].Where, added...)
+	default:
+		t.Fatalf("%s: %s is no place that this test knows", warning, m[1])
+	}
+}
+
+// What is legal and dangerous is told, once, and nothing else; and whoever does what is said hears no more of it.
+func TestDoubts(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t)
+	if got := openCase(t, pool, "plain_social", "")(t, nil); len(got) > 0 {
+		t.Fatalf("the social plan has the warnings %q; want none", got)
+	}
+	n := 0
+	for name, d := range doubts {
+		n++
+		schemaName := fmt.Sprint("doubt", n)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			check := openCase(t, pool, schemaName, d.sql)
+			got := check(t, d.edit)
+			if d.warned == "" {
+				if len(got) > 0 {
+					t.Errorf("warnings = %q; want none", got)
+				}
+				return
+			}
+			if want := inSchema(d.warned, schemaName); len(got) != 1 || !strings.Contains(got[0], want) {
+				t.Fatalf("warnings = %q; want one that says: %s", got, want)
+			}
+			after := check(t, func(p *Plan) {
+				if d.edit != nil {
+					d.edit(p)
+				}
+				for i := range p.Children {
+					p.Children[i].Table = inSchema(p.Children[i].Table, schemaName)
+				}
+				if d.follow != nil {
+					d.follow(p)
+					return
+				}
+				followAdvice(t, p, got[0], d.settled)
+			})
+			if len(after) > 0 {
+				t.Errorf("after what it said, warnings = %q; want none", after)
+			}
+		})
+	}
+}
+
+func inSchema(s, schemaName string) string {
+	return regexp.MustCompile(`\bsocial\b`).ReplaceAllString(s, schemaName)
+}
+
+// openCase makes the social tables in a schema, and returns what checks the social plan and gives its warnings.
+func openCase(t *testing.T, pool *pgxpool.Pool, schemaName, more string) func(t *testing.T, edit func(p *Plan)) []string {
+	t.Helper()
+	execSQL(t, pool, inSchema(socialTables+more, schemaName))
+	return func(t *testing.T, edit func(p *Plan)) []string {
+		t.Helper()
+		p, err := Parse([]byte(inSchema(socialPlan, schemaName)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if edit != nil {
+			edit(&p)
+			for i := range p.Children {
+				p.Children[i].Table = inSchema(p.Children[i].Table, schemaName)
+			}
+		}
+		s, err := Check(t.Context(), pool, p, Options{Neighbors: true, AllowUnindexed: true})
+		if err != nil && strings.Contains(err.Error(), "not supported yet") {
+			t.Skip(err)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.Warnings
+	}
+}

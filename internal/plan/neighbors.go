@@ -1,0 +1,250 @@
+package plan
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// neighbor is a table beside those of the plan, with those of its columns whose names say something.
+type neighbor struct {
+	schema, name string
+	columns      []string
+	types        []uint32
+	tied         []bool // by a foreign key, which says more than a name
+}
+
+// free returns the column of this bare name that no foreign key has; "" if there is none.
+func (n neighbor) free(name string, fits func(typ uint32) bool) string {
+	for i, c := range n.columns {
+		if bare(c) == name && !n.tied[i] && fits(n.types[i]) {
+			return c
+		}
+	}
+	return ""
+}
+
+// named returns the column of this bare name; "" if there is none.
+func (n neighbor) named(name string) string {
+	if i := slices.IndexFunc(n.columns, func(c string) bool { return bare(c) == name }); i >= 0 {
+		return n.columns[i]
+	}
+	return ""
+}
+
+func (c *catalog) readNeighbors(ctx context.Context, q Querier, names []string) ([]neighbor, error) {
+	var oids []uint32
+	for _, r := range c.relations {
+		oids = append(oids, r.oid)
+		for _, heir := range r.heirs {
+			oids = append(oids, heir.oid)
+		}
+	}
+	rows, err := q.Query(ctx, c.query("neighbors"), oids, names, somethingElse.String())
+	if err != nil {
+		return nil, fmt.Errorf("catalog: neighbors: %w", err)
+	}
+	all, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (n neighbor, err error) {
+		return n, row.Scan(&n.schema, &n.name, &n.columns, &n.types, &n.tied)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("catalog: neighbors: %w", err)
+	}
+	return all, nil
+}
+
+// somethingElse are bare names of the columns with which a row belongs to a row of several tables:
+// record_type and record_id, commentable_type and commentable_id, content_type_id and object_id.
+var somethingElse = regexp.MustCompile(`^(.*able|record|item|subject|target|object|resource|entity|content)(type|typeid|id)$`)
+
+// target is a table of the plan to whose rows those of others may belong.
+type target struct {
+	Placed
+	key   column   // what they would refer to
+	names []string // plain ones, of columns that refer to it
+	class string   // as Rails calls it
+}
+
+// targets are the tables from which rows go one by one, the messages' first.
+func (k *checker) targets() []target {
+	var out []target
+	for _, e := range k.plan.Entries() {
+		rel := k.relation(e.Table)
+		if rel == nil || len(e.Set) > 0 || strings.HasPrefix(e.Path, "conversations") || strings.Contains(e.Path, "kept_by") {
+			continue
+		}
+		t := target{Placed: e, key: rel.ownKey()}
+		t.names = []string{singular(rel.name) + "id"}
+		if e.Seq.Column != "" && strings.HasPrefix(e.Path, "messages") {
+			t.names = append(t.names, "messageid", "msgid")
+			if all := words(rel.name); len(all) > 1 {
+				t.names = append(t.names, singular(all[len(all)-1])+"id")
+			}
+		}
+		t.class = class(rel.name)
+		if t.key.name != "" {
+			out = append(out, t)
+		}
+	}
+	return out
+}
+
+// relation is a table that the plan names; nil if there is none.
+func (k *checker) relation(planned string) *relation {
+	name, _ := parseTable(planned) // validated
+	return k.cat.relations[name]
+}
+
+// ownKey is the column by which others would refer to a row: the one of a unique index, id before others.
+func (r *relation) ownKey() (key column) {
+	for _, i := range r.indexes {
+		if i.unique && len(i.columns) == 1 && i.columns[0] != "" && (key.name == "" || i.columns[0] == "id") {
+			key = r.columns[i.columns[0]]
+		}
+	}
+	return key
+}
+
+// checkNeighbors warns of tables which aren't in the plan and whose columns' names say that their rows belong to
+// what a deletion removes. Foreign keys say it better, and aren't asked here.
+func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
+	targets := k.targets()
+	var names []string
+	for _, t := range targets {
+		names = append(names, t.names...)
+	}
+	keys := k.copied()
+	for _, c := range keys {
+		names = append(names, bare(c.name))
+	}
+	all, err := k.cat.readNeighbors(ctx, q, names)
+	if err != nil {
+		return err
+	}
+	said := 0
+	for _, n := range all {
+		text := k.resembles(n, targets, keys)
+		if text == "" {
+			continue
+		}
+		if said++; said <= maxNeighbors {
+			k.warn("table %s is not in the plan, and its rows stay: %s", quote(n.schema, n.name), text)
+		}
+	}
+	if said > maxNeighbors {
+		k.warn("and the same for %d more tables", said-maxNeighbors)
+	}
+	return nil
+}
+
+// maxNeighbors is how many tables are named.
+const maxNeighbors = 20
+
+// resembles says why the neighbor's rows may belong to those of the plan, and which entry would remove them; ""
+// if nothing speaks for it.
+func (k *checker) resembles(n neighbor, targets []target, keys []column) string {
+	for _, t := range targets {
+		for _, name := range t.names {
+			if c := n.free(name, t.joins); c != "" {
+				return fmt.Sprintf("by its name, column %s refers to %s of %s; if they belong to it, add to %s: {table: %s, references: {column: %s, to: %s}}",
+					quote(c), quote(t.key.name), t.Table, t.place(), n.planned(), scalar(c), scalar(t.key.name))
+			}
+		}
+	}
+	if text := n.shares(keys, k.plan); text != "" {
+		return text
+	}
+	if len(targets) == 0 {
+		return ""
+	}
+	for i, c := range n.columns {
+		of := somethingElse.FindStringSubmatch(bare(c))
+		if of == nil || of[2] != "id" || n.tied[i] || !targets[0].joinsAsText(n.types[i]) {
+			continue
+		}
+		kind, value := n.named(of[1]+"type"), scalar(targets[0].class)
+		if of[1] == "object" { // Django's, whose type is a number that one looks up
+			kind, value = n.named("contenttypeid"), "…"
+		}
+		if t := targets[0]; kind != "" {
+			return fmt.Sprintf("%s and %s name rows of several tables; if some are of %s and go with it, add to %s: {table: %s, where: {%s: %s}, references: {column: %s, to: %s}} with what %[1]s says for it",
+				quote(kind), quote(c), t.Table, t.place(), n.planned(), scalar(kind), value, scalar(c), scalar(t.key.name))
+		}
+	}
+	return ""
+}
+
+// place is where in the plan a child of the target is added, or what keeps it if it is a parent.
+func (t target) place() string {
+	switch at := strings.LastIndexByte(t.Path, '.'); {
+	case t.Path == "messages":
+		return "children"
+	case strings.HasPrefix(t.Path[at+1:], "parents[") && t.Seq.Column == "":
+		return t.Path + ".kept_by"
+	}
+	return t.Path + ".children"
+}
+
+// joins reports whether a column of the type can refer to the target's key.
+func (t target) joins(typ uint32) bool {
+	return joinable(column{typ: typ, collation: t.key.collation}, t.key)
+}
+
+func (t target) joinsAsText(typ uint32) bool { return t.joins(typ) || isText(column{typ: typ}) }
+
+// planned is the table as a plan writes it.
+func (n neighbor) planned() string {
+	return scalar(planTable(&relation{schema: n.schema, name: n.name}))
+}
+
+// copied are the columns of the messages, or of the conversations, that name whose conversation it is, and the
+// position; nil where not all of them are in one table.
+func (k *checker) copied() []column {
+	rel := k.relation(k.plan.Messages.Table)
+	if rel == nil || k.plan.Messages.Seq.Column == "" {
+		return nil
+	}
+	var out []column
+	for _, c := range k.plan.Messages.Conditions() {
+		if c.Value.Kind == Name {
+			out = append(out, rel.columns[c.Column])
+		}
+	}
+	if len(out) < 2 || slices.ContainsFunc(out, func(c column) bool { return c.typ == 0 }) {
+		return nil
+	}
+	return append(out, rel.columns[k.plan.Messages.Seq.Column])
+}
+
+// shares says which entry would remove the rows of a table that has the messages' columns by the same names.
+func (n neighbor) shares(keys []column, p Plan) string {
+	if len(keys) == 0 {
+		return ""
+	}
+	own := make([]string, len(keys))
+	for i, key := range keys {
+		own[i] = n.free(bare(key.name), func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key) })
+	}
+	seq := own[len(own)-1]
+	own = own[:len(own)-1]
+	if slices.Contains(own, "") {
+		return ""
+	}
+	var conds []string
+	i := 0
+	for _, c := range p.Messages.Conditions() {
+		if c.Value.Kind == Name {
+			conds = append(conds, scalar(own[i])+": "+c.Value.String())
+			i++
+		}
+	}
+	where := strings.Join(conds, ", ")
+	if seq != "" && p.Messages.Seq.Unit == "" {
+		return fmt.Sprintf("it has the messages' columns %s; if its rows go with them, add to children: {table: %s, where: {%s}, seq: %s}", list(append(own, seq)), n.planned(), where, scalar(seq))
+	}
+	return fmt.Sprintf("it has the messages' columns %s; if its rows go with the conversation, add to conversations.children: {table: %s, where: {%s}}", list(own), n.planned(), where)
+}
