@@ -97,6 +97,9 @@ const (
 	// ReasonIncompatibleID: an id can't be a key of the tables in use, such as
 	// a word where the key is a number.
 	ReasonIncompatibleID Reason = "incompatible_id"
+	// ReasonBoundaryRequired: a conversation has no through_seq, and nothing else says
+	// up to where to delete.
+	ReasonBoundaryRequired Reason = "boundary_required"
 	// ReasonAttemptsExhausted: the deletion failed too many times.
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"
 )

@@ -129,7 +129,15 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, g goal) { c.Replicas = or(g.Replicas, c.Replicas) },
 	},
 	{allStreams, "mirror", "none", refuses, stops, "nothing can be published to a mirror", nil},
-	{commandsOnly, "sources", "none", refuses, stops, "a sourced command gets the time of its arrival, and messages sent after the user's delete would be deleted", nil},
+	{
+		commandsOnly, "sources", "none, or streams of this account", refuses, stops,
+		"when another account's stream stored a command can't be read, and messages sent after the user's delete would be deleted",
+		func(c *streamConfig, _ goal) {
+			if slices.ContainsFunc(c.Sources, external) {
+				c.Sources = slices.DeleteFunc(slices.Clone(c.Sources), external)
+			}
+		},
+	},
 	{notCommands, "sources", anyValue, leaves, ignores, "", nil},
 	{allStreams, "sealed", "false", refuses, warns, "nothing can be stored or removed", nil},
 	{allStreams, "no_ack", "false", fixes, warns, "publishers get no acknowledgement", nil},
@@ -262,6 +270,8 @@ var streamProperties = []property[streamConfig]{
 	{allStreams, "first_seq", anyValue, leaves, ignores, "", nil},
 	{allStreams, "template_owner", anyValue, leaves, ignores, "", nil},
 }
+
+func external(s *jetstream.StreamSource) bool { return s.External != nil }
 
 // consumerProperties is the same for the workers' consumer.
 var consumerProperties = []property[consumerConfig]{

@@ -18,7 +18,7 @@ var (
 	spans    = []string{"ended", "exported", "failed"}
 	reasons  = []conversation.Reason{
 		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
-		conversation.ReasonIncompatibleID, conversation.ReasonAttemptsExhausted,
+		conversation.ReasonIncompatibleID, conversation.ReasonBoundaryRequired, conversation.ReasonAttemptsExhausted,
 	}
 	// malformed are those of commands that can't be retried as they are.
 	malformed = []conversation.Reason{conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch}
@@ -35,7 +35,7 @@ var (
 	retries = []string{
 		purge.RetryFailure, purge.RetryShared, purge.RetryLock, purge.RetryBlocked, purge.RetryLeased, purge.RetryLongLaneFull,
 		string(purge.NoPermit), purge.CauseLettersFull, purge.StatementTimeout, purge.CauseServer, purge.CausePermission, purge.CauseConfiguration,
-		"lock_timeout", "deadlock", "serialization", "constraint", "client", "unknown", "read_only", "resources",
+		"lock_timeout", "deadlock", "serialization", "constraint", "client", "unknown", "read_only", "resources", "origin",
 	}
 )
 
