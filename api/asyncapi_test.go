@@ -88,11 +88,12 @@ func TestAsyncAPIReferencesResolve(t *testing.T) {
 
 func TestAsyncAPIAddressesAreTheSubjects(t *testing.T) {
 	t.Parallel()
-	const app, user = "APP", "USER"
+	const app, user, shard = "APP", "USER", "shard"
 	type channel struct{ Address, Stream, Message string }
 	want := map[string]channel{
 		"commands":        {conversation.CommandSubject(app), conversation.CommandsStream, "command"},
 		"trustedCommands": {conversation.CommandSubject(""), conversation.CommandsStream, "command"},
+		"shardCommands":   {conversation.Shard(shard).CommandSubject(app), conversation.Shard(shard).CommandsStream(), "command"},
 		"deleted":         {conversation.DeletedSubject(app, user), conversation.EventsStream, "deleted"},
 		"deleteFailed":    {conversation.DeleteFailedSubject(app, user), conversation.EventsStream, "deleteFailed"},
 		"deleting":        {conversation.DeletingSubject(app, user), "", "deleting"},
@@ -103,7 +104,7 @@ func TestAsyncAPIAddressesAreTheSubjects(t *testing.T) {
 	for name := range at(t, doc, "channels") {
 		c := at(t, doc, "channels", name)
 		address, _ := c["address"].(string)
-		for _, parameter := range []string{"app", "user"} {
+		for _, parameter := range []string{"app", "user", "shard"} {
 			declared := strings.Contains(address, "{"+parameter+"}")
 			parameters, _ := c["parameters"].(map[string]any)
 			if _, ok := parameters[parameter]; ok != declared {
@@ -116,7 +117,10 @@ func TestAsyncAPIAddressesAreTheSubjects(t *testing.T) {
 			t.Fatalf("channel %s has %d messages; want 1", name, len(messages))
 		}
 		for message := range messages {
-			got[name] = channel{strings.NewReplacer("{app}", app, "{user}", user).Replace(address), stream, message}
+			got[name] = channel{
+				strings.NewReplacer("{app}", app, "{user}", user, "{shard}", shard).Replace(address),
+				strings.ReplaceAll(stream, "{SHARD}", strings.ToUpper(shard)), message,
+			}
 		}
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
@@ -179,11 +183,13 @@ func TestAsyncAPIHeadersAreThoseOfDeadLetters(t *testing.T) {
 	}
 	slices.Sort(want)
 	headers := at(t, readAsyncAPI(t), "components", "messages", "deadLetter", "headers")
-	if diff := cmp.Diff(want, keys(at(t, headers, "properties"))); diff != "" {
-		t.Errorf("headers of a dead letter (-Go +AsyncAPI):\n%s", diff)
-	}
 	if diff := cmp.Diff(want, texts(headers["required"])); diff != "" {
 		t.Errorf("headers that every dead letter has (-Go +AsyncAPI):\n%s", diff)
+	}
+	want = append(want, conversation.HeaderShard)
+	slices.Sort(want)
+	if diff := cmp.Diff(want, keys(at(t, headers, "properties"))); diff != "" {
+		t.Errorf("headers of a dead letter (-Go +AsyncAPI):\n%s", diff)
 	}
 	if diff := cmp.Diff(reasons(), at(t, headers, "properties", conversation.HeaderReason)["enum"]); diff != "" {
 		t.Errorf("reasons (-Go +AsyncAPI):\n%s", diff)

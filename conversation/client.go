@@ -20,6 +20,7 @@ type Client struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	timeout time.Duration
+	shardOf func(Command) string
 }
 
 // ClientOption changes how NewClient builds a Client.
@@ -28,6 +29,7 @@ type ClientOption func(*clientConfig)
 type clientConfig struct {
 	domain  string
 	timeout time.Duration
+	shardOf func(Command) string
 }
 
 // WithDomain talks to the JetStream of that domain, as behind a leaf node.
@@ -41,13 +43,21 @@ func WithTimeout(d time.Duration) ClientOption {
 	return func(c *clientConfig) { c.timeout = d }
 }
 
+// WithShard has Delete publish each command to the shard that shardOf names. "" is for
+// commands whose shard the producer doesn't know: they go where they went without this
+// option. Another name that ParseShard refuses is an error of Delete. shardOf must be
+// safe for concurrent use; it sees the command with its id.
+func WithShard(shardOf func(Command) string) ClientOption {
+	return func(c *clientConfig) { c.shardOf = shardOf }
+}
+
 // NewClient returns a client over nc, which stays the caller's to close. It
 // asks the server nothing yet.
 func NewClient(nc *nats.Conn, opts ...ClientOption) (*Client, error) {
 	if nc == nil {
 		return nil, errors.New("conversation client: needs a connection to NATS")
 	}
-	cfg := clientConfig{timeout: defaultTimeout}
+	cfg := clientConfig{timeout: defaultTimeout, shardOf: func(Command) string { return "" }}
 	for _, opt := range opts {
 		opt(&cfg)
 	}
@@ -65,7 +75,7 @@ func NewClient(nc *nats.Conn, opts ...ClientOption) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("conversation client: %w", err)
 	}
-	return &Client{nc: nc, js: js, timeout: cfg.timeout}, nil
+	return &Client{nc: nc, js: js, timeout: cfg.timeout, shardOf: cfg.shardOf}, nil
 }
 
 // Receipt confirms that a command is stored.
@@ -73,7 +83,7 @@ type Receipt struct {
 	// CommandID is the command's, also the one that Delete chose. It is set on
 	// an error too, once the command was valid: send the same id again.
 	CommandID string
-	// Sequence is the command's place in CommandsStream.
+	// Sequence is the command's place in the stream that has stored it.
 	Sequence uint64
 }
 
@@ -104,7 +114,11 @@ func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) 
 	if err := cmd.Validate(); err != nil {
 		return Receipt{}, fmt.Errorf("invalid command: %w", err)
 	}
-	msg, err := commandMsg(cmd, cfg.trace)
+	shard, err := c.shard(cmd)
+	if err != nil {
+		return Receipt{CommandID: cmd.CommandID}, fmt.Errorf("command %s: %w", cmd.CommandID, err)
+	}
+	msg, err := commandMsg(shard, cmd, cfg.trace)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("command %s: %w", cmd.CommandID, err)
 	}
@@ -117,29 +131,43 @@ func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) 
 	return receipt, nil
 }
 
+// shard is where cmd goes.
+func (c *Client) shard(cmd Command) (Shard, error) {
+	name := c.shardOf(cmd)
+	if name == "" {
+		return "", nil
+	}
+	return ParseShard(name)
+}
+
 // commandMsg builds the message of a valid command. It has no Nats-Msg-Id: the
 // stream's window is one for all apps, so that one could make the stream drop
 // another's command. The ledger alone recognizes a repetition.
-func commandMsg(cmd Command, trace Trace) (*nats.Msg, error) {
+func commandMsg(shard Shard, cmd Command, trace Trace) (*nats.Msg, error) {
 	cmd.RequestedAt = cmd.RequestedAt.UTC()
 	data, err := json.Marshal(cmd)
 	if err != nil {
 		return nil, err
 	}
-	msg := nats.NewMsg(CommandSubject(cmd.AppID))
+	msg := nats.NewMsg(shard.CommandSubject(cmd.AppID))
 	trace.Set(msg.Header)
 	msg.Data = data
 	return msg, nil
 }
 
+// publish names no expected stream: the operator may have mapped the subject to
+// another shard's, and the server would compare the stream's name there.
 func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck, error) {
 	ctx, cancel := c.bound(ctx)
 	defer cancel()
 	ctx, done := c.untilDenied(ctx, msg.Subject)
 	defer done()
-	ack, err := c.js.PublishMsg(ctx, msg, jetstream.WithExpectStream(CommandsStream))
+	ack, err := c.js.PublishMsg(ctx, msg)
 	if err != nil {
 		return nil, c.explainPublish(msg, orDenied(ctx, err))
+	}
+	if !IsCommandsStream(ack.Stream) {
+		return nil, fmt.Errorf("%w: the stream %s has taken %s: remove the subject there, then run `worker setup`", ErrNoStream, ack.Stream, msg.Subject)
 	}
 	return ack, nil
 }

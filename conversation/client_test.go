@@ -115,6 +115,65 @@ func TestDeleteRefusesAnInvalidCommandBeforePublishing(t *testing.T) {
 	}
 }
 
+func TestDeletePublishesToTheShardOfTheCommand(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, startServer(t, nil))
+	js := addStreams(t, nc, nil)
+	for _, shard := range []conversation.Shard{"eu", "us-1"} {
+		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: shard.CommandsStream(), Subjects: []string{shard.CommandSubject("") + ".*"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	client := newClient(t, nc, conversation.WithShard(func(cmd conversation.Command) string {
+		return map[string]string{"eu-app": "eu", "us-app": "us-1", "wrong": "No_Shard", "missing": "missing"}[cmd.AppID]
+	}))
+	for app, want := range map[string]string{
+		"eu-app": "CONVERSATION_COMMANDS_EU", "us-app": "CONVERSATION_COMMANDS_US_1", "other": "CONVERSATION_COMMANDS",
+	} {
+		cmd := command("c")
+		cmd.AppID = app
+		receipt, err := client.Delete(t.Context(), cmd)
+		if err != nil {
+			t.Errorf("%s: Delete = %v", app, err)
+			continue
+		}
+		stream, err := js.Stream(t.Context(), want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.GetMsg(t.Context(), receipt.Sequence); err != nil {
+			t.Errorf("%s: command %d of %s: %v", app, receipt.Sequence, want, err)
+		}
+	}
+	for app, says := range map[string]string{"wrong": "expected a-z", "missing": "conversation.shard.missing.delete.missing"} {
+		cmd := command("c")
+		cmd.AppID = app
+		receipt, err := client.Delete(t.Context(), cmd)
+		if err == nil || !strings.Contains(err.Error(), says) || receipt.CommandID == "" {
+			t.Errorf("%s: Delete = %+v, %v; want the command's id and %q", app, receipt, err, says)
+		}
+	}
+}
+
+// An operator may map the subject of who doesn't know the shard to that of a shard.
+func TestACommandMayBeStoredInTheStreamOfAnyShard(t *testing.T) {
+	t.Parallel()
+	s := startServer(t, nil)
+	if err := s.GlobalAccount().AddMapping("conversation.delete.*", "conversation.shard.eu.delete.{{wildcard(1)}}"); err != nil {
+		t.Fatal(err)
+	}
+	nc := connect(t, s)
+	addStreams(t, nc, func(c *jetstream.StreamConfig) {
+		if c.Name == conversation.CommandsStream {
+			c.Name, c.Subjects = conversation.Shard("eu").CommandsStream(), []string{"conversation.shard.eu.delete.*"}
+		}
+	})
+	if receipt, err := newClient(t, nc).Delete(t.Context(), command("c")); err != nil || receipt.Sequence != 1 {
+		t.Errorf("Delete = %+v, %v; want it stored", receipt, err)
+	}
+}
+
 func TestDeleteSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	limit := func(change func(*jetstream.StreamConfig)) func(*testing.T, *nats.Conn) {

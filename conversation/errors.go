@@ -56,6 +56,7 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 
 // explainRefusal covers the answers of the server.
 func explainRefusal(subject string, api *jetstream.APIError) error {
+	stream := SubjectShard(subject).CommandsStream()
 	switch api.ErrorCode {
 	case natserr.StoreRefused: // for each limit, and for faults of the disk; only the text says which
 		if strings.Contains(api.Description, "maximum messages per subject") {
@@ -68,12 +69,9 @@ func explainRefusal(subject string, api *jetstream.APIError) error {
 		fallthrough
 	case natserr.NoResources, natserr.NoMemory, natserr.NoStorage, natserr.AccountLimit:
 		return fmt.Errorf("%w: %s: %s: let workers empty it or raise its limits, then send again: %w",
-			ErrStreamFull, CommandsStream, api.Description, api)
+			ErrStreamFull, stream, api.Description, api)
 	case jetstream.JSErrCodeStreamMessageExceedsMaximum:
-		return fmt.Errorf("%w for %s: name fewer conversations in each command: %w", ErrTooLarge, CommandsStream, api)
-	case natserr.StreamMismatch:
-		return fmt.Errorf("%w: another stream than %s takes %s: remove the subject there, then run `worker setup`: %w",
-			ErrNoStream, CommandsStream, subject, api)
+		return fmt.Errorf("%w for %s: name fewer conversations in each command: %w", ErrTooLarge, stream, api)
 	case natserr.StreamOffline, jetstream.JSErrCodeJetStreamNotEnabledForAccount, jetstream.JSErrCodeJetStreamNotEnabled:
 		return fmt.Errorf("%w: JetStream isn't available: %w", ErrNoStream, api)
 	}

@@ -2,13 +2,13 @@ package conversation
 
 // Streams and the consumer that the workers share. `worker setup` creates them.
 const (
-	// CommandsStream is the work queue of commands.
+	// CommandsStream is the work queue of commands; a [Shard] has its own.
 	CommandsStream = "CONVERSATION_COMMANDS"
 	// EventsStream keeps the events of each user: 30 days, 100,000 a subject.
 	EventsStream = "CONVERSATION_EVENTS"
 	// DeadLettersStream keeps refused commands, byte for byte.
 	DeadLettersStream = "CONVERSATION_DEAD_LETTERS"
-	// WorkerConsumer is the durable pull consumer on CommandsStream.
+	// WorkerConsumer is the durable pull consumer on the commands' stream.
 	WorkerConsumer = "deletion-worker"
 )
 
@@ -47,9 +47,11 @@ const (
 	HeaderError = "Lethe-Error"
 	// HeaderSubject is the subject that the command came on.
 	HeaderSubject = "Lethe-Subject"
-	// HeaderStreamSequence is the command's sequence in CommandsStream.
+	// HeaderShard is the shard whose worker gave the command up; absent without shards.
+	HeaderShard = "Lethe-Shard"
+	// HeaderStreamSequence is the command's sequence in its stream.
 	HeaderStreamSequence = "Lethe-Stream-Sequence"
-	// HeaderStoredAt is when CommandsStream first stored the command (RFC 3339).
+	// HeaderStoredAt is when a commands' stream first stored the command (RFC 3339).
 	HeaderStoredAt = "Lethe-Stored-At"
 	// HeaderDeliveries is how often the command had been delivered.
 	HeaderDeliveries = "Lethe-Deliveries"

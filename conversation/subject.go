@@ -76,14 +76,9 @@ func UnescapeToken(tok string) (string, error) {
 	return b.String(), nil
 }
 
-// CommandSubject returns the subject that commands of app are published on. For
-// an empty app it is the subject without one, which only trusted producers may use.
-func CommandSubject(app string) string {
-	if app == "" {
-		return commandRoot
-	}
-	return commandRoot + "." + EscapeToken(app)
-}
+// CommandSubject returns the subject that commands of app are published on where
+// there is one database, or by whoever doesn't know the shard; see [Shard].
+func CommandSubject(app string) string { return Shard("").CommandSubject(app) }
 
 // DeletedSubject returns the subject of a user's TypeDeleted events.
 func DeletedSubject(app, user string) string { return eventSubject(TypeDeleted, app, user) }
@@ -109,7 +104,7 @@ func DeadLetterSubject(app string) string {
 // stands, so that the failure has an app; SubjectFits is the
 // check that such a token never passes.
 func SubjectApp(subject string) (app string, named bool) {
-	tok, named := strings.CutPrefix(subject, commandRoot+".")
+	tok, named := appToken(subject)
 	if !named {
 		return "", false
 	}
@@ -123,7 +118,7 @@ func SubjectApp(subject string) (app string, named bool) {
 // SubjectFits reports whether a command of app may come on subject: either the
 // subject names no app, or its token is exactly EscapeToken(app).
 func SubjectFits(subject, app string) bool {
-	tok, named := strings.CutPrefix(subject, commandRoot+".")
+	tok, named := appToken(subject)
 	return !named || tok == EscapeToken(app)
 }
 

@@ -1,6 +1,7 @@
 package conversation_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -33,14 +34,18 @@ func TestUnescapeTokenTakesOnlyWhatEscapeTokenWrites(t *testing.T) {
 func TestSubjectsAreNamedAsInTheContract(t *testing.T) {
 	t.Parallel()
 	for got, want := range map[string]string{
-		conversation.CommandSubject("demo"):        "conversation.delete.demo",
-		conversation.CommandSubject("a.b"):         "conversation.delete.a%2Eb",
-		conversation.CommandSubject(""):            "conversation.delete",
-		conversation.DeletedSubject("a", "u@x"):    "conversation.deleted.a.u%40x",
-		conversation.DeleteFailedSubject("a", "*"): "conversation.delete_failed.a.%2A",
-		conversation.DeletingSubject("a", ">"):     "conversation.deleting.a.%3E",
-		conversation.DeadLetterSubject("a b"):      "conversation.dead_letter.a%20b",
-		conversation.DeadLetterSubject(""):         "conversation.dead_letter._",
+		conversation.CommandSubject("demo"):              "conversation.delete.demo",
+		conversation.CommandSubject("a.b"):               "conversation.delete.a%2Eb",
+		conversation.CommandSubject(""):                  "conversation.delete",
+		conversation.Shard("eu-1").CommandSubject("a.b"): "conversation.shard.eu-1.delete.a%2Eb",
+		conversation.Shard("eu-1").CommandSubject(""):    "conversation.shard.eu-1.delete",
+		conversation.Shard("eu-1").CommandsStream():      "CONVERSATION_COMMANDS_EU_1",
+		conversation.Shard("").CommandsStream():          "CONVERSATION_COMMANDS",
+		conversation.DeletedSubject("a", "u@x"):          "conversation.deleted.a.u%40x",
+		conversation.DeleteFailedSubject("a", "*"):       "conversation.delete_failed.a.%2A",
+		conversation.DeletingSubject("a", ">"):           "conversation.deleting.a.%3E",
+		conversation.DeadLetterSubject("a b"):            "conversation.dead_letter.a%20b",
+		conversation.DeadLetterSubject(""):               "conversation.dead_letter._",
 	} {
 		if got != want {
 			t.Errorf("got %q; want %q", got, want)
@@ -54,15 +59,19 @@ func TestSubjectAppReadsTheToken(t *testing.T) {
 		app   string
 		named bool
 	}{
-		"conversation.delete":       {"", false},
-		"conversation.deleted.a":    {"", false},
-		"elsewhere":                 {"", false},
-		"conversation.delete.demo":  {"demo", true},
-		"conversation.delete.a%2Eb": {"a.b", true},
-		"conversation.delete.a%2eb": {"a%2eb", true},
-		"conversation.delete.%zz":   {"%zz", true},
-		"conversation.delete.*":     {"*", true},
-		"conversation.delete.a.b":   {"a.b", true},
+		"conversation.delete":                {"", false},
+		"conversation.deleted.a":             {"", false},
+		"elsewhere":                          {"", false},
+		"conversation.delete.demo":           {"demo", true},
+		"conversation.delete.a%2Eb":          {"a.b", true},
+		"conversation.delete.a%2eb":          {"a%2eb", true},
+		"conversation.delete.%zz":            {"%zz", true},
+		"conversation.delete.*":              {"*", true},
+		"conversation.delete.a.b":            {"a.b", true},
+		"conversation.shard.eu.delete.a%2Eb": {"a.b", true},
+		"conversation.shard.eu.delete.%zz":   {"%zz", true},
+		"conversation.shard.eu.delete":       {"", false},
+		"conversation.shard.eu":              {"", false},
 	} {
 		if app, named := conversation.SubjectApp(subject); app != want.app || named != want.named {
 			t.Errorf("SubjectApp(%q) = %q, %v; want %q, %v", subject, app, named, want.app, want.named)
@@ -85,9 +94,42 @@ func TestSubjectFitsOnlyTheExactToken(t *testing.T) {
 		{"conversation.delete.%2A", "*", true},
 		{"conversation.delete.a%2eb", "a.b", false},
 		{"conversation.delete.a%2eb", "a%2eb", false},
+		{"conversation.shard.eu.delete", "anything", true},
+		{"conversation.shard.eu.delete.demo", "demo", true},
+		{"conversation.shard.eu.delete.demo", "eu", false},
 	} {
 		if got := conversation.SubjectFits(row.subject, row.app); got != row.want {
 			t.Errorf("SubjectFits(%q, %q) = %v; want %v", row.subject, row.app, got, row.want)
+		}
+	}
+}
+
+func TestShardsHaveSubjectsAndStreamsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	streams := map[string]string{}
+	for _, name := range []string{"a", "0", "-", "a-b", "a--b", "-a-b", strings.Repeat("x", 32)} {
+		shard, err := conversation.ParseShard(name)
+		if err != nil {
+			t.Errorf("ParseShard(%q) = %v", name, err)
+		}
+		if other := streams[shard.CommandsStream()]; other != "" || !conversation.IsCommandsStream(shard.CommandsStream()) {
+			t.Errorf("shard %q: the stream is %s, as that of %q", name, shard.CommandsStream(), other)
+		}
+		streams[shard.CommandsStream()] = name
+		for _, app := range []string{"", "demo"} {
+			if got := conversation.SubjectShard(shard.CommandSubject(app)); got != shard {
+				t.Errorf("SubjectShard(%q) = %q; want %q", shard.CommandSubject(app), got, shard)
+			}
+		}
+	}
+	for _, name := range []string{"", "A", "a_b", "a.b", "*", "ä", "a b", strings.Repeat("x", 33)} {
+		if shard, err := conversation.ParseShard(name); err == nil {
+			t.Errorf("ParseShard(%q) = %q; want an error", name, shard)
+		}
+	}
+	for _, subject := range []string{"conversation.delete.demo", "conversation.delete", "conversation.shard.eu", "conversation.shard.EU.delete.demo"} {
+		if got := conversation.SubjectShard(subject); got != "" {
+			t.Errorf("SubjectShard(%q) = %q; want none", subject, got)
 		}
 	}
 }

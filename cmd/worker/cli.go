@@ -22,6 +22,7 @@ type commands struct {
 	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
 	Replay      replayCommand      `cmd:"" help:"Delete again what was deleted after the time to which the database was restored."`
+	Plan        planCommands       `cmd:"" help:"Check a plan against the database."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change the settings of an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop dead letters: commands that failed for good."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
@@ -33,7 +34,7 @@ const description = `Deletes conversations: takes commands from JetStream, delet
 Every setting is a flag and an environment variable, named at the end of the flag's help; the flag wins, and an
 empty variable counts as unset. Durations have a unit (50ms, 30s, 720h), sizes are bytes or have one (64MiB, 10GB).
 Results go to standard output, for people or with --json as one JSON object a line; logs and errors go to standard
-error. Exit status: 0 done, 1 failed, 2 wrong usage; replay also has 3.
+error. Exit status: 0 done, 1 failed, 2 wrong usage; replay also has 3, and plan check a 2 of its own.
 
 Start here:
 

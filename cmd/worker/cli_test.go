@@ -77,6 +77,7 @@ func TestHelpNamesEachVariableAndDefault(t *testing.T) {
 		{"status"},
 		{"settings", "get"},
 		{"settings", "set"},
+		{"plan", "check"},
 		{"dead-letters", "list"},
 		{"dead-letters", "show"},
 		{"dead-letters", "retry"},

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"strings"
@@ -28,6 +30,7 @@ import (
 type config struct {
 	natsConfig
 	databaseConfig
+	shardConfig
 	logConfig
 	planConfig
 	limitConfig
@@ -40,6 +43,7 @@ func (c *config) check() problems {
 	var p problems
 	c.natsConfig.check(&p)
 	c.databaseConfig.check(&p)
+	c.shardConfig.check(&p)
 	c.logConfig.check(&p)
 	c.planConfig.check(&p)
 	c.serviceConfig.check(&p)
@@ -176,6 +180,21 @@ func (c *planConfig) load() (plan.Plan, error) {
 		return plan.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
 	}
 	return plan.Parse(data)
+}
+
+// inspect checks the plan against the tables. The error is that it couldn't: no file, or no
+// database.
+func (c *planConfig) inspect(ctx context.Context, databaseURL string, opts plan.Options) (*plan.Report, error) {
+	p, err := c.load()
+	var file *fs.PathError
+	switch {
+	case errors.As(err, &file):
+		return nil, err
+	case err != nil:
+		return plan.Unfit(err), nil
+	}
+	opts.AllowUnindexed, opts.Connections = c.AllowUnindexed, repo.DefaultMaxConns
+	return repo.CheckPlan(ctx, databaseURL, p, opts)
 }
 
 // targetConfig is what a transaction keeps to, in the worker and in a replay.

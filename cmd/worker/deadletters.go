@@ -37,6 +37,7 @@ stream CONVERSATION_DEAD_LETTERS, the first column of the list.
 
 // lettersConfig is what all four take.
 type lettersConfig struct {
+	shardConfig
 	natsConfig
 	jsonConfig
 	Timeout time.Duration `name:"timeout" placeholder:"DURATION" default:"10s" range:"1ms..1h" help:"Timeout of each request to NATS."`
@@ -44,6 +45,7 @@ type lettersConfig struct {
 
 func (c *lettersConfig) checkLetters() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.natsConfig.check(&p)
 	return p
 }
@@ -60,14 +62,14 @@ type lettersFilter struct {
 	App string `name:"app" env:"-" placeholder:"APP" help:"Only those of this app."`
 }
 
-// each calls do for the letters that f chooses. No answer may take longer than the
+// each calls do for the letters of the shard, or of all, that f chooses. No answer may take longer than the
 // timeout.
 func (c *lettersConfig) each(ctx context.Context, b *broker.Broker, f lettersFilter, do func(broker.LetterInfo) error) error {
 	limited, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	timeout := time.AfterFunc(c.Timeout, func() { cancel(fmt.Errorf("no answer within %v", c.Timeout)) })
 	defer timeout.Stop()
-	for letter, err := range b.Letters(limited, broker.LetterFilter{Reason: f.Reason, App: f.App}) {
+	for letter, err := range b.Letters(limited, broker.LetterFilter{Reason: f.Reason, App: f.App, Shard: c.shard()}) {
 		if err != nil {
 			return errors.Join(err, context.Cause(limited))
 		}
@@ -98,15 +100,17 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer func() { _ = b.Close() }() // nothing is on its way
-	rows := [][]string{{"SEQ", "FAILED_AT", "REASON", "APP_ID", "DELIVERIES", "BYTES", "ERROR"}}
+	const shardColumn = 4
+	rows, sharded := [][]string{{"SEQ", "FAILED_AT", "REASON", "APP_ID", "SHARD", "DELIVERIES", "BYTES", "ERROR"}}, false
 	err = c.each(ctx, b, c.lettersFilter, func(l broker.LetterInfo) error {
 		if c.JSON {
 			return t.printJSON(letterOf(l))
 		}
 		rows = append(rows, []string{
-			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App),
+			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App), orDash(l.Shard),
 			strconv.FormatUint(l.Deliveries, 10), strconv.Itoa(l.Size), l.Error,
 		})
+		sharded = sharded || l.Shard != ""
 		return nil
 	})
 	switch {
@@ -114,6 +118,10 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 		return err
 	case len(rows) == 1:
 		return t.printf("no dead letters\n")
+	case !sharded:
+		for i, row := range rows {
+			rows[i] = slices.Delete(row, shardColumn, shardColumn+1)
+		}
 	}
 	return t.printTable(rows)
 }
@@ -132,6 +140,7 @@ type letter struct {
 	Reason         string     `json:"reason"`
 	Error          string     `json:"error"`
 	Subject        string     `json:"subject"`
+	Shard          string     `json:"shard,omitempty"`
 	StreamSequence uint64     `json:"stream_sequence"`
 	StoredAt       *time.Time `json:"stored_at,omitempty"`
 	FailedAt       *time.Time `json:"failed_at,omitempty"`
@@ -141,7 +150,7 @@ type letter struct {
 
 func letterOf(l broker.LetterInfo) letter {
 	return letter{
-		Seq: l.Sequence, AppID: l.App, Reason: l.Reason, Error: l.Error, Subject: l.Subject, StreamSequence: l.CommandSequence,
+		Seq: l.Sequence, AppID: l.App, Reason: l.Reason, Error: l.Error, Subject: l.Subject, Shard: l.Shard, StreamSequence: l.CommandSequence,
 		StoredAt: some(l.StoredAt), FailedAt: some(l.FailedAt), Deliveries: l.Deliveries, Bytes: l.Size,
 	}
 }

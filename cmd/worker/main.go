@@ -107,7 +107,8 @@ func (s *sharedWriter) end() {
 // exitCode is that of an error.
 func exitCode(err error) int {
 	var usage *usageError
-	if errors.As(err, &usage) {
+	var unchecked *uncheckedError
+	if errors.As(err, &usage) || errors.As(err, &unchecked) {
 		return exitUsage
 	}
 	if errors.Is(err, errMissing) {

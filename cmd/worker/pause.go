@@ -10,6 +10,7 @@ import (
 
 // pauseCommand is `worker pause`.
 type pauseCommand struct {
+	shardConfig
 	databaseConfig
 	jsonConfig
 	Lane string `name:"lane" default:"all" placeholder:"LANE" help:"What to pause: all, or long for large deletions alone."`
@@ -29,13 +30,14 @@ only large deletions wait, between two batches. No command is lost: they wait in
 
 func (c *pauseCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.databaseConfig.check(&p)
 	checkLane(&p, c.Lane)
 	return p
 }
 
 func (c *pauseCommand) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -55,6 +57,7 @@ func (c *pauseCommand) run(ctx context.Context, t terminal) error {
 
 // resumeCommand is `worker resume`.
 type resumeCommand struct {
+	shardConfig
 	databaseConfig
 	jsonConfig
 	Lane string `name:"lane" placeholder:"LANE" help:"The pause to end: all or long, as given to worker pause. Without it: both."`
@@ -70,6 +73,7 @@ func (c *resumeCommand) Help() string {
 
 func (c *resumeCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.databaseConfig.check(&p)
 	if c.Lane != "" {
 		checkLane(&p, c.Lane)
@@ -78,7 +82,7 @@ func (c *resumeCommand) check() problems {
 }
 
 func (c *resumeCommand) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}

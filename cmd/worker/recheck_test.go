@@ -142,7 +142,7 @@ conversations: {table: chat.conversations, app: app_id, user: user_id, conversat
 	execute1(t, s.database, `alter table chat.messages alter sent_at type timestamptz(0)`)
 	print("accepted with warnings\n  messages.sent_at: column \"sent_at\" of \"chat\".\"messages\" keeps times to 1s only")
 	execute1(t, s.database, `alter table chat.messages alter sent_at drop not null, alter sent_at drop default`)
-	print("refused\n  plan: messages.sent_at: ")
+	print("refused\n  messages.sent_at: ")
 }
 
 // A row that speaks of messages which nobody finds is told of in the log.

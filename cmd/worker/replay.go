@@ -15,6 +15,7 @@ import (
 
 // replayCommand is `worker replay`.
 type replayCommand struct {
+	shardConfig
 	natsConfig
 	databaseConfig
 	logConfig
@@ -50,6 +51,7 @@ Exit status: 0 all that was deleted since then is deleted again; 1 failed, was s
 
 func (c *replayCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.natsConfig.check(&p)
 	c.databaseConfig.check(&p)
 	c.logConfig.check(&p)
@@ -73,6 +75,11 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	ledger.Close()
 	store, err := repo.Open(ctx, repo.Config{
 		URL: c.DatabaseURL, Plan: plan, Target: c.Target, StatementTimeout: test.statementTimeout,
 		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
@@ -81,7 +88,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer store.Close()
-	log := c.logger(t.err)
+	log := c.named(c.logger(t.err))
 	for _, warning := range store.Warnings() {
 		log.Warn("plan accepted with a warning", "warning", warning)
 	}

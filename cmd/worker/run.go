@@ -62,7 +62,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	for {
-		w := newWorker(c.config, plan, c.logger(t.err))
+		w := newWorker(c.config, plan, c.named(c.logger(t.err)))
 		w.getenv, w.test, w.share = t.getenv, test, share
 		err = w.start(ctx)
 		if err == nil {
@@ -104,7 +104,7 @@ type worker struct {
 
 func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
-	w.metrics = telemetry.New(func() float64 {
+	w.metrics = telemetry.New(cfg.shard(), func() float64 {
 		if b := w.broker.Load(); b != nil {
 			return b.OldestInFlight().Seconds()
 		}
@@ -125,7 +125,7 @@ func (w *worker) start(ctx context.Context) error {
 	b := buildOf()
 	w.log.Info("starting", "version", b.Version, "revision", b.Revision)
 	w.test.warn(w.log)
-	traces, err := tracing.Open(ctx, tracing.Config{Getenv: w.getenv, Version: b.Version, Spans: w.metrics.Spans, Log: w.log})
+	traces, err := tracing.Open(ctx, tracing.Config{Getenv: w.getenv, Version: b.Version, Shard: w.cfg.Shard, Spans: w.metrics.Spans, Log: w.log})
 	if err != nil {
 		return err
 	}
@@ -167,7 +167,7 @@ func (w *worker) start(ctx context.Context) error {
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.Metrics, c.Log, c.Gate = w.metrics, w.log, w.gate
+	c.Shard, c.Metrics, c.Log, c.Gate = w.cfg.shard(), w.metrics, w.log, w.gate
 	return c
 }
 
@@ -177,7 +177,7 @@ func (w *worker) brokerConfig() broker.Config {
 func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 	var store *repo.Repo
 	err := w.await(ctx, "database", func() error {
-		if err := askLedger(ctx, w.cfg.DatabaseURL); err != nil {
+		if err := w.askLedger(ctx); err != nil {
 			return err
 		}
 		var err error
@@ -191,15 +191,18 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 	return store, err
 }
 
-// askLedger is nil if the ledger is there. It keeps no connection, since there may be
-// few.
-func askLedger(ctx context.Context, url string) error {
-	ledger, err := repo.OpenLedger(ctx, url)
+// askLedger is nil if the ledger is there, and that of the shard. It keeps no connection,
+// since there may be few.
+func (w *worker) askLedger(ctx context.Context) error {
+	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
 	if err != nil {
 		return err
 	}
 	defer ledger.Close()
-	_, err = ledger.Settings(ctx, "")
+	if _, err := ledger.Settings(ctx, ""); err != nil {
+		return err
+	}
+	_, err = ledger.Shard(ctx, w.cfg.Shard)
 	return err
 }
 
@@ -227,7 +230,7 @@ func (w *worker) await(ctx context.Context, reason string, op func() error) erro
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
 	pace := w.test.pace(w.cfg.Target)
 	h := handler.New(handler.Config{
-		Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
+		Shard: w.cfg.shard(), Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
@@ -288,7 +291,7 @@ func (w *worker) untilEnd(ctx context.Context) error {
 // permitted yet.
 func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 	err := w.await(ctx, "database", func() error {
-		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{})
+		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{Shard: w.cfg.Shard})
 		if err == nil {
 			w.logPart(schemaPart(report))
 		}

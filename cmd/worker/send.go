@@ -18,6 +18,7 @@ import (
 
 // sendCommand is `worker send`.
 type sendCommand struct {
+	shardConfig
 	natsConfig
 	jsonConfig
 	App           string        `name:"app" required:"" placeholder:"APP" help:"The app."`
@@ -45,6 +46,7 @@ deletion fails or isn't finished in time. The command continues nevertheless, an
 
 func (c *sendCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.natsConfig.check(&p)
 	p = append(p, c.order.problems...)
 	cmd := c.command()
@@ -94,7 +96,7 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer nc.Close()
-	client, err := conversation.NewClient(nc)
+	client, err := conversation.NewClient(nc, conversation.WithShard(func(conversation.Command) string { return c.Shard }))
 	if err != nil {
 		return err
 	}

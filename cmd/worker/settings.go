@@ -15,6 +15,7 @@ type settingsCommands struct {
 
 // settingsConfig is what both subcommands take.
 type settingsConfig struct {
+	shardConfig
 	databaseConfig
 	jsonConfig
 	App string `name:"app" required:"" placeholder:"APP" help:"The app."`
@@ -23,6 +24,7 @@ type settingsConfig struct {
 // check implements subcommand for both.
 func (c *settingsConfig) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.databaseConfig.check(&p)
 	checkApp(&p, c.App, true)
 	return p
@@ -34,7 +36,7 @@ type settingsGet struct {
 }
 
 func (c *settingsGet) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -58,7 +60,7 @@ func (c *settingsSet) Help() string {
 }
 
 func (c *settingsSet) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/internal/broker"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 	"github.com/lethe-im/lethe/internal/retry"
@@ -15,6 +16,7 @@ import (
 
 // setupCommand is `worker setup`.
 type setupCommand struct {
+	shardConfig
 	natsConfig
 	databaseConfig
 	streamConfig
@@ -60,7 +62,7 @@ func given[T any](v *T) (value T) {
 // Help is the long form of the subcommand's help.
 func (c *setupCommand) Help() string {
 	return `Creates the schema lethe, the streams CONVERSATION_COMMANDS, CONVERSATION_EVENTS and CONVERSATION_DEAD_LETTERS and the
-consumer deletion-worker, or upgrades what is there. Safe to repeat, to race, and while workers run. Needs the database
+consumer deletion-worker, or upgrades what is there. With --shard NAME the first stream is CONVERSATION_COMMANDS_<NAME>. Safe to repeat, to race, and while workers run. Needs the database
 itself, not a transaction pooler in front of it.
 
 A setting of a stream that isn't given stays as it is where the stream exists.
@@ -73,6 +75,7 @@ A setting of a stream that isn't given stays as it is where the stream exists.
 
 func (c *setupCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.natsConfig.check(&p)
 	if !c.Check {
 		c.databaseConfig.check(&p)
@@ -103,7 +106,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 	defer cancel()
 	last := error(nil)
 	report, err := retry.Do(ctx, retry.Policy{First: 100 * time.Millisecond, Max: 2 * time.Second}, func() (repo.SetupReport, error) {
-		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema})
+		return repo.Setup(ctx, c.DatabaseURL, repo.SetupOptions{SampleSchema: c.SampleSchema, Shard: c.Shard})
 	}, func(err error) bool {
 		last = err
 		fault, cause := purge.FaultOf(err)
@@ -124,15 +127,18 @@ func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
-	plan, err := (&planConfig{Plan: c.Plan}).load()
-	if err == nil {
-		part.Changes, err = repo.CheckPlan(ctx, c.DatabaseURL, plan)
-	}
+	report, err := (&planConfig{Plan: c.Plan, AllowUnindexed: true}).inspect(ctx, c.DatabaseURL, plan.Options{AnyRole: true})
 	switch {
 	case err != nil:
 		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")
-	case len(part.Changes) > 0:
+		return part
+	case report.Err() != nil:
+		part.Action = "refused"
+	case len(report.Findings) > 0:
 		part.Action = "accepted with warnings"
+	}
+	for _, f := range report.Findings {
+		part.Changes = append(part.Changes, f.Text)
 	}
 	return part
 }
@@ -150,7 +156,7 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 
 func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
 	cfg := c.brokerConfig("lethe-setup")
-	cfg.AckWait = given(c.AckWait)
+	cfg.Shard, cfg.AckWait = c.shard(), given(c.AckWait)
 	return broker.Connect(ctx, cfg)
 }
 
@@ -166,11 +172,17 @@ type setupPart struct {
 
 func schemaPart(r repo.SetupReport) setupPart {
 	p := setupPart{Kind: "schema", Name: "lethe", Action: "unchanged", Version: r.After}
+	if r.Before != r.After && r.Before != 0 {
+		p.Changes = append(p.Changes, fmt.Sprintf("version: %d, was %d", r.After, r.Before))
+	}
+	if r.EnteredShard {
+		p.Changes = append(p.Changes, "the name of the shard")
+	}
 	switch {
 	case r.Before == 0:
 		p.Action = "created"
-	case r.Before != r.After:
-		p.Action, p.Changes = "updated", []string{fmt.Sprintf("version: %d, was %d", r.After, r.Before)}
+	case len(p.Changes) > 0:
+		p.Action = "updated"
 	}
 	return p
 }

@@ -14,6 +14,7 @@ import (
 
 // statusCommand is `worker status`.
 type statusCommand struct {
+	shardConfig
 	databaseConfig
 	jsonConfig
 	App       string `name:"app" placeholder:"APP" help:"The command's app, or the user's. Without it: all apps that have used the command's id."`
@@ -39,6 +40,7 @@ doesn't know the command: it still waits in the stream, was refused or never sen
 
 func (c *statusCommand) check() problems {
 	var p problems
+	c.shardConfig.check(&p)
 	c.databaseConfig.check(&p)
 	checkApp(&p, c.App, c.User != "")
 	switch {
@@ -51,7 +53,7 @@ func (c *statusCommand) check() problems {
 }
 
 func (c *statusCommand) run(ctx context.Context, t terminal) error {
-	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	ledger, err := c.openLedger(ctx, c.DatabaseURL)
 	if err != nil {
 		return err
 	}
@@ -73,15 +75,25 @@ func (c *statusCommand) run(ctx context.Context, t terminal) error {
 		return fmt.Errorf("the ledger has no command %s of app %s", c.CommandID, c.App)
 	case c.JSON:
 		for _, r := range records {
-			if err := t.printJSON(deletionOf(r)); err != nil {
+			if err := t.printJSON(c.deletion(r)); err != nil {
 				return err
 			}
 		}
 		return nil
 	case len(records) == 1:
-		return t.printFields(deletionOf(records[0]).fields())
+		return t.printFields(c.deletion(records[0]).fields())
 	}
-	return t.printTable(statusTable(records))
+	if err := t.printTable(statusTable(records)); err != nil {
+		return err
+	}
+	for _, r := range records {
+		if d := c.deletion(r); d.Note != "" {
+			if err := t.printf("%s: %s\n", printable(d.ConversationID), d.Note); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // list prints a user's unfinished deletions. It keeps one page in memory.
@@ -158,6 +170,7 @@ type deletion struct {
 	LastError           string     `json:"last_error,omitempty"`
 	WaitingFor          string     `json:"waiting_for,omitempty"`
 	WaitingDetail       string     `json:"waiting_detail,omitempty"`
+	Note                string     `json:"note,omitempty"`
 }
 
 func deletionOf(r purge.Record) deletion {
@@ -176,6 +189,16 @@ func deletionOf(r purge.Record) deletion {
 	case purge.Failed:
 		d.Reason, d.Message, d.FailedAt = r.Reason, r.Message, some(r.FailedAt)
 	case purge.Pending, purge.Running:
+	}
+	return d
+}
+
+// deletion is [deletionOf] with what an operator of several shards should know: the
+// command may have come to the wrong one.
+func (c *statusCommand) deletion(r purge.Record) deletion {
+	d := deletionOf(r)
+	if c.Shard != "" && r.State == purge.Done && r.MessagesDeleted == 0 && r.ThroughSeq == 0 {
+		d.Note = "shard " + c.Shard + " had no message of this conversation: check that the user's messages lie there"
 	}
 	return d
 }
@@ -210,6 +233,7 @@ func (d deletion) fields() []field {
 		{"message", d.Message},
 		{"attempts", strconv.Itoa(d.Attempts)},
 		{"last_error", d.LastError},
+		{"note", d.Note},
 	}
 }
 

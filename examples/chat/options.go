@@ -10,6 +10,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
@@ -24,6 +25,8 @@ type options struct {
 	ReadURL     string `name:"read-database-url" variable:"READ_DATABASE_URL" placeholder:"URL" help:"Address of a standby, which may lag, for reading lists and histories. Without it they are read from the database."`
 	PresenceURL string `variable:"CHAT_PRESENCE_URL" placeholder:"URL" help:"Where the page finds presence, such as ws://host:8081/v1/connect. Without it: the page's own address."`
 	Demo        bool   `variable:"CHAT_DEMO" help:"Serve the page and issue tokens to every visitor. Never in production."`
+
+	Shards map[string]string `variable:"CHAT_SHARDS" mapsep:"," placeholder:"APP=SHARD" help:"Comma-separated shards of the apps whose messages lie in one of several databases, for the gateway alone. Commands of the others name none."`
 
 	Hosts []string `variable:"CHAT_HOSTS" placeholder:"NAME" help:"Comma-separated host names of the page, without ports. This machine's own (localhost) are always allowed."`
 
@@ -56,6 +59,11 @@ func (o *options) check() error {
 	}
 	if err := checkNATSURL(o.NATSURL); err != nil {
 		errs = append(errs, err)
+	}
+	for app, shard := range o.Shards {
+		if _, err := conversation.ParseShard(shard); err != nil {
+			errs = append(errs, fmt.Errorf("--shards (CHAT_SHARDS): app %q: %w", app, err))
+		}
 	}
 	if o.PresenceURL != "" && !presenceURL.MatchString(o.PresenceURL) {
 		errs = append(errs, errors.New("--presence-url (CHAT_PRESENCE_URL): not a WebSocket address: want ws://host:8081/v1/connect"))

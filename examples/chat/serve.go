@@ -78,7 +78,7 @@ func (o *options) gateway(ctx context.Context, nc *nats.Conn, log *slog.Logger) 
 		db.Close() // once more does nothing
 	}
 	g, err := gateway.New(gateway.Config{
-		App: o.App, Key: token.Key(o.TokenKey), DB: db, Read: read, NATS: nc, Log: log, Demo: o.Demo, Hosts: o.Hosts,
+		App: o.App, Key: token.Key(o.TokenKey), DB: db, Read: read, NATS: nc, Log: log, Demo: o.Demo, Hosts: o.Hosts, Shards: o.Shards,
 	})
 	if err != nil {
 		closeBoth()

@@ -160,6 +160,19 @@ func TestNoMessageTellsAPassword(t *testing.T) {
 	}
 }
 
+func TestShardsAreNamedByApp(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{"CHAT_TOKEN_KEY": strings.Repeat("k", 32), "DATABASE_URL": "postgres://h/d", "CHAT_SHARDS": "demo=eu,shop=us-1"}
+	opts, err := parse([]string{"gateway"}, func(name string) string { return env[name] }, io.Discard)
+	if err != nil || opts.Shards["demo"] != "eu" || opts.Shards["shop"] != "us-1" {
+		t.Errorf("parse = %+v, %v; want both shards", opts, err)
+	}
+	env["CHAT_SHARDS"] = "demo=EU"
+	if _, err := parse([]string{"gateway"}, func(name string) string { return env[name] }, io.Discard); err == nil || !strings.Contains(err.Error(), "CHAT_SHARDS") {
+		t.Errorf("with a wrong name: %v; want an error about CHAT_SHARDS", err)
+	}
+}
+
 func TestSoundAddressesAreTaken(t *testing.T) {
 	t.Parallel()
 	for _, list := range []string{

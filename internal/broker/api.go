@@ -63,7 +63,7 @@ func (b *Broker) api(ctx context.Context, subject string, request, result any) e
 // package returns nothing about a push consumer.
 func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	var info jetstream.ConsumerInfo
-	if err := b.api(ctx, "CONSUMER.INFO."+conversation.CommandsStream+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {
+	if err := b.api(ctx, "CONSUMER.INFO."+b.names.commands+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {
 		return nil, err
 	}
 	return &info, nil

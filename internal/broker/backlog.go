@@ -5,22 +5,21 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
 // Backlog asks the server how much work there is and how full the streams are.
 func (b *Broker) Backlog(ctx context.Context) (bus.Backlog, error) {
-	before, err := b.streamState(ctx, conversation.CommandsStream)
+	before, err := b.streamState(ctx, b.names.commands)
 	if err != nil {
 		return bus.Backlog{}, err
 	}
 	info, err := b.consumerInfo(ctx)
 	if err != nil {
-		return bus.Backlog{}, fmt.Errorf("consumer %s: %w", commandsConsumer, err)
+		return bus.Backlog{}, fmt.Errorf("consumer %s: %w", b.names.consumer, err)
 	}
 	found := bus.Backlog{Waiting: info.NumPending, InFlight: uint64(info.NumAckPending)} //nolint:gosec // a count
-	for _, name := range allStreams {
+	for _, name := range b.names.streams() {
 		s, err := b.streamState(ctx, name)
 		if err != nil {
 			return bus.Backlog{}, err

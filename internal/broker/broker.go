@@ -51,6 +51,7 @@ type gate interface {
 // Broker is a connection to NATS. Its methods are safe for concurrent use.
 type Broker struct {
 	cfg     Config
+	names   names
 	gate    gate
 	metrics *telemetry.Metrics
 	log     *slog.Logger
@@ -106,7 +107,7 @@ func newBroker(cfg Config) (*Broker, error) {
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{every: inspectEvery, states: map[string][]PropertyState{}}}
+	b := &Broker{cfg: cfg, names: namesOf(cfg.Shard), gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{every: inspectEvery, states: map[string][]PropertyState{}}}
 	b.link = newLink(cfg)
 	b.denials = newDenials(cfg)
 	b.inFlight = newInFlight(cfg)

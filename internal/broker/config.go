@@ -14,6 +14,7 @@ import (
 
 	"github.com/nats-io/nats.go"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
@@ -45,6 +46,9 @@ type Config struct {
 	// InboxPrefix begins the subjects that answers come on, so that permissions can
 	// keep other users from reading them. "" means "_INBOX".
 	InboxPrefix string
+	// Shard is the one whose commands are pulled. The zero value is the only database
+	// that there is.
+	Shard conversation.Shard
 	// Name is the connection's, as monitoring shows it. "" means "lethe-worker".
 	Name string
 	// AckWait is how long the stream waits for a heartbeat before it gives a
@@ -93,7 +97,7 @@ func (c Config) complete() (Config, error) {
 		c.MaxInFlight = max(defaultMaxInFlight, c.Slots)
 	}
 	if c.Metrics == nil {
-		c.Metrics = telemetry.New(func() float64 { return 0 })
+		c.Metrics = telemetry.New(c.Shard, func() float64 { return 0 })
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -31,7 +31,7 @@ const (
 // letterHeaders are those that a letter sets itself, in lower case: a producer's
 // must not stand beside them, in whatever case.
 var letterHeaders = lowerSet(
-	conversation.HeaderReason, conversation.HeaderError, conversation.HeaderSubject, conversation.HeaderStreamSequence,
+	conversation.HeaderReason, conversation.HeaderError, conversation.HeaderSubject, conversation.HeaderShard, conversation.HeaderStreamSequence,
 	conversation.HeaderStoredAt, conversation.HeaderDeliveries, conversation.HeaderFailedAt)
 
 // retryHeaders are those that a retried command gets.
@@ -48,7 +48,7 @@ func lowerSet(names ...string) map[string]bool {
 // letterMsg writes a dead letter: the command's bytes as they are, the
 // producer's headers as far as they can be written and there is room in
 // maxPayload bytes, and the reason.
-func letterMsg(l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
+func letterMsg(shard conversation.Shard, l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
 	d := &l.Delivery
 	own := nats.Header{
 		conversation.HeaderReason:         {headerText(string(l.Reason), maxLetterError)},
@@ -57,7 +57,10 @@ func letterMsg(l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
 		conversation.HeaderStoredAt:       {letterTime(l.StoredAt)},
 		conversation.HeaderDeliveries:     {strconv.FormatUint(d.Deliveries, 10)},
 		conversation.HeaderFailedAt:       {letterTime(l.FailedAt)},
-		nats.MsgIdHdr:                     {letterID(d)},
+		nats.MsgIdHdr:                     {letterID(shard, d)},
+	}
+	if shard != "" {
+		own[conversation.HeaderShard] = []string{string(shard)}
 	}
 	// The longest Lethe-Error is counted, whatever it will be.
 	room := int(maxPayload) - len(d.Data) - headerFrame - headersSize(own) -
@@ -79,10 +82,10 @@ func letterMsg(l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
 }
 
 // letterID makes the letter of a command that is handled twice one letter. The
-// time keeps a command apart from that of the same number in a stream that was
-// deleted and made again.
-func letterID(d *bus.Delivery) string {
-	return fmt.Sprintf("%s.%d.%d", conversation.CommandsStream, d.Sequence, d.StoredAt.UnixNano())
+// stream's name keeps shards apart, and the time a command from that of the same number
+// in a stream that was deleted and made again.
+func letterID(shard conversation.Shard, d *bus.Delivery) string {
+	return fmt.Sprintf("%s.%d.%d", shard.CommandsStream(), d.Sequence, d.StoredAt.UnixNano())
 }
 
 func letterTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

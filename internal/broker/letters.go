@@ -33,6 +33,12 @@ type LetterFilter struct {
 	Reason string
 	// App chooses those of one app; "" any.
 	App string
+	// Shard chooses those of one shard; "" any.
+	Shard conversation.Shard
+}
+
+func (f LetterFilter) chooses(l LetterInfo) bool {
+	return (f.Reason == "" || f.Reason == l.Reason) && (f.Shard == "" || string(f.Shard) == l.Shard)
 }
 
 // LetterInfo is a dead letter as it is stored. What a header doesn't hold, or
@@ -47,6 +53,8 @@ type LetterInfo struct {
 	Reason, Error string
 	// Subject is the one that the command came on.
 	Subject string
+	// Shard is whose worker gave the command up; "" without shards.
+	Shard string
 	// CommandSequence is the command's in its stream.
 	CommandSequence uint64
 	// Deliveries is how often the command had been handed over.
@@ -81,7 +89,7 @@ type rawLetter struct {
 // one chooses where it delivers, and nobody who lists letters should have that right.
 // It needs the rights STREAM.INFO and DIRECT.GET on their stream.
 func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[LetterInfo, error] {
-	subject := subjectsOf(conversation.DeadLettersStream)[0]
+	subject := subjectsOf(b.cfg.Shard, conversation.DeadLettersStream)[0]
 	if filter.App != "" {
 		subject = conversation.DeadLetterSubject(filter.App)
 	}
@@ -100,7 +108,7 @@ func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[Let
 				next = max(next, s.Sequence) + 1
 				l := letterInfo(s.Subject, s.Sequence, s.Header)
 				l.Size = len(s.Data)
-				if (filter.Reason == "" || filter.Reason == l.Reason) && !yield(l, nil) {
+				if filter.chooses(l) && !yield(l, nil) {
 					return
 				}
 			}
@@ -124,7 +132,8 @@ func (b *Broker) Letter(ctx context.Context, seq uint64) (LetterInfo, error) {
 }
 
 // RetryLetter publishes the command of a dead letter again, as it came, and then
-// removes the letter. If the commands' stream refuses it the letter stays. After
+// removes the letter. It goes to the subject that it came on, of whichever shard. If the
+// commands' stream refuses it the letter stays. After
 // an error the command may be published nevertheless; a second retry of the same
 // letter reopens nothing that the first has reopened.
 func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
@@ -136,7 +145,7 @@ func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("dead letter %d: %w", seq, err)
 	}
-	if err := b.publishWave(ctx, []stored{{msg, conversation.CommandsStream}}); err != nil {
+	if err := b.publishWave(ctx, []stored{{msg, conversation.SubjectShard(l.Subject).CommandsStream()}}); err != nil {
 		return fmt.Errorf("dead letter %d stays: %w", seq, err)
 	}
 	if err := b.DropLetter(ctx, seq); err != nil && !errors.Is(err, ErrNoLetter) {
@@ -221,6 +230,7 @@ func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterI
 func letterInfo(subject string, seq uint64, h nats.Header) LetterInfo {
 	l := LetterInfo{Sequence: seq, Header: h}
 	l.Reason, l.Error, l.Subject = h.Get(conversation.HeaderReason), h.Get(conversation.HeaderError), h.Get(conversation.HeaderSubject)
+	l.Shard = h.Get(conversation.HeaderShard)
 	l.CommandSequence = number(h.Get(conversation.HeaderStreamSequence))
 	l.Deliveries = number(h.Get(conversation.HeaderDeliveries))
 	l.StoredAt, l.FailedAt = moment(h.Get(conversation.HeaderStoredAt)), moment(h.Get(conversation.HeaderFailedAt))

@@ -181,7 +181,7 @@ func states[C any](kind, of string, table []property[C], have C, g goal) []Prope
 	_, wrong := compare(table, of, have, g)
 	var lines []PropertyState
 	for _, p := range table {
-		if !slices.Contains(p.of, of) {
+		if !p.isOf(of) {
 			continue
 		}
 		isWrong := slices.ContainsFunc(wrong, func(d deviation[C]) bool { return d.name == p.name && d.want == p.want })
@@ -196,7 +196,7 @@ func states[C any](kind, of string, table []property[C], have C, g goal) []Prope
 // parts are the streams and the consumer.
 func (b *Broker) parts(g goal) []part {
 	all := make([]part, 0, 4)
-	for _, fresh := range newStreams(g.SetupOptions) {
+	for _, fresh := range newStreams(g) {
 		all = append(all, b.streamPart(fresh, g))
 	}
 	return append(all, b.consumerPart(g))
@@ -206,7 +206,7 @@ func (b *Broker) streamPart(fresh streamConfig, g goal) part {
 	a := b.streamAsset(fresh, streamProperties, g)
 	a.byHand = meant
 	a.rebuild = "back it up if you need its messages, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
-	if a.name == conversation.CommandsStream {
+	if a.name == b.names.commands {
 		a.rebuild = "stop the producers, let the workers empty it, delete it (`nats stream rm " + a.name + "`) and run `worker setup` again"
 	}
 	return a
@@ -245,7 +245,7 @@ func (b *Broker) consumerPart(g goal) part {
 	return &asset[consumerConfig]{
 		kind: "consumer", name: conversation.WorkerConsumer, table: consumerProperties, goal: g, exists: jetstream.ErrConsumerExists,
 		fresh:   consumerConfig{Durable: conversation.WorkerConsumer, Description: "Shared by all workers", MaxWaiting: defaultWaiting},
-		rebuild: "delete it (`nats consumer rm " + conversation.CommandsStream + " " + conversation.WorkerConsumer + "`) and run `worker setup` again; no command is lost",
+		rebuild: "delete it (`nats consumer rm " + b.names.commands + " " + conversation.WorkerConsumer + "`) and run `worker setup` again; no command is lost",
 		get: func(ctx context.Context, _ *goal) (consumerConfig, error) {
 			info, err := b.consumerInfo(ctx)
 			if err != nil {
@@ -266,7 +266,7 @@ func (b *Broker) consumerPart(g goal) part {
 func (b *Broker) updateConsumer(ctx context.Context, have, config consumerConfig) error {
 	if have.PauseUntil != nil && config.PauseUntil == nil {
 		err := b.ask(ctx, "CONSUMER.PAUSE.", func(ctx context.Context) error {
-			_, err := b.js.ResumeConsumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
+			_, err := b.js.ResumeConsumer(ctx, b.names.commands, conversation.WorkerConsumer)
 			return err
 		})
 		if have.PauseUntil = nil; err != nil || reflect.DeepEqual(have, config) {
@@ -281,7 +281,7 @@ func (b *Broker) putConsumer(ctx context.Context, config consumerConfig,
 	put func(context.Context, string, consumerConfig) (jetstream.Consumer, error),
 ) error {
 	return b.ask(ctx, "CONSUMER.", func(ctx context.Context) error {
-		_, err := put(ctx, conversation.CommandsStream, config)
+		_, err := put(ctx, b.names.commands, config)
 		return err
 	})
 }

@@ -46,7 +46,7 @@ const (
 // setup, for its --check, for a running worker, and for docs/operations.md. C is
 // the configuration's type.
 type property[C any] struct {
-	of    []string // streams, or the consumer
+	of    []string // streams, or the consumer; see isOf
 	name  string   // as NATS writes it in JSON
 	want  string   // the right value, for people
 	setup remedy
@@ -59,9 +59,19 @@ type property[C any] struct {
 	right func(*C, goal)
 }
 
+// isOf reports whether the line is about the stream or consumer of that name. A shard's
+// stream of commands has the lines of every stream of commands.
+func (p property[C]) isOf(name string) bool {
+	if conversation.IsCommandsStream(name) {
+		name = conversation.CommandsStream
+	}
+	return slices.Contains(p.of, name)
+}
+
 // goal is what the right values depend on.
 type goal struct {
 	SetupOptions
+	shard conversation.Shard
 	// maxCommand is the largest command that the server takes, in bytes.
 	maxCommand int32
 	// stored is the size of the stream, in bytes.
@@ -94,7 +104,7 @@ type (
 var streamProperties = []property[streamConfig]{
 	{
 		allStreams, "subjects", "those of the contract, and any others", fixes, warns, "messages published on a missing one aren't stored",
-		func(c *streamConfig, _ goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(c.Name)) },
+		func(c *streamConfig, g goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(g.shard, c.Name)) },
 	},
 	{
 		commandsOnly, "retention", "workqueue", refuses, warns, "finished commands would stay, or commands be removed before a worker has seen them",
@@ -369,7 +379,7 @@ type deviation[C any] struct {
 func compare[C any](table []property[C], of string, have C, g goal) (corrected C, wrong []deviation[C]) {
 	corrected = have
 	for _, p := range table {
-		if p.setup == leaves || !slices.Contains(p.of, of) {
+		if p.setup == leaves || !p.isOf(of) {
 			continue
 		}
 		trial := corrected

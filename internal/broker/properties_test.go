@@ -204,7 +204,7 @@ func TestEachPropertyThatSomebodyAlters(t *testing.T) {
 			t.Run(fmt.Sprintf("%s/%s/%d", streamOfLetter[letter], a.name, i), func(t *testing.T) {
 				t.Parallel()
 				rig := newAltered(t, a.also)
-				for _, fresh := range newStreams(SetupOptions{}) {
+				for _, fresh := range newStreams(goal{}) {
 					config, _ := compare(streamProperties, fresh.Name, fresh, rig.goal)
 					if fresh.Name == streamOfLetter[letter] {
 						a.alter(&config)

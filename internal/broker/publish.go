@@ -110,7 +110,7 @@ func (b *Broker) compose(a *bus.Announcement) (stored, error) {
 		msg, err = a.Failed.Msg(a.Sequence, a.Trace)
 	case a.Letter != nil:
 		stream = conversation.DeadLettersStream
-		msg, err = letterMsg(a.Letter, b.nc.MaxPayload())
+		msg, err = letterMsg(b.cfg.Shard, a.Letter, b.nc.MaxPayload())
 	default:
 		panic("BUG: an announcement without content")
 	}
@@ -170,11 +170,12 @@ func (b *Broker) storeAll(ctx context.Context, wave []stored) (int, error) {
 	return 0, nil
 }
 
-// confirmed waits until the message is stored in the stream that it is for.
+// confirmed waits until the message is stored in the stream that it is for. A command
+// may be stored in any commands' stream: the operator may have mapped its subject.
 func confirmed(ctx context.Context, f jetstream.PubAckFuture, stream string) error {
 	select {
 	case ack := <-f.Ok():
-		if ack.Stream != stream {
+		if ack.Stream != stream && !(conversation.IsCommandsStream(stream) && conversation.IsCommandsStream(ack.Stream)) {
 			return fmt.Errorf("%w: %s", errWrongStream, ack.Stream)
 		}
 		return nil

@@ -11,7 +11,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/natserr"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -28,17 +27,11 @@ const (
 	silentPulls = 2
 )
 
-// nextSubject is where commands are asked for.
-const nextSubject = jetstreamAPI + "CONSUMER.MSG.NEXT." + conversation.CommandsStream + "." + conversation.WorkerConsumer
-
 // Headers of the server's in a delivery.
 const (
 	headerMsgSize = "Nats-Msg-Size"      // of the body that a consumer with headers_only leaves out
 	headerSource  = "Nats-Stream-Source" // where a sourced message is from
 )
-
-// commandsConsumer names the consumer that the workers share, for errors.
-const commandsConsumer = conversation.CommandsStream + "/" + conversation.WorkerConsumer
 
 // Run pulls commands until stop is done and calls handle for each, from one
 // goroutine; handle must not block. It pulls only what there are slots for,
@@ -48,7 +41,7 @@ const commandsConsumer = conversation.CommandsStream + "/" + conversation.Worker
 // once. The error is that of a second call, or of a connection that was closed.
 func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Slot)) error {
 	if !b.running.CompareAndSwap(false, true) {
-		return fmt.Errorf("pull from %s: already runs", commandsConsumer)
+		return fmt.Errorf("pull from %s: already runs", b.names.consumer)
 	}
 	b.heartbeat.start()
 	watched, unwatch := context.WithCancel(stop)
@@ -58,7 +51,7 @@ func (b *Broker) Run(stop context.Context, handle func(bus.Delivery, bus.Slot)) 
 	watching.Go(func() { b.watch(watched) })
 	for stop.Err() == nil {
 		if b.nc.IsClosed() {
-			return fmt.Errorf("pull from %s: %w", commandsConsumer, nats.ErrConnectionClosed)
+			return fmt.Errorf("pull from %s: %w", b.names.consumer, nats.ErrConnectionClosed)
 		}
 		if b.connected(stop) != nil {
 			continue // stopped or closed
@@ -91,7 +84,7 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Slo
 		msgs:   make(chan *nats.Msg, 2*b.cfg.Slots+16),
 		denied: make(chan error, 1), deferred: map[uint64]struct{}{},
 	}
-	defer b.denials.watch(b.denials.ofPull, offer(p.denied))()
+	defer b.denials.watch(b.ofPull, offer(p.denied))()
 	sub, err := b.nc.ChanSubscribe(p.inbox+"*", p.msgs)
 	if err != nil {
 		return fmt.Errorf("subscribe to answers: %w", err)
@@ -141,8 +134,8 @@ func offer(c chan<- error) func(error) {
 }
 
 // ofPull matches what keeps a request for commands from being answered.
-func (d *denials) ofPull(found *natserr.Denial) bool {
-	return d.ofInbox(found) || found.Operation == natserr.Publish && found.Subject == nextSubject
+func (b *Broker) ofPull(found *natserr.Denial) bool {
+	return b.denials.ofInbox(found) || found.Operation == natserr.Publish && found.Subject == b.names.next
 }
 
 // awaitRoom waits until there is room and the gate is open, and returns for how many
@@ -190,8 +183,8 @@ func (p *puller) pull(stop context.Context, n, bytes int) (answered bool, err er
 	changed := p.b.link.changes()
 	// Beyond the limit by one message, so that the largest still fits.
 	room := bytes + int(p.b.nc.MaxPayload())
-	if err := p.b.nc.PublishRequest(nextSubject, reply, pullRequest(n, room)); err != nil {
-		return false, fmt.Errorf("pull from %s: %w", commandsConsumer, err)
+	if err := p.b.nc.PublishRequest(p.b.names.next, reply, pullRequest(n, room)); err != nil {
+		return false, fmt.Errorf("pull from %s: %w", p.b.names.consumer, err)
 	}
 	over := time.NewTimer(pullWait + pullGrace)
 	defer over.Stop()

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/natserr"
 	"github.com/lethe-im/lethe/internal/retry"
@@ -94,7 +93,7 @@ func (b *Broker) awaitPull(stop context.Context, fault error) {
 // there is.
 func (b *Broker) probe(ctx context.Context) error {
 	denied := make(chan error, 1)
-	defer b.denials.watch(b.denials.ofPull, offer(denied))()
+	defer b.denials.watch(b.ofPull, offer(denied))()
 	inbox := b.nc.NewInbox()
 	msgs := make(chan *nats.Msg, 4)
 	sub, err := b.nc.ChanSubscribe(inbox, msgs)
@@ -103,7 +102,7 @@ func (b *Broker) probe(ctx context.Context) error {
 	}
 	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 	request := fmt.Appendf(nil, `{"batch":1,"max_bytes":1,"no_wait":true,"expires":%d}`, probeWait.Nanoseconds())
-	if err := b.nc.PublishRequest(nextSubject, inbox, request); err != nil {
+	if err := b.nc.PublishRequest(b.names.next, inbox, request); err != nil {
 		return err
 	}
 	over := time.NewTimer(probeWait + pullGrace)
@@ -134,20 +133,20 @@ func (b *Broker) pullProblem(ctx context.Context, fault error) string {
 	switch natserr.Code(err) {
 	case jetstream.JSErrCodeStreamNotFound:
 		b.lineage.lost()
-		return meaningOf("stream "+conversation.CommandsStream, err).text
+		return meaningOf("stream "+b.names.commands, err).text
 	case jetstream.JSErrCodeConsumerNotFound:
 		b.lineage.lost()
-		return meaningOf("consumer "+commandsConsumer, err).text
+		return meaningOf("consumer "+b.names.consumer, err).text
 	}
 	switch {
 	case err != nil && meaningOf("", err).text == noJetStream:
 		return noJetStream
 	case err != nil && errors.Is(fault, errNoAnswer):
-		return "consumer " + commandsConsumer + " doesn't answer: run `worker setup`: " + err.Error()
+		return "consumer " + b.names.consumer + " doesn't answer: run `worker setup`: " + err.Error()
 	case status != nil && strings.Contains(strings.ToLower(status.text), "push based"):
-		return meaningOf("consumer "+commandsConsumer, jetstream.ErrNotPullConsumer).text
+		return meaningOf("consumer "+b.names.consumer, jetstream.ErrNotPullConsumer).text
 	case status != nil && strings.Contains(status.text, "Exceeded Max"):
-		return "consumer " + commandsConsumer + " limits the workers' requests: run `worker setup`: " + fault.Error()
+		return "consumer " + b.names.consumer + " limits the workers' requests: run `worker setup`: " + fault.Error()
 	}
-	return "pull from " + commandsConsumer + ": " + fault.Error()
+	return "pull from " + b.names.consumer + ": " + fault.Error()
 }

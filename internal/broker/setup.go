@@ -84,7 +84,7 @@ func (b *Broker) goal(ctx context.Context, o SetupOptions) (goal, error) {
 		return goal{}, err
 	}
 	largest, err := maxCommand(b.nc.MaxPayload())
-	return goal{SetupOptions: o, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
+	return goal{SetupOptions: o, shard: b.cfg.Shard, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
 }
 
 // silent reports whether nobody answers.

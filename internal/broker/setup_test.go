@@ -196,8 +196,8 @@ func TestSetupDoesWhatTheServerLets(t *testing.T) {
 		o.JetStreamLimits = server.JSLimitOpts{Duplicates: time.Minute, MaxAckPending: 1000}
 	}})
 	js := admin(t, n)
-	for _, fresh := range newStreams(SetupOptions{}) {
-		fresh.Subjects, fresh.Duplicates, fresh.NoAck = subjectsOf(fresh.Name), time.Minute, true
+	for _, fresh := range newStreams(goal{}) {
+		fresh.Subjects, fresh.Duplicates, fresh.NoAck = subjectsOf("", fresh.Name), time.Minute, true
 		if _, err := js.CreateStream(t.Context(), fresh); err != nil {
 			t.Fatal(err)
 		}

@@ -85,11 +85,11 @@ func maxCommand(maxPayload int64) (int32, error) {
 	return int32(min(size, 1<<30)), nil
 }
 
-// subjectsOf are the contract's of a stream.
-func subjectsOf(stream string) []string {
+// subjectsOf are the contract's of a stream, for the workers of a shard.
+func subjectsOf(shard conversation.Shard, stream string) []string {
 	switch stream {
-	case conversation.CommandsStream:
-		return []string{conversation.CommandSubject(""), conversation.CommandSubject("") + ".*"}
+	case shard.CommandsStream():
+		return []string{shard.CommandSubject(""), shard.CommandSubject("") + ".*"}
 	case conversation.EventsStream:
 		return []string{conversation.TypeDeleted + ".*.*", conversation.TypeDeleteFailed + ".*.*"}
 	}
@@ -98,14 +98,14 @@ func subjectsOf(stream string) []string {
 
 // newStreams are the three streams as they are created. The table of properties
 // makes the rest right.
-func newStreams(o SetupOptions) []streamConfig {
+func newStreams(g goal) []streamConfig {
 	perApp := int64(defaultCommandsPerApp)
-	if o.CommandsMaxPerApp != nil {
-		perApp = or(*o.CommandsMaxPerApp, -1)
+	if g.CommandsMaxPerApp != nil {
+		perApp = or(*g.CommandsMaxPerApp, -1)
 	}
 	return []streamConfig{
 		{
-			Name: conversation.CommandsStream, Description: "Commands to delete conversations, until a worker has done them",
+			Name: g.shard.CommandsStream(), Description: "Commands to delete conversations, until a worker has done them",
 			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Replicas: 1,
 			MaxBytes: defaultCommandsBytes, MaxMsgsPerSubject: perApp,
 		},

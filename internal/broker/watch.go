@@ -83,7 +83,7 @@ func (b *Broker) inspect(ctx context.Context) {
 	default:
 		all = false
 	}
-	for _, fresh := range newStreams(g.SetupOptions) {
+	for _, fresh := range newStreams(g) {
 		lines, err := b.streamPart(fresh, g).check(ctx)
 		if err == nil || errors.Is(err, errMissing) {
 			b.note(fresh.Name, lines)
@@ -122,7 +122,7 @@ func (b *Broker) report() {
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	var stopping, warning []string
-	for _, of := range slices.Concat(theConsumer, allStreams) {
+	for _, of := range slices.Concat(theConsumer, b.names.streams()) {
 		for _, l := range b.seen.states[of] {
 			if l.Worker == string(stops) {
 				stopping = append(stopping, l.problem())

@@ -31,6 +31,7 @@ const ackWait = "2s"
 // rig is what one test has for itself: a nats-server, a database that a worker's
 // setup has prepared, and a record of all events from the beginning.
 type rig struct {
+	shard  conversation.Shard
 	nats   *localstack.NATS // nil on a cluster
 	url    string           // of NATS
 	nc     *nats.Conn
@@ -47,6 +48,7 @@ type rig struct {
 
 // rigConfig is what a test may want otherwise.
 type rigConfig struct {
+	shard   conversation.Shard
 	nats    localstack.NATSOptions
 	server  *localstack.NATS // instead of one of its own
 	cluster *localstack.NATSCluster
@@ -60,6 +62,11 @@ type rigConfig struct {
 
 // rigOption changes a rigConfig.
 type rigOption func(*rigConfig)
+
+// inShard makes all workers and commands of the rig those of a shard.
+func inShard(name string) rigOption {
+	return func(c *rigConfig) { c.shard, c.env = conversation.Shard(name), append(c.env, "LETHE_SHARD="+name) }
+}
 
 // onNATS makes the rig's own nats-server with these options.
 func onNATS(o localstack.NATSOptions) rigOption { return func(c *rigConfig) { c.nats = o } }
@@ -102,7 +109,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	for _, opt := range opts {
 		opt(&c)
 	}
-	r := &rig{nats: c.server, dbURL: c.dbURL, recorder: newRecorder()}
+	r := &rig{shard: c.shard, nats: c.server, dbURL: c.dbURL, recorder: newRecorder()}
 	switch {
 	case c.cluster != nil:
 		r.url = c.cluster.URL()
@@ -150,7 +157,8 @@ func (r *rig) connect(t *testing.T, opts ...nats.Option) {
 	if r.js, err = jetstream.New(r.nc); err != nil {
 		t.Fatal(err)
 	}
-	if r.client, err = conversation.NewClient(r.nc); err != nil {
+	shard := func(conversation.Command) string { return string(r.shard) }
+	if r.client, err = conversation.NewClient(r.nc, conversation.WithShard(shard)); err != nil {
 		t.Fatal(err)
 	}
 	pc, err := pgxpool.ParseConfig(r.dbURL)

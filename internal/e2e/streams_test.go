@@ -100,7 +100,7 @@ func (r *rig) settledWithin(t testing.TB, limit time.Duration) {
 	if !poll(limit, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		stream, err := r.js.Stream(ctx, conversation.CommandsStream)
+		stream, err := r.js.Stream(ctx, r.shard.CommandsStream())
 		if err != nil {
 			left = err.Error()
 			return false

@@ -35,7 +35,7 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 	if !conversation.SubjectFits(d.Subject, cmd.AppID) {
 		j.app = subjectApp
 		j.refuse(failure{conversation.ReasonAppMismatch, fmt.Sprintf(
-			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.CommandSubject(cmd.AppID))})
+			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.SubjectShard(d.Subject).CommandSubject(cmd.AppID))})
 		return entry{job: j}
 	}
 	return h.newEntry(j, cmd)

@@ -77,7 +77,8 @@ type Config struct {
 	Gate      *Gate
 	Metrics   *telemetry.Metrics
 	Log       *slog.Logger
-	Tracer    trace.Tracer // nil for no traces
+	Tracer    trace.Tracer       // nil for no traces
+	Shard     conversation.Shard // of the database, where there are several
 
 	Target       time.Duration // of a transaction; 50 ms
 	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows

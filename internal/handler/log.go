@@ -40,5 +40,11 @@ func (h *Handler) logFinal(t *task) {
 		h.cfg.Log.Warn("deletion found no message, but the conversation's row has an unread count or last_seq; check that the worker can read its messages",
 			append(t.attrs(), "through_seq", rec.ThroughSeq, "row", rec.Doubt)...)
 	}
+	if rec.Unknown {
+		h.cfg.Metrics.Unknown.Inc()
+		if h.cfg.Shard != "" {
+			h.cfg.Log.Warn("deletion found neither a message nor the conversation's row; check that the user's messages lie in this shard", t.attrs()...)
+		}
+	}
 	h.cfg.Metrics.Deletions.WithLabelValues(t.lane, string(rec.State)).Inc()
 }

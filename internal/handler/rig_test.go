@@ -49,7 +49,7 @@ func newRig(t *testing.T, change func(*handler.Config)) *rig {
 // newRigOn is newRig on a database of the test's own, or, for "", on a fresh one.
 func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New(func() float64 { return 0 })}
+	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New("", func() float64 { return 0 })}
 	if address == "" {
 		r.url = localtest.Database(t)
 	}

@@ -24,7 +24,6 @@ const (
 	NoMemory             jetstream.ErrorCode = 10028
 	NoStorage            jetstream.ErrorCode = 10047
 	DeleteFailed         jetstream.ErrorCode = 10057
-	StreamMismatch       jetstream.ErrorCode = 10060
 	SubjectOverlap       jetstream.ErrorCode = 10065
 	Replicas             jetstream.ErrorCode = 10074
 	StoreRefused         jetstream.ErrorCode = 10077 // of every limit and fault of the store: only the text tells which

@@ -72,7 +72,7 @@ var acceptCases = map[string]planCheck{
 	"a_table_with_two_references": {
 		sql: `alter table social.mentions add origin bigint references social."Post"; create index on social.mentions (origin)`,
 		edit: func(p *Plan) {
-			p.Children = append(p.Children, ChildTable{Table: p.Children[2].Table, References: &Reference{"origin", "id"}})
+			p.Children = append(p.Children, Entry{Table: p.Children[2].Table, References: &Reference{Column: []string{"origin"}, To: []string{"id"}}})
 		},
 	},
 	"a_reference_that_is_part_of_a_wider_foreign_key": {

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -29,6 +30,8 @@ type Querier interface {
 type Options struct {
 	// Own are the worker's own tables. They must be there, too.
 	Own []OwnTable
+	// BeforeSetup makes it a warning that none of them is there: the tables come first.
+	BeforeSetup bool
 	// AnyRole leaves out what the connection's role may do: the worker's is another.
 	AnyRole bool
 	// AllowUnindexed makes a missing index a warning.
@@ -46,14 +49,24 @@ type OwnTable struct {
 	Privileges []string
 }
 
-// Check compares the plan with the catalog. Every problem is one line of the error, with
-// the statement that solves it, where there is one. The error is the infrastructure's
+// Check is [Inspect] for who needs a plan that fits. Every problem is one line of the error,
+// with the statement that solves it, where there is one. The error is the infrastructure's
 // where only that is missing which an operator provides without touching the plan (a
 // grant, an own table, a replica identity, a rebuilt index), and else [purge.Command]: the
 // plan and the tables don't fit.
 func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, error) {
-	if err := p.validate(); err != nil {
-		return nil, misfit(err)
+	r, err := Inspect(ctx, q, p, opts)
+	if err != nil {
+		return nil, err
+	}
+	return r.Checked, r.Err()
+}
+
+// Inspect compares the plan with the catalog and reports all problems and warnings. The
+// error is that the catalog couldn't be read.
+func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, error) {
+	if err := p.validate(problems{}); err != nil {
+		return Unfit(err), nil
 	}
 	names := p.tableNames()
 	for _, own := range opts.Own {
@@ -64,7 +77,7 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 		return nil, err
 	}
 	if cat.version < oldestServer {
-		return nil, misfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000))
+		return Unfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000)), nil
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
@@ -84,11 +97,7 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 		}
 		k.unindexed = nil
 	}
-	if err := k.verdict(); err != nil {
-		return nil, err
-	}
-	s.Warnings = k.warnings
-	return s, nil
+	return k.report(s), nil
 }
 
 func misfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
@@ -144,13 +153,18 @@ func (k *checker) verdict() error {
 
 // tableNames are the plan's tables, which have been validated.
 func (p Plan) tableNames() []tableName {
-	tables := []string{p.Messages.Table, p.Conversations.Table}
-	for _, c := range p.Children {
-		tables = append(tables, c.Table)
+	var names []tableName
+	add := func(table string) {
+		n, _ := parseTable(table)
+		names = append(names, n)
 	}
-	names := make([]tableName, len(tables))
-	for i, t := range tables {
-		names[i], _ = parseTable(t)
+	for _, e := range p.Entries() {
+		add(e.Table)
+	}
+	for _, id := range p.IDs {
+		if id.Lookup != nil {
+			add(id.Lookup.Table)
+		}
 	}
 	return names
 }
@@ -164,11 +178,38 @@ func (k *checker) checkDistinct() {
 			continue
 		}
 		for _, other := range seen[m.rel.oid] {
-			if m.ref == (Reference{}) || other.ref == (Reference{}) || m.ref == other.ref {
+			if m.ref.none() || other.ref.none() || m.ref.same(other.ref) {
 				k.refuse("%s: table %s is named at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
 				break
 			}
 		}
 		seen[m.rel.oid] = append(seen[m.rel.oid], m)
 	}
+}
+
+// none reports whether there is no reference, or one of which something is missing.
+func (r Reference) none() bool {
+	return len(r.Column) == 0 || slices.Contains(r.Column, "") || slices.Contains(r.To, "")
+}
+
+func (r Reference) same(other Reference) bool {
+	return slices.Equal(r.Column, other.Column) && slices.Equal(r.To, other.To)
+}
+
+// to is the column to which a column refers; "" if it doesn't.
+func (r Reference) to(column string) string {
+	if i := slices.Index(r.Column, column); i >= 0 {
+		return r.To[i]
+	}
+	return ""
+}
+
+// within reports whether the foreign key has the reference's pairs of columns.
+func (r Reference) within(f foreignKey) bool {
+	for i, c := range r.Column {
+		if at := slices.Index(f.columns, c); at < 0 || f.refs[at] != r.To[i] {
+			return false
+		}
+	}
+	return true
 }

@@ -12,11 +12,12 @@ import (
 // whole only if nothing was found wrong.
 func (k *checker) build() *Checked {
 	s := &Checked{tenant: k.plan.Tenant, Encoding: k.cat.encoding}
+	k.unsupported()
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.Table = k.table(&k.messages, p.Columns)
-	s.Messages.Seq = k.seq(&k.messages, p.Seq)
-	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt)
+	s.Messages.Seq = k.seq(&k.messages, p.Seq.Column)
+	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt.Column)
 	s.Messages.UniqueSeq = k.messages.rel != nil && k.messages.rel.unique(append(slices.Clone(k.messages.keys), k.messages.seq)...)
 
 	c := k.plan.Conversations
@@ -36,7 +37,7 @@ func (k *checker) build() *Checked {
 			s.Locked = true
 		} else {
 			out.Table = k.table(&m, c.Columns)
-			out.Seq = k.seq(&m, c.Seq)
+			out.Seq = k.seq(&m, c.Seq.Column)
 		}
 		k.children = append(k.children, m)
 		s.Children = append(s.Children, out)
@@ -218,8 +219,8 @@ func (k *checker) lastSeq() []string {
 // would share their child rows, and the deletion of one would remove those of the
 // other: think of the copies that two owners have of one message.
 func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
-	from, target := k.column(m, "references.column", r.Column), k.column(&k.messages, "references.to", r.To)
-	m.ref = Reference{Column: from.name, To: target.name}
+	from, target := k.column(m, "references.column", r.Column[0]), k.column(&k.messages, "references.to", r.To[0])
+	m.ref = Reference{Column: []string{from.name}, To: []string{target.name}}
 	if from.typ == 0 || target.typ == 0 {
 		return "", "", ""
 	}

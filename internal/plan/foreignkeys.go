@@ -48,8 +48,7 @@ func (k *checker) loose(s *Checked) bool {
 			if f.changes() && f.onDelete != "c" {
 				return true
 			}
-			at := slices.Index(f.columns, m.ref.Column)
-			tied = tied || at >= 0 && f.refs[at] == m.ref.To && (f.required || len(f.columns) == 1)
+			tied = tied || m.ref.within(f) && (f.required || len(f.columns) == 1)
 		}
 		if !tied {
 			return true
@@ -117,13 +116,8 @@ func (k *checker) uncovered(f foreignKey) string {
 		if m.rel != f.from {
 			continue
 		}
-		if m.ref.Column == "" || m.ref.To == "" {
-			return "" // a range, or something is missing, which has been reported
-		}
-		for i, c := range f.columns {
-			if c == m.ref.Column && f.refs[i] == m.ref.To {
-				return ""
-			}
+		if m.ref.none() || m.ref.within(f) {
+			return "" // a range is none, and so is one of which something is missing, which has been reported
 		}
 	}
 	return "no entry of the plan can describe it; " + k.either(f)
@@ -184,8 +178,8 @@ func (k *checker) meaning(rel *relation, column string) string {
 		case m.rel == nil || m.rel != rel || column == "":
 		case m.path == k.messages.path:
 			return column
-		case column == m.ref.Column:
-			return m.ref.To
+		case m.ref.to(column) != "":
+			return m.ref.to(column)
 		case column == m.seq:
 			return k.messages.seq
 		case i >= 0 && i < len(k.messages.keys):
@@ -204,7 +198,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			continue
 		}
 		for i, c := range f.columns {
-			position := c == m.ref.Column || c == m.seq
+			position := slices.Contains(m.ref.Column, c) || c == m.seq
 			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
 			switch {
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":

@@ -63,16 +63,16 @@ func (k *checker) wantReadable(m member, locked bool) {
 // reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
-	named := append(slices.Clone(m.keys), m.seq, m.ref.Column)
+	named := append(append(slices.Clone(m.keys), m.seq), m.ref.Column...)
 	switch m.path {
 	case k.messages.path:
 		if locked {
 			all = append(all, "xmax") // whose lock it carries
 		}
-		sentAt, _ := parseColumn(k.plan.Messages.SentAt) // validated
+		sentAt, _ := parseColumn(k.plan.Messages.SentAt.Column) // validated
 		named = append(named, sentAt)
 		for _, c := range k.children {
-			named = append(named, c.ref.To)
+			named = append(named, c.ref.To...)
 		}
 	case k.convs.path:
 		all = append(all, "xmin", "xmax")
@@ -127,6 +127,10 @@ func (t OwnTable) grants() grants {
 // checkOwn wants the worker's own tables to be there, and this role to be allowed to
 // work with them, unless any role will do.
 func (k *checker) checkOwn(opts Options) {
+	if opts.BeforeSetup && !slices.ContainsFunc(opts.Own, func(own OwnTable) bool { return k.cat.relations[own.name()] != nil }) {
+		k.warn("the worker's own tables are missing; run: worker setup")
+		return
+	}
 	for _, own := range opts.Own {
 		rel := k.cat.relations[own.name()]
 		if rel == nil {

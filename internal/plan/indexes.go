@@ -12,10 +12,10 @@ import (
 func (k *checker) checkIndexes() {
 	for _, m := range k.members() {
 		switch {
-		case m.rel == nil || m.path != "conversations" && m.ref == (Reference{}) && m.seq == "":
+		case m.rel == nil || m.path != "conversations" && m.ref.none() && m.seq == "":
 			// something is missing, which has been reported
-		case m.ref != (Reference{}):
-			k.wantIndex(m.rel, m.path, []string{m.ref.Column}, "")
+		case !m.ref.none():
+			k.wantIndex(m.rel, m.path, m.ref.Column, "")
 		default:
 			k.wantIndex(m.rel, m.path, m.keys, m.seq)
 		}

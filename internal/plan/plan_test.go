@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"reflect"
 	"strings"
 	"testing"
 )
@@ -11,35 +12,37 @@ func TestParsePlan(t *testing.T) {
 		t.Parallel()
 		p := Bundled()
 		key := Columns{App: "app_id", User: "user_id", Conversation: "conversation_id"}
-		if want := (MessageTable{Table: "chat.messages", Columns: key, Seq: "seq", SentAt: "sent_at"}); p.Messages != want {
-			t.Errorf("messages = %+v; want %+v", p.Messages, want)
+		want := []Placed{
+			{"messages", Entry{Table: "chat.messages", Columns: key, Seq: Reading{Column: "seq"}, SentAt: Reading{Column: "sent_at"}}},
+			{"conversations", Entry{Table: "chat.conversations", Columns: key, Unread: "unread_count"}},
+			{"children[0]", Entry{Table: "chat.reactions", Columns: key, Seq: Reading{Column: "seq"}}},
+			{"children[1]", Entry{Table: "chat.attachments", Columns: key, Seq: Reading{Column: "seq"}}},
 		}
-		if want := (ConversationTable{Table: "chat.conversations", Columns: key, Unread: "unread_count"}); p.Conversations != want {
-			t.Errorf("conversations = %+v; want %+v", p.Conversations, want)
+		got := p.Entries()
+		for i := range got {
+			got[i].line, got[i].lines = 0, nil
 		}
-		for i, table := range []string{"chat.reactions", "chat.attachments"} {
-			if want := (ChildTable{Table: table, Columns: key, Seq: "seq"}); p.Children[i] != want {
-				t.Errorf("children[%d] = %+v; want %+v", i, p.Children[i], want)
-			}
+		if !reflect.DeepEqual(got, want) {
+			t.Errorf("the entries are %+v; want %+v", got, want)
 		}
 	})
 	cases := map[string]struct{ old, new, want string }{
 		"an_unknown_field":                    {"tenant:", "tenants:", "tenants"},
 		"no_YAML":                             {"tenant: solo", "tenant: [", "plan: "},
-		"a_table_that_is_missing":             {"table: social.Post", "table:", "plan: messages.table is missing: it must name a table"},
-		"a_column_that_is_missing":            {"  seq: position\n  sent_at", "  sent_at", "plan: messages.seq is missing: it must name a column"},
-		"a_childs_column_that_is_missing":     {"    user: owner\n", "", "plan: children[1].user is missing: it must name a column"},
-		"a_reference_without_a_column":        {"{column: post, to: id}", "{to: id}", "plan: children[2].references.column is missing"},
-		"a_reference_to_nothing":              {"{column: post, to: id}", "{column: post}", "plan: children[2].references.to is missing"},
-		"a_reference_with_key_columns":        {"{column: post, to: id}", "{column: post, to: id}\n    seq: position", "plan: children[2]: give either references or app, user, conversation and seq, not both"},
-		"no_tenant_where_there_is_no_app":     {"tenant: solo\n", "", "plan: tenant: name the one app that the tables belong to if, and only if, they have no app column"},
-		"an_app_column_in_one_table":          {"  user: member", "  app: app\n  user: member", "plan: conversations.app: either every table has an app column or none has"},
-		"one_column_for_two_ids":              {"  conversation: thread\n  seq", "  conversation: owner\n  seq", "plan: messages.user: column owner is conversation already"},
-		"a_table_of_three_names":              {"social.Post", "db.social.Post", "plan: messages.table: db.social.Post: more than schema.table; put double quotes around a name with a dot in it"},
-		"a_table_with_an_open_quote":          {"social.Post", `social."Post`, `plan: messages.table: social."Post: a double quote is not closed`},
-		"a_table_without_a_name":              {"social.Post", "social.", "plan: messages.table: social.: a name is empty"},
-		"a_column_with_words_after_a_quote":   {"user: owner", `user: '"owner" x'`, `plan: messages.user: "owner" x: " x" after a closing quote`},
-		"an_unread_column_with_an_open_quote": {"unread: unseen", `unread: '"unseen'`, "plan: conversations.unread: \"unseen: a double quote is not closed"},
+		"a_table_that_is_missing":             {"table: social.Post", "table:", "messages.table is missing: it must name a table"},
+		"a_column_that_is_missing":            {"  seq: position\n  sent_at", "  sent_at", "messages.seq is missing: it must name a column"},
+		"a_childs_column_that_is_missing":     {"    user: owner\n", "", "children[1].user is missing: it must name a column"},
+		"a_reference_without_a_column":        {"{column: post, to: id}", "{to: id}", "children[2].references.column is missing"},
+		"a_reference_to_nothing":              {"{column: post, to: id}", "{column: post}", "children[2].references.to is missing"},
+		"a_reference_with_key_columns":        {"{column: post, to: id}", "{column: post, to: id}\n    seq: position", "children[2]: give either references or app, user, conversation and seq, not both"},
+		"no_tenant_where_there_is_no_app":     {"tenant: solo\n", "", "tenant: name the one app that the tables belong to if, and only if, they have no app column"},
+		"an_app_column_in_one_table":          {"  user: member", "  app: app\n  user: member", "tenant: a condition uses $app, and there is a tenant"},
+		"one_column_for_two_ids":              {"  conversation: thread\n  seq", "  conversation: owner\n  seq", "messages.user: column owner is conversation already"},
+		"a_table_of_three_names":              {"social.Post", "db.social.Post", "messages.table: db.social.Post: more than schema.table; put double quotes around a name with a dot in it"},
+		"a_table_with_an_open_quote":          {"social.Post", `social."Post`, `messages.table: social."Post: a double quote is not closed`},
+		"a_table_without_a_name":              {"social.Post", "social.", "messages.table: social.: a name is empty"},
+		"a_column_with_words_after_a_quote":   {"user: owner", `user: '"owner" x'`, `messages.user: "owner" x: " x" after a closing quote`},
+		"an_unread_column_with_an_open_quote": {"unread: unseen", `unread: '"unseen'`, "conversations.unread: \"unseen: a double quote is not closed"},
 	}
 	for name, c := range cases {
 		t.Run("refuses_"+name, func(t *testing.T) {
@@ -56,8 +59,8 @@ func TestParsePlan(t *testing.T) {
 	t.Run("tells_every_problem_of_an_empty_plan_on_a_line_of_its_own", func(t *testing.T) {
 		t.Parallel()
 		_, err := Parse([]byte("children: [{}]"))
-		if got := len(errorLines(err)); got != 13 {
-			t.Errorf("Parse = %v; want 13 lines, not %d", err, got)
+		if got := len(errorLines(err)); got != 11 {
+			t.Errorf("Parse = %v; want 11 lines, not %d", err, got)
 		}
 		for _, l := range errorLines(err) {
 			if !strings.HasPrefix(l, "plan: ") {

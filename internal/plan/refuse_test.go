@@ -24,8 +24,8 @@ var refuseCases = map[string]planCheck{
 	},
 	"missing_columns_each_with_a_line": {
 		edit: func(p *Plan) {
-			p.Messages.User, p.Messages.SentAt, p.Conversations.Unread = "user", "at", "count"
-			p.Children[0].References.Column, p.Children[1].Seq = "post", "seq"
+			p.Messages.User, p.Messages.SentAt.Column, p.Conversations.Unread = "user", "at", "count"
+			p.Children[0].References.Column, p.Children[1].Seq.Column = []string{"post"}, "seq"
 		},
 		want: []string{
 			`messages.user: table "social"."Post" has no column "user"; name one of: body, id, owner, position, sent.at, thread`,
@@ -95,7 +95,7 @@ var refuseCases = map[string]planCheck{
 	},
 	"a_reference_that_two_messages_may_share": {
 		sql:  `alter table social."Post" add message_id int; create index on social."Post" (message_id); create unique index on social."Post" (message_id, owner)`,
-		edit: func(p *Plan) { p.Children[2].References.To = "message_id" },
+		edit: func(p *Plan) { p.Children[2].References.To = []string{"message_id"} },
 		want: []string{`children[2].references.to: nothing keeps two rows of "social"."Post" from having the same "message_id", so that the deletion of one would remove child rows of the other`},
 	},
 	"a_reference_of_another_type": {
@@ -105,7 +105,7 @@ var refuseCases = map[string]planCheck{
 	"a_reference_that_is_to_a_childs_rows": {
 		sql: `alter table social.likes add id int unique; create table social.like_notes (like_id int not null references social.likes (id)); create index on social.like_notes (like_id)`,
 		edit: func(p *Plan) {
-			p.Children = append([]ChildTable{{Table: strings.Replace(p.Children[1].Table, "files", "like_notes", 1), References: &Reference{"like_id", "id"}}}, p.Children...)
+			p.Children = append([]Entry{{Table: strings.Replace(p.Children[1].Table, "files", "like_notes", 1), References: &Reference{Column: []string{"like_id"}, To: []string{"id"}}}}, p.Children...)
 		},
 		want: []string{`plan: children[0]: column "like_id" of "social"."like_notes" refers to "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not to "id" of "social"."Post": rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there`},
 	},

@@ -84,13 +84,16 @@ type Conversations struct {
 }
 
 // Doubt is the expression for the Hints of a row, given as hint_0 and so on, by name and
-// value: null where none of them shows a message.
+// value: empty where none of them shows a message.
 func (c Conversations) Doubt() string {
+	if len(c.Hints) == 0 {
+		return "''"
+	}
 	parts := make([]string, len(c.Hints))
 	for i, t := range c.Hints {
 		parts[i] = fmt.Sprintf("case when hint_%d > 0 then %s || hint_%d::text end", i, text(unquoted(t)+" "), i)
 	}
-	return "nullif(pg_catalog.concat_ws(', ', " + strings.Join(parts, ", ") + "), '')"
+	return "pg_catalog.concat_ws(', ', " + strings.Join(parts, ", ") + ")"
 }
 
 // unquoted is the name that a quoted one stands for.

@@ -79,10 +79,10 @@ func (k *checker) checkPublished(rel *relation, updated bool) {
 	}
 	more := ""
 	if len(bad) > 1 {
-		more = fmt.Sprintf(", and the same for %s of %s", purge.Count(len(bad)-1, "more part"), rel)
+		more = fmt.Sprintf(" (the same goes for %s of %s)", purge.Count(len(bad)-1, "more part"), rel)
 	}
-	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there; run: %s%s",
-		quote(which), p.name, k.identify(rel, p), more)
+	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there%s; run: %s",
+		quote(which), p.name, more, k.identify(rel, p))
 }
 
 // identify is the statement that gives the part a replica identity: by a key
@@ -143,10 +143,10 @@ func (k *checker) checkCollations() {
 // findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
-		if m.rel == rel && (slices.Contains(m.keys, column) || m.ref.Column == column) {
+		if m.rel == rel && (slices.Contains(m.keys, column) || slices.Contains(m.ref.Column, column)) {
 			return true
 		}
-		if m.ref.To == column && rel == k.messages.rel {
+		if slices.Contains(m.ref.To, column) && rel == k.messages.rel {
 			return true
 		}
 	}

@@ -89,6 +89,10 @@ type Record struct {
 	// figures, if this very call has finished the deletion, removed the row and
 	// found no message; otherwise "". It may be right, or rows were not found.
 	Doubt string
+	// Unknown says that this very call has finished the deletion, and that there was
+	// neither a message nor the conversation's row: the command may belong to another
+	// database.
+	Unknown bool
 	// WaitingFor is what an unfinished deletion waits for, "" for nothing, and
 	// WaitingDetail more about it for people. Only set where a caller asks for the
 	// status.

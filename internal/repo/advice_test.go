@@ -6,8 +6,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/goccy/go-yaml"
-
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -85,12 +83,9 @@ func TestAdviceTakesNothingFromOthers(t *testing.T) {
 				}
 				entries := planLine.FindAllStringSubmatch(err.Error(), -1)
 				for _, m := range entries {
-					var child plan.ChildTable
-					if err := yaml.Unmarshal([]byte(m[1]), &child); err != nil {
-						t.Fatalf("%s: %v", m[1], err)
-					}
+					child := parseChild(t, m[1])
 					if c.entries { // first, since it may refer to another child
-						social.Children = append([]plan.ChildTable{child}, social.Children...)
+						social.Children = append([]plan.Entry{child}, social.Children...)
 					}
 				}
 				if len(entries) == 0 || !c.entries {
@@ -123,4 +118,14 @@ func TestAdviceTakesNothingFromOthers(t *testing.T) {
 			}
 		})
 	}
+}
+
+// parseChild reads an entry as a plan's child.
+func parseChild(t *testing.T, entry string) plan.Entry {
+	t.Helper()
+	p, err := plan.Parse([]byte(socialPlan + "  - " + entry + "\n"))
+	if err != nil {
+		t.Fatalf("%s: %v", entry, err)
+	}
+	return p.Children[len(p.Children)-1]
 }

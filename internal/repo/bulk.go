@@ -103,8 +103,8 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	takenOne := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children, nil, nil) }
 	found := func(i int, rec purge.Record, written bool) {
 		res.Records[i], res.Finished[i] = rec, written && rec.State == purge.Done
-		if res.Finished[i] && rec.MessagesDeleted == 0 && rec.ConversationRemoved && !rec.HistoryKept {
-			res.Records[i].Doubt = value(doubts[i])
+		if res.Finished[i] {
+			judge(&res.Records[i], doubts[i])
 		}
 	}
 	if len(b.Deletions) == 1 && !b.SkipLocked && !r.plan.Loose {

@@ -22,34 +22,33 @@ var ownTables = []plan.OwnTable{
 // anew works with them as they are.
 var ErrChanged = errors.New("the plan's tables have changed since they were checked")
 
-// CheckPlan checks the plan against the tables and returns its warnings, as a worker
-// would log them at its start, whatever the role at url may do with them. The error
-// is that of [Open]. It only reads.
-func CheckPlan(ctx context.Context, url string, p plan.Plan) (warnings []string, err error) {
+// CheckPlan checks the plan against the tables, as a worker does at its start, and
+// reports all problems and warnings. The error is that it couldn't be checked. It only reads.
+func CheckPlan(ctx context.Context, url string, p plan.Plan, opts plan.Options) (*plan.Report, error) {
 	l, err := OpenLedger(ctx, url)
 	if err != nil {
 		return nil, err
 	}
 	defer l.Close()
-	checked, err := check(ctx, l.begin(), p, plan.Options{AnyRole: true, AllowUnindexed: true})
-	if err != nil {
-		return nil, err
-	}
-	return checked.Warnings, nil
+	return inspect(ctx, l.begin(), p, opts)
 }
 
-// check checks the plan, and the worker's own tables, in the transaction.
-func check(ctx context.Context, t *transaction, p plan.Plan, opts plan.Options) (checked *plan.Checked, err error) {
+// inspect checks the plan, and the worker's own tables, in the transaction.
+func inspect(ctx context.Context, t *transaction, p plan.Plan, opts plan.Options) (report *plan.Report, err error) {
 	opts.Own = ownTables
 	err = t.read(ctx, func(ctx context.Context, q plan.Querier) error {
-		checked, err = plan.Check(ctx, q, p, opts)
+		report, err = plan.Inspect(ctx, q, p, opts)
 		return err
 	})
-	return checked, classifyShared(ctx, err)
+	return report, classifyShared(ctx, err)
 }
 
 func (r *Repo) check(ctx context.Context) (*plan.Checked, error) {
-	return check(ctx, r.begin(false), r.cfg.Plan, plan.Options{AllowUnindexed: r.cfg.AllowUnindexed, Connections: int(r.cfg.MaxConns)})
+	report, err := inspect(ctx, r.begin(false), r.cfg.Plan, plan.Options{AllowUnindexed: r.cfg.AllowUnindexed, Connections: int(r.cfg.MaxConns)})
+	if err != nil {
+		return nil, err
+	}
+	return report.Checked, classifyShared(ctx, report.Err())
 }
 
 // Warnings returns what the check of the plan let pass but an operator should

@@ -78,14 +78,17 @@ func TestADoubtfulDeletionSaysSo(t *testing.T) {
 		known bool
 		keep  bool
 		doubt string
+		none  bool // neither a message nor a row
 	}{
-		"unread_and_a_last_seq":        {`insert into chat.conversations (app_id, user_id, conversation_id, unread_count, last_seq) values ('demo', 'alice', 'c', 3, 20)`, false, false, "unread_count 3, last_seq 20"},
-		"a_last_seq_in_a_step":         {`insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c', 20)`, true, false, "last_seq 20"},
-		"nothing_of_the_kind":          {`insert into chat.conversations (app_id, user_id, conversation_id) values ('demo', 'alice', 'c')`, false, false, ""},
-		"a_history_that_is_to_be_kept": {`insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c', 20)`, false, true, ""},
-		"no_row":                       {``, true, false, ""},
+		"unread_and_a_last_seq":        {`insert into chat.conversations (app_id, user_id, conversation_id, unread_count, last_seq) values ('demo', 'alice', 'c', 3, 20)`, false, false, "unread_count 3, last_seq 20", false},
+		"a_last_seq_in_a_step":         {`insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c', 20)`, true, false, "last_seq 20", false},
+		"nothing_of_the_kind":          {`insert into chat.conversations (app_id, user_id, conversation_id) values ('demo', 'alice', 'c')`, false, false, "", false},
+		"a_history_that_is_to_be_kept": {`insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c', 20)`, false, true, "", false},
+		"no_row":                       {``, false, false, "", true},
+		"no_row_in_a_step":             {``, true, false, "", true},
+		"no_row_but_messages":          {`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', 20, now() - interval '1 hour')`, false, true, "", false},
 		"messages_that_were_found": {`insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c', 20);
-			insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', 20, now() - interval '1 hour')`, true, false, ""},
+			insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'alice', 'c', 20, now() - interval '1 hour')`, true, false, "", false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -102,11 +105,11 @@ func TestADoubtfulDeletionSaysSo(t *testing.T) {
 			} else {
 				res = bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget})
 			}
-			if rec := res.Records[0]; rec.State != purge.Done || rec.Doubt != c.doubt {
-				t.Errorf("record = %+v; want done with the doubt %q", rec, c.doubt)
+			if rec := res.Records[0]; rec.State != purge.Done || rec.Doubt != c.doubt || rec.Unknown != c.none {
+				t.Errorf("record = %+v; want done with the doubt %q, unknown %t", rec, c.doubt, c.none)
 			}
 			res = bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: budget})
-			if rec := res.Records[0]; rec.State != purge.Done || rec.Doubt != "" {
+			if rec := res.Records[0]; rec.State != purge.Done || rec.Doubt != "" || rec.Unknown {
 				t.Errorf("the same again = %+v; want done and no doubt", rec)
 			}
 		})

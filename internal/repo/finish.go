@@ -62,11 +62,23 @@ func (r *Repo) finish(t *transaction, d purge.Deletion, a args, roundTrip func()
 	}
 	t.query(readRecords([]purge.Deletion{d}, func(_ int, found purge.Record, written bool) {
 		*rec, *finished = found, written
-		if written && found.MessagesDeleted == 0 && found.ConversationRemoved && !found.HistoryKept {
-			rec.Doubt = value(doubt)
+		if written {
+			judge(rec, doubt)
 		}
 	}), r.sql.get("finish"), a.with(args{"proven": proven, "version": version}))
 	return nil
+}
+
+// judge notes what to think of a deletion that this call has finished without finding a
+// message. doubt is what the conversation's row said of messages, nil where there was no row.
+func judge(rec *purge.Record, doubt *string) {
+	switch {
+	case rec.MessagesDeleted > 0:
+	case doubt == nil:
+		rec.Unknown = rec.ThroughSeq == 0
+	case rec.ConversationRemoved && !rec.HistoryKept:
+		rec.Doubt = *doubt
+	}
 }
 
 // Renew renews the lease of a deletion that is throttled, and notes what

@@ -39,12 +39,18 @@ const setupPoll = 50 * time.Millisecond
 type SetupOptions struct {
 	// SampleSchema also creates the bundled chat schema, where it isn't there.
 	SampleSchema bool
+	// Shard is the one that the database is, where there are several; "" leaves what
+	// an earlier setup has noted. Another name than that is an error, before anything
+	// is changed.
+	Shard string
 }
 
 // SetupReport says what [Setup] found and left. Versions are those of the
 // ledger's schema; 0 means that there was none.
 type SetupReport struct {
 	Before, After int64
+	// EnteredShard says that this setup has noted which shard the database is.
+	EnteredShard bool
 }
 
 // Setup creates the schema lethe, or upgrades it to the newest version that this
@@ -112,6 +118,13 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	create := fmt.Sprintf("run the setup as the database's owner, or run: grant create on database %s to %s", database, role)
 	change := fmt.Sprintf("run the setup as the schema's owner; a role that finds it up to date needs no more than: "+
 		"grant usage on schema lethe to %s; grant select on lethe.schema_version to %s", role, role)
+	var found string
+	if err := db.QueryRowContext(ctx, general.get("shard").sql).Scan(&found); err != nil {
+		return SetupReport{}, err
+	}
+	if err := otherShard(found, opts.Shard); err != nil {
+		return SetupReport{}, err
+	}
 	if opts.SampleSchema { // before the ledger: a worker that finds that takes what its plan lacks for a mistake
 		if err := createSample(ctx, db); err != nil {
 			return SetupReport{}, fmt.Errorf("schema chat: %w", adviseSetup(err, create))
@@ -123,6 +136,13 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	report, err := migrate(ctx, db, files)
 	if err != nil {
 		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, change))
+	}
+	if opts.Shard != "" && found == "" {
+		_, err := db.ExecContext(ctx, fmt.Sprintf("comment on schema lethe is 'shard %s'", opts.Shard)) // a name without quotes
+		if err != nil {
+			return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, "run the setup with --shard as the schema's owner"))
+		}
+		report.EnteredShard = true
 	}
 	return report, nil
 }

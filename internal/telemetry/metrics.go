@@ -6,6 +6,8 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promauto"
+
+	"github.com/lethe-im/lethe/conversation"
 )
 
 // Metrics are the worker's metrics, each registered once. All fields are safe
@@ -14,12 +16,15 @@ type Metrics struct {
 	Registry *prometheus.Registry
 	Backlog  *Backlog
 
+	register prometheus.Registerer // of Registry, with the labels that all have
+
 	Commands                 *prometheus.CounterVec // by outcome: done, retry, reject
 	CommandSeconds           prometheus.Histogram   // from when the stream stored a command until it was done or given up
 	WaitSeconds              prometheus.Histogram   // from then until a worker took it for the first time
 	Redeliveries             prometheus.Counter
 	Deletions                *prometheus.CounterVec   // by lane and state (done, failed)
 	Doubts                   prometheus.Counter       // deletions that found no message where the conversation's row says that there were some
+	Unknown                  prometheus.Counter       // deletions that found neither a message nor the conversation's row
 	Messages                 *prometheus.CounterVec   // purged, by lane
 	BatchSeconds             *prometheus.HistogramVec // by lane
 	BatchRows                *prometheus.HistogramVec // by lane
@@ -44,16 +49,21 @@ type Metrics struct {
 }
 
 // New registers the worker's metrics in a registry of their own, with Go's and
-// the process's. oldest returns the age in seconds of the oldest delivery in
+// the process's. Those of a shard's worker all have the label shard. oldest returns the age in seconds of the oldest delivery in
 // flight, 0 for none; it is called at each scrape.
-func New(oldest func() float64) *Metrics {
-	reg := prometheus.NewRegistry()
+func New(shard conversation.Shard, oldest func() float64) *Metrics {
+	all := prometheus.NewRegistry()
+	reg := prometheus.Registerer(all)
+	if shard != "" {
+		reg = prometheus.WrapRegistererWith(prometheus.Labels{"shard": string(shard)}, reg)
+	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	f := factory{promauto.With(reg)}
 	seconds := prometheus.ExponentialBuckets(0.001, 2, 14) // 1 ms to 8 s; the target is 50 ms
 	ages := []float64{0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 60, 300, 900, 3600, 4 * 3600}
 	m := &Metrics{
-		Registry:       reg,
+		Registry:       all,
+		register:       reg,
 		Backlog:        newBacklog(f),
 		Commands:       f.counter("lethe_commands_total", "Deliveries of commands settled, by outcome.", "outcome"),
 		CommandSeconds: f.histogram("lethe_command_seconds", "Time from when the stream stored a command until it was done or given up.", ages).With(nil).(prometheus.Histogram),
@@ -61,6 +71,7 @@ func New(oldest func() float64) *Metrics {
 		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands pulled that had been delivered before, here or to another worker.").With(nil),
 		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
 		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had an unread count or a last_seq.").With(nil),
+		Unknown:        f.counter("lethe_deletions_unknown_total", "Deletions that found neither a message nor the conversation's row: deleted before, or a command for another shard.").With(nil),
 		Messages:       f.counter("lethe_messages_purged_total", "Messages deleted, by lane.", "lane"),
 		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a transaction that deletes, by lane.", seconds, "lane"),
 		BatchRows:      f.histogram("lethe_batch_rows", "Rows that a transaction deleted, by lane.", prometheus.ExponentialBuckets(1, 4, 10), "lane"),
@@ -85,7 +96,7 @@ func New(oldest func() float64) *Metrics {
 		ForegroundBackoffSeconds: f.counter("lethe_foreground_backoff_seconds_total", "Time that deletions in the long lane waited between batches because of foreground load.").With(nil),
 		Build:                    f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
-	m.begin()
+	m.begin(shard)
 	return m
 }
 

@@ -17,7 +17,7 @@ type Pool struct {
 
 // WatchPool shows the pool as read returns it, which is called at each scrape.
 // A second call panics.
-func (m *Metrics) WatchPool(read func() Pool) { m.Registry.MustRegister(&poolCollector{read}) }
+func (m *Metrics) WatchPool(read func() Pool) { m.register.MustRegister(&poolCollector{read}) }
 
 var (
 	poolConns  = prometheus.NewDesc("lethe_pool_connections", "Connections to the database: used, idle, or being opened.", []string{"state"}, nil)

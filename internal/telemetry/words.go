@@ -29,8 +29,6 @@ var (
 	}
 	// pauses are the other causes for which no commands are taken.
 	pauses = []string{"start", "stop", "paused", "database", "tables", "deletions", "nats", "commands", "acks", "streams"}
-	// assets are the streams and the consumer.
-	assets = []string{conversation.CommandsStream, conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer}
 	// retries are the other causes for which a try is repeated.
 	retries = []string{
 		purge.RetryFailure, purge.RetryShared, purge.RetryLock, purge.RetryBlocked, purge.RetryLeased, purge.RetryLongLaneFull,
@@ -40,7 +38,7 @@ var (
 )
 
 // begin makes the series of all known words.
-func (m *Metrics) begin() {
+func (m *Metrics) begin(shard conversation.Shard) {
 	for _, lane := range lanes {
 		m.Messages.WithLabelValues(lane)
 		m.BatchSeconds.WithLabelValues(lane)
@@ -49,7 +47,7 @@ func (m *Metrics) begin() {
 			m.Deletions.WithLabelValues(lane, state)
 		}
 	}
-	for _, name := range assets {
+	for _, name := range []string{shard.CommandsStream(), conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer} {
 		m.Altered.WithLabelValues(name)
 	}
 	for _, state := range spans {

@@ -22,13 +22,15 @@ import (
 // flushLimit is how long a stop waits until the last spans are sent.
 const flushLimit = 2 * time.Second
 
-// Config is what [Open] needs; all of it is required.
+// Config is what [Open] needs; all but Shard is required.
 type Config struct {
 	// Getenv decides whether there are traces. The SDK reads the process's own
 	// environment for the rest.
 	Getenv func(string) string
 	// Version is the worker's.
 	Version string
+	// Shard is the worker's; "" without shards.
+	Shard string
 	// Spans counts by state: ended, exported, failed.
 	Spans *prometheus.CounterVec
 	Log   *slog.Logger
@@ -51,9 +53,12 @@ func Open(ctx context.Context, cfg Config) (*Tracing, error) {
 	}
 	otel.SetLogger(logr.FromSlogHandler(cfg.Log.Handler()))
 	otel.SetErrorHandler(otel.ErrorHandlerFunc(func(err error) { cfg.Log.Warn("tracing", "error", err) }))
+	attributes := []attribute.KeyValue{attribute.String("service.name", "lethe-worker"), attribute.String("service.version", cfg.Version)}
+	if cfg.Shard != "" {
+		attributes = append(attributes, attribute.String("lethe.shard", cfg.Shard))
+	}
 	who, err := resource.New(ctx,
-		resource.WithTelemetrySDK(), resource.WithHost(),
-		resource.WithAttributes(attribute.String("service.name", "lethe-worker"), attribute.String("service.version", cfg.Version)),
+		resource.WithTelemetrySDK(), resource.WithHost(), resource.WithAttributes(attributes...),
 		resource.WithFromEnv()) // which overrides the others
 	if err != nil {
 		cfg.Log.Warn("tracing: description of this process is incomplete", "error", err)

@@ -21,7 +21,7 @@ import (
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
-// Config is what a gateway is made of. All of it but Read, Hosts and Demo is
+// Config is what a gateway is made of. All of it but Read, Hosts, Shards and Demo is
 // required.
 type Config struct {
 	// App is the tenant. A token for another is refused.
@@ -41,6 +41,9 @@ type Config struct {
 	// Hosts are the names of the page, beside those of this machine: only there
 	// does the demo issue tokens.
 	Hosts origin.Names
+	// Shards are the names of the databases in which apps' messages lie, by app, where
+	// there are several. An app that has none publishes its commands without a shard.
+	Shards map[string]string
 }
 
 // Gateway serves the API. Its methods are safe for concurrent use.
@@ -83,7 +86,8 @@ func New(cfg Config) (*Gateway, error) {
 	if len(cfg.Key) < token.MinKey {
 		return nil, errors.New("gateway: the token key is too short")
 	}
-	client, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout))
+	client, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout),
+		conversation.WithShard(func(cmd conversation.Command) string { return cfg.Shards[cmd.AppID] }))
 	if err != nil {
 		return nil, err
 	}

@@ -62,7 +62,7 @@ func newRig(t *testing.T, demo bool) *rig {
 		t.Fatal(err)
 	}
 	r.addStream(t, 1<<20)
-	r.Gateway, err = New(Config{App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo})
+	r.Gateway, err = New(Config{App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo, Shards: map[string]string{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,6 +184,27 @@ func path(id, rest string) string {
 func text(s string) string {
 	data, _ := json.Marshal(map[string]string{"text": s}) // a string always can be
 	return string(data)
+}
+
+func TestCommandsGoToTheShardOfTheApp(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	r.Shards["demo"] = "eu"
+	const eu = "CONVERSATION_COMMANDS_EU"
+	if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: eu, Subjects: []string{"conversation.shard.eu.delete.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 202, call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice"})
+	r.want(t, 202, call{method: "POST", path: "/v1/demo/reuse", user: "alice", body: `{"command_id":"1","conversation_id":"c2c_bob"}`})
+	for stream, want := range map[string]uint64{eu: 2, conversation.CommandsStream: 0} {
+		s, err := r.js.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := s.CachedInfo().State.Msgs; got != want {
+			t.Errorf("%s has %d commands; want %d", stream, got, want)
+		}
+	}
 }
 
 func TestADeletionBecomesACommandWithABoundary(t *testing.T) {

@@ -95,7 +95,7 @@ taken as materialized (
   where q.fresh and (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
 ),
 conversations as materialized (
-  select q.ord, {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text as doubt
+  select q.ord, {{.Conversations.Doubt}}::text as doubt
   from taken q cross join lateral (
     select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
@@ -151,7 +151,7 @@ taken as materialized (
     @stored_at::timestamptz as stored_at, @kept::boolean as history_kept from entered) q
 ),
 conversations as materialized (
-  select {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text as doubt
+  select {{.Conversations.Doubt}}::text as doubt
   from taken q cross join lateral (
     select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}

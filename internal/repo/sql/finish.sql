@@ -15,7 +15,7 @@ from fence q
 {{/* Locks the conversation's row, and waits for it, before a later statement looks for newer messages: a sender's upsert then
 waits for us and inserts the row anew, or we see its message. The conversations' key. */}}
 {{define "lock_conversation"}}
-select {{if .Conversations.Hints}}{{.Conversations.Doubt}}{{else}}null{{end}}::text
+select {{.Conversations.Doubt}}::text
 from (
   select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
   from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}}

@@ -36,3 +36,8 @@ select exists (select from pg_catalog.pg_namespace where nspname = 'lethe')
 {{define "setup_create"}}
 create schema lethe
 {{end}}
+
+{{/* The shard that the database is. */}}
+{{define "shard"}}
+select coalesce(pg_catalog.substring(pg_catalog.obj_description(pg_catalog.to_regnamespace('lethe')::oid, 'pg_namespace'), '^shard ([-a-z0-9]+)'), '')
+{{end}}

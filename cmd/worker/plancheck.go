@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/lethe-im/lethe/internal/plan"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// planCommands is `worker plan`.
+type planCommands struct {
+	Check planCheckCommand `cmd:"" help:"Compare a plan with the database's tables: every problem and warning, with the statement that settles it."`
+}
+
+// planCheckCommand is `worker plan check`.
+type planCheckCommand struct {
+	databaseConfig
+	planConfig
+	jsonConfig
+}
+
+// Help is the long form of the subcommand's help.
+func (c *planCheckCommand) Help() string {
+	return `Prints one line for each finding, as a worker would at its start: "problem: …" where the worker would refuse the plan,
+"warning: …" where it wouldn't, but what the tables allow is dangerous. Reads the catalog alone, needs no NATS, and changes
+nothing. Call it with the worker's own Postgres role, whose grants it checks, too.
+
+Exit status: 0 the plan fits, perhaps with warnings; 1 it doesn't; 2 it couldn't be checked.
+
+    worker plan check --plan plan.yaml
+    worker plan check --plan plan.yaml | grep -q ^warning: && exit 1    # where warnings count
+    worker plan check --plan plan.yaml --json | jq -r 'select(.run) | .run'`
+}
+
+// check implements subcommand. What is wrong with the plan's file is found by run.
+func (c *planCheckCommand) check() problems {
+	var p problems
+	c.databaseConfig.check(&p)
+	return p
+}
+
+func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
+	report, err := c.inspect(ctx, c.DatabaseURL, plan.Options{BeforeSetup: true})
+	if err != nil {
+		return &uncheckedError{err}
+	}
+	wrong := 0
+	for _, f := range report.Findings {
+		if f.Problem {
+			wrong++
+		}
+		if err := c.print(t, f); err != nil {
+			return err
+		}
+	}
+	if wrong > 0 {
+		return fmt.Errorf("the plan doesn't fit: %s, %s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"))
+	}
+	if c.JSON {
+		return nil
+	}
+	return t.printf("the plan fits: %s, %s\n", purge.Count(len(report.Checked.Tables()), "table"), purge.Count(len(report.Findings), "warning"))
+}
+
+// planFinding is a finding for programs.
+type planFinding struct {
+	Severity string `json:"severity"` // problem or warning
+	Line     int    `json:"line,omitempty"`
+	Path     string `json:"path,omitempty"`
+	Table    string `json:"table,omitempty"`
+	Message  string `json:"message"`
+	Run      string `json:"run,omitempty"`
+}
+
+func (c *planCheckCommand) print(t terminal, f plan.Finding) error {
+	severity := "warning"
+	if f.Problem {
+		severity = "problem"
+	}
+	if c.JSON {
+		return t.printJSON(planFinding{severity, f.Line, f.Path, f.Table, f.Text, f.Run})
+	}
+	return t.printf("%s: %s\n", severity, printable(f.Text))
+}
+
+// uncheckedError is that a plan couldn't be checked.
+type uncheckedError struct{ err error }
+
+func (e *uncheckedError) Error() string { return e.err.Error() }
+func (e *uncheckedError) Unwrap() error { return e.err }

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"encoding/json"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+// Each of the statements that it prints is run, and then the plan fits.
+func TestPlanCheckNamesAllAtOnceAndWhatToRun(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.nats = nil // not needed
+	check := func(want int, args ...string) outcome {
+		t.Helper()
+		env := map[string]string{"DATABASE_URL": s.database}
+		o := execute(vars(env), append([]string{"plan", "check"}, args...)...)
+		if o.code != want {
+			t.Fatalf("exit status %d; want %d\nstdout: %s\nstderr: %s", o.code, want, o.stdout, o.stderr)
+		}
+		return o
+	}
+	says := func(o outcome, lines ...string) {
+		t.Helper()
+		for _, want := range lines {
+			if !regexp.MustCompile(`(?m)^` + want).MatchString(o.stdout) {
+				t.Errorf("%q printed %s; want a line %s", o.args, o.stdout, want)
+			}
+		}
+	}
+	execute1(t, s.database, `create table posts (id bigint, owner text not null, thread text not null, at timestamptz(0) not null default now());
+		create table threads (owner text not null, thread text not null)`)
+	file := planFile(t, `
+tenant: demo
+messages: {table: posts, user: owner, conversation: thread, seq: id, sent_at: at}
+conversations: {table: threads, user: owner, conversation: thread}
+`)
+	o := check(exitError, "--plan", file)
+	says(o, `problem: messages\.seq: column "id" of "public"\."posts" may be null, .*; run: alter table "public"\."posts" alter column "id" set not null$`,
+		`problem: messages: "public"\."posts" has no btree index .*; run: create index concurrently on "public"\."posts" \("owner", "thread", "id"\)`,
+		`problem: conversations: "public"\."threads" has no btree index`,
+		`warning: conversations: several rows of "public"\."threads" may be of one conversation`,
+		`warning: messages\.sent_at: column "at" of "public"\."posts" keeps times to 1s only`,
+		`warning: the worker's own tables are missing; run: worker setup$`)
+	if !strings.Contains(o.stderr, "the plan doesn't fit: 3 problems, 3 warnings") {
+		t.Errorf("standard error: %s", o.stderr)
+	}
+	for line := range strings.Lines(check(exitError, "--plan", file, "--json").stdout) {
+		var f planFinding
+		if err := json.Unmarshal([]byte(line), &f); err != nil || f.Message == "" || f.Severity != "problem" && f.Severity != "warning" {
+			t.Fatalf("%s: %v", line, err)
+		}
+		if f.Run != "" && f.Run != "worker setup" {
+			execute1(t, s.database, f.Run)
+		}
+		if f.Path != "" && f.Table == "" {
+			t.Errorf("%s has no table", line)
+		}
+	}
+	o = check(exitOK, "--plan", file)
+	says(o, `warning: messages\.sent_at`, `the plan fits: 2 tables, 2 warnings$`)
+	if strings.Contains(o.stdout, "problem: ") {
+		t.Errorf("after what it said to run: %s", o.stdout)
+	}
+	check(exitError) // the bundled plan's tables aren't there
+	says(check(exitError, "--plan", planFile(t, "messages: {table: m}\n")), "problem: line 1: messages.seq is missing")
+	check(exitUsage, "--plan", "/nowhere")
+	check(exitUsage, "--database-url", "postgres://localhost:1/app")
+	check(exitUsage, "--nats-url", "nats://x")
+}

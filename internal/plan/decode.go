@@ -1,0 +1,553 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/goccy/go-yaml"
+	"github.com/goccy/go-yaml/ast"
+	"github.com/goccy/go-yaml/parser"
+)
+
+// fields are those that each kind of entry may have, and what else is a mapping.
+var fields = map[string][]string{
+	"the plan":               {"tenant", "ids", "messages", "conversations", "children"},
+	"messages":               {"table", "app", "user", "conversation", "where", "seq", "sent_at", "parents"},
+	"conversations":          {"table", "app", "user", "conversation", "where", "unread", "set", "keep", "children"},
+	"a conversation's child": {"table", "app", "user", "conversation", "where", "references"},
+	"a child":                {"table", "app", "user", "conversation", "where", "seq", "references", "set", "children", "parents"},
+	"a child's child":        {"table", "where", "references", "set", "children", "parents"},
+	"a message's parent":     {"table", "references", "app", "user", "conversation", "where", "seq", "sent_at", "children", "parents", "kept_by"},
+	"a child's parent":       {"table", "references", "where", "kept_by"},
+	"kept_by":                {"table", "references", "where"},
+	"an id":                  {"split", "at", "part", "lookup", "where", "column"},
+	"references":             {"column", "to"},
+	"seq":                    {"column", "unit"},
+	"sent_at":                {"column", "unit", "shift", "since"},
+}
+
+// kinds are the kinds of entries that a kind's lists hold.
+var kinds = map[string]map[string]string{
+	"messages":           {"parents": "a message's parent"},
+	"conversations":      {"children": "a conversation's child"},
+	"a child":            {"children": "a child's child", "parents": "a child's parent"},
+	"a child's child":    {"children": "a child's child", "parents": "a child's parent"},
+	"a message's parent": {"children": "a child's child", "kept_by": "kept_by"},
+	"a child's parent":   {"kept_by": "kept_by"},
+}
+
+// maxNodes bounds what aliases may blow a plan up to.
+const maxNodes = 100_000
+
+// decoder turns YAML into a plan, and collects what is wrong, with lines.
+type decoder struct {
+	problems
+	anchors map[string]ast.Node
+	nodes   int
+}
+
+// problems are what is wrong with a plan, each with its line of the file.
+type problems struct {
+	errs  []error
+	paths []string // of what was found wrong: nothing more is said about it
+}
+
+// add notes a problem at a line of the file; 0 for none. Its text begins with the path.
+func (p *problems) add(line int, format string, args ...any) {
+	err := fmt.Errorf(format, args...)
+	path, _, _ := strings.Cut(err.Error(), " ")
+	path = strings.TrimSuffix(path, ":")
+	if slices.ContainsFunc(p.paths, func(known string) bool {
+		rest, below := strings.CutPrefix(path, known)
+		return known == "" || below && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	}) {
+		return
+	}
+	if line > 0 {
+		err = fmt.Errorf("line %d: %w", line, err)
+	}
+	p.errs = append(p.errs, fmt.Errorf("plan: %w", err))
+}
+
+// known silences what else is wrong at the path.
+func (p *problems) known(path string) { p.paths = append(p.paths, path) }
+
+// decode reads the plan's file, and returns what is wrong with it beside what could be read.
+func decode(data []byte) (Plan, problems) {
+	d := &decoder{anchors: map[string]ast.Node{}}
+	file, err := parser.ParseBytes(data, 0, parser.AllowDuplicateMapKey())
+	if err != nil {
+		d.syntax(err)
+		return Plan{}, d.problems
+	}
+	var bodies []ast.Node
+	for _, doc := range file.Docs {
+		if doc.Body != nil {
+			bodies = append(bodies, doc.Body)
+		}
+	}
+	if len(bodies) == 0 {
+		d.fail(0, "", " is empty: expected messages, with a table and its columns")
+		return Plan{}, d.problems
+	}
+	p := d.plan(bodies[0])
+	if len(bodies) > 1 {
+		d.add(line(bodies[1]), "a second document begins: expected one plan in a file")
+	}
+	return p, d.problems
+}
+
+// fail notes a problem with the value at the path, whose text follows it, and silences what else is wrong there.
+func (d *decoder) fail(line int, path, format string, args ...any) {
+	d.add(line, "%s", or(path, "the plan")+fmt.Sprintf(format, args...))
+	d.known(path)
+}
+
+// syntax notes what the parser of YAML says, without the excerpt of the file that it draws.
+func (d *decoder) syntax(err error) {
+	var at yaml.Error
+	if !errors.As(err, &at) || at.GetToken() == nil {
+		d.fail(0, "", " is not YAML: %s", err)
+		return
+	}
+	d.fail(at.GetToken().Position.Line, "", " is not YAML: %s", at.GetMessage())
+}
+
+// resolve follows anchors, aliases and tags to what they stand for.
+func (d *decoder) resolve(n ast.Node) ast.Node {
+	for {
+		switch at := n.(type) {
+		case *ast.AnchorNode:
+			d.anchors[at.Name.GetToken().Value] = at.Value
+			n = at.Value
+		case *ast.AliasNode:
+			name := at.Value.GetToken().Value
+			n = d.anchors[name]
+			if n == nil {
+				d.add(line(at), "alias *%s: there is no anchor &%[1]s above it", name)
+				return ast.Null(at.GetToken())
+			}
+		case *ast.TagNode:
+			n = at.Value
+		default:
+			return n
+		}
+	}
+}
+
+func line(n ast.Node) int {
+	if n == nil || n.GetToken() == nil || n.GetToken().Position == nil {
+		return 0
+	}
+	return n.GetToken().Position.Line
+}
+
+// member is a field of a mapping.
+type field struct {
+	name  string
+	line  int
+	value ast.Node
+}
+
+// mapping returns the node's fields in order, and notes those that it may not have, or has twice. known is nil
+// where the fields are names that the plan chooses.
+func (d *decoder) mapping(n ast.Node, path, kind string) []field {
+	d.nodes++
+	var values []*ast.MappingValueNode
+	at := line(n)
+	switch n := d.resolve(n).(type) {
+	case *ast.MappingNode:
+		values = n.Values
+	case *ast.MappingValueNode:
+		values = []*ast.MappingValueNode{n}
+	default:
+		d.fail(at, path, " is %s: expected a mapping%s", describe(n), fieldsOf(fields[kind]))
+		return nil
+	}
+	if d.nodes > maxNodes {
+		d.fail(at, path, ": aliases repeat more than %d mappings", maxNodes)
+		return nil
+	}
+	var out, merged []field
+	seen := map[string]int{}
+	for _, v := range values {
+		if v.Key.IsMergeKey() {
+			merged = append(merged, d.mapping(v.Value, join(path, "<<"), kind)...)
+			continue
+		}
+		key := d.resolve(v.Key)
+		f := field{name: key.GetToken().Value, line: line(key), value: v.Value}
+		if _, ok := key.(ast.ScalarNode); !ok {
+			d.add(f.line, "%s: %s stands where a field's name is expected", or(path, "the plan"), describe(key))
+			continue
+		}
+		switch known := fields[kind]; {
+		case seen[f.name] > 0:
+			d.add(f.line, "%s is given twice, first at line %d", join(path, f.name), seen[f.name])
+		case known != nil && !slices.Contains(known, f.name):
+			hint, meant := didYouMean(kind, f.name)
+			d.add(f.line, "%s: %s has no field %s%s; its fields are %s", or(path, "the plan"), kind, f.name, hint, strings.Join(known, ", "))
+			if meant != "" {
+				d.known(join(path, meant))
+			}
+		default:
+			seen[f.name] = f.line
+			out = append(out, f)
+		}
+	}
+	for _, f := range merged {
+		if seen[f.name] == 0 {
+			seen[f.name] = f.line
+			out = append(out, f)
+		}
+	}
+	return out
+}
+
+// items returns a list's nodes.
+func (d *decoder) items(n ast.Node, path, expected string) []ast.Node {
+	if _, empty := d.resolve(n).(*ast.NullNode); empty {
+		return nil
+	}
+	list, ok := d.resolve(n).(*ast.SequenceNode)
+	if !ok {
+		d.fail(line(n), path, " is %s: expected a list of %s", describe(d.resolve(n)), expected)
+		return nil
+	}
+	return list.Values
+}
+
+func (d *decoder) plan(n ast.Node) Plan {
+	var p Plan
+	for _, f := range d.mapping(n, "", "the plan") {
+		switch f.name {
+		case "tenant":
+			p.Tenant = d.text(f.value, f.name, "the app's id")
+		case "ids":
+			for _, g := range d.mapping(f.value, "ids", "") {
+				p.IDs = append(p.IDs, d.id(g))
+			}
+		case "messages":
+			p.Messages = d.entry(f.value, f.name, f.name)
+		case "conversations":
+			p.Conversations = d.entry(f.value, f.name, f.name)
+		case "children":
+			p.Children = d.entries(f.value, f.name, "a child")
+		}
+	}
+	return p
+}
+
+func (d *decoder) entries(n ast.Node, path, kind string) []Entry {
+	var out []Entry
+	for i, item := range d.items(n, path, "entries, each a mapping with a table") {
+		out = append(out, d.entry(item, nth(path, i), kind))
+	}
+	return out
+}
+
+func (d *decoder) entry(n ast.Node, path, kind string) Entry {
+	e := Entry{line: line(n), lines: map[string]int{}}
+	for _, f := range d.mapping(n, path, kind) {
+		at := join(path, f.name)
+		e.lines[f.name] = f.line
+		e.line = min(e.line, f.line)
+		switch f.name {
+		case "table":
+			e.Table = d.text(f.value, at, "a table")
+		case "app":
+			e.App = d.text(f.value, at, "a column")
+		case "user":
+			e.User = d.text(f.value, at, "a column")
+		case "conversation":
+			e.Conversation = d.text(f.value, at, "a column")
+		case "unread":
+			e.Unread = d.text(f.value, at, "a column")
+		case "where":
+			e.Where = d.pairs(f.value, at, e.lines, f.name)
+		case "set":
+			e.Set = d.pairs(f.value, at, e.lines, f.name)
+		case "seq":
+			e.Seq = d.reading(f.value, at, f.name)
+		case "sent_at":
+			e.SentAt = d.reading(f.value, at, f.name)
+		case "references":
+			e.References = d.reference(f.value, at, e.lines)
+		case "keep":
+			e.Keep = d.bool(f.value, at)
+		case "children":
+			e.Children = d.entries(f.value, at, kinds[kind][f.name])
+		case "parents":
+			e.Parents = d.entries(f.value, at, kinds[kind][f.name])
+		case "kept_by":
+			e.KeptBy = d.entries(f.value, at, kinds[kind][f.name])
+		}
+	}
+	return e
+}
+
+// text reads a name or another text. Numbers and the like are the text as which they are written.
+func (d *decoder) text(n ast.Node, path, expected string) string {
+	switch v := d.resolve(n).(type) {
+	case *ast.StringNode:
+		return v.Value
+	case *ast.LiteralNode:
+		return v.Value.Value
+	case *ast.IntegerNode, *ast.FloatNode, *ast.BoolNode:
+		return v.GetToken().Value
+	case *ast.NullNode: // as if it were left out
+	default:
+		d.fail(line(n), path, " is %s: expected %s", describe(v), expected)
+	}
+	return ""
+}
+
+func (d *decoder) bool(n ast.Node, path string) bool {
+	if b, ok := d.resolve(n).(*ast.BoolNode); ok {
+		return b.Value
+	}
+	d.fail(line(n), path, " is %s: expected true or false", describe(d.resolve(n)))
+	return false
+}
+
+func (d *decoder) number(n ast.Node, path string) int {
+	if v, ok := d.resolve(n).(*ast.IntegerNode); ok {
+		if i, err := strconv.Atoi(v.Token.Value); err == nil {
+			return i
+		}
+	}
+	d.fail(line(n), path, " is %s: expected a whole number", describe(d.resolve(n)))
+	return 0
+}
+
+// reading reads a column, or a mapping with a column and how it is read.
+func (d *decoder) reading(n ast.Node, path, kind string) Reading {
+	var r Reading
+	switch d.resolve(n).(type) {
+	case *ast.MappingNode, *ast.MappingValueNode:
+	default:
+		r.Column = d.text(n, path, "a column, or a mapping"+fieldsOf(fields[kind]))
+		return r
+	}
+	for _, f := range d.mapping(n, path, kind) {
+		at := join(path, f.name)
+		switch f.name {
+		case "column":
+			r.Column = d.text(f.value, at, "a column")
+		case "unit":
+			r.Unit = d.text(f.value, at, "one of s, ms, us, ns")
+		case "shift":
+			r.Shift = d.number(f.value, at)
+		case "since":
+			const expected = "a time such as 2015-01-01T00:00:00Z"
+			written := d.text(f.value, at, expected)
+			since, err := time.Parse(time.RFC3339, written)
+			if err != nil && written != "" {
+				d.fail(f.line, at, " is %s: expected %s", written, expected)
+			}
+			r.Since = since
+		}
+	}
+	if r.Column == "" {
+		d.fail(line(n), path, ".column is missing: it must name a column")
+	}
+	return r
+}
+
+func (d *decoder) reference(n ast.Node, path string, lines map[string]int) *Reference {
+	r := &Reference{}
+	for _, f := range d.mapping(n, path, "references") {
+		lines["references."+f.name] = f.line
+		at := join(path, f.name)
+		var names []string
+		if list, ok := d.resolve(f.value).(*ast.SequenceNode); ok {
+			for i, item := range list.Values {
+				names = append(names, d.text(item, nth(at, i), "a column"))
+			}
+		} else {
+			names = []string{d.text(f.value, at, "a column, or a list of columns")}
+		}
+		if f.name == "column" {
+			r.Column = names
+		} else {
+			r.To = names
+		}
+	}
+	return r
+}
+
+// pairs reads conditions, or what is set. Their lines are noted below the field's name.
+func (d *decoder) pairs(n ast.Node, path string, lines map[string]int, name string) []Pair {
+	var out []Pair
+	for _, f := range d.mapping(n, path, "") {
+		lines[join(name, f.name)] = f.line
+		out = append(out, Pair{f.name, d.value(f.value, join(path, f.name))})
+	}
+	return out
+}
+
+func (d *decoder) value(n ast.Node, path string) Value {
+	const expected = "a text, a number, true, false, null, or a name that begins with $"
+	var s string
+	switch v := d.resolve(n).(type) {
+	case *ast.NullNode:
+		return Value{}
+	case *ast.BoolNode:
+		return Value{Bool, strconv.FormatBool(v.Value)}
+	case *ast.IntegerNode:
+		return Value{Number, fmt.Sprint(v.Value)}
+	case *ast.FloatNode:
+		return Value{Number, v.Token.Value}
+	case *ast.StringNode:
+		s = v.Value
+	case *ast.LiteralNode:
+		s = v.Value.Value
+	default:
+		d.fail(line(n), path, " is %s: expected %s", describe(v), expected)
+		return Value{}
+	}
+	name, isName := strings.CutPrefix(s, "$")
+	column, isNewest := strings.CutPrefix(name, "newest.")
+	switch {
+	case !isName:
+		return Value{Text, s}
+	case strings.HasPrefix(name, "$"):
+		return Value{Text, name}
+	case name == "count":
+		return Value{Kind: Count}
+	case isNewest:
+		return Value{Newest, column}
+	}
+	return Value{Name, name}
+}
+
+// id reads one of the plan's ids.
+func (d *decoder) id(f field) ID {
+	path := join("ids", f.name)
+	id := ID{Name: f.name, line: f.line, lines: map[string]int{}}
+	split, lookup := Split{}, Lookup{}
+	var of []string
+	for _, g := range d.mapping(f.value, path, "an id") {
+		at := join(path, g.name)
+		id.lines[g.name] = g.line
+		if g.name == "split" || g.name == "lookup" {
+			of = append(of, g.name)
+		}
+		switch g.name {
+		case "split":
+			split.Of = d.text(g.value, at, "app, user or conversation")
+		case "at":
+			split.At = d.text(g.value, at, "the text between the parts")
+		case "part":
+			split.Part = d.number(g.value, at)
+		case "lookup":
+			lookup.Table = d.text(g.value, at, "a table")
+		case "where":
+			lookup.Where = d.pairs(g.value, at, id.lines, g.name)
+		case "column":
+			lookup.Column = d.text(g.value, at, "a column")
+		}
+	}
+	switch {
+	case len(of) != 1:
+		d.add(f.line, "%s: expected either split, at and part, or lookup, where and column", path)
+	case of[0] == "split":
+		id.Split = &split
+	default:
+		id.Lookup = &lookup
+	}
+	return id
+}
+
+func join(path, name string) string {
+	if path == "" {
+		return name
+	}
+	return path + "." + name
+}
+
+func nth(path string, i int) string { return fmt.Sprintf("%s[%d]", path, i) }
+
+func or(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+func fieldsOf(known []string) string {
+	if known == nil {
+		return ""
+	}
+	return " of " + strings.Join(known, ", ")
+}
+
+// describe says what a node is.
+func describe(n ast.Node) string {
+	switch n := n.(type) {
+	case *ast.NullNode:
+		return "empty"
+	case *ast.SequenceNode:
+		return "a list"
+	case *ast.MappingNode, *ast.MappingValueNode:
+		return "a mapping"
+	case *ast.IntegerNode, *ast.FloatNode:
+		return "the number " + n.GetToken().Value
+	case *ast.BoolNode:
+		return n.GetToken().Value
+	case *ast.StringNode:
+		return strconv.Quote(n.Value)
+	case *ast.LiteralNode:
+		return strconv.Quote(n.Value.Value)
+	case nil:
+		return "empty"
+	}
+	return n.Type().YAMLName()
+}
+
+// misplaced are fields that people look for in a kind that hasn't got them.
+var misplaced = map[string]map[string]string{
+	"messages":      {"children": "; children of messages stand beside messages, at the top of the plan"},
+	"conversations": {"seq": "; only messages and their children have a position"},
+}
+
+// didYouMean proposes the field that is the nearest to what was written.
+func didYouMean(kind, name string) (hint, field string) {
+	if hint := misplaced[kind][name]; hint != "" {
+		return hint, ""
+	}
+	best, least := "", 3
+	for _, f := range slices.Sorted(slices.Values(fields[kind])) {
+		if n := distance(strings.ToLower(name), f); n < least {
+			best, least = f, n
+		}
+	}
+	if best == "" {
+		return "", ""
+	}
+	return "; did you mean " + best + "?", best
+}
+
+// distance is how many characters must be changed, added or taken away to make b of a.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost = 1 + min(diagonal, row[j], row[j+1])
+			}
+			diagonal, row[j+1] = row[j+1], cost
+		}
+	}
+	return row[len(b)]
+}

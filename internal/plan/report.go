@@ -1,0 +1,86 @@
+package plan
+
+import (
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Report is all that a check has found.
+type Report struct {
+	// Checked is the plan that fits the tables; nil where there is a problem.
+	Checked *Checked
+	// Findings are the problems, and after them the warnings.
+	Findings []Finding
+	err      error
+}
+
+// Err is nil where the plan fits. Otherwise it is as [Check] returns it.
+func (r *Report) Err() error { return r.err }
+
+// Finding is one thing that a check has found, for an operator.
+type Finding struct {
+	// Problem: the plan doesn't fit. Otherwise it is a warning: legal, and dangerous.
+	Problem bool
+	// Text is one line: where, what was found, what was expected, what to do.
+	Text string
+	// Line is that of the plan's file; 0 for none.
+	Line int
+	// Path is where in the plan: children[1].references.to; "" for what concerns no entry.
+	Path string
+	// Table is the entry's, quoted; "" for none.
+	Table string
+	// Run is the statement or command that settles it; "" where there is none.
+	Run string
+}
+
+// Texts have one form: `plan: line 3: path: what; run: statement; or what else to do`. All but
+// what is wrong may be absent.
+var (
+	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|conversations|children)\b[^\s:]*)(?::| is| needs) )?`)
+	runForm  = regexp.MustCompile(`[;,] run: (.*?)(?:; or .*)?$`)
+)
+
+// findings makes one of each line of the errors.
+func findings(problem bool, lines []string) []Finding {
+	var all []Finding
+	for _, line := range lines {
+		f := Finding{Problem: problem, Text: strings.TrimPrefix(line, "plan: ")}
+		m := pathForm.FindStringSubmatch(line) // of the empty text, at least
+		f.Line, _ = strconv.Atoi(m[1])
+		f.Path = m[2]
+		if m := runForm.FindStringSubmatch(line); m != nil {
+			f.Run = m[1]
+		}
+		all = append(all, f)
+	}
+	return all
+}
+
+// report is what the checker has found. checked is whole only without problems.
+func (k *checker) report(checked *Checked) *Report {
+	r := &Report{err: k.verdict()}
+	if r.err != nil {
+		r.Findings = findings(true, strings.Split(r.err.Error(), "\n"))
+	} else {
+		checked.Warnings = k.warnings
+		r.Checked = checked
+	}
+	r.Findings = append(r.Findings, findings(false, k.warnings)...)
+	for i, f := range r.Findings {
+		for _, m := range k.members() {
+			if m.rel != nil && (f.Path == m.path || strings.HasPrefix(f.Path, m.path+".")) {
+				r.Findings[i].Table = m.rel.String()
+			}
+		}
+	}
+	return r
+}
+
+// Unfit is the report of a plan that can't be compared with tables: err says why, one line
+// for each problem.
+func Unfit(err error) *Report {
+	lines := slices.DeleteFunc(strings.Split(err.Error(), "\n"), func(line string) bool { return strings.TrimSpace(line) == "" })
+	return &Report{err: misfit(err), Findings: findings(true, lines)}
+}

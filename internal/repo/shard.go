@@ -1,0 +1,33 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jackc/pgx/v5"
+)
+
+// The shard that a database is stands in the comment on the schema lethe, where a dump
+// and a copy of the database take it along and nobody needs a grant to read it. It keeps
+// workers from deleting in one shard what commands ask of another: they would find
+// nothing and report it as deleted.
+
+// Shard returns which shard the database is, "" where no setup has said so. A caller
+// that expects another one, unless that is "", gets an error.
+func (l *Ledger) Shard(ctx context.Context, expected string) (shard string, err error) {
+	t := l.begin()
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&shard) }, general.get("shard"), nil)
+	if err := t.commit(ctx); err != nil {
+		return "", l.fault(ctx, err)
+	}
+	return shard, otherShard(shard, expected)
+}
+
+// otherShard is nil unless both are named and different.
+func otherShard(found, expected string) error {
+	if found == "" || expected == "" || found == expected {
+		return nil
+	}
+	return fmt.Errorf("the database is shard %s, expected shard %s: correct --shard or --database-url, or rename the shard by: comment on schema lethe is 'shard %[2]s'",
+		found, expected)
+}
