@@ -27,7 +27,7 @@ func sourcing(t *testing.T, js jetstream.JetStream, name, subject string) jetstr
 }
 
 func sourceOf(name, subject string) *jetstream.StreamSource {
-	return &jetstream.StreamSource{Name: name, SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: subject, Destination: "conversation.delete.{{wildcard(1)}}"}}}
+	return &jetstream.StreamSource{Name: name, OptStartSeq: 1, SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: subject, Destination: "conversation.delete.{{wildcard(1)}}"}}}
 }
 
 func publish(t *testing.T, js jetstream.JetStream, subject string) time.Time {

@@ -148,6 +148,20 @@ var streamProperties = []property[streamConfig]{
 			}
 		},
 	},
+	{
+		commandsOnly, "sources", "each with opt_start_seq", fixes, warns,
+		"a source that is added to a stream in use would skip what waits in the other stream",
+		func(c *streamConfig, _ goal) {
+			for i, s := range c.Sources {
+				if s.OptStartSeq == 0 {
+					exact := *s
+					exact.OptStartSeq, exact.OptStartTime = 1, nil
+					c.Sources = slices.Clone(c.Sources)
+					c.Sources[i] = &exact
+				}
+			}
+		},
+	},
 	{notCommands, "sources", anyValue, leaves, ignores, "", nil},
 	{allStreams, "sealed", "false", refuses, warns, "nothing can be stored or removed", nil},
 	{allStreams, "no_ack", "false", fixes, warns, "publishers get no acknowledgement", nil},
