@@ -160,6 +160,10 @@ func TestAnAppMovesToAnotherShardWhileItIsUsed(t *testing.T) {
 	eventually(t, timeout, "the copy has caught up", func() bool {
 		return one[bool](t, a, `select confirmed_flush_lsn >= $1::pg_lsn from pg_replication_slots where slot_name = 'move'`, end)
 	})
+	const rows = `select md5(string_agg(concat_ws(' ', user_id, conversation_id, seq), ',' order by user_id, conversation_id, seq)) from chat.messages where app_id = 'demo'`
+	if atA, atB := one[string](t, a, rows), one[string](t, b, rows); atA != atB {
+		t.Error("the copy holds other messages than the original, after deletions there")
+	}
 	b.exec(t, `drop subscription move`)
 	a.exec(t, `drop publication move`)
 	writers = write(b)
