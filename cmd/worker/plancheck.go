@@ -11,6 +11,7 @@ import (
 // planCommands is `worker plan`.
 type planCommands struct {
 	Check planCheckCommand `cmd:"" help:"Compare a plan with the database's tables: every problem and warning, with the statement that settles it."`
+	Draft planDraftCommand `cmd:"" help:"Write a first plan from the database's catalog."`
 }
 
 // planCheckCommand is `worker plan check`.

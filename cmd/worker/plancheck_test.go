@@ -2,9 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 // Each of the statements that it prints is run, and then the plan fits.
@@ -37,11 +41,11 @@ messages: {table: posts, user: owner, conversation: thread, seq: id, sent_at: at
 conversations: {table: threads, user: owner, conversation: thread}
 `)
 	o := check(exitError, "--plan", file)
-	says(o, `problem: messages\.seq: column "id" of "public"\."posts" may be null, .*; run: alter table "public"\."posts" alter column "id" set not null$`,
-		`problem: messages: "public"\."posts" has no btree index .*; run: create index concurrently on "public"\."posts" \("owner", "thread", "id"\)`,
-		`problem: conversations: "public"\."threads" has no btree index`,
-		`warning: conversations: several rows of "public"\."threads" may be of one conversation`,
-		`warning: messages\.sent_at: column "at" of "public"\."posts" keeps times to 1s only`,
+	says(o, `problem: line [34]: messages\.seq: column "id" of "public"\."posts" may be null, .*; run: alter table "public"\."posts" alter column "id" set not null$`,
+		`problem: line [34]: messages: "public"\."posts" has no btree index .*; run: create index concurrently on "public"\."posts" \("owner", "thread", "id"\)`,
+		`problem: line [34]: conversations: "public"\."threads" has no btree index`,
+		`warning: line [34]: conversations: several rows of "public"\."threads" may be of one conversation`,
+		`warning: line [34]: messages\.sent_at: column "at" of "public"\."posts" keeps times to 1s only`,
 		`warning: the worker's own tables are missing; run: worker setup$`)
 	if !strings.Contains(o.stderr, "the plan doesn't fit: 3 problems, 3 warnings") {
 		t.Errorf("standard error: %s", o.stderr)
@@ -59,7 +63,7 @@ conversations: {table: threads, user: owner, conversation: thread}
 		}
 	}
 	o = check(exitOK, "--plan", file)
-	says(o, `warning: messages\.sent_at`, `the plan fits: 2 tables, 2 warnings$`)
+	says(o, `warning: line [34]: messages\.sent_at`, `the plan fits: 2 tables, 2 warnings$`)
 	if strings.Contains(o.stdout, "problem: ") {
 		t.Errorf("after what it said to run: %s", o.stdout)
 	}
@@ -68,4 +72,29 @@ conversations: {table: threads, user: owner, conversation: thread}
 	check(exitUsage, "--plan", "/nowhere")
 	check(exitUsage, "--database-url", "postgres://localhost:1/app")
 	check(exitUsage, "--nats-url", "nats://x")
+}
+
+func TestPlanDraftIsAPlanOfTheBundledSchema(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	if o := s.command("plan", "draft"); o.code != exitError || !strings.Contains(o.stderr, "no table looks like one of messages") {
+		t.Errorf("of an empty database: %d, %s", o.code, o.stderr)
+	}
+	s.command("setup", "--sample-schema").mustSucceed(t)
+	text := s.command("plan", "draft", "--schema", "chat").mustSucceed(t).stdout
+	p, err := plan.Parse([]byte(text))
+	if err != nil {
+		t.Fatalf("%v\n%s", err, text)
+	}
+	of := func(p plan.Plan) (all []string) {
+		for _, e := range p.Entries() {
+			all = append(all, fmt.Sprint(e.Table, e.Columns, e.Seq, e.SentAt, e.Unread))
+		}
+		slices.Sort(all)
+		return all
+	}
+	if got, want := of(p), of(plan.Bundled()); !slices.Equal(got, want) {
+		t.Errorf("the draft is about %q; want %q", got, want)
+	}
+	s.command("plan", "check", "--plan", planFile(t, text)).mustSucceed(t)
 }

@@ -2,6 +2,7 @@ package handler
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -70,7 +71,7 @@ func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 		}}
 		whole, err := h.cfg.Store.Incompatible(t.d)
 		if whole && err != nil {
-			j.refuse(failure{conversation.ReasonIncompatibleID, err.Error()})
+			j.refuse(failure{refusalOf(err), err.Error()})
 			return entry{job: j}
 		}
 		t.incompatible = err
@@ -78,6 +79,14 @@ func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 	}
 	j.open = len(e.tasks)
 	return e
+}
+
+// refusalOf is the reason of what the store calls incompatible.
+func refusalOf(err error) conversation.Reason {
+	if errors.Is(err, purge.ErrBoundaryRequired) {
+		return conversation.ReasonBoundaryRequired
+	}
+	return conversation.ReasonIncompatibleID
 }
 
 func digestOf(cmd conversation.Command) purge.Digest {

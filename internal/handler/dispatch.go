@@ -89,8 +89,12 @@ func (d *dispatcher) inspect(t *task, f purge.Facts) purge.Facts {
 		t.err = err
 		return f.After(err)
 	}
-	f.Inspected, f.Kept = true, kept.Rows > 0
-	if f.Kept {
+	f.Inspected, f.Kept = true, kept.Any()
+	switch {
+	case kept.Missing != "":
+		t.err = kept
+		d.h.cfg.Log.Warn("what the plan looks up is missing", append(t.attrs(), "missing", kept.Missing)...)
+	case f.Kept:
 		t.err = kept
 		d.h.cfg.Log.Warn("rows are still there after their delete", append(t.attrs(), "table", kept.Table, "rows", kept.Rows, "first_seq", kept.Seq)...)
 	}
@@ -104,7 +108,7 @@ func (d *dispatcher) fail(t *task, f purge.Facts) purge.Facts {
 		Reason: string(conversation.ReasonAttemptsExhausted), Message: t.err.Error(), Err: t.err.Error(), MaxAttempts: d.h.cfg.MaxAttempts,
 	}
 	if f.Incompatible {
-		failure.Reason, failure.MaxAttempts = string(conversation.ReasonIncompatibleID), 1
+		failure.Reason, failure.MaxAttempts = string(refusalOf(t.err)), 1
 	}
 	if a := f.Attribution; a != nil {
 		failure.Unproven, failure.Uncounted, failure.TakeBack = !a.Proven, a.Fault != purge.Command, a.TakeBack

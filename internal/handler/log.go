@@ -37,8 +37,8 @@ func (h *Handler) logFinal(t *task) {
 	}
 	if rec.Doubt != "" {
 		h.cfg.Metrics.Doubts.Inc()
-		h.cfg.Log.Warn("deletion found no message, but the conversation's row has an unread count or last_seq; check that the worker can read its messages",
-			append(t.attrs(), "through_seq", rec.ThroughSeq, "row", rec.Doubt)...)
+		h.cfg.Log.Warn("deletion found no message, but there may be some; check that the worker can read them, and what the plan looks up",
+			append(t.attrs(), "through_seq", rec.ThroughSeq, "found", rec.Doubt)...)
 	}
 	if rec.Unknown {
 		h.cfg.Metrics.Unknown.Inc()

@@ -50,7 +50,7 @@ var acceptCases = map[string]planCheck{
 		sql: `create domain social.short as varchar(40); create domain social.member_id as social.short check (value <> '');
 			alter table social.thread_members alter member type social.member_id`,
 		also: func(s *Checked) string {
-			return differs(s.Conversations.keys[0], keyColumn{"user_id", `"member"`, textKey, 40})
+			return differs(s.Conversations.conditions[0], condition{`"member"`, textKey, 40, value{id: "user_id"}})
 		},
 	},
 	"replies_that_forget_what_they_answer": {
@@ -104,7 +104,7 @@ var acceptCases = map[string]planCheck{
 		sql:    `alter table social.thread_members alter thread type varchar(40)`,
 		warned: []string{`conversation_id is uuid in "`},
 		also: func(s *Checked) string {
-			return differs(s.Conversations.keys[1], keyColumn{"conversation_id", `"thread"`, uuidTextKey, 40})
+			return differs(s.Conversations.conditions[1], condition{`"thread"`, uuidTextKey, 40, value{id: "conversation_id"}})
 		},
 	},
 }

@@ -75,6 +75,14 @@ type column struct {
 
 func (r *relation) String() string { return quote(r.schema, r.name) }
 
+// columnNamed is a column; the zero value if there is none, or no relation.
+func (r *relation) columnNamed(name string) column {
+	if r == nil {
+		return column{}
+	}
+	return r.columns[name]
+}
+
 // columnNames are the relation's columns for people, in alphabetical order.
 func (r *relation) columnNames() []string { return slices.Sorted(maps.Keys(r.columns)) }
 

@@ -17,24 +17,27 @@ type index struct {
 	immediate bool // unique at each moment of a transaction, too
 }
 
-// leads reports whether the index begins with just these columns, in any order, and
-// continues with then, readable in order; "" asks for nothing more.
-func (i index) leads(columns []string, then string) bool {
-	n := len(columns)
-	if len(i.columns) < n {
-		return false
-	}
-	for _, c := range columns {
-		if !slices.Contains(i.columns[:n], c) {
+// leads reports whether the index begins with all of the columns, in any order and perhaps with some of constants
+// among them, and continues with then, readable in order; "" asks for nothing more.
+func (i index) leads(columns, constants []string, then string) bool {
+	found := map[string]bool{}
+	for n, c := range i.columns {
+		if len(found) == len(columns) && (then == "" || c == then && i.ordered[n]) {
+			return true
+		}
+		switch {
+		case slices.Contains(columns, c):
+			found[c] = true
+		case !slices.Contains(constants, c):
 			return false
 		}
 	}
-	return then == "" || len(i.columns) > n && i.columns[n] == then && i.ordered[n]
+	return len(found) == len(columns) && then == ""
 }
 
-// indexed reports whether one of the relation's indexes leads with the columns.
-func (r *relation) indexed(columns []string, then string) bool {
-	return slices.ContainsFunc(r.indexes, func(i index) bool { return i.leads(columns, then) })
+// indexed reports whether one of the relation's indexes leads so.
+func (r *relation) indexed(columns, constants []string, then string) bool {
+	return slices.ContainsFunc(r.indexes, func(i index) bool { return i.leads(columns, constants, then) })
 }
 
 // unique reports whether no two rows have the same values in the columns: an index on

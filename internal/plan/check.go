@@ -110,6 +110,7 @@ type checker struct {
 	messages member
 	convs    member
 	children []member
+	lookups  map[string]*lookedUp // by the id's name
 
 	problems  []error         // the plan and the tables don't fit
 	unindexed []error         // they do, slowly
@@ -123,9 +124,12 @@ type checker struct {
 type member struct {
 	path string    // in the plan: children[1]
 	rel  *relation // nil if there is none
-	keys []string  // the columns with the command's ids; nil for a reference
-	seq  string    // "" for a reference and for the conversations
-	ref  Reference // zero but for a reference
+	keys []string  // the columns with the command's ids, and others in their place; nil for a reference
+	ids  []string  // what is in each of keys, as the plan names it: $user
+	// constants are the columns that must have one value. Null is none: an index isn't read in order behind it.
+	constants []string
+	seq       string    // "" for a reference and for the conversations
+	ref       Reference // zero but for a reference
 }
 
 // members are all of the plan's tables, the messages' first.

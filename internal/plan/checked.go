@@ -3,12 +3,13 @@ package plan
 import (
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// Checked is a plan that a catalog agrees with: quoted names, the types of the key
+// Checked is a plan that a catalog agrees with: quoted names, the types of
 // columns, and the parts of statements that follow from them. Don't change it. Safe for
 // concurrent use.
 type Checked struct {
@@ -26,7 +27,9 @@ type Checked struct {
 	// Warnings are what the check let pass but an operator should know, one line each.
 	Warnings []string
 	tenant   string
-	// bounds are the key columns that can't hold every id.
+	// lookups are what the conditions compare columns with, each once.
+	lookups []*lookup
+	// bounds are the conditions that not every id can meet.
 	bounds []bound
 	// cascades is the foreign key by which the history would go together with the
 	// conversation's row, in words; "" if there is none.
@@ -42,19 +45,34 @@ func (s *Checked) Tables() []Table {
 	return out
 }
 
-// bind collects the bounds, so that a deletion is compared with no other columns.
+// bind collects the bounds and the lookups, so that a deletion is compared with no other columns.
 func (s *Checked) bind() {
+	seen := map[*lookup]bool{}
+	var bind func(table string, conditions []condition)
+	bind = func(table string, conditions []condition) {
+		for _, c := range conditions {
+			if !c.holdsAll() {
+				s.bounds = append(s.bounds, bound{table, c})
+			}
+			if l := c.value.lookup; l != nil && !seen[l] {
+				seen[l] = true
+				bind(l.table, l.conditions)
+			}
+		}
+	}
 	for _, t := range s.Tables() {
-		for _, k := range t.keys {
-			if k.typ != textKey || k.max > 0 {
-				s.bounds = append(s.bounds, bound{t.Name, k})
+		bind(t.Name, t.conditions)
+		for _, c := range t.conditions {
+			if l := c.value.lookup; l != nil && !slices.Contains(s.lookups, l) {
+				s.lookups = append(s.lookups, l)
 			}
 		}
 	}
 }
 
-// Incompatible returns why the tables can't hold the deletion, nil if they can. whole
-// is set where the reason is the command's, and not one conversation's.
+// Incompatible returns why the tables can't hold the deletion, nil if they can:
+// [purge.ErrBoundaryRequired] where only through_seq is missing. whole is set where the reason is the
+// command's, and not one conversation's.
 func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 	if s.tenant != "" && d.App != s.tenant {
 		return true, fmt.Errorf("app_id must be %q, whose tables these are", s.tenant)
@@ -62,25 +80,25 @@ func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 	if s.cascades != "" && d.KeepHistory {
 		return true, fmt.Errorf("keep_history: the history would go with the conversation's row, by %s", s.cascades)
 	}
-	if len(s.bounds) == 0 {
-		return false, nil
-	}
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
 	for _, b := range s.bounds {
-		if err := b.column.fits(ids[b.column.id]); err != nil {
-			return b.column.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
+		if err := b.condition.fits(ids[b.condition.value.id]); err != nil {
+			return b.condition.value.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
 		}
+	}
+	if s.Messages.SentAt == "" && d.ThroughSeq == nil {
+		return false, purge.ErrBoundaryRequired
 	}
 	return false, nil
 }
 
-// Conversation names the conversation as the messages' key does: the same for two
+// Conversation names the conversation as the tables do: the same for two
 // spellings of one UUID.
 func (s *Checked) Conversation(d purge.Deletion) [3]string {
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
-	for _, k := range s.Messages.keys {
-		if k.typ == uuidKey || k.typ == uuidTextKey {
-			ids[k.id] = strings.ToLower(ids[k.id])
+	for _, b := range s.bounds {
+		if c := b.condition; c.value.part.of == 0 && (c.typ == uuidKey || c.typ == uuidTextKey) {
+			ids[c.value.id] = strings.ToLower(ids[c.value.id])
 		}
 	}
 	return [3]string{ids["app_id"], ids["user_id"], ids["conversation_id"]}

@@ -10,44 +10,44 @@ import (
 // thread is the conversation of the social tables, as Postgres writes it.
 const thread = "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 
-func TestKeyColumnFits(t *testing.T) {
+func TestConditionFits(t *testing.T) {
 	t.Parallel()
 	const big, uuid = "9223372036854775807", "6ba7b810-9dad-11d1-80b4-00c04fd430c8"
 	cases := []struct {
-		column keyColumn
+		column condition
 		id     string
 		fits   bool
 	}{
-		{keyColumn{typ: textKey}, strings.Repeat("é", 1000), true},
-		{keyColumn{typ: textKey, max: 3}, "日本語", true},
-		{keyColumn{typ: textKey, max: 3}, "four", false},
-		{keyColumn{typ: bigintKey}, big, true},
-		{keyColumn{typ: bigintKey}, "-9223372036854775808", true},
-		{keyColumn{typ: bigintKey}, "9223372036854775808", false},
-		{keyColumn{typ: bigintKey}, "0", true},
-		{keyColumn{typ: bigintKey}, "-0", false},
-		{keyColumn{typ: bigintKey}, "+7", false},
-		{keyColumn{typ: bigintKey}, "007", false},
-		{keyColumn{typ: bigintKey}, " 7", false},
-		{keyColumn{typ: bigintKey}, "7 ", false},
-		{keyColumn{typ: bigintKey}, "7e1", false},
-		{keyColumn{typ: bigintKey}, "1_000", false},
-		{keyColumn{typ: bigintKey}, "0x7", false},
-		{keyColumn{typ: bigintKey}, "٧", false},
-		{keyColumn{typ: bigintKey}, "", false},
-		{keyColumn{typ: intKey}, "2147483647", true},
-		{keyColumn{typ: intKey}, "2147483648", false},
-		{keyColumn{typ: uuidKey}, uuid, true},
-		{keyColumn{typ: uuidKey}, strings.ToUpper(uuid), true},
-		{keyColumn{typ: uuidKey}, "{" + uuid + "}", false},
-		{keyColumn{typ: uuidKey}, strings.ReplaceAll(uuid, "-", ""), false},
-		{keyColumn{typ: uuidKey}, uuid + "\n", false},
-		{keyColumn{typ: uuidKey}, "alice", false},
-		{keyColumn{typ: uuidTextKey, max: 36}, strings.ToUpper(uuid), true},
-		{keyColumn{typ: uuidTextKey}, "alice", false},
+		{condition{typ: textKey}, strings.Repeat("é", 1000), true},
+		{condition{typ: textKey, max: 3}, "日本語", true},
+		{condition{typ: textKey, max: 3}, "four", false},
+		{condition{typ: bigintKey}, big, true},
+		{condition{typ: bigintKey}, "-9223372036854775808", true},
+		{condition{typ: bigintKey}, "9223372036854775808", false},
+		{condition{typ: bigintKey}, "0", true},
+		{condition{typ: bigintKey}, "-0", false},
+		{condition{typ: bigintKey}, "+7", false},
+		{condition{typ: bigintKey}, "007", false},
+		{condition{typ: bigintKey}, " 7", false},
+		{condition{typ: bigintKey}, "7 ", false},
+		{condition{typ: bigintKey}, "7e1", false},
+		{condition{typ: bigintKey}, "1_000", false},
+		{condition{typ: bigintKey}, "0x7", false},
+		{condition{typ: bigintKey}, "٧", false},
+		{condition{typ: bigintKey}, "", false},
+		{condition{typ: intKey}, "2147483647", true},
+		{condition{typ: intKey}, "2147483648", false},
+		{condition{typ: uuidKey}, uuid, true},
+		{condition{typ: uuidKey}, strings.ToUpper(uuid), true},
+		{condition{typ: uuidKey}, "{" + uuid + "}", false},
+		{condition{typ: uuidKey}, strings.ReplaceAll(uuid, "-", ""), false},
+		{condition{typ: uuidKey}, uuid + "\n", false},
+		{condition{typ: uuidKey}, "alice", false},
+		{condition{typ: uuidTextKey, max: 36}, strings.ToUpper(uuid), true},
+		{condition{typ: uuidTextKey}, "alice", false},
 	}
 	for _, c := range cases {
-		c.column.id, c.column.column = "user_id", `"owner"`
+		c.column.value.id, c.column.column = "user_id", `"owner"`
 		err := c.column.fits(c.id)
 		if (err == nil) != c.fits {
 			t.Errorf("%s of at most %d: fits(%q) = %v; want it to fit: %t", c.column.typ, c.column.max, c.id, err, c.fits)
@@ -60,14 +60,14 @@ func TestKeyColumnFits(t *testing.T) {
 
 func TestIncompatible(t *testing.T) {
 	t.Parallel()
-	key := func(user, conversation keyType) []keyColumn {
-		return []keyColumn{{id: "user_id", column: `"owner"`, typ: user}, {id: "conversation_id", column: `"thread"`, typ: conversation}}
+	key := func(user, conversation keyType) []condition {
+		return []condition{{column: `"owner"`, typ: user, value: value{id: "user_id"}}, {column: `"thread"`, typ: conversation, value: value{id: "conversation_id"}}}
 	}
 	s := &Checked{
 		tenant:        "solo",
-		Messages:      Messages{Table: Table{Name: `"posts"`, keys: key(bigintKey, textKey)}},
-		Conversations: Conversations{Table: Table{Name: `"threads"`, keys: key(textKey, textKey)}},
-		Children:      []Child{{Table: Table{Name: `"files"`, keys: key(textKey, uuidKey)}}, {Table: Table{Name: `"likes"`}, Reference: "x", To: "y"}},
+		Messages:      Messages{Table: Table{Name: `"posts"`, conditions: key(bigintKey, textKey)}, SentAt: `"at"`},
+		Conversations: Conversations{Table: Table{Name: `"threads"`, conditions: key(textKey, textKey)}},
+		Children:      []Child{{Table: Table{Name: `"files"`, conditions: key(textKey, uuidKey)}}, {Table: Table{Name: `"likes"`}, Reference: "x", To: "y"}},
 	}
 	s.bind()
 	cases := map[string]struct {
@@ -93,9 +93,9 @@ func TestIncompatible(t *testing.T) {
 
 func TestConditions(t *testing.T) {
 	t.Parallel()
-	keys := []keyColumn{{id: "app_id", column: `"a"`, typ: textKey}, {id: "user_id", column: `"u"`, typ: bigintKey}, {id: "conversation_id", column: `"c"`, typ: uuidTextKey}}
+	keys := []condition{{`"a"`, textKey, 0, value{id: "app_id"}}, {`"u"`, bigintKey, 0, value{id: "user_id"}}, {`"c"`, uuidTextKey, 0, value{id: "conversation_id"}}}
 	const match = `x."a"::text = q.app_id and x."u" = q.user_id::bigint and x."c"::text = q.conversation_id::uuid::text`
-	inRange := Child{Table: Table{keys: keys}, Seq: `"s"`, messageSeq: `"n"`}
+	inRange := Child{Table: Table{conditions: keys}, Seq: `"s"`, messageSeq: `"n"`}
 	byReference := Child{Reference: `"r"`, To: `"id"`}
 	for _, c := range []struct{ what, got, want string }{
 		{"Match", inRange.Match("x", "q"), match},

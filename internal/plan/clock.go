@@ -107,6 +107,31 @@ func clockOf(c column, s server) clock {
 	return k
 }
 
+// countedClock is that of a number of units.
+func countedClock(r Reading) clock {
+	u := countedUnits[r.Unit]
+	k := clock{grain: u.grain}
+	if k.grain >= coarse {
+		k.facts = append(k.facts, fmt.Sprintf("keeps times to %v only: without through_seq a command spares messages of the last %[1]v before it, since they may be later ones", k.grain))
+	}
+	since := int64(0)
+	if !r.Since.IsZero() {
+		since = r.Since.UnixMicro()
+	}
+	// The greatest number whose time is at or before the moment. As a subquery it is found once, and not for each row.
+	k.readings = []string{fmt.Sprintf("(select least(greatest((pg_catalog.floor((%s - %d)::numeric%s) + 1) * %d - 1, -9223372036854775808), 9223372036854775807)::bigint)",
+		scales["timestamptz"].number, since, u.of, int64(1)<<r.Shift)}
+	return k
+}
+
+// countedUnits are what becomes of a number of microseconds, and of what times are multiples.
+var countedUnits = map[string]struct {
+	of    string
+	grain time.Duration
+}{
+	"s": {" * 0.000001", time.Second}, "ms": {" * 0.001", time.Millisecond}, "us": {"", 0}, "ns": {" * 1000", 0},
+}
+
 func presetOf(c column) string {
 	if c.preset == "" {
 		return ""

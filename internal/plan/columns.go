@@ -15,14 +15,16 @@ func (k *checker) build() *Checked {
 	k.unsupported()
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
-	s.Messages.Table = k.table(&k.messages, p.Columns)
-	s.Messages.Seq = k.seq(&k.messages, p.Seq.Column)
-	s.Messages.SentAt, s.Messages.clock = k.sentAt(p.SentAt.Column)
-	s.Messages.UniqueSeq = k.messages.rel != nil && k.messages.rel.unique(append(slices.Clone(k.messages.keys), k.messages.seq)...)
+	s.Messages.Table = k.table(&k.messages, p)
+	s.Messages.position = k.position(&k.messages, p.Seq)
+	s.Messages.SentAt, s.Messages.clock = k.sentAt(p)
+	s.Messages.UniqueSeq = k.messages.rel != nil && !s.Messages.time && k.messages.rel.unique(append(k.messages.found(), k.messages.seq)...)
 
 	c := k.plan.Conversations
-	k.convs = k.member("conversations", c.Table)
-	s.Conversations.Table = k.table(&k.convs, c.Columns)
+	if k.convs.path = "conversations"; c.Table != "" {
+		k.convs = k.member("conversations", c.Table)
+		s.Conversations.Table = k.table(&k.convs, c)
+	}
 	if c.Unread != "" {
 		s.Conversations.Unread = k.unread(c.Unread)
 		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
@@ -36,8 +38,11 @@ func (k *checker) build() *Checked {
 			out.Reference, out.To, out.referenceCast = k.reference(&m, *c.References)
 			s.Locked = true
 		} else {
-			out.Table = k.table(&m, c.Columns)
+			out.Table = k.table(&m, c)
 			out.Seq = k.seq(&m, c.Seq.Column)
+			if s.Messages.time {
+				k.refuse("%s.seq: the messages' position is a time, which several may share; join %s by references", m.path, name(m.rel))
+			}
 		}
 		k.children = append(k.children, m)
 		s.Children = append(s.Children, out)
@@ -100,27 +105,12 @@ func (k *checker) column(m *member, field, planned string) column {
 	return c
 }
 
-// table finds the key columns.
-func (k *checker) table(m *member, c Columns) Table {
-	t := Table{Name: name(m.rel), Partitioned: m.rel != nil && m.rel.partitioned}
-	for _, f := range []struct{ id, field, planned string }{
-		{"app_id", "app", c.App}, {"user_id", "user", c.User}, {"conversation_id", "conversation", c.Conversation},
-	} {
-		if f.planned == "" {
-			continue
-		}
-		col := k.column(m, f.field, f.planned)
-		typ, why := keyTypeOf(col)
-		if typ == "" {
-			k.refuse("%s.%s: column %s of %s is %s%s; a key must be text, varchar, bigint, integer or uuid", m.path, f.field, quote(col.name), m.rel, col.typeName, why)
-		}
-		m.keys = append(m.keys, col.name)
-		t.keys = append(t.keys, keyColumn{id: f.id, column: quote(col.name), typ: typ, max: col.max})
-	}
-	return t
+// table makes the table of an entry.
+func (k *checker) table(m *member, e Entry) Table {
+	return Table{Name: name(m.rel), Partitioned: m.rel != nil && m.rel.partitioned, conditions: k.conditions(m, e)}
 }
 
-// keyTypeOf is the type as a key; "" if it can be none, perhaps with a reason.
+// keyTypeOf is the type as a key; sameKey if it can be none, perhaps with a reason.
 func keyTypeOf(c column) (typ keyType, why string) {
 	switch c.typ {
 	case 0: // missing, which has been reported
@@ -149,7 +139,29 @@ func isInteger(c column) bool {
 	return slices.Contains([]uint32{pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID}, c.typ)
 }
 
-// seq finds the column of the messages' position and returns it quoted.
+// position finds the column of the messages' position.
+func (k *checker) position(m *member, r Reading) position {
+	c, kind := k.column(m, "seq", r.Column), "number"
+	switch integer := isInteger(c); {
+	case c.typ == 0:
+	case integer && r.Unit != "":
+		kind = r.Unit
+	case integer:
+	case c.typ == pgtype.TimestamptzOID && r.Unit == "":
+		kind = "timestamptz"
+	case c.typ == pgtype.TimestampOID && r.Unit == "":
+		kind = "timestamp"
+	case r.Unit != "":
+		k.refuse("%s.seq: column %s of %s is %s, and has the unit %s; a unit is for smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName, r.Unit)
+	default:
+		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer, bigint, timestamp with time zone or timestamp", m.path, quote(c.name), m.rel, c.typeName)
+	}
+	k.wantNotNull(m, "seq", c, "a row without a position is on no side of a boundary")
+	m.seq = c.name
+	return position{quote(c.name), scales[kind]}
+}
+
+// seq finds the column of a child with the messages' position and returns it quoted.
 func (k *checker) seq(m *member, planned string) string {
 	c := k.column(m, "seq", planned)
 	if c.typ != 0 && !isInteger(c) {
@@ -174,10 +186,26 @@ func mayBeNull(r *relation, c column) bool {
 	return c.typ != 0 && (may(r) || slices.ContainsFunc(r.heirs, may))
 }
 
-func (k *checker) sentAt(planned string) (quoted string, times clock) {
-	c := k.column(&k.messages, "sent_at", planned)
-	if c.typ != 0 && c.typ != pgtype.TimestamptzOID && c.typ != pgtype.TimestampOID {
-		k.refuse("messages.sent_at: column %s of %s is %s; it must be timestamp with time zone, or timestamp in UTC", quote(c.name), k.messages.rel, c.typeName)
+// sentAt finds the column of the messages' time: the position, where that is one and no other is named; "" for none.
+func (k *checker) sentAt(e Entry) (quoted string, times clock) {
+	r := e.SentAt
+	if r.Column == "" {
+		if c := k.messages.rel.columnNamed(k.messages.seq); e.Seq.Unit == "" && isInteger(c) || c.typ == 0 {
+			return "", clock{}
+		}
+		r = Reading{Column: e.Seq.Column, Unit: e.Seq.Unit}
+	}
+	c := k.column(&k.messages, "sent_at", r.Column)
+	const where = "messages.sent_at: column %s of %s is %s"
+	switch integer := isInteger(c); {
+	case c.typ == 0:
+	case integer && r.Unit == "":
+		k.refuse(where+", and has no unit; write {column: %s, unit: s, ms, us or ns}", quote(c.name), k.messages.rel, c.typeName, c.name)
+	case integer:
+	case r.Unit != "":
+		k.refuse(where+", and has the unit %s; a unit is for smallint, integer or bigint", quote(c.name), k.messages.rel, c.typeName, r.Unit)
+	case c.typ != pgtype.TimestamptzOID && c.typ != pgtype.TimestampOID:
+		k.refuse(where+"; it must be timestamp with time zone, or timestamp in UTC, or a number with a unit", quote(c.name), k.messages.rel, c.typeName)
 	}
 	if c.preset == "" {
 		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time is neither before nor after a command")
@@ -186,6 +214,9 @@ func (k *checker) sentAt(planned string) (quoted string, times clock) {
 			quote(c.name), k.messages.rel, k.messages.rel, quote(c.name))
 	}
 	times = clockOf(c, k.cat.server)
+	if r.Unit != "" {
+		times = countedClock(r)
+	}
 	for _, fact := range times.facts {
 		k.warn("messages.sent_at: column %s of %s %s", quote(c.name), k.messages.rel, fact)
 	}
@@ -249,26 +280,4 @@ func joinable(a, b column) bool {
 		return a.collation == b.collation
 	}
 	return false
-}
-
-// spell makes a text column match a UUID as Postgres writes it where another
-// table has a uuid column for the same id: an id that comes in upper case must be
-// found in both.
-func (k *checker) spell(s *Checked) {
-	uuids := map[string]string{} // id: the table
-	for _, t := range s.Tables() {
-		for _, c := range t.keys {
-			if c.typ == uuidKey {
-				uuids[c.id] = t.Name
-			}
-		}
-	}
-	for _, t := range s.Tables() {
-		for i, c := range t.keys {
-			if c.typ == textKey && uuids[c.id] != "" {
-				t.keys[i].typ = uuidTextKey
-				k.warnings = append(k.warnings, fmt.Sprintf("%s is uuid in %s and text in %s: rows of the latter are found only if it is in lower case there", c.id, uuids[c.id], t.Name))
-			}
-		}
-	}
 }

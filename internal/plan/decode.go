@@ -1,12 +1,16 @@
 package plan
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
@@ -40,26 +44,32 @@ var kinds = map[string]map[string]string{
 	"a child's parent":   {"kept_by": "kept_by"},
 }
 
-// maxNodes bounds what aliases may blow a plan up to.
-const maxNodes = 100_000
+// maxMappings bounds what aliases may blow a plan up to.
+const maxMappings = 10_000
 
 // decoder turns YAML into a plan, and collects what is wrong, with lines.
 type decoder struct {
 	problems
-	anchors map[string]ast.Node
-	nodes   int
+	anchors  map[string]ast.Node
+	mappings int
 }
 
 // problems are what is wrong with a plan, each with its line of the file.
 type problems struct {
-	errs  []error
+	found []problem
 	paths []string // of what was found wrong: nothing more is said about it
 }
 
-// add notes a problem at a line of the file; 0 for none. Its text begins with the path.
+// problem is a line of an error.
+type problem struct {
+	line int // of the file; 0 for none
+	text string
+}
+
+// add notes a problem at a line of the file. Its text begins with the path.
 func (p *problems) add(line int, format string, args ...any) {
-	err := fmt.Errorf(format, args...)
-	path, _, _ := strings.Cut(err.Error(), " ")
+	text := fmt.Sprintf(format, args...)
+	path, _, _ := strings.Cut(text, " ")
 	path = strings.TrimSuffix(path, ":")
 	if slices.ContainsFunc(p.paths, func(known string) bool {
 		rest, below := strings.CutPrefix(path, known)
@@ -67,10 +77,33 @@ func (p *problems) add(line int, format string, args ...any) {
 	}) {
 		return
 	}
-	if line > 0 {
-		err = fmt.Errorf("line %d: %w", line, err)
+	p.found = append(p.found, problem{line, text})
+}
+
+// err is nil if nothing is wrong, and else has a line for each problem, in the file's order.
+func (p *problems) err() error {
+	slices.SortStableFunc(p.found, func(a, b problem) int { return cmp.Compare(a.order(), b.order()) })
+	errs := make([]error, len(p.found))
+	for i, f := range p.found {
+		errs[i] = f
 	}
-	p.errs = append(p.errs, fmt.Errorf("plan: %w", err))
+	return errors.Join(errs...)
+}
+
+// order puts what has no line at the end.
+func (p problem) order() int {
+	if p.line == 0 {
+		return math.MaxInt
+	}
+	return p.line
+}
+
+// Error implements error.
+func (p problem) Error() string {
+	if p.line == 0 {
+		return "plan: " + p.text
+	}
+	return fmt.Sprintf("plan: line %d: %s", p.line, p.text)
 }
 
 // known silences what else is wrong at the path.
@@ -114,11 +147,11 @@ func (d *decoder) syntax(err error) {
 		d.fail(0, "", " is not YAML: %s", err)
 		return
 	}
-	d.fail(at.GetToken().Position.Line, "", " is not YAML: %s", at.GetMessage())
+	d.fail(at.GetToken().Position.Line, "", " is not YAML: %s; expected name: value, one below the other, indented by blanks", at.GetMessage())
 }
 
-// resolve follows anchors, aliases and tags to what they stand for.
-func (d *decoder) resolve(n ast.Node) ast.Node {
+// resolve follows anchors, aliases and tags to what they stand for: nil, after a complaint, if that is nothing.
+func (d *decoder) resolve(n ast.Node, path string) ast.Node {
 	for {
 		switch at := n.(type) {
 		case *ast.AnchorNode:
@@ -127,9 +160,9 @@ func (d *decoder) resolve(n ast.Node) ast.Node {
 		case *ast.AliasNode:
 			name := at.Value.GetToken().Value
 			n = d.anchors[name]
-			if n == nil {
-				d.add(line(at), "alias *%s: there is no anchor &%[1]s above it", name)
-				return ast.Null(at.GetToken())
+			if _, again := n.(*ast.AliasNode); again || n == nil {
+				d.fail(line(at), path, " is *%s: expected an anchor &%[1]s above it", name)
+				return nil
 			}
 		case *ast.TagNode:
 			n = at.Value
@@ -156,10 +189,9 @@ type field struct {
 // mapping returns the node's fields in order, and notes those that it may not have, or has twice. known is nil
 // where the fields are names that the plan chooses.
 func (d *decoder) mapping(n ast.Node, path, kind string) []field {
-	d.nodes++
 	var values []*ast.MappingValueNode
 	at := line(n)
-	switch n := d.resolve(n).(type) {
+	switch n := d.resolve(n, path).(type) {
 	case *ast.MappingNode:
 		values = n.Values
 	case *ast.MappingValueNode:
@@ -168,8 +200,9 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 		d.fail(at, path, " is %s: expected a mapping%s", describe(n), fieldsOf(fields[kind]))
 		return nil
 	}
-	if d.nodes > maxNodes {
-		d.fail(at, path, ": aliases repeat more than %d mappings", maxNodes)
+	if d.mappings++; d.mappings > maxMappings {
+		d.add(at, "the plan: its aliases make more than %d mappings: expected less", maxMappings)
+		d.known("")
 		return nil
 	}
 	var out, merged []field
@@ -179,7 +212,10 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 			merged = append(merged, d.mapping(v.Value, join(path, "<<"), kind)...)
 			continue
 		}
-		key := d.resolve(v.Key)
+		key := d.resolve(v.Key, path)
+		if key == nil {
+			continue
+		}
 		f := field{name: key.GetToken().Value, line: line(key), value: v.Value}
 		if _, ok := key.(ast.ScalarNode); !ok {
 			d.add(f.line, "%s: %s stands where a field's name is expected", or(path, "the plan"), describe(key))
@@ -190,7 +226,7 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 			d.add(f.line, "%s is given twice, first at line %d", join(path, f.name), seen[f.name])
 		case known != nil && !slices.Contains(known, f.name):
 			hint, meant := didYouMean(kind, f.name)
-			d.add(f.line, "%s: %s has no field %s%s; its fields are %s", or(path, "the plan"), kind, f.name, hint, strings.Join(known, ", "))
+			d.add(f.line, "%s: there is no such field%s; the fields of %s are %s", join(path, f.name), hint, kind, strings.Join(known, ", "))
 			if meant != "" {
 				d.known(join(path, meant))
 			}
@@ -210,12 +246,12 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 
 // items returns a list's nodes.
 func (d *decoder) items(n ast.Node, path, expected string) []ast.Node {
-	if _, empty := d.resolve(n).(*ast.NullNode); empty {
+	if _, empty := d.resolve(n, path).(*ast.NullNode); empty {
 		return nil
 	}
-	list, ok := d.resolve(n).(*ast.SequenceNode)
+	list, ok := d.resolve(n, path).(*ast.SequenceNode)
 	if !ok {
-		d.fail(line(n), path, " is %s: expected a list of %s", describe(d.resolve(n)), expected)
+		d.fail(line(n), path, " is %s: expected a list of %s", describe(d.resolve(n, path)), expected)
 		return nil
 	}
 	return list.Values
@@ -250,7 +286,15 @@ func (d *decoder) entries(n ast.Node, path, kind string) []Entry {
 	return out
 }
 
+// maxDepth is more than any plan needs.
+const maxDepth = 20
+
 func (d *decoder) entry(n ast.Node, path, kind string) Entry {
+	if strings.Count(path, "[") > maxDepth {
+		d.add(line(n), "the plan: entries are nested more than %d deep: expected less; does an alias stand below its own anchor?", maxDepth)
+		d.known("")
+		return Entry{}
+	}
 	e := Entry{line: line(n), lines: map[string]int{}}
 	for _, f := range d.mapping(n, path, kind) {
 		at := join(path, f.name)
@@ -292,7 +336,7 @@ func (d *decoder) entry(n ast.Node, path, kind string) Entry {
 
 // text reads a name or another text. Numbers and the like are the text as which they are written.
 func (d *decoder) text(n ast.Node, path, expected string) string {
-	switch v := d.resolve(n).(type) {
+	switch v := d.resolve(n, path).(type) {
 	case *ast.StringNode:
 		return v.Value
 	case *ast.LiteralNode:
@@ -307,27 +351,27 @@ func (d *decoder) text(n ast.Node, path, expected string) string {
 }
 
 func (d *decoder) bool(n ast.Node, path string) bool {
-	if b, ok := d.resolve(n).(*ast.BoolNode); ok {
+	if b, ok := d.resolve(n, path).(*ast.BoolNode); ok {
 		return b.Value
 	}
-	d.fail(line(n), path, " is %s: expected true or false", describe(d.resolve(n)))
+	d.fail(line(n), path, " is %s: expected true or false", describe(d.resolve(n, path)))
 	return false
 }
 
 func (d *decoder) number(n ast.Node, path string) int {
-	if v, ok := d.resolve(n).(*ast.IntegerNode); ok {
+	if v, ok := d.resolve(n, path).(*ast.IntegerNode); ok {
 		if i, err := strconv.Atoi(v.Token.Value); err == nil {
 			return i
 		}
 	}
-	d.fail(line(n), path, " is %s: expected a whole number", describe(d.resolve(n)))
+	d.fail(line(n), path, " is %s: expected a whole number", describe(d.resolve(n, path)))
 	return 0
 }
 
 // reading reads a column, or a mapping with a column and how it is read.
 func (d *decoder) reading(n ast.Node, path, kind string) Reading {
 	var r Reading
-	switch d.resolve(n).(type) {
+	switch d.resolve(n, path).(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 	default:
 		r.Column = d.text(n, path, "a column, or a mapping"+fieldsOf(fields[kind]))
@@ -364,7 +408,7 @@ func (d *decoder) reference(n ast.Node, path string, lines map[string]int) *Refe
 		lines["references."+f.name] = f.line
 		at := join(path, f.name)
 		var names []string
-		if list, ok := d.resolve(f.value).(*ast.SequenceNode); ok {
+		if list, ok := d.resolve(f.value, at).(*ast.SequenceNode); ok {
 			for i, item := range list.Values {
 				names = append(names, d.text(item, nth(at, i), "a column"))
 			}
@@ -390,24 +434,32 @@ func (d *decoder) pairs(n ast.Node, path string, lines map[string]int, name stri
 	return out
 }
 
+var plainNumber = regexp.MustCompile(`^(0|-?[1-9][0-9]*)$`)
+
 func (d *decoder) value(n ast.Node, path string) Value {
 	const expected = "a text, a number, true, false, null, or a name that begins with $"
 	var s string
-	switch v := d.resolve(n).(type) {
+	switch v := d.resolve(n, path).(type) {
 	case *ast.NullNode:
 		return Value{}
 	case *ast.BoolNode:
 		return Value{Bool, strconv.FormatBool(v.Value)}
-	case *ast.IntegerNode:
-		return Value{Number, fmt.Sprint(v.Value)}
-	case *ast.FloatNode:
-		return Value{Number, v.Token.Value}
+	case *ast.IntegerNode, *ast.FloatNode:
+		if written := v.GetToken().Value; plainNumber.MatchString(written) {
+			return Value{Number, written}
+		}
+		d.fail(line(n), path, " is %s: expected a decimal number such as 10, or quotes around a text", describe(v))
+		return Value{}
 	case *ast.StringNode:
 		s = v.Value
 	case *ast.LiteralNode:
 		s = v.Value.Value
 	default:
 		d.fail(line(n), path, " is %s: expected %s", describe(v), expected)
+		return Value{}
+	}
+	if strings.ContainsRune(s, 0) || !utf8.ValidString(s) {
+		d.fail(line(n), path, " is %s: expected a text without NUL, in UTF-8", strconv.Quote(s))
 		return Value{}
 	}
 	name, isName := strings.CutPrefix(s, "$")
@@ -481,7 +533,7 @@ func or(s, otherwise string) string {
 
 func fieldsOf(known []string) string {
 	if known == nil {
-		return ""
+		return " of names to values"
 	}
 	return " of " + strings.Join(known, ", ")
 }
@@ -511,8 +563,8 @@ func describe(n ast.Node) string {
 
 // misplaced are fields that people look for in a kind that hasn't got them.
 var misplaced = map[string]map[string]string{
-	"messages":      {"children": "; children of messages stand beside messages, at the top of the plan"},
-	"conversations": {"seq": "; only messages and their children have a position"},
+	"messages":      {"children": " (children of messages stand beside messages, at the top of the plan)"},
+	"conversations": {"seq": " (only messages and their children have a position)"},
 }
 
 // didYouMean proposes the field that is the nearest to what was written.
@@ -529,7 +581,7 @@ func didYouMean(kind, name string) (hint, field string) {
 	if best == "" {
 		return "", ""
 	}
-	return "; did you mean " + best + "?", best
+	return " (did you mean " + best + "?)", best
 }
 
 // distance is how many characters must be changed, added or taken away to make b of a.

@@ -32,7 +32,7 @@ func (k *checker) checkForeignKeys(s *Checked) {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}
-		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, "")
+		k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
 	}
 }
 
@@ -155,13 +155,14 @@ func (k *checker) entry(f foreignKey) string {
 			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
 		}
 	}
-	fields := []string{"app", "user", "conversation"}[3-len(k.messages.keys):]
 	entry := "{table: " + planName(f.fromName)
+	fields := append(slices.Clone(k.messages.ids), "$seq")
 	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
-		if key == "" || by[key] == "" {
+		field := fields[i][1:]
+		if key == "" || by[key] == "" || field != "seq" && !slices.Contains(commandIDs, field) {
 			return ""
 		}
-		entry += fmt.Sprintf(", %s: %s", append(fields, "seq")[i], quote(by[key]))
+		entry += fmt.Sprintf(", %s: %s", field, quote(by[key]))
 	}
 	return entry + "}"
 }
@@ -182,8 +183,10 @@ func (k *checker) meaning(rel *relation, column string) string {
 			return m.ref.to(column)
 		case column == m.seq:
 			return k.messages.seq
-		case i >= 0 && i < len(k.messages.keys):
-			return k.messages.keys[i]
+		case i >= 0:
+			if at := slices.Index(k.messages.ids, m.ids[i]); at >= 0 {
+				return k.messages.keys[at]
+			}
 		}
 	}
 	return ""
@@ -202,7 +205,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
 			switch {
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
-			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c):
+			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
 				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
@@ -212,6 +215,21 @@ func (k *checker) elsewhere(f foreignKey) bool {
 		}
 	}
 	return false
+}
+
+// lookedUp reports whether the column is compared with the key of a row that the plan looks up there.
+func (k *checker) lookedUp(m member, column string, to *relation, key string) bool {
+	i := slices.Index(m.keys, column)
+	if i < 0 {
+		return false
+	}
+	id, _ := k.plan.ID(strings.TrimPrefix(m.ids[i], "$"))
+	if id.Lookup == nil {
+		return false
+	}
+	table, _ := parseTable(id.Lookup.Table) // validated
+	name, _ := parseColumn(id.Lookup.Column)
+	return k.cat.relations[table] == to && name == key
 }
 
 // sharesKey reports whether the messages' column refers to the same key of another table.

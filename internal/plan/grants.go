@@ -34,6 +34,14 @@ func (k *checker) checkGrants(locked bool) {
 			k.wantReadable(m, locked)
 		}
 	}
+	for _, id := range k.plan.IDs {
+		if l := k.lookups[id.Name]; l != nil && l.rel != nil {
+			k.wantGrants(l.rel, grants{selects: !l.rel.granted.reads})
+			if l.rel.granted.reads {
+				k.wantReadable(l.member, false)
+			}
+		}
+	}
 	if k.plan.Conversations.Unread == "" || k.convs.rel == nil || !k.convs.rel.granted.updates {
 		return
 	}
@@ -63,14 +71,16 @@ func (k *checker) wantReadable(m member, locked bool) {
 // reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
-	named := append(append(slices.Clone(m.keys), m.seq), m.ref.Column...)
+	named := append(append(m.found(), m.seq), m.ref.Column...)
 	switch m.path {
 	case k.messages.path:
 		if locked {
 			all = append(all, "xmax") // whose lock it carries
 		}
-		sentAt, _ := parseColumn(k.plan.Messages.SentAt.Column) // validated
-		named = append(named, sentAt)
+		if at := k.plan.Messages.SentAt.Column; at != "" {
+			sentAt, _ := parseColumn(at) // validated
+			named = append(named, sentAt)
+		}
 		for _, c := range k.children {
 			named = append(named, c.ref.To...)
 		}

@@ -15,27 +15,27 @@ func (k *checker) checkIndexes() {
 		case m.rel == nil || m.path != "conversations" && m.ref.none() && m.seq == "":
 			// something is missing, which has been reported
 		case !m.ref.none():
-			k.wantIndex(m.rel, m.path, m.ref.Column, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, nil, "")
 		default:
-			k.wantIndex(m.rel, m.path, m.keys, m.seq)
+			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
 		}
 	}
 }
 
 // wantIndex asks for an index that leads with the columns, in any order, and
-// then goes on with seq, if that isn't "".
-func (k *checker) wantIndex(rel *relation, path string, columns []string, seq string) {
+// then goes on with seq, if that isn't "". Columns of constants may be among those before seq.
+func (k *checker) wantIndex(rel *relation, path string, columns, constants []string, seq string) {
 	if slices.Contains(columns, "") {
 		return
 	}
 	for _, heir := range rel.heirs {
-		k.wantIndex(heir, path, columns, seq)
+		k.wantIndex(heir, path, columns, constants, seq)
 	}
-	if rel.indexed(columns, seq) {
+	if rel.indexed(columns, constants, seq) {
 		return
 	}
 	want := "leads with " + list(columns)
-	all := slices.Clone(columns)
+	all := append(slices.Clone(columns), constants...)
 	if seq != "" {
 		want += " and goes on with " + quote(seq)
 		all = append(all, seq)

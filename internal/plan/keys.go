@@ -3,18 +3,20 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// keyColumn is a column that holds one of the command's ids.
-type keyColumn struct {
-	id     string // app_id, user_id or conversation_id
+// condition is that a column of a row has a value.
+type condition struct {
 	column string // quoted
 	typ    keyType
 	max    int // varchar(n): the maximum number of characters; 0 for no limit
+	value  value
 }
 
 type keyType string
@@ -25,52 +27,130 @@ const (
 	intKey      keyType = "integer"
 	uuidKey     keyType = "uuid"
 	uuidTextKey keyType = "uuid::text" // text that holds a UUID as Postgres writes it
+	sameKey     keyType = ""           // of the type of what it is compared with
 )
 
-// equals compares the key with an id. Both sides are of the very type of the server's
+// value is what a condition compares a column with: an id of the command, a part of one, what another
+// table keeps instead of one, or a constant.
+type value struct {
+	id       string  // app_id, user_id or conversation_id; "" for a lookup and a constant
+	part     idPart  // of the id; zero for all of it
+	lookup   *lookup // nil for all others
+	constant string  // the condition behind the column
+}
+
+// idPart is the nth of so many parts of an id.
+type idPart struct {
+	at    string
+	n, of int
+}
+
+// lookup is a column of the one row to which the conditions apply.
+type lookup struct {
+	table, column string // quoted
+	conditions    []condition
+}
+
+// ids gives the expression, of type text, for an id of the command.
+type ids func(id string) string
+
+// equals is the condition for a row. Both sides are of the very type of the server's
 // operator: of another one, varchar for one, whoever may create operators in a schema
 // of the search path could replace it.
-func (k keyColumn) equals(row, id string) string {
-	switch k.typ {
-	case textKey:
-		return fmt.Sprintf("%s.%s::text = %s", row, k.column, id)
-	case uuidTextKey:
-		return fmt.Sprintf("%s.%s::text = %s::%s", row, k.column, id, k.typ)
-	default:
-		return fmt.Sprintf("%s.%s = %s::%s", row, k.column, id, k.typ)
+func (c condition) equals(row string, of ids) string {
+	column := row + "." + c.column
+	if c.value.constant != "" {
+		return column + c.value.constant
 	}
+	if l := c.value.lookup; l != nil {
+		if c.typ == textKey {
+			return column + "::text = " + l.find("::text", of)
+		}
+		return column + " = " + l.find("", of)
+	}
+	id := of(c.value.id)
+	if p := c.value.part; p.of > 0 {
+		id = fmt.Sprintf("pg_catalog.split_part(%s, %s, %d)", id, text(p.at), p.n)
+	}
+	switch c.typ {
+	case textKey:
+		return column + "::text = " + id
+	case uuidTextKey:
+		return fmt.Sprintf("%s::text = %s::%s", column, id, c.typ)
+	default:
+		return fmt.Sprintf("%s = %s::%s", column, id, c.typ)
+	}
+}
+
+// find is the value that is looked up, null if there is none. A subquery with a limit is never
+// joined: it is a value for the index of the table that it is compared with.
+func (l *lookup) find(cast string, of ids) string {
+	return fmt.Sprintf("(select l.%s%s from %s l where %s limit 1)", l.column, cast, l.table, allOf("l", l.conditions, of))
+}
+
+// allOf is the condition that all of them apply to the row; true if there are none.
+func allOf(row string, conditions []condition, of ids) string {
+	if len(conditions) == 0 {
+		return "true"
+	}
+	all := make([]string, len(conditions))
+	for i, c := range conditions {
+		all[i] = c.equals(row, of)
+	}
+	return strings.Join(all, " and ")
 }
 
 var uuidForm = regexp.MustCompile(`^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$`)
 
+// String is the value for people, if it is an id.
+func (v value) String() string {
+	if v.part.of == 0 {
+		return v.id
+	}
+	return fmt.Sprintf("part %d of %s", v.part.n, v.id)
+}
+
 // fits returns why id can't be a key of the column, nil if it can. Spellings of a
 // number that the type would take but not give back (" 7", "007") are refused, for
 // no producer means them. A UUID may be in upper or lower case: it is one value.
-func (k keyColumn) fits(id string) error {
-	switch k.typ {
+func (c condition) fits(id string) error {
+	if p := c.value.part; p.of > 0 {
+		parts := strings.Split(id, p.at)
+		if len(parts) != p.of || slices.Contains(parts, "") {
+			return fmt.Errorf("%s must have %s with %q between them, none of them empty, for column %s holds part %d", c.value.id, purge.Count(p.of, "part"), p.at, c.column, p.n)
+		}
+		id = parts[p.n-1]
+	}
+	switch c.typ {
 	case bigintKey, intKey:
 		bits := 64
-		if k.typ == intKey {
+		if c.typ == intKey {
 			bits = 32
 		}
 		n, err := strconv.ParseInt(id, 10, bits)
 		if err != nil || strconv.FormatInt(n, 10) != id {
-			return fmt.Errorf("%s must be a decimal number of %d bits, as column %s holds", k.id, bits, k.column)
+			return fmt.Errorf("%s must be a decimal number of %d bits, as column %s holds", c.value, bits, c.column)
 		}
 	case uuidKey, uuidTextKey:
 		if !uuidForm.MatchString(id) {
-			return fmt.Errorf("%s must be a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8, as column %s holds", k.id, k.column)
+			return fmt.Errorf("%s must be a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8, as column %s holds", c.value, c.column)
 		}
 	case textKey:
-		if n := utf8.RuneCountInString(id); k.max > 0 && n > k.max {
-			return fmt.Errorf("%s has %s; column %s holds at most %d", k.id, purge.Count(n, "character"), k.column, k.max)
+		if n := utf8.RuneCountInString(id); c.max > 0 && n > c.max {
+			return fmt.Errorf("%s has %s; column %s holds at most %d", c.value, purge.Count(n, "character"), c.column, c.max)
 		}
+	case sameKey:
 	}
 	return nil
 }
 
-// bound is a key column that can't hold every id, and its table.
+// holdsAll reports whether the column can hold every id.
+func (c condition) holdsAll() bool {
+	return c.value.id == "" || c.value.part.of == 0 && c.typ == textKey && c.max == 0
+}
+
+// bound is a condition that not every id can meet, and its table.
 type bound struct {
-	table  string // quoted
-	column keyColumn
+	table     string // quoted
+	condition condition
 }

@@ -12,11 +12,11 @@ import (
 var refuseCases = map[string]planCheck{
 	"a_missing_table": {
 		sql:  `drop table social.mentions`,
-		want: []string{`plan: children[2].table: there is no table "social"."mentions"; name one that exists`},
+		want: []string{`children[2].table: there is no table "social"."mentions"; name one that exists`},
 	},
 	"a_table_that_the_search_path_does_not_find": {
 		edit: func(p *Plan) { p.Conversations.Table = "thread_members" },
-		want: []string{`plan: conversations.table: there is no table "thread_members" on the search path ("$user", public); write schema.table`},
+		want: []string{`conversations.table: there is no table "thread_members" on the search path ("$user", public); write schema.table`},
 	},
 	"a_table_in_another_case": {
 		edit: func(p *Plan) { p.Messages.Table = strings.ToLower(p.Messages.Table) },
@@ -107,23 +107,23 @@ var refuseCases = map[string]planCheck{
 		edit: func(p *Plan) {
 			p.Children = append([]Entry{{Table: strings.Replace(p.Children[1].Table, "files", "like_notes", 1), References: &Reference{Column: []string{"like_id"}, To: []string{"id"}}}}, p.Children...)
 		},
-		want: []string{`plan: children[0]: column "like_id" of "social"."like_notes" refers to "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not to "id" of "social"."Post": rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there`},
+		want: []string{`children[0]: column "like_id" of "social"."like_notes" refers to "id" of "social"."likes" by foreign key "like_notes_like_id_fkey", and not to "id" of "social"."Post": rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there`},
 	},
 	"a_reference_that_is_to_another_table": {
 		sql:  `create table social.events (id int primary key); alter table social.mentions add foreign key (post) references social.events`,
-		want: []string{`plan: children[2]: column "post" of "social"."mentions" refers to "id" of "social"."events" by foreign key "mentions_post_fkey", and not to "id" of "social"."Post"`},
+		want: []string{`children[2]: column "post" of "social"."mentions" refers to "id" of "social"."events" by foreign key "mentions_post_fkey", and not to "id" of "social"."Post"`},
 	},
 	"a_reference_that_is_to_another_column_of_the_messages": {
 		sql:  `alter table social."Post" add number bigint unique; alter table social.mentions add foreign key (post) references social."Post" (number)`,
-		want: []string{`plan: children[2]: column "post" of "social"."mentions" refers to "number" of "social"."Post" by foreign key "mentions_post_fkey", and not to "id" of "social"."Post"`},
+		want: []string{`children[2]: column "post" of "social"."mentions" refers to "number" of "social"."Post" by foreign key "mentions_post_fkey", and not to "id" of "social"."Post"`},
 	},
 	"a_childs_position_that_is_another_tables_key": {
 		sql:  `create table social.pages (id int primary key); alter table social.files drop constraint files_owner_thread_position_fkey, add foreign key (position) references social.pages`,
-		want: []string{`plan: children[1]: column "position" of "social"."files" refers to "id" of "social"."pages" by foreign key "files_position_fkey", and not to "position" of "social"."Post"`},
+		want: []string{`children[1]: column "position" of "social"."files" refers to "id" of "social"."pages" by foreign key "files_position_fkey", and not to "position" of "social"."Post"`},
 	},
 	"a_conversation_that_is_another_column_of_the_conversations": {
 		sql:  `alter table social.thread_members add room uuid unique; alter table social."Post" add foreign key (thread) references social.thread_members (room); create index on social."Post" (thread)`,
-		want: []string{`plan: messages: column "thread" of "social"."Post" refers to "room" of "social"."thread_members" by foreign key "Post_thread_fkey", and not to "thread" of "social"."Post"`},
+		want: []string{`messages: column "thread" of "social"."Post" refers to "room" of "social"."thread_members" by foreign key "Post_thread_fkey", and not to "thread" of "social"."Post"`},
 	},
 	"an_unplanned_table_that_refers_to_messages": {
 		sql:  `create table social.reports (id int primary key, post bigint references social."Post" on delete cascade); create index on social.reports (post)`,

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"regexp"
 	"slices"
 	"strconv"
@@ -60,6 +61,14 @@ func findings(problem bool, lines []string) []Finding {
 
 // report is what the checker has found. checked is whole only without problems.
 func (k *checker) report(checked *Checked) *Report {
+	for _, errs := range [][]error{k.problems, k.unindexed} {
+		for i, err := range errs {
+			errs[i] = errors.New(k.plan.lined(err.Error()))
+		}
+	}
+	for i, w := range k.warnings {
+		k.warnings[i] = k.plan.lined(w)
+	}
 	r := &Report{err: k.verdict()}
 	if r.err != nil {
 		r.Findings = findings(true, strings.Split(r.err.Error(), "\n"))

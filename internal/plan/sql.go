@@ -12,7 +12,7 @@ type Table struct {
 	// Partitioned reports whether the rows are in several tables, partitions or heirs,
 	// whose ctids repeat each other's.
 	Partitioned bool
-	keys        []keyColumn
+	conditions  []condition
 }
 
 // From is the table for a statement that goes by ctid alone where the rows are in
@@ -35,52 +35,58 @@ func (t Table) At(row, found string) string {
 	return at
 }
 
-// Keys are the key columns of a row of t, under the alias row.
+// Keys are the columns of a row of t, under the alias row, by which [Table.Match] finds it.
 func (t Table) Keys(row string) string {
-	keys := make([]string, len(t.keys))
-	for i, k := range t.keys {
-		keys[i] = row + "." + k.column
+	var columns []string
+	for _, c := range t.conditions {
+		if column := row + "." + c.column; !slices.Contains(columns, column) {
+			columns = append(columns, column)
+		}
 	}
-	return strings.Join(keys, ", ")
+	return strings.Join(columns, ", ")
 }
 
 // Match returns the condition that a row of t, under the alias row, belongs to
 // the deletion under the alias q, whose ids are text.
-func (t Table) Match(row, q string) string {
-	conds := make([]string, len(t.keys))
-	for i, k := range t.keys {
-		conds[i] = k.equals(row, q+"."+k.id)
-	}
-	return strings.Join(conds, " and ")
-}
+func (t Table) Match(row, q string) string { return allOf(row, t.conditions, idsOf(q)) }
 
 // MatchArgs is [Table.Match] for a statement about one deletion, whose app, user
 // and conversation are parameters of these names.
-func (t Table) MatchArgs(row string) string {
-	args := map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}
-	conds := make([]string, len(t.keys))
-	for i, k := range t.keys {
-		conds[i] = k.equals(row, args[k.id])
-	}
-	return strings.Join(conds, " and ")
+func (t Table) MatchArgs(row string) string { return allOf(row, t.conditions, idArgs) }
+
+// idsOf are the ids of the deletion under the alias q.
+func idsOf(q string) ids { return func(id string) string { return q + "." + id } }
+
+// idArgs are the ids of a statement about one deletion.
+func idArgs(id string) string {
+	return map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}[id]
 }
 
 // Messages is the messages' table.
 type Messages struct {
 	Table
-	Seq, SentAt string // quoted
-	// UniqueSeq reports whether no two messages of a conversation have the same position, so
-	// that a range of positions holds at most as many messages as it is wide.
+	position
+	SentAt string // quoted; "" if nothing says when a message was sent
+	// UniqueSeq reports whether no two messages of a conversation have the same position, a
+	// number, so that a range of positions holds at most as many messages as it is wide.
 	UniqueSeq bool
 	clock     clock // how SentAt keeps a time
 }
 
-// Conversations is the conversations' table.
+// Conversations is the conversations' table. Its name is "" where there is none.
 type Conversations struct {
 	Table
 	Unread string // quoted; "" if there is none
 	// Hints are the columns, quoted, that show whether there were messages: above 0.
 	Hints []string
+}
+
+// Rows are the table's rows, for a statement that only reads; none where there is no table.
+func (c Conversations) Rows() string {
+	if c.Name == "" {
+		return "(select null::oid as tableoid, null::tid as ctid, null::xid as xmin, null::xid as xmax where false)"
+	}
+	return c.Name
 }
 
 // Doubt is the expression for the Hints of a row, given as hint_0 and so on, by name and
@@ -99,8 +105,14 @@ func (c Conversations) Doubt() string {
 // unquoted is the name that a quoted one stands for.
 func unquoted(s string) string { return strings.ReplaceAll(s[1:len(s)-1], `""`, `"`) }
 
-// text writes a string as SQL.
-func text(s string) string { return "'" + strings.ReplaceAll(s, "'", "''") + "'" }
+// text writes a string as SQL, whatever the session makes of a backslash.
+func text(s string) string {
+	quoted := "'" + strings.ReplaceAll(s, "'", "''") + "'"
+	if strings.Contains(s, `\`) {
+		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
+	}
+	return quoted
+}
 
 // Child is a table of child rows.
 type Child struct {
@@ -153,17 +165,50 @@ func (s *Checked) RangeChildren() []Child {
 }
 
 // Boundary returns the expression that decides the boundary of the deletion
-// under the alias q, whose wish is in the column through.
+// under the alias q, whose wish is in the column through. Without a wish, and without a time
+// that messages were sent at, there is none: see [Checked.Incompatible].
 func (s *Checked) Boundary(q, through string) string {
 	m := s.Messages
 	newest := func(expr, cond string) string {
 		return fmt.Sprintf("(select %s from %s m where %s%s order by m.%s desc limit 1)", expr, m.Name, m.Match("m", q), cond, m.Seq)
 	}
-	sentBy := m.clock.sentBy("m."+m.SentAt, q+".stored_at", newest("m."+m.SentAt, ""))
-	return fmt.Sprintf("case when %s.%s is null then coalesce(%s, 0) else least(%s.%s, coalesce(%s, 0)) end",
-		q, through, newest("m."+m.Seq+"::bigint", " and "+sentBy), q, through, newest("m."+m.Seq+"::bigint", ""))
+	sent := "null::bigint"
+	if m.SentAt != "" {
+		sentBy := m.clock.sentBy("m."+m.SentAt, q+".stored_at", newest("m."+m.SentAt, ""))
+		sent = fmt.Sprintf("coalesce(%s, 0)", newest(m.Position("m"), " and "+sentBy))
+	}
+	return fmt.Sprintf("case when %s.%s is null then %s else least(%[1]s.%[2]s, coalesce(%[4]s, 0)) end",
+		q, through, sent, newest(m.Position("m"), ""))
 }
 
-// Moment is an expression of type timestamptz as it compares with the messages'
-// sent_at: what is at or before it was sent by then, in every reading.
-func (s *Checked) Moment(expr string) string { return s.Messages.clock.earliest(expr) }
+// SentBy is the condition that the message under the alias row was sent by the moment, of type timestamptz, in
+// every reading of its time; true of each where nothing says when.
+func (s *Checked) SentBy(row, moment string) string {
+	if s.Messages.SentAt == "" {
+		return "true"
+	}
+	return row + "." + s.Messages.SentAt + " <= " + s.Messages.clock.earliest(moment)
+}
+
+// Vanished is the condition that something which the plan looks up for the deletion under the
+// alias q isn't there; "" where it looks up nothing.
+func (s *Checked) Vanished(q string) string {
+	missing := make([]string, len(s.lookups))
+	for i, l := range s.lookups {
+		missing[i] = l.find("", idsOf(q)) + " is null"
+	}
+	return strings.Join(missing, " or ")
+}
+
+// Missing is the expression for the tables in which nothing is found for the deletion under the alias q, for
+// people: null where something is in each. "" where the plan looks up nothing.
+func (s *Checked) Missing(q string) string {
+	if len(s.lookups) == 0 {
+		return ""
+	}
+	missing := make([]string, len(s.lookups))
+	for i, l := range s.lookups {
+		missing[i] = fmt.Sprintf("case when %s is null then %s end", l.find("", idsOf(q)), text("no row of "+l.table))
+	}
+	return "nullif(pg_catalog.concat_ws(', ', " + strings.Join(missing, ", ") + "), '')"
+}

@@ -101,9 +101,9 @@ func (k *checker) identify(rel *relation, p part) string {
 
 // checkConversations warns where several rows may be of one conversation.
 func (k *checker) checkConversations() {
-	if rel := k.convs.rel; rel != nil && !slices.Contains(k.convs.keys, "") && !rel.unique(k.convs.keys...) {
+	if rel := k.convs.rel; rel != nil && !slices.Contains(k.convs.found(), "") && !rel.unique(k.convs.found()...) {
 		k.warn("conversations: several rows of %s may be of one conversation, and then all of them are deleted together; if there must be only one, run: %s",
-			rel, createIndex("create unique index", rel, k.convs.keys))
+			rel, createIndex("create unique index", rel, k.convs.found()))
 	}
 }
 
@@ -143,7 +143,7 @@ func (k *checker) checkCollations() {
 // findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
-		if m.rel == rel && (slices.Contains(m.keys, column) || slices.Contains(m.ref.Column, column)) {
+		if m.rel == rel && (slices.Contains(m.found(), column) || slices.Contains(m.ref.Column, column)) {
 			return true
 		}
 		if slices.Contains(m.ref.To, column) && rel == k.messages.rel {

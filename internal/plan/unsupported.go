@@ -6,20 +6,14 @@ func (k *checker) unsupported() {
 	p := k.plan
 	not := func(used bool, line int, path, what string) {
 		if used {
-			var p problems
-			p.add(line, "%s: %s: not supported yet", path, what)
-			k.problems = append(k.problems, p.errs...)
+			k.problems = append(k.problems, problem{line, path + ": " + what + ": not supported yet"})
 		}
 	}
-	not(len(p.IDs) > 0, 0, "ids", "ids")
-	not(p.Conversations.Table == "", 0, "conversations", "a plan without a table of conversations")
+	not(len(p.Conversations.Children) > 0, p.Conversations.at("children"), "conversations", "children of conversations")
 	for _, e := range p.Entries() {
-		not(len(e.Where) > 0, e.at("where"), e.Path, "where")
+		not(len(e.Where) > 0 && e.References != nil, e.at("where"), e.Path, "where beside references")
 		not(len(e.Set) > 0, e.at("set"), e.Path, "set")
 		not(e.Keep, e.at("keep"), e.Path, "keep")
-		not(e.Seq.Unit != "", e.at("seq"), e.Path, "a position with a unit")
-		not(e.SentAt != Reading{Column: e.SentAt.Column}, e.at("sent_at"), e.Path, "a time with a unit")
-		not(e.Path == "messages" && e.SentAt.Column == "", e.line, e.Path, "messages without sent_at")
 		not(e.Path == "messages" && e.Seq.Column == "", e.line, e.Path, "messages without seq")
 		not(len(e.Parents) > 0, e.at("parents"), e.Path, "parents")
 		not(len(e.Children) > 0, e.at("children"), e.Path, "children of children")

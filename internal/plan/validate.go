@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -24,20 +23,24 @@ func (p Plan) validate(known problems) error {
 		v.child(path, c)
 		v.below(path, c)
 	}
-	if app := v.uses(Pair{}, "app"); (p.Tenant == "") != app {
+	if app := v.usesApp(); (p.Tenant == "") != app {
 		found := "no condition uses $app, and there is no tenant"
 		if app {
 			found = "a condition uses $app, and there is a tenant"
 		}
 		v.add(0, "tenant: %s: name the one app that the tables belong to if, and only if, they have no app column", found)
 	}
-	return errors.Join(v.errs...)
+	return v.err()
 }
 
 // messages checks the messages' entry and its parents, one of which has the position where the
 // messages have none.
 func (v *validator) messages() {
 	m := v.plan.Messages
+	if m.line == 0 && m.Table == "" {
+		v.add(0, "messages is missing: expected a mapping%s", fieldsOf(fields["messages"]))
+		return
+	}
 	conds := m.Conditions()
 	v.entry("messages", m)
 	pointed := v.plan.Pointed()
@@ -50,15 +53,16 @@ func (v *validator) messages() {
 			conds = append(conds, parent.Conditions()...)
 		case parent.Seq.Column != "":
 			v.add(parent.at("seq"), "%s.seq: %s has the position already: just one entry may have it", path, v.seqAt())
-		case len(parent.Conditions()) > len(parent.Where):
-			v.add(parent.line, "%s: app, user and conversation are for the parent with the position: expected where", path)
+		case m.Seq.Column == "" && pointed < 0: // which is said below
+		case parent.Columns != Columns{}:
+			v.add(parent.line, "%s: app, user and conversation belong to the entry with seq, %s: expected where", path, v.seqAt())
 		case parent.SentAt.Column != "":
 			v.add(parent.at("sent_at"), "%s.sent_at: expected it beside seq, at %s", path, v.seqAt())
 		}
 		v.below(path, parent)
 	}
 	if m.Seq.Column == "" && pointed < 0 {
-		v.add(m.line, "messages.seq is missing: it must name a column, or else one of the messages' parents must have the position")
+		v.add(m.line, "messages.seq is missing: it must name a column, or one of the messages' parents must have seq")
 	}
 	v.bound("messages", m, conds)
 }
@@ -101,8 +105,7 @@ func (v *validator) child(path string, c Entry) {
 	v.entry(path, c)
 	switch {
 	case c.References == nil && c.Seq.Column == "":
-		v.add(c.line, "%s: expected references, or the messages' own columns: user, conversation, seq (and app)", path)
-		v.bound(path, c, c.Conditions())
+		v.add(c.line, "%s.references is missing: expected it, or the messages' own columns: user, conversation and seq (and app)", path)
 	case c.References == nil:
 		v.bound(path, c, c.Conditions())
 		if c.Seq.Unit != "" || v.plan.Messages.Seq.Unit != "" {
@@ -111,7 +114,7 @@ func (v *validator) child(path string, c Entry) {
 		if len(c.Set) > 0 {
 			v.add(c.at("set"), "%s.set: a row that stays must lose its reference to the message: expected references", path)
 		}
-	case c.Seq.Column != "" || len(c.Conditions()) > len(c.Where):
+	case c.Seq.Column != "" || c.Columns != Columns{}:
 		v.add(c.line, "%s: give either references or app, user, conversation and seq, not both", path)
 	}
 	v.sets(path, c)
@@ -173,7 +176,7 @@ func (v *validator) entry(path string, e Entry) {
 	optional("app", e.App)
 	optional("conversation", e.Conversation)
 	optional("seq", e.Seq.Column)
-	if e.SentAt.Column != e.Seq.Column || e.SentAt.Unit == e.Seq.Unit && e.SentAt.Shift == 0 && e.SentAt.Unit == "" {
+	if e.SentAt.Column != e.Seq.Column { // which may be a time
 		optional("sent_at", e.SentAt.Column)
 	}
 	optional("user", e.User)
@@ -242,7 +245,7 @@ func (v *validator) ids() {
 	for _, id := range v.plan.IDs {
 		path := join("ids", id.Name)
 		if slices.Contains(commandIDs, id.Name) || id.Name == "count" || id.Name == "newest" || strings.ContainsAny(id.Name, "$. ") || id.Name == "" {
-			v.add(id.line, "%s: the name is taken, or not one word: expected another", path)
+			v.add(id.line, "%s: the name is taken, or not one word without dots and dollar signs: expected another", path)
 		}
 		seen[id.Name] = true
 		switch {
@@ -285,7 +288,7 @@ func (v *validator) lookup(id ID, path string) {
 		v.value(id.at("where."+p.Column), path+".where."+p.Column, p.Value)
 	}
 	if uses := v.plan.needs(Value{Name, id.Name}); uses[id.Name] {
-		v.add(id.line, "%s needs itself: $%s is found by way of %s", path, id.Name, list(slices.Sorted(maps.Keys(uses))))
+		v.add(id.line, "%s needs itself: $%s is found by way of $%s: expected an id that is found by the command's", path, id.Name, strings.Join(slices.Sorted(maps.Keys(uses)), ", $"))
 	}
 	for _, f := range []string{"at", "part"} {
 		if id.lines[f] > 0 {
@@ -308,7 +311,7 @@ func (v *validator) value(line int, path string, val Value) {
 			for _, id := range v.plan.IDs {
 				names = append(names, "$"+id.Name)
 			}
-			v.add(line, "%s is %s, which is no id: expected one of %s, or %s for a text that begins with a dollar sign", path, val, strings.Join(names, ", "), "$"+val.String())
+			v.add(line, "%s is %s, which no id is called: expected one of %s, or $%[2]s for a text that begins with a dollar sign", path, val, strings.Join(names, ", "))
 		}
 	case Null, Text, Number, Bool:
 	}
@@ -341,33 +344,27 @@ func (p Plan) needs(val Value) map[string]bool {
 	return seen
 }
 
-// uses reports whether the value needs the command's id of this name; for the zero Pair, whether any
-// condition of the plan does.
-func (v *validator) uses(p Pair, name string) bool {
-	if p != (Pair{}) {
-		return v.plan.needs(p.Value)[name]
-	}
-	for _, e := range v.plan.Entries() {
-		for _, p := range e.Conditions() {
-			if v.plan.needs(p.Value)[name] {
-				return true
-			}
-		}
-	}
-	return false
+// uses reports whether one of the conditions depends on the command's id of this name.
+func (p Plan) uses(conds []Pair, name string) bool {
+	return slices.ContainsFunc(conds, func(c Pair) bool { return p.needs(c.Value)[name] })
 }
 
-// bound wants conditions on each of the command's ids, for else other people's rows would go.
+func (v *validator) usesApp() bool {
+	return slices.ContainsFunc(v.plan.Entries(), func(e Placed) bool { return v.plan.uses(e.Conditions(), "app") })
+}
+
+// bound wants conditions on each of the command's ids, for else other people's rows would go. Where no entry
+// has one on the app, that is said once, of the tenant.
 func (v *validator) bound(path string, e Entry, conds []Pair) {
 	for _, name := range commandIDs {
-		if name == "app" && v.plan.Tenant != "" || slices.ContainsFunc(conds, func(p Pair) bool { return v.uses(p, name) }) {
+		if v.plan.uses(conds, name) || name == "app" && (v.plan.Tenant != "" || !v.usesApp()) {
 			continue
 		}
-		why := "other people's rows would go"
+		rows := "other people's rows"
 		if name != "user" {
-			why = "rows of every " + name + " would go"
+			rows = "rows of every " + name
 		}
-		v.add(e.line, "%s.%s is missing: it must name a column, or where must have a condition on $%[2]s; without one, %s", path, name, why)
+		v.add(e.line, "%s.%s is missing: expected a column, or a condition on $%[2]s under where; without one, %s would go", path, name, rows)
 	}
 }
 
@@ -375,7 +372,7 @@ func (v *validator) table(line int, path, name string) {
 	if name == "" {
 		v.add(line, "%s is missing: it must name a table", path)
 	} else if _, err := parseTable(name); err != nil {
-		v.add(line, "%s: %s: %w", path, name, err)
+		v.add(line, "%s: %s: %s", path, name, err)
 	}
 }
 
@@ -383,7 +380,7 @@ func (v *validator) column(line int, path, name string) {
 	if name == "" {
 		v.add(line, "%s is missing: it must name a column", path)
 	} else if _, err := parseColumn(name); err != nil {
-		v.add(line, "%s: %s: %w", path, name, err)
+		v.add(line, "%s: %s: %s", path, name, err)
 	}
 }
 

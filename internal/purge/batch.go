@@ -89,10 +89,20 @@ type Kept struct {
 	Rows int
 	// Seq is the smallest seq among them; 0 in the conversations' table.
 	Seq int64
+	// Missing is what the plan looks up for the deletion and isn't there any more, for people, "" for nothing. Then its
+	// rows can't be found, and there is no Table.
+	Missing string
 }
+
+// Any reports whether anything keeps the deletion from finishing.
+func (k Kept) Any() bool { return k.Rows > 0 || k.Missing != "" }
 
 // Error says what was found and what to check.
 func (k Kept) Error() string {
+	if k.Missing != "" {
+		return fmt.Sprintf("%s is there any more for this deletion, which had messages when it began: what is left of them can't be found; "+
+			"restore the row, or delete the messages yourself, and retry the dead letter", k.Missing)
+	}
 	where := ""
 	if k.Seq != 0 {
 		where = fmt.Sprintf(", the first at seq %d", k.Seq)

@@ -4,7 +4,10 @@
 // and imports nothing but the standard library.
 package purge
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // Key names one deletion: one conversation of one command. It is the primary
 // key of the ledger. Comparable; the zero value names nothing.
@@ -105,3 +108,7 @@ type Record struct {
 
 // Final says that the deletion needs no more work.
 func (r Record) Final() bool { return r.State == Done || r.State == Failed }
+
+// ErrBoundaryRequired is why a deletion without through_seq can't be carried out: the plan doesn't
+// say when messages were sent.
+var ErrBoundaryRequired = errors.New("through_seq is required: the plan's messages have no sent_at, so that the time of the command decides nothing")

@@ -33,6 +33,20 @@ func CheckPlan(ctx context.Context, url string, p plan.Plan, opts plan.Options) 
 	return inspect(ctx, l.begin(), p, opts)
 }
 
+// DraftPlan is [plan.Draft] for the database. It only reads.
+func DraftPlan(ctx context.Context, url, schema string) (text string, questions int, err error) {
+	l, err := OpenLedger(ctx, url)
+	if err != nil {
+		return "", 0, err
+	}
+	defer l.Close()
+	err = l.begin().read(ctx, func(ctx context.Context, q plan.Querier) error {
+		text, questions, err = plan.Draft(ctx, q, schema)
+		return err
+	})
+	return text, questions, classifyShared(ctx, err)
+}
+
 // inspect checks the plan, and the worker's own tables, in the transaction.
 func inspect(ctx context.Context, t *transaction, p plan.Plan, opts plan.Options) (report *plan.Report, err error) {
 	opts.Own = ownTables

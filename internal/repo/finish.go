@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/jackc/pgx/v5"
@@ -56,7 +57,16 @@ func (r *Repo) finish(t *transaction, d purge.Deletion, a args, roundTrip func()
 	proven, version := false, ""
 	var doubt *string
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&proven, &version) }, r.sql.get("finish_prove"), a)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&doubt) }, r.sql.get("lock_conversation"), a)
+	for _, name := range []string{"lock_conversation", "missing"} {
+		if s := r.sql[name]; s != nil { // the plan needs it
+			t.query(func(rows pgx.Rows) error {
+				var found *string
+				err := rows.Scan(&found)
+				doubt = cmp.Or(found, doubt)
+				return err
+			}, s, a)
+		}
+	}
 	if err := roundTrip(); err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 
 // Kept finds rows that stay when they are deleted, in a deletion that makes no
 // progress and whose lease is ours. Rows that others have locked are skipped, and
-// what doesn't stay is gone then.
+// what doesn't stay is gone then. If there are none, something that the plan looks up may be missing.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
@@ -57,9 +57,15 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	if err := r.commit(ctx, t); err != nil {
 		return purge.Kept{}, err
 	}
+	var missing *string
 	t = r.begin(true)
-	t.exec(nil, r.sql.get("lock_conversation"), a)
-	t.query(read(&row), r.sql.get("kept_row"), a)
+	r.lockConversation(t, a)
+	if s := r.sql["kept_row"]; s != nil { // there is such a table
+		t.query(read(&row), s, a)
+	}
+	if s := r.sql["missing"]; s != nil { // the plan looks something up
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&missing) }, s, a)
+	}
 	if err := r.commit(ctx, t); err != nil {
 		if fault, _ := purge.FaultOf(err); fault != purge.Contention {
 			return purge.Kept{}, err
@@ -75,5 +81,12 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 			return k, nil
 		}
 	}
-	return purge.Kept{}, nil
+	return purge.Kept{Missing: value(missing)}, nil
+}
+
+// lockConversation locks the conversation's rows, if there is a table of them.
+func (r *Repo) lockConversation(t *transaction, a args) {
+	if s := r.sql["lock_conversation"]; s != nil {
+		t.exec(nil, s, a)
+	}
 }

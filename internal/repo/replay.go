@@ -85,7 +85,7 @@ func replayArgs(d purge.Record) args {
 
 // finishReplay finishes a deletion that is done again.
 func (s *step) finishReplay(t *transaction) error {
-	t.exec(nil, s.r.sql.get("lock_conversation"), s.a)
+	s.r.lockConversation(t, s.a)
 	t.query(func(rows pgx.Rows) error {
 		err := rows.Scan(&s.out.Finished, &s.out.RowRemoved)
 		if s.out.Finished {

@@ -61,6 +61,7 @@ type step struct {
 type batchRange struct {
 	ours      bool // the lease is ours
 	low, high int64
+	crowded   bool   // there are more messages than the batch may have, for the last of them have one position
 	first     *int64 // the batch's first message; nil for none
 	through   int64  // the boundary
 	deleted   int64  // messages, by earlier steps
@@ -175,7 +176,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	f := &s.found
 	t.query(func(rows pgx.Rows) error {
 		f.ours = true
-		return rows.Scan(&f.low, &f.first, &f.high, &f.through, &s.historyKept, &f.deleted)
+		return rows.Scan(&f.low, &f.first, &f.high, &f.crowded, &f.through, &s.historyKept, &f.deleted)
 	}, sql.get(name), a)
 	if s.p.MarkTo > s.p.MarkFrom {
 		t.exec(nil, sql.get("step_mark"), a)
@@ -188,7 +189,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 		return nil
 	}
 	s.out.Low = f.low
-	a["low"], a["high"], s.a = f.low, f.high, a
+	a["low"], a["high"], a["locked"], s.a = f.low, f.high, s.lock, a
 	return nil
 }
 
@@ -235,6 +236,7 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 	if n.cut {
 		s.cut(&n)
 	}
+	n.again = n.again || s.found.crowded
 	s.count(n)
 	return nil
 }

@@ -55,7 +55,7 @@ due as materialized (
 select pg_catalog.count(*) from (
   select from due q cross join lateral (
     select from {{.Messages.Name}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq
+    where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
     order by m.{{.Messages.Seq}} limit @each::bigint
     for update{{if .SkipLocked}} skip locked{{end}}) m
   limit @rows::bigint) l
@@ -94,6 +94,7 @@ taken as materialized (
   from q
   where q.fresh and (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
 ),
+{{- if .Conversations.Name}}
 conversations as materialized (
   select q.ord, {{.Conversations.Doubt}}::text as doubt
   from taken q cross join lateral (
@@ -101,11 +102,12 @@ conversations as materialized (
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
     for update skip locked) c
 ),
+{{- end}}
 picked as materialized (
   select q.ord as lethe_ord, m.*
   from taken q cross join lateral (
     select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+    where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}} and not q.history_kept
       {{- if .LockFirst}} and {{template "_locked"}}{{end}}
     order by m.{{.Messages.Seq}} limit @each::bigint
     {{- if and .SkipLocked (not .LockFirst)}}
@@ -122,7 +124,12 @@ tally as (
   from (
     select q.ord, null::bigint as through_seq, null::boolean as message, null::text as doubt from q
     union all select t.ord, t.through_seq, null, null from taken t
+    {{- if .Conversations.Name}}
     union all select c.ord, null, null, c.doubt from conversations c
+    {{- end}}
+    {{- with .Missing "q"}}
+    union all select q.ord, null, null, {{.}} from taken q
+    {{- end}}
     union all select f.ord, null, true, null from found f where (select all_gone from counts)
     union all select q.ord, null, true, null from taken q
       cross join lateral (select from gone g where {{.Messages.Match "g" "q"}} offset 0) g
@@ -150,6 +157,7 @@ taken as materialized (
   from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted,
     @stored_at::timestamptz as stored_at, @kept::boolean as history_kept from entered) q
 ),
+{{- if .Conversations.Name}}
 conversations as materialized (
   select {{.Conversations.Doubt}}::text as doubt
   from taken q cross join lateral (
@@ -157,21 +165,28 @@ conversations as materialized (
     from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}
     for update skip locked) c
 ),
+{{- end}}
 picked as materialized (
   select 1 as lethe_ord, m.*
   from taken q cross join lateral (
     select m.tableoid as lethe_part, m.ctid as lethe_row{{if .Locked}}, {{.ChildKeys "m"}}{{end}} from {{.Messages.From}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq and not q.history_kept
+    where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}} and not q.history_kept
     order by m.{{.Messages.Seq}} limit least(@each::bigint, @rows::bigint)) m
 ),
 {{template "_picked" .}}
   returning 1
 )
-select array[(select through_seq from taken)], array[n], array[(select pg_catalog.max(doubt) from conversations)],
+select array[(select through_seq from taken)], array[n], array[{{template "_doubt_of_one" .}}],
   array[{{range $i, $c := .Children}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[],
   pg_catalog.set_config('lethe.through_seq', coalesce((select through_seq::text from taken), ''), true), pg_catalog.set_config('lethe.deleted', n::text, true)
 from (select pg_catalog.count(*) as n from gone) g
 {{end}}
+
+{{define "_doubt_of_one"}}
+  {{- with .Missing "q"}}coalesce((select {{.}} from taken q), {{end}}
+  {{- if .Conversations.Name}}(select pg_catalog.max(doubt) from conversations){{else}}null::text{{end}}
+  {{- if .Missing "q"}}){{end}}
+{{- end}}
 
 {{/* Passes over messages and child rows that somebody else has locked, instead of waiting for them. */}}
 {{define "bulk_take_unlocked"}}{{template "_bulk_take" .Skipping}}{{end}}
@@ -199,11 +214,11 @@ with q as materialized (
 seen as materialized (
   select q.*, c.there, c.part, c.id,
     (c.ours or not c.there) and not c.several and (q.history_kept or not {{template "_remaining" .}}) as finished,
-    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
+    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.Above "m" "q.through_seq"}}) as newer
   from q cross join lateral (
     select pg_catalog.count(*) > 0 as there, pg_catalog.count(*) > 1 as several, coalesce(pg_catalog.bool_and({{template "_ours"}}), false) as ours,
       pg_catalog.max(c.tableoid) as part, pg_catalog.max(c.ctid) as id
-    from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}}) c
+    from {{.Conversations.Rows}} c where {{.Conversations.Match "c" "q"}}) c
   where q.through_seq is not null
 ),
 due as materialized (select * from seen q where q.finished and q.there),

@@ -6,7 +6,7 @@ Each key forward. */}}
 {{define "finish_prove"}}
 with {{template "_fence"}}
 select q.history_kept or not {{template "_remaining" .}},
-  (select {{template "_version"}} from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}})
+  (select {{template "_version"}} from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}})
 from fence q
 {{end}}
 
@@ -14,18 +14,23 @@ from fence q
 
 {{/* Locks the conversation's row, and waits for it, before a later statement looks for newer messages: a sender's upsert then
 waits for us and inserts the row anew, or we see its message. The conversations' key. */}}
-{{define "lock_conversation"}}
+{{define "lock_conversation"}}{{if .Conversations.Name}}
 select {{.Conversations.Doubt}}::text
 from (
   select c.ctid as id{{range $i, $t := .Conversations.Hints}}, c.{{$t}} as hint_{{$i}}{{end}}
   from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}}
   for update) c
-{{end}}
+{{end}}{{end}}
+
+{{/* What the plan looks up and isn't there. The looked-up tables' keys. */}}
+{{define "missing"}}{{with .Missing "q"}}
+select {{.}}::text from (values (@app::text, @user::text, @conversation::text)) q (app_id, user_id, conversation_id)
+{{end}}{{end}}
 
 {{/* The rows of the conversation of q, and whether all of them are ours. */}}
 {{define "_conversation"}}rows as materialized (
   select c.tableoid as part, c.ctid as id, c.tableoid::text || ' ' || c.xmin::text as version, {{template "_ours"}} as ours
-  from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}}
+  from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}}
 ),
 conversation as materialized (
   select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_and(c.ours), true) as ours, coalesce(pg_catalog.string_agg(c.version, ','), '') as version
@@ -40,7 +45,7 @@ with {{template "_fenced"}}),
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.there, c.ours and @proven::boolean and (c.version = @version::text or q.history_kept or not {{template "_remaining" .}}) as finished,
-    exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > q.through_seq) as newer
+    exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "q.through_seq"}}) as newer
   from fence q cross join conversation c
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),

@@ -5,7 +5,7 @@ by a reference, only those of the first 1,000 messages are looked for. Each key 
 {{define "tables"}}
 select array[
   exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}}),
-  exists (select from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}})
+  exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}})
   {{- range .Children}},
   {{- if .Reference}}
   exists (
@@ -24,7 +24,7 @@ where @app::text is not null
 with {{template "_fence"}}
 select pg_catalog.count(*) from (
   select from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select f.through_seq from fence f where not f.history_kept)
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
   order by m.{{.Messages.Seq}} limit 100
   for update skip locked) l
 {{end}}{{end}}
@@ -38,8 +38,8 @@ with {{template "_fence"}},
 q as materialized (select f.* from fence f where not f.history_kept),
 found as materialized (
 {{- if not .Child.Name}}
-  select m.tableoid as part, m.ctid as id, m.{{.Messages.Seq}}::bigint as seq from {{.Messages.From}} m
-  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} <= (select through_seq from q)
+  select m.tableoid as part, m.ctid as id, {{.Messages.Position "m"}} as seq from {{.Messages.From}} m
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.AtOrBelow "m" "(select through_seq from q)"}}
   {{- if .Locked}} and {{template "_locked"}}{{range .Children}}
     and not exists (select from {{.Name}} x where {{.BelongsToArgs "x" "m"}} offset 0)
   {{- end}}{{end}}
@@ -49,8 +49,8 @@ found as materialized (
   select x.part, x.id, m.lethe_seq as seq
   from q
   cross join lateral (
-    select m.{{.Messages.Seq}}::bigint as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Name}} m
-    where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq
+    select {{.Messages.Position "m"}} as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Name}} m
+    where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
     order by m.{{.Messages.Seq}} limit 100) m
   cross join lateral (
     select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" "m" "q"}} limit 100
@@ -83,11 +83,11 @@ where (f.part, f.id) not in (select g.part, g.id from gone g)
 
 {{/* Deletes the conversation's row, if it is to go and an earlier statement of this transaction has locked it, and counts what is
 still there, which only a trigger or a rule can have kept. Each key forward, one row. */}}
-{{define "kept_row"}}
+{{define "kept_row"}}{{if .Conversations.Name}}
 with {{template "_fence"}},
 seen as materialized (
   select c.part, c.id, c.ours and (q.history_kept or not {{template "_remaining" .}})
-    and not exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq) as due
+    and not exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.Above "m" "q.through_seq"}}) as due
   from fence q
   cross join lateral (
     select c.tableoid as part, c.ctid as id, {{template "_ours"}} as ours
@@ -97,4 +97,4 @@ gone as (
   delete from {{.Conversations.Name}} c using seen s where c.tableoid = s.part and c.ctid = s.id and s.due returning 1
 )
 select (select pg_catalog.count(*) from seen where due) - (select pg_catalog.count(*) from gone), 0
-{{end}}
+{{end}}{{end}}

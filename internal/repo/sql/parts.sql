@@ -30,16 +30,20 @@ left join lateral (
   select {{template "_record"}} from lethe.deletions d
   where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id limit 1) d on true{{end}}
 
-{{/* The proof: whether anything is left at or below the boundary of q. A replay spares what was sent after the deletion had finished,
+{{/* The proof: whether anything is left at or below the boundary of q. What is looked up and isn't there any more proves nothing, for
+the boundary shows that there were messages. A replay spares what was sent after the deletion had finished,
 and the child rows of that; where child rows go first, none can belong to a message that has gone. */}}
 {{define "_remaining"}}(
-    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} <= q.through_seq
-      {{- if .Replay}} and m.{{.Messages.SentAt}} <= {{.Moment "q.completed_at"}}{{end}})
+    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
+      {{- if .Replay}} and {{.SentBy "m" "q.completed_at"}}{{end}})
     {{- if not (and .Replay .Locked)}}{{range .RangeChildren}}
     or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} <= q.through_seq
       {{- if $.Replay}}
       and not exists (select from {{$.Messages.Name}} m where {{$.Messages.Match "m" "q"}} and m.{{$.Messages.Seq}} = x.{{.Seq}} offset 0)
       {{- end}})
+    {{- end}}{{end}}
+    {{- if not .Replay}}{{with .Vanished "q"}}
+    or q.through_seq <> 0 and ({{.}})
     {{- end}}{{end}}
   ){{end}}
 
@@ -48,8 +52,12 @@ newer messages keep a row, with no more unread ones than there are. An earlier s
 keep a row that should go; dropped are those that went. The conversations' key. */}}
 {{define "_rows"}}leaving as materialized (select q.part, q.id from due q where not q.newer),
 dropped as (
+  {{- if .Conversations.Name}}
   delete from {{.Conversations.From}} c where {{.Conversations.At "c" "leaving"}}
   returning c.tableoid as part, c.ctid as id
+  {{- else}}
+  select l.part, l.id from leaving l
+  {{- end}}
 )
 {{- if .Conversations.Unread}},
 recounted as (
@@ -57,12 +65,12 @@ recounted as (
   set {{.Conversations.Unread}} = least(c.{{.Conversations.Unread}}, (
     select pg_catalog.count(*) from (
       {{- if .Replay}}
-      select m.{{.Messages.Seq}} > q.through_seq or (m.{{.Messages.SentAt}} <= {{.Moment "q.completed_at"}}) is not true as newer
+      select {{.Messages.Above "m" "q.through_seq"}} or ({{.SentBy "m" "q.completed_at"}}) is not true as newer
       from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
       order by m.{{.Messages.Seq}} desc limit greatest(c.{{.Conversations.Unread}}, 0)) n
     where n.newer))
       {{- else}}
-      select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > q.through_seq
+      select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.Above "m" "q.through_seq"}}
       limit greatest(c.{{.Conversations.Unread}}, 0)) n))
       {{- end}}
   from due q

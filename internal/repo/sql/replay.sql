@@ -23,20 +23,21 @@ delete. Locks and changes nothing. The messages' key forward. */}}
 {{define "replay_count"}}
 select coalesce(pg_catalog.max(s.seq), @through_seq::bigint), pg_catalog.count(*), pg_catalog.count(*) filter (where s.goes)
 from (
-  select m.{{.Messages.Seq}}::bigint as seq, m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}} as goes from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @through_seq::bigint and @app::text is not null
-  order by m.{{.Messages.Seq}} limit @limit::bigint) s
+  select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "@completed_at::timestamptz"}} as goes from {{.Messages.Name}} m
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
+  order by m.{{.Messages.Seq}} {{if .Messages.UniqueSeq}}limit @limit::bigint{{else}}fetch first (@limit::bigint) rows with ties{{end}}) s
 {{end}}
 
 {{/* step_range without the ledger: a replay holds no lease. The messages' key forward. */}}
 {{define "replay_range"}}
-select r.low, r.first, {{template "_high" .}}, r.through_seq, @kept::boolean, 0::bigint
+select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, @kept::boolean, 0::bigint
 from (
   select @low::bigint as low, @through_seq::bigint as through_seq, (
-    select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @through_seq::bigint and @app::text is not null
+    select {{.Messages.Position "m"}} from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
     order by m.{{.Messages.Seq}} limit 1) as first
   offset 0) r
+{{- template "_ends" .Replaying}}
 {{end}}
 
 {{/* Finishes a deletion that is done again, if nothing of what it removed is left: the conversation's row goes, unless newer messages
@@ -57,7 +58,7 @@ seen as materialized (
   cross join lateral ( -- the newest message: whether there is one, and whether it is newer than the deletion
     select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_or(m.seq > q.through_seq or m.by_then is not true), false) as newer
     from (
-      select m.{{.Messages.Seq}}::bigint as seq, m.{{.Messages.SentAt}} <= {{.Moment "q.completed_at"}} as by_then
+      select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "q.completed_at"}} as by_then
       from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
       order by m.{{.Messages.Seq}} desc limit 1) m) n
 ),

@@ -22,11 +22,11 @@ over: something came in below it. No row: the lease is not ours.
 deletions_pkey; the messages' key forward. */}}
 {{define "step_range"}}
 with {{template "_fence"}}
-select r.low, r.first, {{template "_high" .}}, r.through_seq, r.history_kept, r.messages_deleted
+select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, r.history_kept, r.messages_deleted
 from (
   select q.*, case when q.history_kept then null else (
-    select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > q.low and m.{{.Messages.Seq}} <= q.through_seq
+    select {{.Messages.Position "m"}} from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "q.low"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
     order by m.{{.Messages.Seq}} limit 1) end as first
   from (
     select f.through_seq, f.history_kept, f.messages_deleted,
@@ -34,23 +34,38 @@ from (
         when f.cursor_seq = 0 or f.cursor_seq >= f.through_seq then (-9223372036854775808)::bigint else f.cursor_seq end as low
     from fence f) q
   offset 0) r
+{{- template "_ends" .}}
 {{end}}
 
 {{define "_high"}}case when r.first is null then r.through_seq
   {{- if .Messages.UniqueSeq}}
   when @dense::boolean then least(r.through_seq, r.first::numeric - 1 + @limit::bigint)::bigint
-  {{- end}}
   else coalesce((
-    select m.{{.Messages.Seq}}::bigint from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > r.low and m.{{.Messages.Seq}} <= r.through_seq
-    order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high{{end}}
+    select {{.Messages.Position "m"}} from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "r.low"}} and {{.Messages.AtOrBelow "m" "r.through_seq"}}
+    order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high
+  {{- else}}
+  else coalesce(e.ends[1], r.through_seq) end as high
+  {{- end}}{{end}}
+
+{{/* The positions of the last message that a batch may have, and of the one after it. If they are one, there are more messages than that in
+the range, and it is worked on again until there are not. */}}
+{{define "_ends"}}{{if not .Messages.UniqueSeq}}
+cross join lateral (
+  select pg_catalog.array_agg(s.seq) as ends from (
+    select {{.Messages.Position "m"}} as seq from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "r.low"}} and {{.Messages.AtOrBelow "m" "r.through_seq"}} and r.first is not null
+      {{- if .Replay}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}}
+    order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 2) s) e
+{{- end}}{{end}}
+{{define "_crowded"}}{{if .Messages.UniqueSeq}}false{{else}}coalesce(e.ends[1] = e.ends[2], false){{end}} as crowded{{end}}
 
 {{/* Scans what batches have deleted above @from and up to @to. A deleted row stays in the index, and the first scan has to fetch the
 row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.015 us). Done a piece at a time while the
 batches run, it keeps the finishing transaction's proof short. Each key forward. */}}
 {{define "step_mark"}}
 select
-  exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and m.{{.Messages.Seq}} > @from::bigint and m.{{.Messages.Seq}} <= @to::bigint)
+  exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.Above "m" "@from::bigint"}} and {{.Messages.AtOrBelow "m" "@to::bigint"}})
   {{- range .RangeChildren}}
   or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > @from::bigint and x.{{.Seq}} <= @to::bigint)
   {{- end}}
@@ -61,22 +76,26 @@ from (values (@app::text, @user::text, @conversation::text)) q (app_id, user_id,
 {{define "step_lock"}}{{if .Locked}}
 select pg_catalog.count(*) from (
   select from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
-  order by m.{{.Messages.Seq}}
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+  order by m.{{.Messages.Seq}}{{if not .Messages.UniqueSeq}} limit @limit::bigint{{end}}
   for update) l
 {{end}}{{end}}
 
-{{/* The batch's messages, as many as there is time for: the clock is read for each row, in 30 ns. Waits for a locked row, for the cursor must not
+{{/* The batch's messages, as many as there is time for: the clock is read for each row, in 30 ns. Of more messages with one position than a
+batch has, those that were locked, if any were. Waits for a locked row, for the cursor must not
 pass one. The messages' key forward. */}}
 {{define "_step_messages"}}
 delete from {{.Messages.Name}} m
-where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
   {{- if .Replay}}
-  and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
+  and {{.SentBy "m" "@completed_at::timestamptz"}}
   {{- end}}
   {{- range .Children}}{{if .Reference}}
   and not exists (select from {{.Name}} x where {{.BelongsTo "x" "m" ""}} offset 0)
   {{- end}}{{end}}
+  {{- if and .Locked (not .Messages.UniqueSeq)}}
+  and (not @locked::boolean or {{template "_locked"}})
+  {{- end}}
   and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @time::interval)
 {{end}}
 
@@ -92,11 +111,11 @@ with found as materialized (
   select x.part, x.id
   from (
     select {{.ChildKeys "m"}} from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} > @low::bigint and m.{{.Messages.Seq}} <= @high::bigint
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
       {{- if .Replay}}
-      and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}
+      and {{.SentBy "m" "@completed_at::timestamptz"}}
       {{- end}}
-    order by m.{{.Messages.Seq}} offset 0) m
+    order by m.{{.Messages.Seq}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}) m
   cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" "m" ""}} limit @limit::bigint) x
   limit @limit::bigint
   {{- else}}
@@ -104,7 +123,7 @@ with found as materialized (
   where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
     {{- if .Replay}}
     and {{if not .Locked}}not {{end}}exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} = x.{{.Child.Seq}}
-      {{- if .Locked}} and m.{{.Messages.SentAt}} <= {{.Moment "@completed_at::timestamptz"}}{{end}} offset 0)
+      {{- if .Locked}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}} offset 0)
     {{- end}}
   order by x.{{.Child.Seq}} limit @limit::bigint
   {{- end}}

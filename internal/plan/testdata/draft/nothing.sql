@@ -1,0 +1,2 @@
+-- No table of messages.
+create table accounts (id bigserial primary key, name text);
