@@ -76,6 +76,18 @@ var Layouts = []Layout{
 		Nobody: "00000000-0000-4000-8000-000000000099", Unknown: "00000000-0000-4000-8000-000000000099",
 		Grain: time.Millisecond, Row: RowGoes, Loose: map[string]string{`"Member"`: `("userId", "conversationId")`},
 	},
+	{
+		Name: "rails", App: "demo", Users: []string{"1", "2", "3"}, IDs: all(ids("00000000-0000-0000-0000-%012d", 1, 2, 3)),
+		Nobody: "99", Unknown: "00000000-0000-0000-0000-000000000099", Grain: time.Microsecond, Row: RowGoes,
+		Loose: map[string]string{"mailboxes": "(user_id, room_id)"},
+	},
+	{
+		Name: "chatwoot", App: "1", Users: []string{"1", "2", "3"}, IDs: [][]string{{"1", "2", "3"}, {"4", "5", "6"}, {"7", "8", "9"}}, Nobody: "99", Unknown: "99",
+		Grain: time.Microsecond, Row: RowGoes,
+		Loose: map[string]string{
+			"conversations": "id", "mentions": "conversation_id", "taggings": "(taggable_type, taggable_id)", "notifications": "0", "conversation_participants": "0",
+		},
+	},
 }
 
 // LayoutTables are a layout's tables in a database, with a copy of them in the schema mirror. The copy receives what
