@@ -22,7 +22,7 @@ type commands struct {
 	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
 	Replay      replayCommand      `cmd:"" help:"Delete again what was deleted after the time to which the database was restored."`
-	Plan        planCommands       `cmd:"" help:"Draft a plan, and check it against the database."`
+	Plan        planCommands       `cmd:"" help:"Draft a plan, check it against the database, or try a deletion without deleting."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change the settings of an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop dead letters: commands that failed for good."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`

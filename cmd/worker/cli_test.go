@@ -79,6 +79,7 @@ func TestHelpNamesEachVariableAndDefault(t *testing.T) {
 		{"settings", "set"},
 		{"plan", "check"},
 		{"plan", "draft"},
+		{"plan", "try"},
 		{"dead-letters", "list"},
 		{"dead-letters", "show"},
 		{"dead-letters", "retry"},

@@ -35,8 +35,13 @@ type config struct {
 	planConfig
 	limitConfig
 	throttleConfig
-	ForegroundBackoff float64 `name:"foreground-backoff" group:"Throttling:" placeholder:"TIMES" default:"4" range:"0.01..100" zero:"off" help:"While other clients use the database, large deletions of all workers wait up to this many times as long as each batch took."`
+	foregroundConfig
 	serviceConfig
+}
+
+// foregroundConfig is how large deletions wait for the sake of other clients.
+type foregroundConfig struct {
+	ForegroundBackoff float64 `name:"foreground-backoff" group:"Throttling:" placeholder:"TIMES" default:"4" range:"0.01..100" zero:"off" help:"While other clients use the database, large deletions of all workers wait up to this many times as long as each batch took."`
 }
 
 func (c *config) check() problems {
@@ -202,10 +207,15 @@ type targetConfig struct {
 	Target time.Duration `name:"target" group:"Limits:" placeholder:"DURATION" default:"${target}" range:"1ms..10s" help:"How long a transaction that deletes may take; batch sizes adapt to it."`
 }
 
+// expressConfig is where the express lane ends.
+type expressConfig struct {
+	ExpressRows int `name:"express-rows" group:"Limits:" placeholder:"N" default:"${express_rows}" range:"1..1000000" help:"Maximum number of messages that one deletion removes in the express lane. A deletion of more continues in the long lane."`
+}
+
 // limitConfig bounds what the worker does.
 type limitConfig struct {
 	targetConfig
-	ExpressRows     int           `name:"express-rows" group:"Limits:" placeholder:"N" default:"${express_rows}" range:"1..1000000" help:"Maximum number of messages that one deletion removes in the express lane. A deletion of more continues in the long lane."`
+	expressConfig
 	MaxAttempts     int           `name:"max-attempts" group:"Limits:" placeholder:"N" default:"${max_attempts}" range:"1..1000" help:"Number of real failures after which a deletion fails for good. Waiting and outages don't count."`
 	MaxConns        int           `name:"max-connections" group:"Limits:" placeholder:"N" default:"${max_connections}" range:"3..1000" help:"Maximum number of connections to the database."`
 	LedgerRetention time.Duration `name:"ledger-retention" group:"Limits:" placeholder:"DURATION" default:"720h" range:"1s..876000h" zero:"forever" help:"How long the ledger keeps a finished deletion, and so how long the same command repeats its event."`

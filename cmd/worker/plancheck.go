@@ -12,6 +12,7 @@ import (
 type planCommands struct {
 	Check planCheckCommand `cmd:"" help:"Compare a plan with the database's tables: every problem and warning, with the statement that settles it."`
 	Draft planDraftCommand `cmd:"" help:"Write a first plan from the database's catalog."`
+	Try   planTryCommand   `cmd:"" help:"Show what a deletion would remove, in how many batches and how long about. Changes nothing."`
 }
 
 // planCheckCommand is `worker plan check`.

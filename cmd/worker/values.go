@@ -20,6 +20,7 @@ func (p *parser) mappers() []kong.Option {
 		}),
 		kong.TypeMapper(reflect.TypeFor[time.Time](), valueMapper[time.Time]{p, parseMoment, "a time", "RFC 3339, such as 2026-11-23T09:00:00Z or 2026-11-23T10:00:00+01:00"}),
 		kong.TypeMapper(reflect.TypeFor[int](), valueMapper[int]{p, strconv.Atoi, "a whole number", "digits, such as 10"}),
+		kong.TypeMapper(reflect.TypeFor[int64](), valueMapper[int64]{p, parseInt64, "a whole number", "digits, such as 1200"}),
 		kong.TypeMapper(reflect.TypeFor[float64](), valueMapper[float64]{p, parseFactor, "a number", "digits, such as 4 or 0.5"}),
 		kong.TypeMapper(reflect.TypeFor[byteSize](), valueMapper[byteSize]{
 			p, parseSize, "a size",
@@ -83,6 +84,8 @@ func parseSwitch(s string) (bool, error) {
 	}
 	return false, strconv.ErrSyntax
 }
+
+func parseInt64(s string) (int64, error) { return strconv.ParseInt(s, 10, 64) }
 
 func parseFactor(s string) (float64, error) { return strconv.ParseFloat(s, 64) }
 

@@ -121,3 +121,21 @@ func (p *deletionPace) took(of *rowLimit, limit int, d time.Duration, full bool)
 	of.limit = of.Next(limit, d, full)
 	p.gauge.Set(float64(of.limit))
 }
+
+// Batches returns in about how many transactions a deletion of so many messages goes, the first of them in the express
+// lane, while nothing else happens. perSecond is how many messages go in a second; 0 for as many as the limits on rows allow.
+func (c Config) Batches(messages int64, perSecond float64) (n int64) {
+	c = c.withDefaults()
+	pace := c.pace()
+	n, messages = 1, messages-int64(c.PerDeletion)
+	for limit := pace.Clamp(firstLongLimit); messages > 0; n++ {
+		gone, took := int64(limit), time.Duration(0)
+		if perSecond > 0 {
+			gone = max(1, min(gone, int64(perSecond*c.Target.Seconds()))) // then the batch ends by the clock
+			took = time.Duration(float64(gone) / perSecond * float64(time.Second))
+		}
+		messages -= gone
+		limit = pace.Next(limit, took, true)
+	}
+	return n
+}

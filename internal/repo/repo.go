@@ -78,6 +78,7 @@ func (c Config) withDefaults() Config {
 // concurrent use.
 type Repo struct {
 	cfg         Config
+	trial       bool // nothing may change
 	source      *source
 	conns       *pools
 	pool        *pgxpool.Pool // one of conns
@@ -127,7 +128,7 @@ func (r *Repo) Close() { r.conns.close() }
 // commit of one that is durable waits for the disk; of another a crash of the server may lose
 // the commit, and the batch is done again.
 func (r *Repo) begin(durable bool) *transaction {
-	return &transaction{source: r.source, pools: r.conns, preferred: r.pool, limits: r.limits(durable)}
+	return &transaction{source: r.source, pools: r.conns, preferred: r.pool, limits: r.limits(durable), readOnly: r.trial}
 }
 
 // flushAfter is backend_flush_after of the transactions that delete. It keeps the kernel

@@ -152,7 +152,16 @@ type transaction struct {
 	pools     *pools
 	preferred *pgxpool.Pool // tried first
 	limits    limits
+	readOnly  bool // the server refuses to change anything
 	batch     pgx.Batch
+}
+
+// begin is the statement that begins it.
+func (t *transaction) begin() string {
+	if t.readOnly {
+		return beginReadSQL
+	}
+	return beginSQL
 }
 
 // exec adds a statement whose rows, if any, nobody reads; rows, if not nil,
@@ -182,7 +191,7 @@ func (t *transaction) query(scan func(pgx.Rows) error, s *statement, a args) {
 // up after a while, and counts as a broken connection.
 func (t *transaction) commit(ctx context.Context) error {
 	t.end()
-	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error { return t.send(ctx, conn, beginSQL) })
+	return t.on(ctx, func(ctx context.Context, conn *pgx.Conn) error { return t.send(ctx, conn, t.begin()) })
 }
 
 // errAbandon ends a transaction without a commit, and is no error.
@@ -218,7 +227,7 @@ func (t *transaction) try(ctx context.Context, work func(t *transaction)) error 
 // roundTripper returns what sends over conn what has been added since the last time, the
 // first time after the statement that begins the transaction.
 func (t *transaction) roundTripper(ctx context.Context, conn *pgx.Conn) func() error {
-	begin := beginSQL
+	begin := t.begin()
 	return func() error {
 		defer func() { t.batch, begin = pgx.Batch{}, "" }()
 		return t.send(ctx, conn, begin)

@@ -98,7 +98,7 @@ func (s statements) all() []*statement {
 }
 
 // planless are the files whose statements don't depend on a plan.
-var planless = []string{"watch.sql", "people.sql", "setup.sql"}
+var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql"}
 
 // general are the statements that need no plan.
 var general = makeStatements(nil)
@@ -111,7 +111,11 @@ type sqlArgs struct {
 	Pin        bool        // decide the boundary too
 	One        bool        // for one deletion, whose values aren't arrays
 	Replay     bool        // spare what was sent after the deletion had finished
+	Sizes      map[string]string
 }
+
+// Size is an expression for the bytes of a row x of the table, in a dry run.
+func (a sqlArgs) Size(table string) string { return a.Sizes[table] }
 
 // Skipping, Pinning, Single and Replaying are the variants.
 func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }

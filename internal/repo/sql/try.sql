@@ -1,0 +1,105 @@
+{{/* The dry run: what a deletion would do, in transactions that only read. Those with an underscore are made for one call, for they have
+expressions for the size of a row in them. */}}
+
+{{/* The columns of each of the @tables that this role may read, whether those are all of them, and the average size of a row by the
+size of the tables with the rows. */}}
+{{define "try_columns"}}
+select t.ord - 1,
+  array(select pg_catalog.quote_ident(a.attname) from pg_catalog.pg_attribute a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and pg_catalog.has_column_privilege(c.oid, a.attnum, 'select') order by a.attnum),
+  not exists (select from pg_catalog.pg_attribute a
+    where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped and not pg_catalog.has_column_privilege(c.oid, a.attnum, 'select')),
+  coalesce((
+    with recursive tree (oid) as (
+      select c.oid union select i.inhrelid from tree t join pg_catalog.pg_inherits i on i.inhparent = t.oid)
+    select pg_catalog.sum(pg_catalog.pg_table_size(p.oid)) / nullif(pg_catalog.sum(greatest(p.reltuples, 0)), 0)
+    from tree t join pg_catalog.pg_class p on p.oid = t.oid), 0)::bigint
+from pg_catalog.unnest(@tables::text[]) with ordinality t (name, ord)
+join pg_catalog.pg_class c on c.oid = t.name::regclass
+order by t.ord
+{{end}}
+
+{{/* How fast the last large deletions were: messages a second, from when they were taken up until they were done. commands_created_at
+backward; deletions_pkey. */}}
+{{define "try_pace"}}
+select d.messages_deleted / greatest(extract(epoch from d.completed_at - d.created_at), 0.001)::float8
+from (select c.app_id, c.command_id, c.created_at from lethe.commands c order by c.created_at desc limit 10000) c
+cross join lateral (
+  select d.messages_deleted, d.completed_at, d.created_at from lethe.deletions d
+  where d.app_id = c.app_id and d.command_id = c.command_id and d.state = 'done' and d.messages_deleted >= @large::bigint and d.attempts = 0 offset 0) d
+order by c.created_at desc limit 20
+{{end}}
+
+{{/* What workers have noted to throttle large deletions, for now. throttles_pkey */}}
+{{define "try_throttles"}}
+select t.reason, coalesce(t.detail, '') from lethe.throttles t where t.until > pg_catalog.clock_timestamp() order by t.reason
+{{end}}
+
+{{/* Unfinished deletions of the same conversation. deletions_under_way */}}
+{{define "try_under_way"}}
+select 'command ' || d.command_id || ' deletes the same conversation, and is ' || d.state
+from lethe.deletions d
+where d.app_id = @app::text and d.user_id = @user::text and d.conversation_id = @conversation::text and d.state in ('pending', 'running')
+order by d.command_id limit 3
+{{end}}
+
+{{/* Who has locked rows for which transactions stand in xmax, in one line for people each. */}}
+{{define "try_holders"}}
+select {{template "_session"}}
+from pg_locks l join lethe.sessions() s on s.pid = l.pid
+where l.locktype = 'transactionid' and l.granted and l.mode = 'ExclusiveLock' and l.transactionid::text = any (@transactions::text[])
+order by s.xact_start limit 3
+{{end}}
+
+{{/* The boundary as a deletion would pin it at this moment, the newest position, and what the plan looks up in vain. */}}
+{{define "_try_boundary"}}
+select {{.Boundary "q" "wanted"}},
+  (select {{.Messages.Position "m"}} from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} order by m.{{.Messages.Seq}} desc limit 1),
+  {{with .Missing "q"}}{{.}}{{else}}null::text{{end}}
+from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at) q
+{{end}}
+
+{{/* Where the page of @limit messages above @low ends. The messages' key forward. */}}
+{{define "_try_page"}}
+select coalesce((
+  select {{.Messages.Position "m"}} from {{.Messages.Name}} m
+  where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through::bigint"}}
+  order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), @through::bigint)
+{{end}}
+
+{{/* How many messages the page has. The messages' key forward. */}}
+{{define "_try_count"}}
+select pg_catalog.count(*) from (
+  select from {{.Messages.Name}} x
+  where {{.Messages.MatchArgs "x"}} and {{.Messages.Above "x" "@low::bigint"}} and {{.Messages.AtOrBelow "x" "@high::bigint"}} offset 0) x
+{{end}}
+
+{{/* The page's messages, and their bytes. The messages' key forward. */}}
+{{define "_try_messages"}}
+select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from (
+  select {{.Size .Messages.Name}} as bytes from {{.Messages.Name}} x
+  where {{.Messages.MatchArgs "x"}} and {{.Messages.Above "x" "@low::bigint"}} and {{.Messages.AtOrBelow "x" "@high::bigint"}} offset 0) x
+{{end}}
+
+{{/* The rows of a child table that belong to the page. The child's key; the messages' key and the reference. */}}
+{{define "_try_child"}}
+select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from (
+  {{- if .Child.Reference}}
+  select x.bytes from (
+    select {{.ChildKeys "m"}} from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
+  cross join lateral (select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x where {{.Child.BelongsToArgs "x" "m"}} offset 0) x
+  {{- else}}
+  select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x
+  where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint offset 0
+  {{- end}}) x
+{{end}}
+
+{{/* The conversation's rows: how many, their bytes, what they say of messages, and who may have locked them. The conversations' key. */}}
+{{define "_try_row"}}
+select pg_catalog.count(*), coalesce(pg_catalog.sum(bytes), 0)::bigint, coalesce(pg_catalog.max({{.Conversations.Doubt}}), ''),
+  coalesce(pg_catalog.array_agg(lock) filter (where lock <> '0'), '{}')
+from (
+  select {{.Size .Conversations.Name}} as bytes, x.xmax::text as lock{{range $i, $t := .Conversations.Hints}}, x.{{$t}} as hint_{{$i}}{{end}}
+  from {{.Conversations.Name}} x where {{.Conversations.MatchArgs "x"}} offset 0) c
+{{end}}

@@ -1,0 +1,386 @@
+package repo
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/plan"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// Trial is what a deletion would do now.
+type Trial struct {
+	// ThroughSeq is the boundary as it would be pinned; 0 where there is no message.
+	ThroughSeq int64
+	// Messages is how many would go.
+	Messages int64
+	// Tables are all of the plan's, the messages' first.
+	Tables []TrialTable
+	// ConversationRemoved says that no row of the conversation would be left.
+	ConversationRemoved bool
+	// Pages says how many transactions the dry run took.
+	Pages int
+	// Doubts are reasons to think that another conversation is meant, for people.
+	Doubts []string
+	// Blockers are who or what may hold the deletion up, for people.
+	Blockers []string
+	// Throttles are what workers have noted; what a sample of the database finds ([Repo.Watch]) comes beside it.
+	Throttles []purge.Throttle
+	// Paces are how fast the last large deletions of this database were, in messages a second, the newest
+	// first; Unpaced says why there are none.
+	Paces   []float64
+	Unpaced string
+}
+
+// TrialTable is what would become of a table's rows.
+type TrialTable struct {
+	Path, Name             string // in the plan; quoted
+	Deleted, Updated, Kept int64
+	// Bytes are those of the rows that go, as they are stored, without indexes. Estimated says that this
+	// role may not read all columns, and that the average row of the table counts.
+	Bytes     int64
+	Estimated bool
+}
+
+// tryPage is how many messages a transaction of the dry run looks at.
+const tryPage = 10_000
+
+// tryLarge is from how many messages on a deletion says how fast large ones are.
+const tryLarge = 10_000
+
+// Try finds out what the deletion d would do, and changes nothing: each of its transactions
+// only reads, and has a page of messages, so that none keeps a snapshot for long. It reads every row that would go once. The role
+// needs to read the plan's keys, and nothing of schema lethe.
+func (r *Repo) Try(ctx context.Context, d purge.Deletion) (*Trial, error) {
+	t := &trial{r: r, a: argsOf(d), out: &Trial{}}
+	t.a["wanted"] = d.ThroughSeq
+	for _, step := range []func(context.Context) error{t.measure, t.pin, t.count, t.conversation} {
+		if err := step(ctx); err != nil {
+			return nil, t.locked(ctx, classifyShared(ctx, err))
+		}
+	}
+	if err := t.doubt(ctx, d); err != nil {
+		return nil, err
+	}
+	t.block(ctx)
+	t.pace(ctx)
+	return t.out, nil
+}
+
+// OpenTrial is [Open] for [Repo.Try] and [Repo.Watch] alone: all transactions are read-only, the role need not be the worker's, nor schema
+// lethe be there. The report says why there is no Repo, if the plan doesn't fit.
+func OpenTrial(ctx context.Context, cfg Config) (*Repo, *plan.Report, error) {
+	cfg = cfg.withDefaults()
+	cfg.Target = ledgerLock // how long a person waits for a lock
+	from := &source{url: cfg.URL, lock: cfg.Target}
+	conns, err := from.newPools(ctx, 2)
+	if err != nil {
+		return nil, nil, oneLine(err)
+	}
+	r := &Repo{cfg: cfg, trial: true, source: from, conns: conns, pool: conns.all[0], ready: conns.all[0]}
+	report, err := inspect(ctx, r.begin(false), cfg.Plan, plan.Options{AnyRole: true, BeforeSetup: true, AllowUnindexed: cfg.AllowUnindexed})
+	if err != nil || report.Err() != nil {
+		r.Close()
+		return nil, report, err
+	}
+	r.plan = report.Checked
+	return r, report, nil
+}
+
+// trial is a dry run at work.
+type trial struct {
+	r       *Repo
+	a       args
+	sizes   map[string]string // expressions for the size of a row x, by its table
+	out     *Trial
+	newer   bool   // there are messages above the boundary
+	row     string // what the conversation's row says of messages
+	missing string
+	locks   []string
+}
+
+// read runs statements in one transaction that only reads.
+func (t *trial) read(ctx context.Context, queue func(*transaction)) error {
+	tx := t.r.begin(false)
+	queue(tx)
+	return tx.commit(ctx)
+}
+
+// statement makes one of the dry run's own.
+func (t *trial) statement(name string, a sqlArgs) *statement {
+	a.Checked, a.Sizes = t.r.plan, t.sizes
+	var b strings.Builder
+	if err := templates.ExecuteTemplate(&b, name, a); err != nil {
+		panic("BUG: " + name + ": " + err.Error())
+	}
+	return parse(name, strings.TrimSpace(b.String()))
+}
+
+// measure finds out how the size of a row is known.
+func (t *trial) measure(ctx context.Context) error {
+	t.sizes = map[string]string{}
+	var names []string
+	for _, p := range t.tables() {
+		t.out.Tables = append(t.out.Tables, p)
+		if !slices.Contains(names, p.Name) {
+			names = append(names, p.Name)
+		}
+	}
+	return t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var i, average int64
+			var columns []string
+			var all bool
+			if err := rows.Scan(&i, &columns, &all, &average); err != nil {
+				return err
+			}
+			t.sizes[names[i]] = sizeOf(columns, all, average)
+			for n := range t.out.Tables {
+				if t.out.Tables[n].Name == names[i] {
+					t.out.Tables[n].Estimated = !all
+				}
+			}
+			return nil
+		}, general.get("try_columns"), args{"tables": names})
+	})
+}
+
+// rowHeader is what a row takes beside its columns: its header and its place in the page.
+const rowHeader = 28
+
+// sizeOf is an expression for the size of a row x. What is stored apart isn't fetched for that.
+func sizeOf(columns []string, all bool, average int64) string {
+	if !all {
+		return fmt.Sprintf("%d::bigint", average)
+	}
+	parts := []string{fmt.Sprintf("%d::bigint", rowHeader)}
+	for _, c := range columns {
+		parts = append(parts, "coalesce(pg_catalog.pg_column_size(x."+c+"), 0)")
+	}
+	return strings.Join(parts, " + ")
+}
+
+// tables are the plan's: the messages, the child tables, and the conversations, if there is a table of them.
+func (t *trial) tables() []TrialTable {
+	p := t.r.plan
+	all := []TrialTable{{Path: "messages", Name: p.Messages.Name}}
+	for i, c := range p.Children {
+		all = append(all, TrialTable{Path: fmt.Sprintf("children[%d]", i), Name: c.Name})
+	}
+	if p.Conversations.Name != "" {
+		all = append(all, TrialTable{Path: "conversations", Name: p.Conversations.Name})
+	}
+	return all
+}
+
+// pin finds the boundary.
+func (t *trial) pin(ctx context.Context) error {
+	return t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var through, newest *int64
+			var missing *string
+			if err := rows.Scan(&through, &newest, &missing); err != nil {
+				return err
+			}
+			t.out.ThroughSeq, t.missing = value(through), value(missing)
+			t.newer = newest != nil && *newest > t.out.ThroughSeq
+			return nil
+		}, t.statement("_try_boundary", sqlArgs{}), t.a)
+	})
+}
+
+// count counts the rows that go, a page of messages at a time, and then the messages that stay.
+func (t *trial) count(ctx context.Context) error {
+	var queries []*statement
+	queries = append(queries, t.statement("_try_messages", sqlArgs{}))
+	for _, c := range t.r.plan.Children {
+		queries = append(queries, t.statement("_try_child", sqlArgs{Child: c}))
+	}
+	err := t.pages(ctx, math.MinInt64, t.out.ThroughSeq, tryPage, func(tx *transaction, a args) {
+		for i, q := range queries {
+			tx.query(func(rows pgx.Rows) error {
+				var n, bytes int64
+				err := rows.Scan(&n, &bytes)
+				t.out.Tables[i].Deleted += n
+				t.out.Tables[i].Bytes += bytes
+				return err
+			}, q, a)
+		}
+	})
+	if err != nil || !t.newer {
+		t.out.Messages = t.out.Tables[0].Deleted
+		return err
+	}
+	t.out.Messages = t.out.Tables[0].Deleted
+	kept := t.statement("_try_count", sqlArgs{})
+	return t.pages(ctx, t.out.ThroughSeq, math.MaxInt64, 10*tryPage, func(tx *transaction, a args) {
+		tx.query(func(rows pgx.Rows) error {
+			var n int64
+			err := rows.Scan(&n)
+			t.out.Tables[0].Kept += n
+			return err
+		}, kept, a)
+	})
+}
+
+// pages calls queue for each page of messages above low and at or below through.
+func (t *trial) pages(ctx context.Context, low, through int64, limit int, queue func(*transaction, args)) error {
+	page := t.statement("_try_page", sqlArgs{})
+	for {
+		high := through
+		a := t.a.with(args{"low": low, "through": through, "limit": limit})
+		err := t.read(ctx, func(tx *transaction) {
+			tx.query(func(rows pgx.Rows) error { return rows.Scan(&high) }, page, a)
+		})
+		if err == nil {
+			err = t.read(ctx, func(tx *transaction) { queue(tx, a.with(args{"high": high})) })
+		}
+		if t.out.Pages++; err != nil || high >= through {
+			return err
+		}
+		low = high
+	}
+}
+
+// conversation finds the conversation's row.
+func (t *trial) conversation(ctx context.Context) error {
+	if t.r.plan.Conversations.Name == "" {
+		t.out.ConversationRemoved = true
+		return nil
+	}
+	row := &t.out.Tables[len(t.out.Tables)-1]
+	return t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var n, bytes int64
+			if err := rows.Scan(&n, &bytes, &t.row, &t.locks); err != nil {
+				return err
+			}
+			switch {
+			case !t.newer:
+				row.Deleted, row.Bytes = n, bytes
+			case t.r.plan.Conversations.Unread != "":
+				row.Updated = n
+			default:
+				row.Kept = n
+			}
+			t.out.ConversationRemoved = n == 0 || !t.newer
+			return nil
+		}, t.statement("_try_row", sqlArgs{}), t.a)
+	})
+}
+
+// doubt collects reasons to think that another conversation is meant.
+func (t *trial) doubt(ctx context.Context, d purge.Deletion) error {
+	rows := t.out.Tables[len(t.out.Tables)-1]
+	known := rows.Path == "conversations" && rows.Deleted+rows.Updated+rows.Kept > 0
+	switch {
+	case t.missing != "":
+		t.out.Doubts = append(t.out.Doubts, "what the plan looks up isn't there: "+t.missing)
+	case t.out.Messages > 0 || t.newer:
+		return nil
+	case known && t.row != "":
+		t.out.Doubts = append(t.out.Doubts, "there is no message, but the conversation's row has "+t.row)
+		return nil
+	case known:
+		return nil
+	default:
+		t.out.Doubts = append(t.out.Doubts, "neither a message nor a row of the conversation is there: is it the right app, user and conversation, and the right database?")
+	}
+	for _, other := range spellings(d) {
+		if _, err := t.r.Incompatible(other); err != nil {
+			continue
+		}
+		var newest *int64
+		err := t.read(ctx, func(tx *transaction) {
+			tx.query(func(rows pgx.Rows) error { return rows.Scan(nil, &newest, nil) }, t.statement("_try_boundary", sqlArgs{}), argsOf(other).with(args{"wanted": new(int64(0))}))
+		})
+		if err != nil {
+			return classifyShared(ctx, err)
+		}
+		if newest != nil {
+			t.out.Doubts = append(t.out.Doubts, fmt.Sprintf("app %q, user %q has messages of conversation %q", other.App, other.User, other.Conversation))
+		}
+	}
+	return nil
+}
+
+// locked adds to an error that a table is locked by whom.
+func (t *trial) locked(ctx context.Context, err error) error {
+	if fault, _ := purge.FaultOf(err); fault != purge.Contention {
+		return err
+	}
+	if who := t.r.Blocker(ctx); who != "" {
+		return fmt.Errorf("%w: a table of the plan is locked, most likely by %s", err, who)
+	}
+	return fmt.Errorf("%w: a table of the plan is locked", err)
+}
+
+// spellings are other ways to write the user and the conversation that people mix up.
+func spellings(d purge.Deletion) []purge.Deletion {
+	of := func(s string) []string {
+		return []string{s, strings.ToLower(s), strings.ToUpper(s), strings.TrimSpace(s)}
+	}
+	var all []purge.Deletion
+	for _, user := range of(d.User) {
+		for _, conversation := range of(d.Conversation) {
+			other := d
+			other.User, other.Conversation = user, conversation
+			if other != d && !slices.Contains(all, other) && user != "" && conversation != "" {
+				all = append(all, other)
+			}
+		}
+	}
+	return all
+}
+
+// block finds out who may hold the deletion up, as far as the role may see that.
+func (t *trial) block(ctx context.Context) {
+	note := func(prefix string) func(pgx.Rows) error {
+		return func(rows pgx.Rows) error {
+			var who string
+			err := rows.Scan(&who)
+			t.out.Blockers = append(t.out.Blockers, prefix+who)
+			return err
+		}
+	}
+	_ = t.read(ctx, func(tx *transaction) { tx.query(note(""), general.get("try_under_way"), t.a) })
+	_ = t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var noted purge.Throttle
+			err := rows.Scan(&noted.Reason, &noted.Detail)
+			t.out.Throttles = append(t.out.Throttles, noted)
+			return err
+		}, general.get("try_throttles"), nil)
+	})
+	if len(t.locks) > 0 {
+		_ = t.read(ctx, func(tx *transaction) {
+			tx.query(note("the conversation's row is locked by "), general.get("try_holders"), args{"transactions": t.locks})
+		})
+	}
+	if who := t.r.Blocker(ctx); who != "" {
+		t.out.Blockers = append(t.out.Blockers, "rows or tables of the plan are locked, perhaps others than these, by "+who)
+	}
+}
+
+// pace finds out how fast large deletions were.
+func (t *trial) pace(ctx context.Context) {
+	err := t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var rate float64
+			err := rows.Scan(&rate)
+			t.out.Paces = append(t.out.Paces, rate)
+			return err
+		}, general.get("try_pace"), args{"large": tryLarge})
+	})
+	switch {
+	case err != nil:
+		t.out.Unpaced = oneLine(err).Error()
+	case len(t.out.Paces) == 0:
+		t.out.Unpaced = fmt.Sprintf("no deletion of %d messages or more has finished here", tryLarge)
+	}
+}
