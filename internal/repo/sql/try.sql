@@ -85,10 +85,17 @@ select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from (
 {{define "_try_child"}}
 select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from (
   {{- if .Child.Reference}}
-  select x.bytes from (
+  select {{if .Child.Many}}distinct x.part, x.id, {{end}}x.bytes from
+  {{- with .Child.Top}}(
+    select {{$.TopKeys $.Child "x"}} from {{.Name}} x
+    where {{.MatchArgs "x"}} and x.{{.Seq}} > @low::bigint and x.{{.Seq}} <= @high::bigint offset 0) above_1
+  {{- else}} (
     select {{.ChildKeys "m"}} from {{.Messages.Name}} m
     where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
-  cross join lateral (select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x where {{.Child.BelongsToArgs "x" "m"}} offset 0) x
+  {{- end}}{{.ReadHops .Child}}
+  cross join lateral (
+    select {{if .Child.Many}}x.tableoid as part, x.ctid as id, {{end}}{{.Size .Child.Name}} as bytes
+    from {{.Child.Name}} x where {{.Child.BelongsToArgs "x" .Child.Above}} offset 0) x
   {{- else}}
   select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x
   where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint offset 0
