@@ -58,7 +58,7 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 // parent builds an entry of parents, and the children below it. above are the rows that refer to it.
 func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []hop) *Parent {
 	m := k.member(at, e.Table)
-	m.above, m.parent = above, true
+	m.above, m.parent, m.where = above, true, e.Where
 	p := &Parent{Table: k.table(&m, e)}
 	k.wantConstants(&m, e)
 	p.Reference = k.reference(&m, above, &m, *e.References)
@@ -67,7 +67,7 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	p.Referrers = append(p.Referrers, Referrer{Table{Name: above.name(), Partitioned: above.rel != nil && above.rel.partitioned}, p.Reference})
 	for i, b := range e.KeptBy {
 		keeper := k.member(nth(at+".kept_by", i), b.Table)
-		keeper.above = &m
+		keeper.above, keeper.where = &m, b.Where
 		k.wantConstants(&keeper, b)
 		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, b), k.reference(&keeper, &keeper, &m, *b.References)})
 		k.keepers = append(k.keepers, keeper)

@@ -22,8 +22,9 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		}
 		if parent, covered := k.ofParent(f); parent {
 			if !covered {
-				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; %s",
+				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; %[5]s",
 					f.fromName, f.to, quote(f.name), f.action(), k.either(f))
+				continue
 			}
 			k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
 			continue
