@@ -107,6 +107,16 @@ func carryOut(tb testing.TB, r *Repo, d purge.Deletion, limit int) purge.Record 
 		}
 	}
 	var rec purge.Record
+	for finished := false; r.Single() && !finished; {
+		again(func() error {
+			step, err := r.Step(tb.Context(), d, purge.Part{Claim: true, Finish: true, Limit: limit})
+			rec, finished = step.Record, step.Finished
+			return err
+		})
+	}
+	if r.Single() {
+		return rec
+	}
 	again(func() error {
 		res, err := r.Bulk(tb.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: limit, Rows: limit}})
 		if err == nil {
