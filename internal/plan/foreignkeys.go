@@ -20,6 +20,14 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if !k.planned(f.to) {
 			continue
 		}
+		if parent, covered := k.ofParent(f); parent {
+			if !covered {
+				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; add to kept_by there: {table: %[5]s, references: {column: %[6]s, to: %[7]s}}, or the same to its children",
+					f.fromName, f.to, quote(f.name), f.action(), planName(f.fromName), flowList(f.columns), flowList(f.refs))
+			}
+			k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
+			continue
+		}
 		if !k.planned(f.from) {
 			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would block the deletion, or be changed without a bound; %s",
 				f.fromName, f.to, quote(f.name), f.action(), k.either(f))
@@ -40,9 +48,9 @@ func (k *checker) checkForeignKeys(s *Checked) {
 // rows belong to a message by a reference and no foreign key keeps it, or deletes them with it.
 func (k *checker) loose(s *Checked) bool {
 	for i, m := range k.children {
-		tied := s.Children[i].Reference == "" // by the message's position, which the row still has when the message is gone
+		tied := s.Children[i].Reference == nil // by the message's position, which the row still has when the message is gone
 		for _, f := range k.cat.keys {
-			if f.from != m.rel || !k.at(f.to, "messages") {
+			if above := m.above; f.from != m.rel || above == nil && !k.at(f.to, "messages") || above != nil && f.to != above.rel {
 				continue
 			}
 			if f.changes() && f.onDelete != "c" {
@@ -55,6 +63,30 @@ func (k *checker) loose(s *Checked) bool {
 		}
 	}
 	return false
+}
+
+// ofParent reports whether the foreign key refers to a parent, and whether the plan has its rows: as those
+// above the parent, below it, or in kept_by.
+func (k *checker) ofParent(f foreignKey) (parent, covered bool) {
+	for _, p := range k.parents {
+		if p.rel != f.to {
+			continue
+		}
+		parent = true
+		covered = covered || p.above.rel == f.from && p.ref.within(f)
+		for _, m := range slices.Concat(k.children, k.keepers) {
+			covered = covered || m.rel == f.from && m.above != nil && m.above.path == p.path && m.ref.within(f)
+		}
+	}
+	return parent, covered
+}
+
+// flowList is one name, or a list, as YAML writes it in a line.
+func flowList(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return "[" + strings.Join(names, ", ") + "]"
 }
 
 // action is what the key does when the row that it refers to is deleted.
@@ -116,7 +148,7 @@ func (k *checker) uncovered(f foreignKey) string {
 		if m.rel != f.from {
 			continue
 		}
-		if m.ref.none() || m.ref.within(f) {
+		if m.ref.none() || m.above != nil && m.above.rel == f.to && m.ref.within(f) {
 			return "" // a range is none, and so is one of which something is missing, which has been reported
 		}
 	}
@@ -179,8 +211,8 @@ func (k *checker) meaning(rel *relation, column string) string {
 		case m.rel == nil || m.rel != rel || column == "":
 		case m.path == k.messages.path:
 			return column
-		case m.ref.to(column) != "":
-			return m.ref.to(column)
+		case m.own().to(column) != "":
+			return m.own().to(column)
 		case column == m.seq:
 			return k.messages.seq
 		case i >= 0:
@@ -201,9 +233,10 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			continue
 		}
 		for i, c := range f.columns {
-			position := slices.Contains(m.ref.Column, c) || c == m.seq
+			position := slices.Contains(m.own().Column, c) || c == m.seq
 			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
 			switch {
+			case m.above != nil && f.to == m.above.rel && f.refs[i] == m.own().to(c):
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
 			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):

@@ -71,7 +71,7 @@ func (k *checker) wantReadable(m member, locked bool) {
 // reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
-	named := append(append(m.found(), m.seq), m.ref.Column...)
+	named := append(append(m.found(), m.seq), k.joined(m)...)
 	switch m.path {
 	case k.messages.path:
 		if locked {
@@ -81,15 +81,16 @@ func (k *checker) reads(m member, locked bool) []string {
 			sentAt, _ := parseColumn(at) // validated
 			named = append(named, sentAt)
 		}
-		for _, c := range k.children {
-			named = append(named, c.ref.To...)
-		}
+		named = append(named, k.newest...)
 	case k.convs.path:
 		all = append(all, "xmin", "xmax")
 		if k.plan.Conversations.Unread != "" {
 			unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
 			named = append(named, unread)
 		}
+	}
+	if m.above != nil && locked {
+		all = append(all, "xmax")
 	}
 	for _, c := range named {
 		if _, exists := m.rel.columns[c]; exists && !slices.Contains(all, c) {

@@ -77,6 +77,11 @@ type Messages struct {
 type Conversations struct {
 	Table
 	Unread string // quoted; "" if there is none
+	// Set are the columns of a row that stays, and what they become; Keep says that it always stays.
+	Set  []Assignment
+	Keep bool
+	// Children go with the conversation: those with a reference with its row.
+	Children []*Child
 	// Hints are the columns, quoted, that show whether there were messages: above 0.
 	Hints []string
 }
@@ -112,56 +117,6 @@ func text(s string) string {
 		return "E" + strings.ReplaceAll(quoted, `\`, `\\`)
 	}
 	return quoted
-}
-
-// Child is a table of child rows.
-type Child struct {
-	Table
-	Seq           string // quoted; "" for a reference
-	messageSeq    string // the messages' seq column, quoted
-	Reference, To string // quoted; "" for a range
-	referenceCast string // "::text" for a varchar, as in [keyColumn.equals]
-}
-
-// BelongsTo returns the condition that the child's row belongs to the message.
-func (c Child) BelongsTo(row, message, q string) string {
-	if c.Reference != "" {
-		return fmt.Sprintf("%s.%s%s = %s.%s%[3]s", row, c.Reference, c.referenceCast, message, c.To)
-	}
-	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
-}
-
-// BelongsToArgs is [Child.BelongsTo] for a statement about one deletion; see
-// [Table.MatchArgs].
-func (c Child) BelongsToArgs(row, message string) string {
-	if c.Reference != "" {
-		return c.BelongsTo(row, message, "")
-	}
-	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
-}
-
-// ChildKeys are the messages' columns, under the alias row, by which child rows are
-// found: no more, so that the worker needn't be allowed to read a body.
-func (s *Checked) ChildKeys(row string) string {
-	columns := []string{s.Messages.Seq}
-	for _, c := range s.Children {
-		if c.To != "" && !slices.Contains(columns, c.To) {
-			columns = append(columns, c.To)
-		}
-	}
-	return row + "." + strings.Join(columns, ", "+row+".")
-}
-
-// RangeChildren returns the children that can still be found when their
-// messages are deleted.
-func (s *Checked) RangeChildren() []Child {
-	var out []Child
-	for _, c := range s.Children {
-		if c.Reference == "" {
-			out = append(out, c)
-		}
-	}
-	return out
 }
 
 // Boundary returns the expression that decides the boundary of the deletion

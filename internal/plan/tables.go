@@ -161,10 +161,7 @@ func (k *checker) checkCollations() {
 // findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
-		if m.rel == rel && (slices.Contains(m.found(), column) || slices.Contains(m.ref.Column, column)) {
-			return true
-		}
-		if slices.Contains(m.ref.To, column) && rel == k.messages.rel {
+		if m.rel == rel && (slices.Contains(m.found(), column) || slices.Contains(k.joined(m), column)) {
 			return true
 		}
 	}
