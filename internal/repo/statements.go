@@ -118,6 +118,14 @@ type sqlArgs struct {
 // Size is an expression for the bytes of a row x of the table, in a dry run.
 func (a sqlArgs) Size(table string) string { return a.Sizes[table] }
 
+// RowKeys are what a dry run needs of the child table's rows x: their size, or the references to the parent.
+func (a sqlArgs) RowKeys() string {
+	if a.Parent != nil {
+		return ", " + a.Parent.Columns("x")
+	}
+	return ", " + a.Size(a.Child.Name) + " as bytes"
+}
+
 // Skipping, Pinning, Single and Replaying are the variants.
 func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
 func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
