@@ -142,6 +142,7 @@ func TestTryIsWhatADeletionDoes(t *testing.T) {
 			if is := tableSums(t, url, p); fmt.Sprint(is) != fmt.Sprint(was) {
 				t.Errorf("the trial has changed %v to %v", was, is)
 			}
+			tryUsesIndexes(t, trial)
 			r := openRepo(t, Config{URL: url, Plan: p})
 			var record purge.Record
 			for low := int64(0); !record.Final(); low = record.CursorSeq {
@@ -236,4 +237,24 @@ func TestTryDoubtsAndNamesBlockers(t *testing.T) {
 	if got := try(as, "alice", "c2c_bob"); got.Messages != 1 || !got.Tables[0].Estimated {
 		t.Errorf("as a role that may not read bodies: %+v", got)
 	}
+}
+
+// tryUsesIndexes is [everyStatementUsesIndexes] for those of a dry run.
+func tryUsesIndexes(t *testing.T, r *Repo) {
+	t.Helper()
+	of := &trial{r: r, out: &Trial{}}
+	if err := of.measure(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	own := &Repo{cfg: r.cfg, source: r.source, conns: r.conns, pool: r.pool, plan: r.plan, sql: statements{}}
+	for i, table := range of.out.Tables {
+		if table.query != "" {
+			own.sql[childName(table.query, i)] = of.statement(table.query, table.args)
+			own.sql[childName(table.query, i)].name = childName(table.query, i)
+		}
+	}
+	for _, name := range []string{"_try_boundary", "_try_page", "_try_count"} {
+		own.sql[name] = of.statement(name, sqlArgs{})
+	}
+	everyStatementUsesIndexes(t, own)
 }
