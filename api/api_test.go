@@ -154,7 +154,7 @@ func TestSchemaListsTheReasons(t *testing.T) {
 func reasons() []any {
 	return []any{
 		string(conversation.ReasonInvalidCommand), string(conversation.ReasonAppMismatch), string(conversation.ReasonCommandIDReused),
-		string(conversation.ReasonIncompatibleID), string(conversation.ReasonAttemptsExhausted),
+		string(conversation.ReasonIncompatibleID), string(conversation.ReasonBoundaryRequired), string(conversation.ReasonAttemptsExhausted),
 	}
 }
 

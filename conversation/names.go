@@ -99,7 +99,8 @@ const (
 	// ReasonIncompatibleID: an id can't be a key of the tables in use, such as
 	// a word where the key is a number.
 	ReasonIncompatibleID Reason = "incompatible_id"
-	// ReasonBoundaryRequired: through_seq is missing, and the tables in use don't keep when a message was sent.
+	// ReasonBoundaryRequired: through_seq is missing, and nothing else says up to where to delete: the tables in use don't keep
+	// when a message was sent, or no stream knows when the command was.
 	ReasonBoundaryRequired Reason = "boundary_required"
 	// ReasonAttemptsExhausted: the deletion failed too many times.
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"

@@ -24,6 +24,7 @@ type replayCommand struct {
 	throttleConfig
 	jsonConfig
 	Since  time.Time `name:"since" placeholder:"TIME" help:"Replay what was deleted since then: the time to which the database was restored, minus what clocks may differ. RFC 3339, such as 2026-11-23T09:00:00Z. Required."`
+	Apps   []string  `name:"app" env:"-" placeholder:"APP" sep:"none" help:"Replay only the deletions of this app; may be repeated. For an app that moves to this shard, or a shard that was restored."`
 	DryRun bool      `name:"dry-run" help:"Count what would be deleted, and change nothing."`
 }
 
@@ -46,7 +47,8 @@ Exit status: 0 all that was deleted since then is deleted again; 1 failed, was s
 2 wrong usage; 3 as 0, but deletions may be missing from the stream, for a reason on standard error.
 
     worker replay --since 2026-11-23T08:55:00Z --dry-run
-    worker replay --since 2026-11-23T08:55:00Z --plan plan.yaml`
+    worker replay --since 2026-11-23T08:55:00Z --plan plan.yaml
+    worker replay --since 2026-11-23T08:55:00Z --shard b --app acme`
 }
 
 func (c *replayCommand) check() problems {
@@ -97,7 +99,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	summary, err := replay.Run(ctx, replay.Config{
-		Source: events, Store: store.Replayer(), Since: c.Since, DryRun: c.DryRun,
+		Source: events, Store: store.Replayer(), Since: c.Since, Apps: c.Apps, DryRun: c.DryRun,
 		Pace: test.pace(c.Target), Limits: c.limits(c.Target), Log: log,
 	})
 	ending := c.ending(ctx, summary, err)

@@ -65,6 +65,8 @@ type Broker struct {
 	acks      *ackWatch
 	lineage   lineage
 	seen      watched
+	// originLogged is the error about origins that was logged last; nil for none.
+	originLogged atomic.Pointer[string]
 
 	running atomic.Bool
 	closing atomic.Bool

@@ -150,7 +150,7 @@ func (d deviation[C]) stays(err error) error {
 
 // meant is byHand of the streams: someone must have chosen these values.
 var meant = map[string]string{
-	"sources":           "let producers publish on the stream's own subjects, such as through a subject mapping, and remove the sources; commands sourced before keep the time of their arrival",
+	"sources":           "let producers publish on the stream's own subjects, such as through a service import, and remove these sources",
 	"subject_transform": "remove the stream's subject transform",
 }
 

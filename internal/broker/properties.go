@@ -139,7 +139,29 @@ var streamProperties = []property[streamConfig]{
 		func(c *streamConfig, g goal) { c.Replicas = or(g.Replicas, c.Replicas) },
 	},
 	{allStreams, "mirror", "none", refuses, stops, "nothing can be published to a mirror", nil},
-	{commandsOnly, "sources", "none", refuses, stops, "a sourced command gets the time of its arrival, and messages sent after the user's delete would be deleted", nil},
+	{
+		commandsOnly, "sources", "none, or streams of this account", refuses, stops,
+		"when another account's stream stored a command can't be read, and messages sent after the user's delete would be deleted",
+		func(c *streamConfig, _ goal) {
+			if slices.ContainsFunc(c.Sources, external) {
+				c.Sources = slices.DeleteFunc(slices.Clone(c.Sources), external)
+			}
+		},
+	},
+	{
+		commandsOnly, "sources", "each with opt_start_seq", fixes, warns,
+		"a source that is added to a stream in use would skip what waits in the other stream",
+		func(c *streamConfig, _ goal) {
+			for i, s := range c.Sources {
+				if s.OptStartSeq == 0 {
+					exact := *s
+					exact.OptStartSeq, exact.OptStartTime = 1, nil
+					c.Sources = slices.Clone(c.Sources)
+					c.Sources[i] = &exact
+				}
+			}
+		},
+	},
 	{notCommands, "sources", anyValue, leaves, ignores, "", nil},
 	{allStreams, "sealed", "false", refuses, warns, "nothing can be stored or removed", nil},
 	{allStreams, "no_ack", "false", fixes, warns, "publishers get no acknowledgement", nil},
@@ -272,6 +294,8 @@ var streamProperties = []property[streamConfig]{
 	{allStreams, "first_seq", anyValue, leaves, ignores, "", nil},
 	{allStreams, "template_owner", anyValue, leaves, ignores, "", nil},
 }
+
+func external(s *jetstream.StreamSource) bool { return s.External != nil }
 
 // consumerProperties is the same for the workers' consumer.
 var consumerProperties = []property[consumerConfig]{

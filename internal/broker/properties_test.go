@@ -94,6 +94,9 @@ var alteredStreams = []alteration[streamConfig]{
 	{of: "*", name: "mirror", alter: func(c *streamConfig) {
 		c.Mirror, c.Subjects, c.Duplicates = &jetstream.StreamSource{Name: "FRONT"}, nil, 0
 	}, also: []string{"subjects", "duplicate_window"}},
+	{of: "C", name: "sources", alter: func(c *streamConfig) {
+		c.Sources = []*jetstream.StreamSource{{Name: "FRONT", OptStartSeq: 1}, {Name: "FRONT", OptStartSeq: 1, External: &jetstream.ExternalStream{APIPrefix: "$JS.other.API"}}}
+	}},
 	{of: "C", name: "sources", alter: func(c *streamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "FRONT"}} }},
 	{of: "*", name: "sealed", alter: func(c *streamConfig) { c.Sealed = true }, also: []string{"deny_delete", "max_age"}},
 	{of: "*", name: "no_ack", alter: func(c *streamConfig) { c.NoAck = true }},
@@ -140,6 +143,7 @@ var alteredStreams = []alteration[streamConfig]{
 	{of: "EL", name: "max_age", alter: func(c *streamConfig) { c.MaxAge = 99 * time.Hour }},
 	{of: "*", name: "compression", alter: func(c *streamConfig) { c.Compression = jetstream.S2Compression }},
 	{of: "*", name: "metadata", alter: func(c *streamConfig) { c.Metadata = map[string]string{"team": "chat"} }},
+	{of: "C", name: "sources", alter: func(c *streamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "FRONT", OptStartSeq: 7}} }},
 	{of: "EL", name: "sources", alter: func(c *streamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "FRONT"}} }},
 	{of: "EL", name: "allow_msg_ttl", alter: func(c *streamConfig) { c.AllowMsgTTL = true }},
 }

@@ -119,7 +119,8 @@ type puller struct {
 	denied chan error
 	// deferred are the sequences that were deferred since the last request.
 	deferred map[uint64]struct{}
-	doubted  []*nats.Msg // arrived together; see [doubtful]
+	doubted  []*nats.Msg // arrived together, without their bodies; see [bodiless]
+	sourced  []*nats.Msg // arrived together, from other streams
 }
 
 // offer returns a function that puts an error into c if there is room.
@@ -187,7 +188,7 @@ func (p *puller) pull(stop context.Context, n, bytes int) (answered bool, err er
 	}
 	over := time.NewTimer(pullWait + pullGrace)
 	defer over.Stop()
-	defer p.settleDoubts(stop)
+	defer p.takeGathered(stop)
 	for n > 0 && room > 0 {
 		select {
 		case m := <-p.msgs:
@@ -195,7 +196,7 @@ func (p *puller) pull(stop context.Context, n, bytes int) (answered bool, err er
 			if !p.isStatus(m) {
 				p.receive(stop, m)
 				if len(p.msgs) == 0 {
-					p.settleDoubts(stop)
+					p.takeGathered(stop)
 				}
 				n--
 				room -= m.Size()
@@ -224,33 +225,36 @@ func pullRequest(n, bytes int) []byte {
 // isStatus distinguishes the server's statuses of a request from commands.
 func (p *puller) isStatus(m *nats.Msg) bool { return strings.HasPrefix(m.Subject, p.inbox) }
 
-// doubtful reports whether m must not be taken as it is, for what somebody may have
-// altered since the last inspection: a command that came without its body, or from
-// another stream and so with the time of its arrival. Its headers alone are no
-// evidence: a producer may have set them.
-func doubtful(m *nats.Msg) (doubt, bodiless bool) {
-	bodiless = len(m.Data) == 0 && m.Header.Get(headerMsgSize) != ""
-	return bodiless || m.Header.Get(headerSource) != "", bodiless
+// bodiless reports whether m came without the body that it has, because somebody may have
+// altered the consumer since the last inspection. Its header alone is no evidence: a
+// producer may have set it.
+func bodiless(m *nats.Msg) bool { return len(m.Data) == 0 && m.Header.Get(headerMsgSize) != "" }
+
+// receive takes a command, or keeps it for takeGathered: one without its body, which is
+// deferred once and doubted at the second delivery, and one from another stream.
+func (p *puller) receive(stop context.Context, m *nats.Msg) {
+	switch {
+	case bodiless(m):
+		if meta, err := m.Metadata(); err == nil && meta.NumDelivered == 1 {
+			p.deferCommand(m)
+			return
+		}
+		p.doubted = append(p.doubted, m)
+	case m.Header.Get(headerSource) != "":
+		p.sourced = append(p.sourced, m)
+	default:
+		p.take(stop, m, dating{})
+	}
 }
 
-// receive takes a command, or keeps it for settleDoubts where it is doubtful. A command
-// without its body is deferred once, and doubted at the second delivery.
-func (p *puller) receive(stop context.Context, m *nats.Msg) {
-	doubt, bodiless := doubtful(m)
-	if !doubt {
-		p.take(stop, m)
-		return
-	}
-	if meta, err := m.Metadata(); bodiless && err == nil && meta.NumDelivered == 1 {
-		p.deferCommand(m)
-		return
-	}
-	p.doubted = append(p.doubted, m)
+// takeGathered takes what receive has kept. It asks once for all that have arrived by now,
+// so that a producer's headers can't make the worker do nothing else.
+func (p *puller) takeGathered(stop context.Context) {
+	p.settleDoubts(stop)
+	p.takeSourced(stop)
 }
 
 // settleDoubts takes what was doubtful if a new inspection finds nothing, or defers it.
-// It is one inspection for all that have arrived by now, so that a producer's headers
-// can't make the worker do nothing else.
 func (p *puller) settleDoubts(stop context.Context) {
 	if len(p.doubted) == 0 {
 		return
@@ -258,7 +262,7 @@ func (p *puller) settleDoubts(stop context.Context) {
 	fine := p.b.inspectAgain(stop)
 	for _, m := range p.doubted {
 		if fine {
-			p.take(stop, m)
+			p.take(stop, m, dating{})
 		} else {
 			p.deferCommand(m)
 		}
@@ -269,11 +273,14 @@ func (p *puller) settleDoubts(stop context.Context) {
 
 // take hands one command over, or defers it if there is no slot for it or the
 // worker is being stopped.
-func (p *puller) take(stop context.Context, m *nats.Msg) {
+func (p *puller) take(stop context.Context, m *nats.Msg, first dating) {
 	meta, err := m.Metadata()
 	if err != nil {
 		p.b.log.Error("a message without the stream's data can't be settled", "subject", m.Subject, "error", err)
 		return
+	}
+	if !first.at.IsZero() && first.at.Before(meta.Timestamp) {
+		meta.Timestamp = first.at
 	}
 	s := &slot{
 		b: p.b, reply: m.Reply, subject: m.Subject, sequence: meta.Sequence.Stream,
@@ -291,7 +298,7 @@ func (p *puller) take(stop context.Context, m *nats.Msg) {
 	}
 	p.handle(bus.Delivery{
 		Subject: m.Subject, Data: m.Data, Header: m.Header,
-		Sequence: meta.Sequence.Stream, StoredAt: meta.Timestamp, Deliveries: meta.NumDelivered,
+		Sequence: meta.Sequence.Stream, StoredAt: meta.Timestamp, Undated: first.unknown, Deliveries: meta.NumDelivered,
 	}, s)
 }
 
@@ -302,14 +309,19 @@ func (p *puller) deferCommand(m *nats.Msg) {
 	if p.isStatus(m) {
 		return
 	}
-	retry := bus.Outcome{Verdict: bus.Retry}
+	delay := time.Duration(0)
 	if meta, err := m.Metadata(); err == nil {
 		if _, again := p.deferred[meta.Sequence.Stream]; again {
-			retry.Delay = pullWait / 2
+			delay = pullWait / 2
 		}
 		p.deferred[meta.Sequence.Stream] = struct{}{}
 	}
-	if err := p.b.nc.Publish(m.Reply, settlement(retry)); err != nil {
+	p.deferFor(m, delay)
+}
+
+// deferFor returns a command to the stream for redelivery after a delay.
+func (p *puller) deferFor(m *nats.Msg, delay time.Duration) {
+	if err := p.b.nc.Publish(m.Reply, settlement(bus.Outcome{Verdict: bus.Retry, Delay: delay})); err != nil {
 		p.b.metrics.SettleErrors.Inc()
 		p.b.log.Warn("command not deferred; it will be redelivered", "subject", m.Subject, "error", err)
 	}

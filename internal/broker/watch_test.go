@@ -1,7 +1,6 @@
 package broker
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -88,31 +87,6 @@ func TestAWorkerSaysThatMaxAckPendingIsLowAndWorksOn(t *testing.T) {
 	eventually(t, "it is corrected", func() bool { return w.b.Notice() == "" && value(t, w.altered(conversation.WorkerConsumer)) == 0 })
 	if text := w.log.String(); strings.Count(text, "streams or consumer altered") != 1 || !strings.Contains(text, "no longer altered") {
 		t.Errorf("log = %s; want it said once, and that it is over", text)
-	}
-}
-
-func TestNothingIsPulledFromAStreamThatSources(t *testing.T) {
-	t.Parallel()
-	w := watch(t)
-	if _, err := w.js.CreateStream(t.Context(), streamConfig{Name: "FRONT", Subjects: []string{"front.*"}}); err != nil {
-		t.Fatal(err)
-	}
-	sources := []*jetstream.StreamSource{{Name: "FRONT", SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: "front.*", Destination: "conversation.delete.{{wildcard(1)}}"}}}}
-	update(t, w.js, conversation.CommandsStream, func(c *streamConfig) { c.Sources = sources })
-	w.gate.closedFor(t, "streams", "sources is FRONT", "sent after the user's delete")
-	if _, err := w.js.Publish(t.Context(), "front.demo", []byte("{}")); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, "sourced", func() bool { return count(t, w.js, conversation.CommandsStream) == 1 })
-	stays(t, "not pulled", 300*time.Millisecond, func() bool { return len(w.in) == 0 })
-	update(t, w.js, conversation.CommandsStream, func(c *streamConfig) { c.Sources = nil })
-	w.next().Settle(done())
-	// What a producer claims of a source is refused, so that no time can be forged.
-	msg := nats.NewMsg(conversation.CommandSubject("demo"))
-	msg.Header.Set("Nats-Stream-Source", "FRONT 1 > > front.demo")
-	var api *jetstream.APIError
-	if _, err := w.js.PublishMsg(t.Context(), msg); !errors.As(err, &api) {
-		t.Errorf("publish with a forged source = %v; want it refused", err)
 	}
 }
 

@@ -17,8 +17,12 @@ type Delivery struct {
 	Header  map[string][]string
 	// Sequence is the command's in the commands' stream.
 	Sequence uint64
-	// StoredAt is when the stream stored it.
+	// StoredAt is when a stream first stored it: the commands' stream, or the one that
+	// it is sourced from.
 	StoredAt time.Time
+	// Undated: it is sourced from a stream that has it no longer, so that StoredAt is
+	// when it arrived, which may be too late for a boundary.
+	Undated bool
 	// Deliveries is how often it has been handed over, this time included.
 	Deliveries uint64
 }

@@ -64,7 +64,12 @@ func TestSetupAppSaysWhatAnAccountDoesNotImport(t *testing.T) {
 		t.Run(missing, func(t *testing.T) {
 			t.Parallel()
 			n := localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
-				lockedOptions(t, o, accountEach, func(app string) string { return dropLine(t, app, `subject: "`+missing+`"`) })
+				lockedOptions(t, o, accountEach, func(file, text string) string {
+					if file == "app-demo.conf" {
+						text = dropLine(t, text, `subject: "`+missing+`"`)
+					}
+					return text
+				})
 			}})
 			r := newLockedRigOn(t, n)
 			call := append(r.setupAppCall("demo"), "setup-app", "--app", "demo")

@@ -364,8 +364,10 @@ func TestAnAccountImportsNothingOfAnotherApp(t *testing.T) {
 	}
 	exports := readFile(t, filepath.Join(natsFolder, "permissions.conf"))
 	natsPasswords()
+	routes := readFile(t, filepath.Join(natsFolder, "routes.conf"))
 	for _, line := range lines {
 		folder := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(folder, "routes.conf"), []byte(routes), 0o600))
 		evil := "evil {imports: [" + line[1] + "]}"
 		must(t, os.WriteFile(filepath.Join(folder, "c.conf"), []byte(replaceOnce(t, exports, "include app-demo.conf", evil)), 0o600))
 		if _, err := server.ProcessConfigFile(filepath.Join(folder, "c.conf")); err == nil || !strings.Contains(err.Error(), "not authorized") {

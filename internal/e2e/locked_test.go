@@ -35,22 +35,21 @@ var (
 
 // natsConf reads deploy/nats anew, with passwords like the users' names. It has
 // the app other too, added as permissions.conf says. accounts is the file that
-// nats.conf includes; changeApp may alter app-demo.conf.
-func natsConf(t testing.TB, accounts string, changeApp func(string) string) *server.Options {
+// nats.conf includes; change may alter each file.
+func natsConf(t testing.TB, accounts string, change func(file, text string) string) *server.Options {
 	t.Helper()
 	natsPasswords()
 	folder := t.TempDir()
 	files, err := os.ReadDir(natsFolder)
 	must(t, err)
 	for _, f := range files {
-		text := readFile(t, filepath.Join(natsFolder, f.Name()))
+		text := change(f.Name(), readFile(t, filepath.Join(natsFolder, f.Name())))
 		switch f.Name() {
 		case "nats.conf":
 			text = replaceOnce(t, text, "include permissions.conf", "include "+accounts)
 		case "permissions.conf":
 			text = replaceOnce(t, text, "include app-demo.conf", "include app-demo.conf\n  include app-other.conf")
 		case "app-demo.conf":
-			text = changeApp(text)
 			must(t, os.WriteFile(filepath.Join(folder, "app-other.conf"), []byte(strings.ReplaceAll(text, "demo", "other")), 0o600))
 		}
 		must(t, os.WriteFile(filepath.Join(folder, f.Name()), []byte(text), 0o600))
@@ -85,14 +84,14 @@ var natsPasswords = sync.OnceFunc(func() {
 func lockedNATS(t testing.TB, accounts string) *localstack.NATS {
 	t.Helper()
 	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
-		lockedOptions(t, o, accounts, func(app string) string { return app })
+		lockedOptions(t, o, accounts, func(_, text string) string { return text })
 	}})
 }
 
 // lockedOptions are those of lockedNATS.
-func lockedOptions(t testing.TB, o *server.Options, accounts string, changeApp func(string) string) {
+func lockedOptions(t testing.TB, o *server.Options, accounts string, change func(file, text string) string) {
 	t.Helper()
-	c := natsConf(t, accounts, changeApp)
+	c := natsConf(t, accounts, change)
 	c.Host, c.Port, c.StoreDir, c.HTTPPort, c.NoSigs = o.Host, o.Port, o.StoreDir, 0, true
 	for _, a := range c.Accounts {
 		for _, u := range map[string][]lockedUser{"LETHE": {observer}, "demo": {ownerUser}, "other": {observerOther}}[a.Name] {

@@ -41,17 +41,18 @@ func maySubscribe(t testing.TB, nc *nats.Conn, subject string) bool {
 // line names, and no others.
 var wanted = struct{ publish, subscribe []string }{
 	publish: []string{
-		"conversation.delete", "conversation.delete.demo", "conversation.delete.other",
+		"conversation.delete", "conversation.delete.demo", "conversation.delete.other", "conversation.shard.a.delete.demo", "conversation.shard.a.delete.other",
 		"conversation.deleted.demo.alice", "conversation.deleted.other.alice", "conversation.delete_failed.demo.alice", "conversation.deleting.demo.alice",
 		"conversation.dead_letter.demo", "chat.message.demo.alice", "chat.message.other.alice",
-		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.MINE", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
+		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.CONVERSATION_COMMANDS_A", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
 		"$JS.API.STREAM.PURGE.CONVERSATION_COMMANDS", "$JS.API.STREAM.PURGE.CONVERSATION_EVENTS", "$JS.API.STREAM.DELETE.CONVERSATION_EVENTS",
 		"$JS.API.STREAM.MSG.GET.CONVERSATION_COMMANDS", "$JS.API.STREAM.MSG.GET.CONVERSATION_EVENTS", "$JS.API.STREAM.MSG.DELETE.CONVERSATION_EVENTS",
 		"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
 		"$JS.API.DIRECT.GET.CONVERSATION_EVENTS.conversation.deleted.other.alice",
 		"$JS.API.CONSUMER.CREATE.CONVERSATION_COMMANDS", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x",
 		"$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.deleted.other.>", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.*.demo.*",
-		"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.API.CONSUMER.DELETE.CONVERSATION_COMMANDS.deletion-worker",
+		"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS_A.deletion-worker",
+		"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.other", "$JS.API.CONSUMER.DELETE.CONVERSATION_COMMANDS.deletion-worker",
 		"$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0", "$SYS.REQ.SERVER.PING", "anything",
 	},
 	subscribe: []string{
@@ -75,7 +76,7 @@ func TestNATSUsersMayDoTheirOwnWorkAndNothingElse(t *testing.T) {
 func mayDoTheirOwnWorkAndNothingElse(t *testing.T, accounts string) {
 	t.Helper()
 	n := lockedNATS(t, accounts)
-	forSetup := []string{"$JS.API.STREAM.INFO.CONVERSATION_COMMANDS"}
+	forSetup := []string{"$JS.API.STREAM.CREATE.CONVERSATION_COMMANDS_A", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS"}
 	if accounts == accountEach { // the consumers that apps' streams follow
 		forSetup = append(forSetup, "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.deleted.other.>", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.*.demo.*")
 	}
@@ -86,15 +87,15 @@ func mayDoTheirOwnWorkAndNothingElse(t *testing.T, accounts string) {
 		{setupUser, forSetup, []string{"_INBOX_setup.>"}},
 		{workerUser, []string{
 			"conversation.deleted.demo.alice", "conversation.deleted.other.alice", "conversation.delete_failed.demo.alice", "conversation.deleting.demo.alice",
-			"conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
-			"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0",
+			"conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
+			"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS_A.deletion-worker", "$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0",
 		}, []string{"_INBOX_worker.>"}},
-		{gatewayUser, []string{"conversation.delete.demo", "chat.message.demo.alice"}, []string{"_INBOX_gateway-demo.>"}},
+		{gatewayUser, []string{"conversation.delete.demo", "conversation.shard.a.delete.demo", "chat.message.demo.alice"}, []string{"_INBOX_gateway-demo.>"}},
 		{presenceUser, []string{
 			"$JS.API.DIRECT.GET.CONVERSATION_EVENTS", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.*.demo.*",
 		}, []string{"conversation.deleted.demo.*", "conversation.deleting.demo.*", "chat.message.demo.*", "_INBOX_presence-demo.>"}},
 		{operatorUser, []string{
-			"conversation.delete", "conversation.delete.demo", "conversation.delete.other",
+			"conversation.delete", "conversation.delete.demo", "conversation.delete.other", "conversation.shard.a.delete.demo", "conversation.shard.a.delete.other",
 			"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
 		}, []string{"conversation.deleted.*.*", "conversation.deleted.demo.*", "conversation.deleted.other.*", "conversation.deleting.demo.*", "_INBOX_operator.>"}},
 	} {

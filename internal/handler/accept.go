@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"time"
 	"unicode/utf8"
@@ -51,9 +52,15 @@ func appOfSubject(subject string) (app string, named bool) {
 	return app, named
 }
 
-// newEntry makes a task of each conversation of the command. Where the app's or the user's
-// id can't be a key of the plan's tables, it refuses the whole command.
+// newEntry makes a task of each conversation of the command. It refuses the whole command
+// where a boundary depends on a time that nobody knows, and where the app's or the user's id
+// can't be a key of the plan's tables.
 func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
+	if undated(j.delivery) && slices.ContainsFunc(cmd.Conversations, func(c conversation.Target) bool { return c.ThroughSeq == nil }) {
+		j.refuse(failure{conversation.ReasonBoundaryRequired, "the stream that first stored the command has it no longer, so the time of its boundary isn't known: " +
+			"send it again with through_seq, or keep commands in that stream for longer"})
+		return entry{job: j}
+	}
 	e := entry{job: j, tasks: make([]*task, 0, len(cmd.Conversations))}
 	digest, retry := digestOf(cmd), retryOf(j.delivery)
 	for _, c := range cmd.Conversations {
@@ -98,6 +105,12 @@ func storedAt(d bus.Delivery) time.Time {
 		return d.StoredAt
 	}
 	return first
+}
+
+// undated reports whether nothing says when a stream first stored the command.
+func undated(d bus.Delivery) bool {
+	_, err := time.Parse(time.RFC3339Nano, header(d, conversation.HeaderStoredAt))
+	return d.Undated && err != nil
 }
 
 // retryOf returns the dead letter that the delivery retries; 0 for none.

@@ -30,6 +30,33 @@ func TestHandler(t *testing.T) {
 		}
 	})
 
+	t.Run("refuses what depends on a time that nobody knows", func(t *testing.T) {
+		t.Parallel()
+		r := newRig(t, nil)
+		r.fill("c", 5)
+		for i, c := range []struct {
+			target string
+			header map[string][]string
+			want   bus.Verdict
+		}{
+			{`{"id":"c"}`, nil, bus.Reject},
+			{`{"id":"c"}`, map[string][]string{"Lethe-Stored-At": {"2026-01-01T00:00:00Z"}}, bus.Done},
+			{`{"id":"c","through_seq":3}`, nil, bus.Done},
+		} {
+			p := &place{settled: make(chan bus.Outcome, 2)}
+			r.h.Handle(bus.Delivery{
+				Subject: "conversation.delete.demo", Header: c.header, Sequence: 1, StoredAt: time.Now(), Undated: true, Deliveries: 3,
+				Data: fmt.Appendf(nil, `{"command_id":"%d","app_id":"demo","user_id":"alice","conversations":[%s]}`, i, c.target),
+			}, p)
+			if o := p.wait(t); o.Verdict != c.want || c.want == bus.Reject && o.Reason != "boundary_required" {
+				t.Errorf("%s: outcome = %+v; want %v", c.target, o, c.want)
+			}
+		}
+		if n := r.count(`select count(*) from chat.messages`); n != 2 {
+			t.Errorf("%d messages are left; want the 2 after through_seq", n)
+		}
+	})
+
 	t.Run("a long deletion leaves its place and is finished in batches", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t, func(c *handler.Config) { c.PerDeletion, c.MaxRows = 10, 100 })

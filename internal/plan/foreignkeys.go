@@ -20,6 +20,9 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if !k.planned(f.to) {
 			continue
 		}
+		if k.at(f.to, "conversations") && k.plan.Conversations.Keep {
+			continue // its rows never go
+		}
 		if parent, covered := k.ofParent(f); parent {
 			if !covered {
 				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; add to kept_by there: {table: %[5]s, references: {column: %[6]s, to: %[7]s}}, or the same to its children",

@@ -13,8 +13,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -51,6 +54,8 @@ type Config struct {
 	Store  store
 	// Since is the time from which on stored events are replayed.
 	Since time.Time
+	// Apps are those whose deletions are replayed; none for all.
+	Apps []string
 	// DryRun counts and changes nothing.
 	DryRun bool
 	// Pace decides how many messages a batch deletes.
@@ -172,6 +177,14 @@ func (r *run) miss(reasons ...string) {
 	}
 }
 
+// chosen reports whether a message is of one of the apps that are replayed. One whose
+// subject can't be read may be.
+func (r *run) chosen(m bus.Stored) bool {
+	tokens := strings.Split(m.Subject, ".")
+	return len(r.Apps) == 0 || len(tokens) < 4 ||
+		slices.ContainsFunc(r.Apps, func(app string) bool { return conversation.EscapeToken(app) == tokens[2] })
+}
+
 // page replays a page of messages, as far as they were there when the replay
 // began: what was deleted since then needs no replay.
 func (r *run) page(ctx context.Context, page []bus.Stored) error {
@@ -185,6 +198,9 @@ func (r *run) page(ctx context.Context, page []bus.Stored) error {
 			break
 		}
 		at = max(at, m.Sequence)
+		if !r.chosen(m) {
+			continue
+		}
 		d, ok, err := deletionOf(m)
 		if err != nil {
 			r.Malformed++

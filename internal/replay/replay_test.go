@@ -183,3 +183,33 @@ func FuzzDeletionOf(f *testing.F) {
 		}
 	})
 }
+
+func TestOnlyTheChosenAppsAreReplayed(t *testing.T) {
+	t.Parallel()
+	s := told(t, "a", "b")
+	other := conversation.Deleted{CommandID: "c", AppID: "an other.app", UserID: "alice", ConversationID: "o", ThroughSeq: 9, CompletedAt: time.Now()}
+	m, err := other.Msg(conversation.Trace{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.all = append(s.all, bus.Stored{Subject: m.Subject, Header: m.Header, Data: m.Data, Sequence: 3, StoredAt: time.Now()},
+		bus.Stored{Subject: "conversation.deleted.bad.alice", Data: []byte("no event"), Sequence: 4})
+	s.state.Last = 4
+	for _, row := range []struct {
+		apps      []string
+		events    int64
+		malformed int64
+	}{
+		{nil, 3, 1},
+		{[]string{"demo"}, 2, 0},
+		{[]string{"an other.app", "nobody"}, 1, 0},
+	} {
+		got, err := Run(t.Context(), Config{
+			Source: s, Apps: row.apps, Since: time.Now(), Pace: purge.Pace{Min: 1, Max: 10, Target: time.Second}, Log: slog.New(slog.DiscardHandler),
+			Store: database{redo: func(purge.Record, int64, bool) (purge.Step, error) { return purge.Step{Finished: true}, nil }},
+		})
+		if err != nil || got.Events != row.events || got.Malformed != row.malformed || len(got.Missing) > 0 {
+			t.Errorf("of %q: %+v, %v; want %d events, %d malformed, none missing", row.apps, got, err, row.events, row.malformed)
+		}
+	}
+}

@@ -106,12 +106,12 @@ var general = makeStatements(nil)
 // sqlArgs is what a template sees: the plan and the variant that is wanted.
 type sqlArgs struct {
 	*plan.Checked
-	Child      *plan.Child // nil for the messages themselves
-	SkipLocked bool        // pass over what others have locked, instead of waiting
-	Pin        bool        // decide the boundary too
-	One        bool        // for one deletion, whose values aren't arrays
-	Replay     bool        // spare what was sent after the deletion had finished
-	Parent     *plan.Parent
+	Child      *plan.Child       // nil for the messages themselves
+	SkipLocked bool              // pass over what others have locked, instead of waiting
+	Pin        bool              // decide the boundary too
+	One        bool              // for one deletion, whose values aren't arrays
+	Replay     bool              // spare what was sent after the deletion had finished
+	Parent     *plan.Parent      // in a dry run: of the messages, or the rows of Child
 	Sizes      map[string]string // expressions for the bytes of a row x, by its table, in a dry run
 }
 

@@ -188,7 +188,7 @@ func (m *treeModel) fill(n *node, above []int64, count int) {
 		n.rows[m.ids] = r
 		fmt.Fprintf(&m.sql, "insert into m.%s (%s) values (%s);\n", n.name, strings.Join(columns, ", "), strings.Join(values, ", "))
 	}
-	if n.kind != "" { // rows of others with the same number
+	if n.kind != "" && len(above) > 0 { // rows of others with the same number
 		m.ids++
 		fmt.Fprintf(&m.sql, "insert into m.%s (id, up, kind) values (%d, '%d', 'another');\n", n.name, m.ids, above[0])
 		n.rows[m.ids] = row{parents: make([]int64, len(n.parents))}
@@ -286,7 +286,7 @@ func stepThrough(tb testing.TB, r *Repo, d purge.Deletion, limit int) (rec purge
 // Random trees of tables lose what a model loses, whatever the batches are.
 func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 	t.Parallel()
-	for seed := range uint64(14) {
+	for seed := range uint64(6) {
 		t.Run(fmt.Sprint("seed_", seed), func(t *testing.T) {
 			t.Parallel()
 			m := &treeModel{rnd: rand.New(rand.NewPCG(15, seed)), position: map[int64]int64{}} //nolint:gosec // a test's

@@ -33,7 +33,7 @@ var (
 	retries = []string{
 		purge.RetryFailure, purge.RetryShared, purge.RetryLock, purge.RetryBlocked, purge.RetryLeased, purge.RetryLongLaneFull,
 		string(purge.NoPermit), purge.CauseLettersFull, purge.StatementTimeout, purge.CauseServer, purge.CausePermission, purge.CauseConfiguration,
-		"lock_timeout", "deadlock", "serialization", "constraint", "client", "unknown", "read_only", "resources",
+		"lock_timeout", "deadlock", "serialization", "constraint", "client", "unknown", "read_only", "resources", "origin",
 	}
 )
 

@@ -31,6 +31,7 @@ const reasons = {
   app_mismatch: "The command was sent to another app’s subject.",
   command_id_reused: "Its command id had been used for another deletion.",
   incompatible_id: "The database can’t hold a conversation of this id.",
+  boundary_required: "Up to which message to delete isn’t known any more.",
   attempts_exhausted: "The worker tried as often as it may.",
 };
 
