@@ -138,7 +138,7 @@ func (d *draft) make() error {
 	} else {
 		d.pointers(user, log)
 	}
-	d.conversations(app, user, conversation)
+	d.conversations(user, conversation)
 	below := "children"
 	if path != "messages" {
 		below = path + ".children"
