@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // What is left of all tables, and what was told, follows from the boundaries that were told, whatever users, senders
 // and operators do. LETHE_E2E_SEED repeats a run.
 func TestLayoutsRandomDeletionsLeaveWhatAModelSays(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		m := &layoutModel{layoutRig: r, t: t, rnd: random(t)}
 		m.w = r.start(t, stageSettings...)

@@ -13,7 +13,7 @@ import (
 // the conversation's row, the events, and the same again for the same command.
 func TestLayoutsKeepThePromises(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		u, c := r.Users, r.IDs
 		middle := r.Seqs(t, "public", u[0], c[0][1])[5]
@@ -107,7 +107,7 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	t.Parallel()
 	const messages, late = 20_000, 3
 	settings := []string{"--express-rows", "100", "max-rows=1000"}
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		user, id := r.Users[1], r.IDs[1][2]
 		every := 2 * time.Microsecond

@@ -16,10 +16,10 @@ type layoutRig struct {
 	*localtest.LayoutTables
 }
 
-// forLayouts runs a test for each plan of examples/plans; LETHE_E2E_LAYOUTS names some.
-func forLayouts(t *testing.T, test func(t *testing.T, r *layoutRig)) {
+// forLayouts runs a test for each of these plans of examples/plans; LETHE_E2E_LAYOUTS names some.
+func forLayouts(t *testing.T, layouts []localtest.Layout, test func(t *testing.T, r *layoutRig)) {
 	t.Helper()
-	for _, l := range localtest.Layouts {
+	for _, l := range layouts {
 		if only := os.Getenv("LETHE_E2E_LAYOUTS"); only != "" && !slices.Contains(strings.Fields(only), l.Name) {
 			continue
 		}

@@ -29,6 +29,7 @@ type Layout struct {
 	Nobody  string        // an id of no user
 	Grain   time.Duration // of the messages' times
 	Row     LayoutRow
+	Shared  bool // users have pointers to shared messages
 
 	// Loose are tables whose rows writers change, and what of a row is compared where they run beside deletions.
 	Loose map[string]string
