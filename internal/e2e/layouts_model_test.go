@@ -90,7 +90,7 @@ func (m *layoutModel) act() {
 // random is a new command.
 func (m *layoutModel) random() *asking {
 	c := m.target()
-	cmd := m.ask(c.user, c.id, 0)
+	cmd := m.ask(m.t, c.user, c.id, 0)
 	if m.rnd.IntN(2) == 0 {
 		if seqs := m.seqsOf(c); len(seqs) > 0 {
 			through := seqs[m.rnd.IntN(len(seqs))]
@@ -98,9 +98,9 @@ func (m *layoutModel) random() *asking {
 		}
 	}
 	if other := m.IDs[slices.Index(m.Users, c.user)][m.rnd.IntN(3)]; other != c.id {
-		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: other})
+		cmd.Conversations = append(cmd.Conversations, m.to(m.t, c.user, other, 0))
 	}
-	cmd.KeepHistory = m.rnd.IntN(5) == 0
+	cmd.KeepHistory = !m.OneWay && m.rnd.IntN(5) == 0
 	return &asking{cmd: cmd}
 }
 

@@ -32,7 +32,7 @@ func TestLayoutsSharedMessagesGoWithTheLastPointer(t *testing.T) {
 			var cmds []conversation.Command
 			for i, user := range r.Users {
 				for _, id := range r.IDs[i] {
-					cmds = append(cmds, r.ask(user, id, last(r.Seqs(t, "public", user, id))))
+					cmds = append(cmds, r.ask(t, user, id, last(r.Seqs(t, "public", user, id))))
 				}
 			}
 			r.flood(t, cmds)

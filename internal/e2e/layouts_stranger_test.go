@@ -23,7 +23,11 @@ func TestLayoutsCanBeFollowedByAStranger(t *testing.T) {
 				t.Fatalf("after its own advice: exit status %d\n%s%s", res.code, res.out, res.err)
 			}
 			r.start(t)
-			r.must(t, "send", "--app", l.App, "--user", l.Users[0], "--conversation", l.IDs[0][0], "--command-id", "c1", "--wait")
+			words := []string{"send", "--app", l.App, "--user", l.Users[0], "--conversation", l.IDs[0][0], "--command-id", "c1", "--wait"}
+			if l.Bounded {
+				words = append(words, "--through-seq", "100000")
+			}
+			r.must(t, words...)
 			if state, _, deleted, _ := r.ledger(t, "c1", l.IDs[0][0]); state != "done" || deleted != 12 {
 				t.Errorf("the ledger says %s, %d messages deleted; want done, 12", state, deleted)
 			}

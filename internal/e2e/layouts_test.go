@@ -34,13 +34,26 @@ func forLayouts(t *testing.T, layouts []localtest.Layout, test func(t *testing.T
 	}
 }
 
-// ask is a new command of a user; through, if not 0, is the boundary.
-func (r *layoutRig) ask(user, id string, through int64) conversation.Command {
+// ask is a new command of a user; through, if not 0, is the boundary. Where every command needs one it is the newest message.
+func (r *layoutRig) ask(t testing.TB, user, id string, through int64) conversation.Command {
+	t.Helper()
 	cmd := chat{r.App, user, id}.ask()
-	if through > 0 {
-		cmd.Conversations[0].ThroughSeq = &through
-	}
+	cmd.Conversations[0] = r.to(t, user, id, through)
 	return cmd
+}
+
+// to is the conversation of a command.
+func (r *layoutRig) to(t testing.TB, user, id string, through int64) conversation.Target {
+	t.Helper()
+	target := conversation.Target{ID: id}
+	if r.Bounded && through == 0 {
+		through = last(r.Seqs(t, "public", user, id))
+		target.ThroughSeq = &through
+	}
+	if through > 0 {
+		target.ThroughSeq = &through
+	}
+	return target
 }
 
 // targets are a command's conversations.
