@@ -46,11 +46,12 @@ type asking struct {
 }
 
 func (m *layoutModel) target() layoutTarget {
-	return layoutTarget{m.users[m.rnd.IntN(len(m.users))], m.ids[m.rnd.IntN(len(m.ids))]}
+	u := m.rnd.IntN(len(m.Users))
+	return layoutTarget{m.Users[u], m.IDs[u][m.rnd.IntN(3)]}
 }
 
 // seqsOf are all positions that there ever were.
-func (m *layoutModel) seqsOf(c layoutTarget) []int64 { return m.seqs(m.t, "mirror", c.user, c.id) }
+func (m *layoutModel) seqsOf(c layoutTarget) []int64 { return m.Seqs(m.t, "mirror", c.user, c.id) }
 
 // act does one thing that happens.
 func (m *layoutModel) act() {
@@ -63,10 +64,10 @@ func (m *layoutModel) act() {
 		}
 		m.release() // of the conversation's row, in some layouts
 		every := time.Duration(0)
-		if m.name == "mongooseim" {
+		if m.Name == "mongooseim" {
 			every = time.Microsecond // its ids are unique
 		}
-		m.say(m.t, c.user, c.id, n, time.Now(), every)
+		m.Say(m.t, c.user, c.id, n, time.Now(), every)
 	case what < 9:
 		m.publish(m.random())
 	case what < 11 && len(m.asked) > 0:
@@ -74,7 +75,7 @@ func (m *layoutModel) act() {
 	case what == 11:
 		m.release()
 		c := m.target()
-		m.held = m.hold(m.t, `select layout.hold($1, $2, $3, $4)`, m.app, c.user, c.id, m.rnd.IntN(20))
+		m.held = m.hold(m.t, `select layout.hold($1, $2, $3, $4)`, m.App, c.user, c.id, m.rnd.IntN(20))
 	case what == 12:
 		m.release()
 		m.restart()
@@ -95,7 +96,7 @@ func (m *layoutModel) random() *asking {
 			cmd.Conversations[0].ThroughSeq = &through
 		}
 	}
-	if other := m.ids[m.rnd.IntN(len(m.ids))]; other != c.id {
+	if other := m.IDs[slices.Index(m.Users, c.user)][m.rnd.IntN(3)]; other != c.id {
 		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: other})
 	}
 	cmd.KeepHistory = m.rnd.IntN(5) == 0
@@ -165,20 +166,20 @@ func (m *layoutModel) end() {
 				reached = purged
 			}
 			c := layoutTarget{a.cmd.UserID, target.ID}
-			if least := bounded(a.first[target.ID], target.ThroughSeq); reached[c] < least && (m.grain < time.Millisecond || target.ThroughSeq != nil) {
+			if least := bounded(a.first[target.ID], target.ThroughSeq); reached[c] < least && (m.Grain < time.Millisecond || target.ThroughSeq != nil) {
 				t.Errorf("%s: %v is deleted up to %d; want %d", encode(t, a.cmd), c, reached[c], least)
 			}
 		}
 	}
 	for c, through := range left {
 		before := m.seqsOf(c)
-		m.byHand(t, c.user, c.id, purged[c], "forget")
+		m.ByHand(t, c.user, c.id, purged[c], "forget")
 		if gone := len(before) - len(m.seqsOf(c)); gone != deleted[c] {
 			t.Errorf("the events count %d messages of %v; want %d", deleted[c], c, gone)
 		}
-		m.byHand(t, c.user, c.id, through, "leave")
+		m.ByHand(t, c.user, c.id, through, "leave")
 	}
-	m.compare(t, true)
+	m.Compare(t, true)
 	m.noAttempts(t)
 	if t.Failed() {
 		stored, _, _ := m.seen(typed(conversation.TypeDeleted))

@@ -58,7 +58,7 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 // parent builds an entry of parents, and the children below it. above are the rows that refer to it.
 func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []hop) *Parent {
 	m := k.member(at, e.Table)
-	m.above, m.parent = above, true
+	m.above, m.parent, m.where = above, true, e.Where
 	p := &Parent{Path: at, Table: k.table(&m, e)}
 	k.wantConstants(&m, e)
 	p.Reference = k.reference(&m, above, &m, *e.References)
@@ -67,7 +67,7 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	p.Referrers = append(p.Referrers, Referrer{Table{Name: above.name(), Partitioned: above.rel != nil && above.rel.partitioned}, p.Reference})
 	for i, b := range e.KeptBy {
 		keeper := k.member(nth(at+".kept_by", i), b.Table)
-		keeper.above = &m
+		keeper.above, keeper.where = &m, b.Where
 		k.wantConstants(&keeper, b)
 		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, b), k.reference(&keeper, &keeper, &m, *b.References)})
 		k.keepers = append(k.keepers, keeper)
@@ -82,10 +82,11 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	return p
 }
 
-// wantConstants refuses conditions on ids beside a reference, which says whose the rows are.
+// wantConstants refuses conditions on the command's ids beside a reference, which says whose the rows are. What is looked up
+// by constants is one, too.
 func (k *checker) wantConstants(m *member, e Entry) {
 	for _, p := range e.Where {
-		if p.Value.Kind == Name {
+		if slices.ContainsFunc(commandIDs, func(id string) bool { return k.plan.needs(p.Value)[id] }) {
 			k.refuse("%s.where.%s is %s: the reference says whose the row is; expected a constant or null", m.path, p.Column, p.Value)
 		}
 	}
@@ -234,6 +235,7 @@ func (k *checker) conversationChild(at string, e Entry) *Child {
 		m.above = &k.convs
 		k.wantConstants(&m, e)
 		c.Reference = k.reference(&m, &m, &k.convs, *e.References)
+		k.wantUnique(m.path, k.convs.rel, e.References.To, "the rows of one conversation would go with another")
 	}
 	k.convChildren = append(k.convChildren, m)
 	return c

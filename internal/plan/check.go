@@ -89,6 +89,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkIndexes()
 	k.checkForeignKeys(s)
 	k.checkCollations()
+	k.checkTied()
 	k.checkDoubts()
 	if !opts.AnyRole {
 		k.checkGrants(s.Locked)

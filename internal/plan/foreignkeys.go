@@ -25,8 +25,9 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		}
 		if parent, covered := k.ofParent(f); parent {
 			if !covered {
-				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; add to kept_by there: {table: %[5]s, references: {column: %[6]s, to: %[7]s}}, or the same to its children",
-					f.fromName, f.to, quote(f.name), f.action(), planName(f.fromName), flowList(f.columns), flowList(f.refs))
+				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; %[5]s",
+					f.fromName, f.to, quote(f.name), f.action(), k.either(f))
+				continue
 			}
 			k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
 			continue
@@ -39,7 +40,8 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if why := k.conflict(f, s.Locked); why != "" {
 			k.refuse("foreign key %s of %s to %s (%s): %s", quote(f.name), f.from, f.to, f.action(), why)
 		}
-		if k.at(f.to, "conversations") && f.from != f.to && f.changes() {
+		ending := slices.ContainsFunc(k.convChildren, func(m member) bool { return m.rel == f.from })
+		if k.at(f.to, "conversations") && f.from != f.to && f.changes() && !ending {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}
@@ -82,14 +84,6 @@ func (k *checker) ofParent(f foreignKey) (parent, covered bool) {
 		}
 	}
 	return parent, covered
-}
-
-// flowList is one name, or a list, as YAML writes it in a line.
-func flowList(names []string) string {
-	if len(names) == 1 {
-		return names[0]
-	}
-	return "[" + strings.Join(names, ", ") + "]"
 }
 
 // action is what the key does when the row that it refers to is deleted.
@@ -155,55 +149,8 @@ func (k *checker) uncovered(f foreignKey) string {
 			return "" // a range is none, and so is one of which something is missing, which has been reported
 		}
 	}
-	return "no entry of the plan can describe it; " + k.either(f)
+	return "the plan has no entry for it; " + k.either(f)
 }
-
-// either is what to do about a foreign key that the plan doesn't follow. An entry
-// deletes rows, and is named only where it finds those alone that refer to a
-// message: whether they are to go with it nobody but the operator knows.
-func (k *checker) either(f foreignKey) string {
-	drop := fmt.Sprintf("run: alter table %s drop constraint %s", f.fromName, quote(f.name))
-	if entry := k.entry(f); entry != "" && f.required {
-		return "if each of its rows is a part of that message and may be deleted with it, add to children: " + entry + "; if not, " + drop
-	}
-	if k.at(f.to, "messages") && len(f.refs) == 1 && k.messages.rel.unique(f.refs[0]) { // it may be null, as a pointer's column is
-		return "if each row that refers to a message is a part of it, add it to the children by references; if it points to one, make the key on delete set null; else " + drop
-	}
-	return "no entry of the plan can delete only its rows: keep them, or delete them yourself; " + drop
-}
-
-// entry is the plan's entry for the rows that refer by the foreign key; "" if
-// there is none.
-func (k *checker) entry(f foreignKey) string {
-	if !k.at(f.to, "messages") && !slices.ContainsFunc(k.children, func(m member) bool { return m.rel == f.to }) {
-		return ""
-	}
-	by := map[string]string{} // the messages' column: that of the foreign key
-	for i, ref := range f.refs {
-		by[k.meaning(f.to, ref)] = f.columns[i]
-	}
-	if k.messages.rel == nil {
-		return ""
-	}
-	for i, ref := range f.refs {
-		if k.at(f.to, "messages") && k.messages.rel.unique(ref) {
-			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
-		}
-	}
-	entry := "{table: " + planName(f.fromName)
-	fields := append(slices.Clone(k.messages.ids), "$seq")
-	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
-		field := fields[i][1:]
-		if key == "" || by[key] == "" || field != "seq" && !slices.Contains(commandIDs, field) {
-			return ""
-		}
-		entry += fmt.Sprintf(", %s: %s", field, quote(by[key]))
-	}
-	return entry + "}"
-}
-
-// planName is a quoted schema.table as YAML takes it.
-func planName(quoted string) string { return "'" + strings.ReplaceAll(quoted, "'", "''") + "'" }
 
 // meaning is the messages' column whose value stands in the column of a table of
 // the plan, by the plan; "" for none.
