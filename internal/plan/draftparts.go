@@ -299,6 +299,9 @@ func (d *draft) conversations(user, conversation string) {
 // these columns.
 func (d *draft) isConversation(r *relation, user, app, c, conversation string) bool {
 	keys := slices.DeleteFunc([]string{app, user, c}, func(s string) bool { return s == "" })
+	if d.member != nil {
+		return r == d.member && c == conversationOf(r)
+	}
 	of := d.log.columns[conversation]
 	if !joinable(r.columns[c], of) || messagesScore(r, c) >= 5 && !has(r.name, memberWords) {
 		return false
