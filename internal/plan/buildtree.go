@@ -25,7 +25,7 @@ func (k *checker) tree(s *Checked) {
 func (k *checker) child(s *Checked, at string, e Entry, above *member, path []hop) *Child {
 	m := k.member(at, e.Table)
 	m.above, m.where = above, e.Where
-	c := &Child{messageSeq: s.Messages.Seq, path: path}
+	c := &Child{Path: at, messageSeq: s.Messages.Seq, path: path}
 	c.Table = k.table(&m, e)
 	if e.References != nil {
 		k.wantConstants(&m, e)
@@ -60,7 +60,7 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 
 // parent builds an entry of parents, and the children below it. above are the rows that refer to it.
 func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []hop) *Parent {
-	m, p := k.pointed, &Parent{}
+	m, p := k.pointed, &Parent{Path: at}
 	if at == m.path { // its conditions are the messages', too
 		p.Table = Table{Name: name(m.rel), Partitioned: m.rel != nil && m.rel.partitioned}
 	} else {
@@ -243,7 +243,7 @@ func (k *checker) columnOf(m, of *member, field, planned string) column {
 // conversationChild builds an entry of the conversations' children.
 func (k *checker) conversationChild(at string, e Entry) *Child {
 	m := k.member(at, e.Table)
-	c := &Child{Table: k.table(&m, e)}
+	c := &Child{Path: at, Table: k.table(&m, e)}
 	if e.References != nil {
 		m.above = &k.convs
 		k.wantConstants(&m, e)
