@@ -109,7 +109,7 @@ recounted as (
 
 {{/* The messages that remain of a finished deletion q. All of them, where it kept the history, and in a replay, which spares some. */}}
 {{define "_remain"}}{{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
-  {{- if not .Replay}} and m.{{.Messages.Seq}} > case when q.history_kept then (-9223372036854775808)::bigint else q.through_seq end{{end}}{{end}}
+  {{- if not .Replay}} and {{.Messages.Above "m" "(case when q.history_kept then (-9223372036854775808)::bigint else q.through_seq end)"}}{{end}}{{end}}
 
 {{/* Whether an earlier statement of the transaction has locked the message m. */}}
 {{define "_locked"}}m.xmax = pg_catalog.pg_current_xact_id()::xid{{end}}
