@@ -235,6 +235,36 @@ func (m *treeModel) remove(n *node, id int64) {
 	}
 }
 
+// lost is a query for the rows that refer to nothing, and those of parents that nothing refers to. It always finds the same: a crash may follow
+// any step.
+func (m *treeModel) lost() string {
+	var parts []string
+	add := func(rows, cond string) {
+		parts = append(parts, "select '"+rows+" ' || x.id as row from m."+rows+" x where "+cond)
+	}
+	for _, n := range m.all {
+		for _, c := range n.children {
+			kind := ""
+			if c.kind != "" {
+				kind = " and kind <> 'another'"
+			}
+			add(c.name, fmt.Sprintf("x.up is not null%s and not exists (select from m.%s a where a.id::text = x.up::text)", kind, n.name))
+		}
+		for i, p := range n.parents {
+			add(n.name, fmt.Sprintf("x.p%d is not null and not exists (select from m.%s p where p.id = x.p%[1]d)", i, p.name))
+			kept := ""
+			if p.keeper != "" {
+				kept = fmt.Sprintf(" and not exists (select from m.%s k where k.ref = x.id)", p.keeper)
+			}
+			add(p.name, fmt.Sprintf("not exists (select from m.%s r where r.p%d = x.id)%s", n.name, i, kept))
+		}
+	}
+	if len(parts) == 0 {
+		return "select ''"
+	}
+	return "select coalesce(string_agg(row, ', ' order by row), '') from (" + strings.Join(parts, " union all ") + ") l"
+}
+
 // left is what the model and the database have left of each table.
 func (m *treeModel) left(t *testing.T, r *Repo) (want, got string) {
 	t.Helper()
@@ -264,8 +294,8 @@ func ownersDeletion(command, thread string, through int64) purge.Deletion {
 	}
 }
 
-// stepThrough takes a deletion to its end by steps of at most limit rows.
-func stepThrough(tb testing.TB, r *Repo, d purge.Deletion, limit int) (rec purge.Record, rows int) {
+// stepThrough takes a deletion to its end by steps of at most limit rows, with a call of after behind each.
+func stepThrough(tb testing.TB, r *Repo, d purge.Deletion, limit int, after ...func()) (rec purge.Record, rows int) {
 	tb.Helper()
 	for range 5000 {
 		step, err := r.Step(tb.Context(), d, purge.Part{Claim: true, Finish: true, Limit: limit})
@@ -275,6 +305,9 @@ func stepThrough(tb testing.TB, r *Repo, d purge.Deletion, limit int) (rec purge
 			tb.Fatal(err)
 		}
 		rows += step.Rows
+		for _, f := range after {
+			f()
+		}
 		if step.Record.Final() {
 			return step.Record, rows
 		}
@@ -309,6 +342,8 @@ func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 				t.Fatalf("%v\n%s\n%s", err, text, m.sql.String())
 			}
 			t.Cleanup(r.Close)
+			lost := m.lost()
+			lostBefore := queryOne[string](t, r.pool, lost)
 			if seed == 0 {
 				everyStatementUsesIndexes(t, r)
 			}
@@ -325,7 +360,11 @@ func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 						rec := purge.Record{Key: purge.Key{App: "solo", Command: "redo", Conversation: thread}, User: "1", ThroughSeq: through, CompletedAt: time.Now()}
 						deleted = redoThrough(t, r, rec, limit)
 					} else {
-						rec, _ := stepThrough(t, r, ownersDeletion(fmt.Sprint(i, thread), thread, through), limit)
+						rec, _ := stepThrough(t, r, ownersDeletion(fmt.Sprint(i, thread), thread, through), limit, func() {
+							if now := queryOne[string](t, r.pool, lost); now != lostBefore {
+								t.Fatalf("after a step: %s; want %s\n%s", now, lostBefore, text)
+							}
+						})
 						deleted = rec.MessagesDeleted
 					}
 					if want := int64(before - len(m.root.rows)); deleted != want {
