@@ -12,6 +12,7 @@ import (
 func TestExamplesRaiseNoFalseAlarm(t *testing.T) {
 	t.Parallel()
 	want := map[string][]string{
+		"laravel": {`commands with keep_history will fail`},
 		"prosody": {`messages.sent_at: column "when" of "public"."prosodyarchive" keeps times to 1s only`},
 		"prisma":  {`messages.sent_at: column "createdAt" of "public"."Message" is timestamp(3) without time zone default CURRENT_TIMESTAMP, which is the local time of whoever writes`},
 	}
