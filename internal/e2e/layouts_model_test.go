@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // What is left of all tables, and what was told, follows from the boundaries that were told, whatever users, senders
 // and operators do. LETHE_E2E_SEED repeats a run.
 func TestLayoutsRandomDeletionsLeaveWhatAModelSays(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		m := &layoutModel{layoutRig: r, t: t, rnd: random(t)}
 		m.w = r.start(t, stageSettings...)
@@ -89,7 +90,7 @@ func (m *layoutModel) act() {
 // random is a new command.
 func (m *layoutModel) random() *asking {
 	c := m.target()
-	cmd := m.ask(c.user, c.id, 0)
+	cmd := m.ask(m.t, c.user, c.id, 0)
 	if m.rnd.IntN(2) == 0 {
 		if seqs := m.seqsOf(c); len(seqs) > 0 {
 			through := seqs[m.rnd.IntN(len(seqs))]
@@ -97,9 +98,9 @@ func (m *layoutModel) random() *asking {
 		}
 	}
 	if other := m.IDs[slices.Index(m.Users, c.user)][m.rnd.IntN(3)]; other != c.id {
-		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: other})
+		cmd.Conversations = append(cmd.Conversations, m.to(m.t, c.user, other, 0))
 	}
-	cmd.KeepHistory = m.rnd.IntN(5) == 0
+	cmd.KeepHistory = !m.OneWay && m.rnd.IntN(5) == 0
 	return &asking{cmd: cmd}
 }
 

@@ -13,15 +13,15 @@ import (
 // the conversation's row, the events, and the same again for the same command.
 func TestLayoutsKeepThePromises(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		u, c := r.Users, r.IDs
 		middle := r.Seqs(t, "public", u[0], c[0][1])[5]
-		both := r.ask(u[1], c[1][0], 0)
-		both.Conversations = append(both.Conversations, conversation.Target{ID: r.Unknown})
-		kept := r.ask(u[2], c[2][2], 0)
-		kept.KeepHistory = true
-		cmds := []conversation.Command{r.ask(u[0], c[0][0], 0), r.ask(u[0], c[0][1], middle), both, kept, r.ask(r.Nobody, c[0][0], 0)}
+		both := r.ask(t, u[1], c[1][0], 0)
+		both.Conversations = append(both.Conversations, r.to(t, u[1], r.Unknown, 0))
+		kept := r.ask(t, u[2], c[2][2], 0)
+		kept.KeepHistory = !r.OneWay
+		cmds := []conversation.Command{r.ask(t, u[0], c[0][0], 0), r.ask(t, u[0], c[0][1], middle), both, kept, r.ask(t, r.Nobody, c[0][0], 0)}
 		var goes []*fate
 		for _, cmd := range cmds {
 			goes = append(goes, r.fates(t, cmd)...)
@@ -34,16 +34,23 @@ func TestLayoutsKeepThePromises(t *testing.T) {
 		r.carriedOut(t, cmds, goes)
 
 		// The same commands again change nothing, and a new one takes what has come since.
-		later := r.ask(u[0], c[0][0], last(r.Seqs(t, "public", u[0], c[0][0])))
+		later := r.ask(t, u[0], c[0][0], last(r.Seqs(t, "public", u[0], c[0][0])))
 		w := r.start(t)
 		for _, cmd := range cmds {
 			r.again(t, cmd)
 		}
-		w.term(t)
+		w.kill()
 		r.CopyAgain(t)
 		goes = r.fates(t, later)
 		r.send(t, later)
 		r.carriedOut(t, []conversation.Command{later}, goes)
+		if r.Bounded {
+			r.start(t)
+			refused := chat{r.App, u[0], c[0][2]}.ask()
+			r.send(t, refused)
+			wantFields(t, r.failed(t, refused.CommandID, c[0][2]), "reason", "boundary_required")
+			r.Compare(t, false)
+		}
 	})
 }
 
@@ -93,7 +100,7 @@ func (r *layoutRig) carriedOut(t *testing.T, cmds []conversation.Command, goes [
 		}
 	}
 	r.settled(t)
-	w.term(t)
+	w.kill()
 	for _, cmd := range cmds {
 		r.onlyDeleted(t, cmd.CommandID, targets(cmd)...)
 	}
@@ -107,7 +114,7 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	t.Parallel()
 	const messages, late = 20_000, 3
 	settings := []string{"--express-rows", "100", "max-rows=1000"}
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		user, id := r.Users[1], r.IDs[1][2]
 		every := 2 * time.Microsecond
@@ -123,7 +130,7 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 		_, err = tx.Exec(t.Context(), `select layout.say($1, $2, $3, $4, $5, $6, false)`, r.App, user, id, late, first.Add(messages/2*every+time.Microsecond), every)
 		must(t, err)
 		r.exec(t, `select layout.say($1, $2, $3, 10, $4, $5, false)`, r.App, user, id, first.Add(messages*every), every)
-		cmd := r.ask(user, id, 0)
+		cmd := r.ask(t, user, id, 0)
 		want := r.fates(t, cmd)[0]
 		r.send(t, cmd)
 		r.exec(t, `select layout.say($1, $2, $3, 2, $4, $5, false)`, r.App, user, id, time.Now(), r.Grain)
@@ -144,7 +151,7 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 		e := r.deleted(t, cmd.CommandID, id)
 		wantFields(t, e, "through_seq", want.through, "messages_deleted", want.deleted+late)
 		r.settled(t)
-		w.term(t)
+		w.kill()
 		r.ByHand(t, user, id, want.through, "forget", "leave")
 		r.Compare(t, false)
 		r.noAttempts(t)

@@ -16,10 +16,10 @@ type layoutRig struct {
 	*localtest.LayoutTables
 }
 
-// forLayouts runs a test for each plan of examples/plans; LETHE_E2E_LAYOUTS names some.
-func forLayouts(t *testing.T, test func(t *testing.T, r *layoutRig)) {
+// forLayouts runs a test for each of these plans of examples/plans; LETHE_E2E_LAYOUTS names some.
+func forLayouts(t *testing.T, layouts []localtest.Layout, test func(t *testing.T, r *layoutRig)) {
 	t.Helper()
-	for _, l := range localtest.Layouts {
+	for _, l := range layouts {
 		if only := os.Getenv("LETHE_E2E_LAYOUTS"); only != "" && !slices.Contains(strings.Fields(only), l.Name) {
 			continue
 		}
@@ -34,13 +34,26 @@ func forLayouts(t *testing.T, test func(t *testing.T, r *layoutRig)) {
 	}
 }
 
-// ask is a new command of a user; through, if not 0, is the boundary.
-func (r *layoutRig) ask(user, id string, through int64) conversation.Command {
+// ask is a new command of a user; through, if not 0, is the boundary. Where every command needs one it is the newest message.
+func (r *layoutRig) ask(t testing.TB, user, id string, through int64) conversation.Command {
+	t.Helper()
 	cmd := chat{r.App, user, id}.ask()
-	if through > 0 {
-		cmd.Conversations[0].ThroughSeq = &through
-	}
+	cmd.Conversations[0] = r.to(t, user, id, through)
 	return cmd
+}
+
+// to is the conversation of a command.
+func (r *layoutRig) to(t testing.TB, user, id string, through int64) conversation.Target {
+	t.Helper()
+	target := conversation.Target{ID: id}
+	if r.Bounded && through == 0 {
+		through = last(r.Seqs(t, "public", user, id))
+		target.ThroughSeq = &through
+	}
+	if through > 0 {
+		target.ThroughSeq = &through
+	}
+	return target
 }
 
 // targets are a command's conversations.

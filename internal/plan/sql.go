@@ -146,24 +146,29 @@ func (s *Checked) SentBy(row, moment string) string {
 }
 
 // Vanished is the condition that something which the plan looks up for the deletion under the
-// alias q isn't there; "" where it looks up nothing.
+// alias q isn't there, although messages of it may be; "" where it looks up no such thing.
 func (s *Checked) Vanished(q string) string {
-	missing := make([]string, len(s.lookups))
-	for i, l := range s.lookups {
-		missing[i] = l.find("", idsOf(q)) + " is null"
+	var missing []string
+	for _, l := range s.lookups {
+		if !l.held {
+			missing = append(missing, l.find("", idsOf(q))+" is null")
+		}
 	}
 	return strings.Join(missing, " or ")
 }
 
 // Missing is the expression for the tables in which nothing is found for the deletion under the alias q, for
-// people: null where something is in each. "" where the plan looks up nothing.
+// people: null where something is in each. "" where the plan looks up nothing. A conversation that isn't
+// there is no wonder.
 func (s *Checked) Missing(q string) string {
-	if len(s.lookups) == 0 {
-		return ""
+	var missing []string
+	for _, l := range s.lookups {
+		if !l.held || !l.perConversation() {
+			missing = append(missing, fmt.Sprintf("case when %s is null then %s end", l.find("", idsOf(q)), text("no row of "+l.table)))
+		}
 	}
-	missing := make([]string, len(s.lookups))
-	for i, l := range s.lookups {
-		missing[i] = fmt.Sprintf("case when %s is null then %s end", l.find("", idsOf(q)), text("no row of "+l.table))
+	if missing == nil {
+		return ""
 	}
 	return "nullif(pg_catalog.concat_ws(', ', " + strings.Join(missing, ", ") + "), '')"
 }

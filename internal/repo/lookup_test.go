@@ -117,3 +117,43 @@ func TestADeletionWhoseLookupVanishesIsNotDone(t *testing.T) {
 		t.Errorf("a replay deletes %d messages; want none, for a restored database has no messages of an account that it lacks", n)
 	}
 }
+
+// A row that messages refer to can't vanish before them. Here it is the conversation's own, which another deletion removes.
+func TestADeletionIsDoneWhenTheRowThatMessagesReferToVanishes(t *testing.T) {
+	t.Parallel()
+	url := localtest.Database(t)
+	if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	execSQL(t, openPool(t, url), `create table public.members (id bigserial primary key, usr text, room text, unique (usr, room));
+		create table public.messages (id bigserial primary key, member_id bigint not null references public.members on delete cascade);
+		create index on public.messages (member_id, id)`)
+	p, err := plan.Parse([]byte(`tenant: demo
+ids: {member: {lookup: members, where: {usr: $user, room: $conversation}, column: id}}
+messages: {table: messages, where: {member_id: $member}, seq: id}
+conversations: {table: members, user: usr, conversation: room}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openRepo(t, Config{URL: url, Plan: p})
+	execSQL(t, r.pool, `with m as (insert into members (usr, room) values ('alice@x.org', 'c') returning id) insert into messages (member_id) select m.id from m, generate_series(1, 40)`)
+	through := int64(40)
+	first, second := ofAccount("alice@x.org", "1"), ofAccount("alice@x.org", "2")
+	first.ThroughSeq, second.ThroughSeq = &through, &through
+	res, err := r.Bulk(t.Context(), purge.Batch{Deletions: []purge.Deletion{first}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}})
+	if err != nil || res.Records[0].State != purge.Running {
+		t.Fatalf("record = %+v, %v; want it running", res.Records[0], err)
+	}
+	if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{second}}).Records[0]; rec.State != purge.Done || !rec.ConversationRemoved {
+		t.Fatalf("record = %+v; want it done, and the conversation removed", rec)
+	}
+	step, err := r.Step(t.Context(), first, purge.Part{Limit: 10, Finish: true})
+	if err != nil || !step.Finished || step.Record.MessagesDeleted != 10 || !step.Record.ConversationRemoved {
+		t.Errorf("step = %+v, %v; want it finished, with the 10 messages of its first batch", step, err)
+	}
+	third := ofAccount("alice@x.org", "3")
+	third.ThroughSeq = &through
+	if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{third}}).Records[0]; rec.State != purge.Done || rec.Doubt != "" {
+		t.Errorf("record = %+v; want it done without a doubt: a conversation that has gone is none", rec)
+	}
+}

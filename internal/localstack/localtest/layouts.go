@@ -29,6 +29,9 @@ type Layout struct {
 	Nobody  string        // an id of no user
 	Grain   time.Duration // of the messages' times
 	Row     LayoutRow
+	Shared  bool // users have pointers to shared messages
+	Bounded bool // every command needs through_seq
+	OneWay  bool // history can't be kept without the conversation's row
 
 	// Loose are tables whose rows writers change, and what of a row is compared where they run beside deletions.
 	Loose map[string]string
@@ -87,6 +90,14 @@ var Layouts = []Layout{
 		Loose: map[string]string{
 			"conversations": "id", "mentions": "conversation_id", "taggings": "(taggable_type, taggable_id)", "notifications": "0", "conversation_participants": "0",
 		},
+	},
+	{
+		Name: "django", App: "demo", Users: []string{"alice", "bob", "carol"}, IDs: all([]string{"1", "2", "3"}), Nobody: "nobody", Unknown: "99",
+		Grain: time.Microsecond, Row: RowGoes, Loose: map[string]string{"chat_membership": "(user_id, room_id)"},
+	},
+	{
+		Name: "laravel", App: "demo", Users: []string{"1", "2", "3"}, IDs: all([]string{"1", "2", "3"}), Nobody: "99", Unknown: "99",
+		Grain: time.Microsecond, Row: RowGoes, Bounded: true, OneWay: true, Loose: map[string]string{"participants": "(user_id, conversation_id)"},
 	},
 }
 
