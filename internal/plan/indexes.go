@@ -26,14 +26,14 @@ func (k *checker) checkIndexes() {
 			}
 		case m.path == k.messages.path && k.pointed.path != "": // see below, with what has their position
 		case !m.ref.none():
-			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		default:
 			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
 		}
 	}
 	for _, m := range k.keepers {
 		if m.rel != nil {
-			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		}
 	}
 }
@@ -47,8 +47,8 @@ func (k *checker) wantIndex(rel *relation, path string, columns, constants []str
 	for _, heir := range rel.heirs {
 		k.wantIndex(heir, path, columns, constants, seq)
 	}
-	if rel.indexed(columns, constants, seq) {
-		return
+	if rel.indexed(columns, constants, seq) || seq == "" && rel.unique(append(slices.Clone(columns), constants...)...) {
+		return // by the index, or by one that finds a single row
 	}
 	want := "leads with " + list(columns)
 	all := append(slices.Clone(columns), constants...)
