@@ -261,14 +261,6 @@ func TestRowsThatATriggerKeepsAreNamed(t *testing.T) {
 func TestTheOtherReferenceIsRemovedAtTheSameMoment(t *testing.T) {
 	t.Parallel()
 	const none = "0 posts, 0 bodies, 0 remarks, 0 files; 0 forgotten bodies, 0 forgotten files, 0 posts without a body, 0 remarks without one"
-	waiting := func(t *testing.T, r *Repo, n int) {
-		t.Helper()
-		for queryOne[int](t, r.pool, `select count(*)::int from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`) < n {
-			if t.Context().Err() != nil {
-				t.FailNow()
-			}
-		}
-	}
 	open := func(t *testing.T) *Repo {
 		t.Helper()
 		r := newBodies(t, "references b.bodies", 1, 1, 2)
@@ -328,4 +320,14 @@ func TestTheOtherReferenceIsRemovedAtTheSameMoment(t *testing.T) {
 			t.Error(got)
 		}
 	})
+}
+
+// waiting returns when n sessions wait for a lock.
+func waiting(t *testing.T, r *Repo, n int) {
+	t.Helper()
+	for queryOne[int](t, r.pool, `select count(*)::int from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`) < n {
+		if t.Context().Err() != nil {
+			t.FailNow()
+		}
+	}
 }
