@@ -135,7 +135,7 @@ func TestParentsAreNeitherLeftNorMissed(t *testing.T) {
 			var writers, deletions sync.WaitGroup
 			writers.Go(func() { // removes the last owner's posts, and the bodies that it finds without one
 				for ctx.Err() == nil {
-					cleanUp(t, r)
+					cleanUp(context.WithoutCancel(ctx), t, r)
 				}
 			})
 			for w := range 2 { // adds references to bodies that are there
@@ -155,7 +155,7 @@ func TestParentsAreNeitherLeftNorMissed(t *testing.T) {
 			}
 			deletions.Wait()
 			for !queryOne[bool](t, r.pool, `select not exists (select from b.posts where owner = 5)`) {
-				cleanUp(t, r)
+				cleanUp(t.Context(), t, r)
 			}
 			stop()
 			writers.Wait()
@@ -174,9 +174,8 @@ func TestParentsAreNeitherLeftNorMissed(t *testing.T) {
 }
 
 // cleanUp is an application that removes a post of the owner 5, and its body if that was the last one.
-func cleanUp(t *testing.T, r *Repo) {
+func cleanUp(ctx context.Context, t *testing.T, r *Repo) {
 	t.Helper()
-	ctx := context.WithoutCancel(t.Context())
 	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
 		var body *int64
 		err := tx.QueryRow(ctx, `delete from b.posts where id = (select id from b.posts where owner = 5 order by random() limit 1) returning body`).Scan(&body)
