@@ -27,6 +27,12 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		execSQL(t, openPool(t, url), partitionedTables)
 		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}))
 	})
+	t.Run("of_pointers", func(t *testing.T) {
+		t.Parallel()
+		r := newPointers(t, "id")
+		execSQL(t, r.pool, `insert into bodies (topic, at) select 1, now() from generate_series(1, 50); insert into copies (owner, body) select 1, id from bodies`)
+		everyStatementUsesIndexes(t, r)
+	})
 	for position := range positionForms {
 		t.Run("of_a_plan_by_"+position, func(t *testing.T) {
 			t.Parallel()
