@@ -19,14 +19,14 @@ func (k *checker) checkIndexes() {
 				k.wantIndex(m.above.rel, m.path, m.ref.Column, nil, "")
 			}
 		case !m.ref.none():
-			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		default:
 			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
 		}
 	}
 	for _, m := range k.keepers {
 		if m.rel != nil {
-			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		}
 	}
 }

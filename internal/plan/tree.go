@@ -307,6 +307,17 @@ func (s *Checked) AllParents() []*Parent {
 	return all
 }
 
+// Locks are the tables whose rows a deletion locks: those of Tables, and those that keep parents.
+func (s *Checked) Locks() []Table {
+	out := s.Tables()
+	for _, p := range s.AllParents() {
+		for _, r := range p.Referrers[1:] {
+			out = append(out, r.Table)
+		}
+	}
+	return out
+}
+
 // Single reports whether each deletion needs transactions of its own: where rows are found by way of others
 // than messages, or go with the last reference to them.
 func (s *Checked) Single() bool {
