@@ -362,7 +362,7 @@ type binding int
 
 const (
 	notAtAll binding = iota
-	partly          // by some parts of the id
+	partly           // by some parts of the id
 	wholly
 )
 
