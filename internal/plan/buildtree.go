@@ -25,7 +25,7 @@ func (k *checker) tree(s *Checked) {
 func (k *checker) child(s *Checked, at string, e Entry, above *member, path []hop) *Child {
 	m := k.member(at, e.Table)
 	m.above, m.where = above, e.Where
-	c := &Child{messageSeq: s.Messages.Seq, path: path}
+	c := &Child{Path: at, messageSeq: s.Messages.Seq, path: path}
 	c.Table = k.table(&m, e)
 	if e.References != nil {
 		k.wantConstants(&m, e)
@@ -59,7 +59,7 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []hop) *Parent {
 	m := k.member(at, e.Table)
 	m.above, m.parent, m.where = above, true, e.Where
-	p := &Parent{Table: k.table(&m, e)}
+	p := &Parent{Path: at, Table: k.table(&m, e)}
 	k.wantConstants(&m, e)
 	p.Reference = k.reference(&m, above, &m, *e.References)
 	s.Locked = true
@@ -230,7 +230,7 @@ func (k *checker) columnOf(m, of *member, field, planned string) column {
 // conversationChild builds an entry of the conversations' children.
 func (k *checker) conversationChild(at string, e Entry) *Child {
 	m := k.member(at, e.Table)
-	c := &Child{Table: k.table(&m, e)}
+	c := &Child{Path: at, Table: k.table(&m, e)}
 	if e.References != nil {
 		m.above = &k.convs
 		k.wantConstants(&m, e)

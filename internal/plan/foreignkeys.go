@@ -40,7 +40,8 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if why := k.conflict(f, s.Locked); why != "" {
 			k.refuse("foreign key %s of %s to %s (%s): %s", quote(f.name), f.from, f.to, f.action(), why)
 		}
-		if k.at(f.to, "conversations") && f.from != f.to && f.changes() {
+		ending := slices.ContainsFunc(k.convChildren, func(m member) bool { return m.rel == f.from })
+		if k.at(f.to, "conversations") && f.from != f.to && f.changes() && !ending {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}

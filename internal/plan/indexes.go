@@ -40,8 +40,8 @@ func (k *checker) wantIndex(rel *relation, path string, columns, constants []str
 	for _, heir := range rel.heirs {
 		k.wantIndex(heir, path, columns, constants, seq)
 	}
-	if rel.indexed(columns, constants, seq) {
-		return
+	if rel.indexed(columns, constants, seq) || seq == "" && rel.unique(append(slices.Clone(columns), constants...)...) {
+		return // by the index, or by one that finds a single row
 	}
 	want := "leads with " + list(columns)
 	all := append(slices.Clone(columns), constants...)

@@ -10,6 +10,7 @@ import (
 // another child table, or one of a parent.
 type Child struct {
 	Table
+	Path       string    // in the plan
 	Seq        string    // quoted; "" for a reference
 	messageSeq string    // the messages' seq column, quoted
 	Reference  reference // to the row above; none for a range of positions
@@ -25,6 +26,7 @@ type Child struct {
 // Parent is a table whose rows go with the last row that refers to them.
 type Parent struct {
 	Table
+	Path      string    // in the plan
 	Reference reference // of the table above to this one
 	// Referrers are the tables whose rows keep a row of this one, that of the entry above first.
 	Referrers []Referrer
@@ -303,6 +305,17 @@ func (s *Checked) AllParents() []*Parent {
 		all = append(all, c.Parents...)
 	}
 	return all
+}
+
+// Locks are the tables whose rows a deletion locks: those of Tables, and those that keep parents.
+func (s *Checked) Locks() []Table {
+	out := s.Tables()
+	for _, p := range s.AllParents() {
+		for _, r := range p.Referrers[1:] {
+			out = append(out, r.Table)
+		}
+	}
+	return out
 }
 
 // Single reports whether each deletion needs transactions of its own: where rows are found by way of others

@@ -15,7 +15,7 @@ const threadTables = `create schema c;
 	create table c.posts (id uuid primary key default gen_random_uuid(), owner bigint not null, thread text not null, seq bigint not null,
 		at timestamptz not null default now() - interval '1 hour', unique (owner, thread, seq));
 	create table c.threads (no bigint primary key, owner bigint not null, thread text not null, unread int, latest uuid, posts int, draft text, unique (owner, thread));
-	create table c.members (thread bigint references c.threads, who text, primary key (thread, who));
+	create table c.members (thread bigint references c.threads on delete cascade, who text, primary key (thread, who));
 	create table c.mentions (owner bigint, thread text, who text, kind int not null default 1); create index on c.mentions (owner, thread);
 	create table c.pins (id bigint primary key, post uuid references c.posts, label text); create index on c.pins (post);
 	create function c.fill(n int) returns void language sql as $$
@@ -94,6 +94,9 @@ func TestWhatHappensToTheConversation(t *testing.T) {
 				}
 				d := ownersDeletion(way, "a", c.through)
 				d.KeepHistory = c.keepHistory
+				if _, err := r.Incompatible(d); err != nil {
+					t.Error(err)
+				}
 				var rec purge.Record
 				switch way {
 				case "bulk":

@@ -106,16 +106,25 @@ var general = makeStatements(nil)
 // sqlArgs is what a template sees: the plan and the variant that is wanted.
 type sqlArgs struct {
 	*plan.Checked
-	Child      *plan.Child // nil for the messages themselves
-	SkipLocked bool        // pass over what others have locked, instead of waiting
-	Pin        bool        // decide the boundary too
-	One        bool        // for one deletion, whose values aren't arrays
-	Replay     bool        // spare what was sent after the deletion had finished
-	Sizes      map[string]string
+	Child      *plan.Child       // nil for the messages themselves
+	SkipLocked bool              // pass over what others have locked, instead of waiting
+	Pin        bool              // decide the boundary too
+	One        bool              // for one deletion, whose values aren't arrays
+	Replay     bool              // spare what was sent after the deletion had finished
+	Parent     *plan.Parent      // in a dry run: of the messages, or the rows of Child
+	Sizes      map[string]string // expressions for the bytes of a row x, by its table, in a dry run
 }
 
 // Size is an expression for the bytes of a row x of the table, in a dry run.
 func (a sqlArgs) Size(table string) string { return a.Sizes[table] }
+
+// RowKeys are what a dry run needs of the child table's rows x: their size, or the references to the parent.
+func (a sqlArgs) RowKeys() string {
+	if a.Parent != nil {
+		return ", " + a.Parent.Columns("x")
+	}
+	return ", " + a.Size(a.Child.Name) + " as bytes"
+}
 
 // Skipping, Pinning, Single and Replaying are the variants.
 func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }

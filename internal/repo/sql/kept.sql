@@ -5,7 +5,7 @@ by a reference, only those of the first 1,000 messages are looked for. Each key 
 {{define "tables"}}
 select array[
   exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}}),
-  exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}})
+  {{if .Conversations.Keep}}false{{else}}exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}}){{end}}
   {{- range .Conversations.Children}} or exists (
     {{- if .Reference}}select from {{$.Conversations.Name}} c
     cross join lateral (select from {{.Name}} x where {{.BelongsTo "x" "c" ""}} limit 1) x where {{$.Conversations.MatchArgs "c"}}
