@@ -232,7 +232,7 @@ func TestEachUserHasADatabase(t *testing.T) {
 	}
 	for _, user := range []string{"alice", "bob"} {
 		if got := r.want(t, 200, call{method: "GET", path: path("group_all", "/messages"), user: user}); !strings.Contains(fmt.Sprint(got.body), "hello") {
-			t.Errorf("%s reads %s", user, got)
+			t.Errorf("%s reads %s", user, got.body)
 		}
 	}
 	r.want(t, 202, call{method: "POST", path: path("group_all", ":delete"), user: "bob"})
