@@ -31,7 +31,7 @@ func (w *world) publish(ctx context.Context, commands []conversation.Command) er
 		if err != nil {
 			return err
 		}
-		msg := nats.NewMsg(conversation.CommandSubject(c.AppID))
+		msg := nats.NewMsg(conversation.Shard(w.shard).CommandSubject(c.AppID))
 		msg.Data = body
 		ack, err := w.js.PublishMsgAsync(msg, jetstream.WithStallWait(publishPatience))
 		if err != nil {
@@ -76,7 +76,7 @@ func (w *world) awaitEvents(ctx context.Context, n int) (time.Time, error) {
 // awaitSettled waits until every command has been acknowledged, and returns when
 // the last one was.
 func (w *world) awaitSettled(ctx context.Context) (time.Time, error) {
-	commands, err := w.js.Consumer(ctx, conversation.CommandsStream, conversation.WorkerConsumer)
+	commands, err := w.js.Consumer(ctx, conversation.Shard(w.shard).CommandsStream(), conversation.WorkerConsumer)
 	if err != nil {
 		return time.Time{}, err
 	}

@@ -31,6 +31,7 @@ const (
 type world struct {
 	*stack
 	database string // address
+	shard    string // of the worker and the commands; "" for none
 	drop     func(context.Context) error
 	conn     *pgx.Conn // the bench's own; one statement at a time
 	nats     *process
@@ -67,12 +68,20 @@ func (w *world) openRest(ctx context.Context, v variant) (err error) {
 	if err := w.startNATS(ctx, w.opts.NATSSync || v.NATSSync); err != nil {
 		return err
 	}
+	if err := w.setup(ctx, v); err != nil {
+		return err
+	}
+	return w.limitPending(ctx, v.AckPending)
+}
+
+// setup has the worker set up the database and the streams.
+func (w *world) setup(ctx context.Context, v variant) error {
 	setup := exec.CommandContext(ctx, cmp.Or(v.Worker, w.worker), "setup", "--sample-schema", "--database-url", w.database, "--nats-url", w.natsURL)
-	setup.Env = bareEnviron()
+	setup.Env = append(bareEnviron(), "LETHE_SHARD="+w.shard)
 	if out, err := setup.CombinedOutput(); err != nil {
 		return fmt.Errorf("worker setup: %w\n%s", err, out)
 	}
-	return w.limitPending(ctx, v.AckPending)
+	return nil
 }
 
 // limitPending changes how many commands the consumer hands out that aren't
@@ -131,7 +140,7 @@ func (w *world) start(ctx context.Context, who contestant, database string, limi
 func (w *world) launch(ctx context.Context, who contestant, database string, limits ...string) (p *process, err error) {
 	ctx, cancel := context.WithTimeout(ctx, startTimeout)
 	defer cancel()
-	env := []string{"DATABASE_URL=" + database, "NATS_URL=" + w.natsURL}
+	env := []string{"DATABASE_URL=" + database, "NATS_URL=" + w.natsURL, "LETHE_SHARD=" + w.shard}
 	if who == plain {
 		if p, err = startProcess(ctx, "plain", w.dir, append(roleOf(rolePlain, false), env...), []string{w.self}); err == nil {
 			_, err = p.ready(ctx)

@@ -26,7 +26,8 @@ type deadLetterCommands struct {
 // Help is the long form of the subcommands' help.
 func (c *deadLetterCommands) Help() string {
 	return `A dead letter is a command that failed for good, byte for byte, with the reason in its headers. SEQ is its sequence in the
-stream CONVERSATION_DEAD_LETTERS, the first column of the list.
+stream CONVERSATION_DEAD_LETTERS, the first column of the list. With --shard, list, --all, --reason and --app are about the letters of that
+shard. A retry goes to the subject that the command came on, of whichever shard.
 
     worker dead-letters list --app demo
     worker dead-letters show 17

@@ -62,7 +62,12 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 	if c.JSON {
 		return nil
 	}
-	return t.printf("the plan fits: %s, %s\n", purge.Count(len(report.Checked.Tables()), "table"), purge.Count(len(report.Findings), "warning"))
+	tables := map[string]bool{}
+	for _, table := range report.Checked.Tables() {
+		tables[table.Name] = true
+	}
+	delete(tables, "") // of a plan without conversations
+	return t.printf("the plan fits: %s, %s\n", purge.Count(len(tables), "table"), purge.Count(len(report.Findings), "warning"))
 }
 
 // planFinding is a finding for programs.

@@ -41,7 +41,7 @@ insert into messages (content, account_id, inbox_id, conversation_id, message_ty
 select 'text ' || i, c.account_id, c.inbox_id, c.id, i % 2, t.at, t.at, case when i % 2 = 0 then 'Contact' else 'User' end, 7
 from conversations c, generate_series(1, 12) i, lateral (select (now() at time zone 'UTC') - (40 - i) * interval '1 minute' as at) t order by i, c.id;
 insert into attachments (message_id, account_id) select id, account_id from messages where id % 3 = 0 order by id;
-insert into active_storage_blobs (id, key, filename) select id, 'k' || id, 'a.png' from attachments;
+insert into active_storage_blobs (key, filename) select 'k' || id, 'a.png' from attachments order by id;
 insert into active_storage_attachments (name, record_type, record_id, blob_id) select 'file', 'Attachment', id, id from attachments;
 insert into active_storage_attachments (name, record_type, record_id, blob_id) select 'avatar', 'Contact', id, id from attachments; -- of others, with the same numbers
 insert into conversation_participants (account_id, user_id, conversation_id) select account_id, 7, id from conversations;

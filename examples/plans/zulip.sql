@@ -62,7 +62,8 @@ insert into zerver_missedmessageemailaddress (message_id, user_profile_id, email
 insert into zerver_scheduledmessagenotificationemail (message_id, user_profile_id, trigger) select id, 2, 'direct_message' from zerver_message where id % 5 = 2;
 insert into zerver_scheduledmessage (sender_id, content, delivered, delivered_message_id) select sender_id, content, true, id from zerver_message where id % 4 = 0;
 insert into zerver_scheduledmessage (sender_id, content) values (1, 'not yet');
-insert into zerver_attachment (file_name, path_id, owner_id, size) select 'a.png', 'p' || i, 1, 10 from generate_series(1, 8) i;
+insert into zerver_attachment (file_name, path_id, owner_id, size) select case when i < 8 then 'a.png' else 'unclaimed' end, 'p' || i, 1, 10
+from generate_series(1, 8) i;
 insert into zerver_attachment_messages (attachment_id, message_id) select 1 + id % 7, id from zerver_message where id % 4 in (0, 1);
 insert into zerver_attachment_scheduled_messages (attachment_id, scheduledmessage_id)
 select 1 + delivered_message_id % 7, id from zerver_scheduledmessage where delivered union all select 1, id from zerver_scheduledmessage where not delivered;

@@ -9,13 +9,14 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // What is left of all tables, and what was told, follows from the boundaries that were told, whatever users, senders
 // and operators do. LETHE_E2E_SEED repeats a run.
 func TestLayoutsRandomDeletionsLeaveWhatAModelSays(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
 		m := &layoutModel{layoutRig: r, t: t, rnd: random(t)}
 		m.w = r.start(t, stageSettings...)
@@ -46,11 +47,12 @@ type asking struct {
 }
 
 func (m *layoutModel) target() layoutTarget {
-	return layoutTarget{m.users[m.rnd.IntN(len(m.users))], m.ids[m.rnd.IntN(len(m.ids))]}
+	u := m.rnd.IntN(len(m.Users))
+	return layoutTarget{m.Users[u], m.IDs[u][m.rnd.IntN(3)]}
 }
 
 // seqsOf are all positions that there ever were.
-func (m *layoutModel) seqsOf(c layoutTarget) []int64 { return m.seqs(m.t, "mirror", c.user, c.id) }
+func (m *layoutModel) seqsOf(c layoutTarget) []int64 { return m.Seqs(m.t, "mirror", c.user, c.id) }
 
 // act does one thing that happens.
 func (m *layoutModel) act() {
@@ -63,10 +65,10 @@ func (m *layoutModel) act() {
 		}
 		m.release() // of the conversation's row, in some layouts
 		every := time.Duration(0)
-		if m.name == "mongooseim" {
+		if m.Name == "mongooseim" {
 			every = time.Microsecond // its ids are unique
 		}
-		m.say(m.t, c.user, c.id, n, time.Now(), every)
+		m.Say(m.t, c.user, c.id, n, time.Now(), every)
 	case what < 9:
 		m.publish(m.random())
 	case what < 11 && len(m.asked) > 0:
@@ -74,7 +76,7 @@ func (m *layoutModel) act() {
 	case what == 11:
 		m.release()
 		c := m.target()
-		m.held = m.hold(m.t, `select layout.hold($1, $2, $3, $4)`, m.app, c.user, c.id, m.rnd.IntN(20))
+		m.held = m.hold(m.t, `select layout.hold($1, $2, $3, $4)`, m.App, c.user, c.id, m.rnd.IntN(20))
 	case what == 12:
 		m.release()
 		m.restart()
@@ -88,17 +90,17 @@ func (m *layoutModel) act() {
 // random is a new command.
 func (m *layoutModel) random() *asking {
 	c := m.target()
-	cmd := m.ask(c.user, c.id, 0)
+	cmd := m.ask(m.t, c.user, c.id, 0)
 	if m.rnd.IntN(2) == 0 {
 		if seqs := m.seqsOf(c); len(seqs) > 0 {
 			through := seqs[m.rnd.IntN(len(seqs))]
 			cmd.Conversations[0].ThroughSeq = &through
 		}
 	}
-	if other := m.ids[m.rnd.IntN(len(m.ids))]; other != c.id {
-		cmd.Conversations = append(cmd.Conversations, conversation.Target{ID: other})
+	if other := m.IDs[slices.Index(m.Users, c.user)][m.rnd.IntN(3)]; other != c.id {
+		cmd.Conversations = append(cmd.Conversations, m.to(m.t, c.user, other, 0))
 	}
-	cmd.KeepHistory = m.rnd.IntN(5) == 0
+	cmd.KeepHistory = !m.OneWay && m.rnd.IntN(5) == 0
 	return &asking{cmd: cmd}
 }
 
@@ -165,20 +167,20 @@ func (m *layoutModel) end() {
 				reached = purged
 			}
 			c := layoutTarget{a.cmd.UserID, target.ID}
-			if least := bounded(a.first[target.ID], target.ThroughSeq); reached[c] < least && (m.grain < time.Millisecond || target.ThroughSeq != nil) {
+			if least := bounded(a.first[target.ID], target.ThroughSeq); reached[c] < least && (m.Grain < time.Millisecond || target.ThroughSeq != nil) {
 				t.Errorf("%s: %v is deleted up to %d; want %d", encode(t, a.cmd), c, reached[c], least)
 			}
 		}
 	}
 	for c, through := range left {
 		before := m.seqsOf(c)
-		m.byHand(t, c.user, c.id, purged[c], "forget")
+		m.ByHand(t, c.user, c.id, purged[c], "forget")
 		if gone := len(before) - len(m.seqsOf(c)); gone != deleted[c] {
 			t.Errorf("the events count %d messages of %v; want %d", deleted[c], c, gone)
 		}
-		m.byHand(t, c.user, c.id, through, "leave")
+		m.ByHand(t, c.user, c.id, through, "leave")
 	}
-	m.compare(t, true)
+	m.Compare(t, true)
 	m.noAttempts(t)
 	if t.Failed() {
 		stored, _, _ := m.seen(typed(conversation.TypeDeleted))

@@ -6,21 +6,22 @@ import (
 	"time"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // What the plans of examples/plans promise: the boundary, what goes and what stays of every table,
 // the conversation's row, the events, and the same again for the same command.
 func TestLayoutsKeepThePromises(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
-		u, c := r.users, r.ids
-		middle := r.seqs(t, "public", u[0], c[1])[5]
-		both := r.ask(u[1], c[0], 0)
-		both.Conversations = append(both.Conversations, conversation.Target{ID: r.unknown})
-		kept := r.ask(u[2], c[2], 0)
-		kept.KeepHistory = true
-		cmds := []conversation.Command{r.ask(u[0], c[0], 0), r.ask(u[0], c[1], middle), both, kept, r.ask(r.nobody, c[0], 0)}
+		u, c := r.Users, r.IDs
+		middle := r.Seqs(t, "public", u[0], c[0][1])[5]
+		both := r.ask(t, u[1], c[1][0], 0)
+		both.Conversations = append(both.Conversations, r.to(t, u[1], r.Unknown, 0))
+		kept := r.ask(t, u[2], c[2][2], 0)
+		kept.KeepHistory = !r.OneWay
+		cmds := []conversation.Command{r.ask(t, u[0], c[0][0], 0), r.ask(t, u[0], c[0][1], middle), both, kept, r.ask(t, r.Nobody, c[0][0], 0)}
 		var goes []*fate
 		for _, cmd := range cmds {
 			goes = append(goes, r.fates(t, cmd)...)
@@ -28,21 +29,28 @@ func TestLayoutsKeepThePromises(t *testing.T) {
 			r.again(t, cmd)
 		}
 		// After the command's time, as the server's clock has it.
-		r.say(t, u[0], c[0], 2, time.Now(), r.grain)
-		r.copyAgain(t)
+		r.Say(t, u[0], c[0][0], 2, time.Now(), r.Grain)
+		r.CopyAgain(t)
 		r.carriedOut(t, cmds, goes)
 
 		// The same commands again change nothing, and a new one takes what has come since.
-		later := r.ask(u[0], c[0], last(r.seqs(t, "public", u[0], c[0])))
+		later := r.ask(t, u[0], c[0][0], last(r.Seqs(t, "public", u[0], c[0][0])))
 		w := r.start(t)
 		for _, cmd := range cmds {
 			r.again(t, cmd)
 		}
-		w.term(t)
-		r.copyAgain(t)
+		w.kill()
+		r.CopyAgain(t)
 		goes = r.fates(t, later)
 		r.send(t, later)
 		r.carriedOut(t, []conversation.Command{later}, goes)
+		if r.Bounded {
+			r.start(t)
+			refused := chat{r.App, u[0], c[0][2]}.ask()
+			r.send(t, refused)
+			wantFields(t, r.failed(t, refused.CommandID, c[0][2]), "reason", "boundary_required")
+			r.Compare(t, false)
+		}
 	})
 }
 
@@ -60,8 +68,8 @@ func (r *layoutRig) fates(t testing.TB, cmd conversation.Command) []*fate {
 	var all []*fate
 	for _, target := range cmd.Conversations {
 		f := &fate{cmd: cmd, id: target.ID}
-		if cmd.UserID != r.nobody && target.ID != r.unknown {
-			seqs := r.seqs(t, "public", cmd.UserID, target.ID)
+		if cmd.UserID != r.Nobody && target.ID != r.Unknown {
+			seqs := r.Seqs(t, "public", cmd.UserID, target.ID)
 			f.through = bounded(last(seqs), target.ThroughSeq)
 			f.deleted = reached(seqs, f.through)
 		}
@@ -79,33 +87,25 @@ func (r *layoutRig) carriedOut(t *testing.T, cmds []conversation.Command, goes [
 	w := r.start(t)
 	for _, f := range goes {
 		e := r.deleted(t, f.cmd.CommandID, f.id)
-		known := f.cmd.UserID != r.nobody && f.id != r.unknown
-		stays := known && (r.row == rowStays || r.row == rowGoes && last(r.seqs(t, "mirror", f.cmd.UserID, f.id)) > f.through)
-		wantFields(t, e, "app_id", r.app, "user_id", f.cmd.UserID, "through_seq", f.through, "messages_deleted", f.deleted,
+		known := f.cmd.UserID != r.Nobody && f.id != r.Unknown
+		stays := known && (r.Row == localtest.RowStays || r.Row == localtest.RowGoes && last(r.Seqs(t, "mirror", f.cmd.UserID, f.id)) > f.through)
+		wantFields(t, e, "app_id", r.App, "user_id", f.cmd.UserID, "through_seq", f.through, "messages_deleted", f.deleted,
 			"conversation_removed", !stays, "history_kept", f.cmd.KeepHistory)
 		if known {
 			functions := []string{"forget", "leave"}
 			if f.cmd.KeepHistory {
 				functions = functions[1:]
 			}
-			r.byHand(t, f.cmd.UserID, f.id, f.through, functions...)
+			r.ByHand(t, f.cmd.UserID, f.id, f.through, functions...)
 		}
 	}
 	r.settled(t)
-	w.term(t)
+	w.kill()
 	for _, cmd := range cmds {
 		r.onlyDeleted(t, cmd.CommandID, targets(cmd)...)
 	}
-	r.compare(t, false)
+	r.Compare(t, false)
 	r.noAttempts(t)
-}
-
-// targets are a command's conversations.
-func targets(cmd conversation.Command) (ids []string) {
-	for _, c := range cmd.Conversations {
-		ids = append(ids, c.ID)
-	}
-	return ids
 }
 
 // A large deletion goes in batches by the long lane. On its way a worker is killed, somebody holds one
@@ -114,33 +114,33 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	t.Parallel()
 	const messages, late = 20_000, 3
 	settings := []string{"--express-rows", "100", "max-rows=1000"}
-	forLayouts(t, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
 		t.Helper()
-		user, id := r.users[1], r.ids[2]
+		user, id := r.Users[1], r.IDs[1][2]
 		every := 2 * time.Microsecond
-		if r.grain > time.Microsecond {
-			every = r.grain / 2 // two messages of one time
+		if r.Grain > time.Microsecond {
+			every = r.Grain / 2 // two messages of one time
 		}
 		first := time.Now().Add(-time.Hour - messages*every)
-		r.say(t, user, id, messages-10, first, every)
-		r.copyAgain(t)
+		r.Say(t, user, id, messages-10, first, every)
+		r.CopyAgain(t)
 		tx, err := r.db.Begin(t.Context())
 		must(t, err)
 		defer func() { _ = tx.Rollback(context.WithoutCancel(t.Context())) }() // closed, unless the test has failed
-		_, err = tx.Exec(t.Context(), `select layout.say($1, $2, $3, $4, $5, $6, false)`, r.app, user, id, late, first.Add(messages/2*every+time.Microsecond), every)
+		_, err = tx.Exec(t.Context(), `select layout.say($1, $2, $3, $4, $5, $6, false)`, r.App, user, id, late, first.Add(messages/2*every+time.Microsecond), every)
 		must(t, err)
-		r.exec(t, `select layout.say($1, $2, $3, 10, $4, $5, false)`, r.app, user, id, first.Add(messages*every), every)
-		cmd := r.ask(user, id, 0)
+		r.exec(t, `select layout.say($1, $2, $3, 10, $4, $5, false)`, r.App, user, id, first.Add(messages*every), every)
+		cmd := r.ask(t, user, id, 0)
 		want := r.fates(t, cmd)[0]
 		r.send(t, cmd)
-		r.exec(t, `select layout.say($1, $2, $3, 2, $4, $5, false)`, r.app, user, id, time.Now(), r.grain)
+		r.exec(t, `select layout.say($1, $2, $3, 2, $4, $5, false)`, r.App, user, id, time.Now(), r.Grain)
 
 		r.crash(t, "in_batch:4", settings...)
-		left := r.seqs(t, "public", user, id)
+		left := r.Seqs(t, "public", user, id)
 		if len(left) < messages/10 {
 			t.Errorf("%d messages are left after three batches", len(left))
 		}
-		release := r.hold(t, `select layout.hold($1, $2, $3, $4)`, r.app, user, id, len(left)/2)
+		release := r.hold(t, `select layout.hold($1, $2, $3, $4)`, r.App, user, id, len(left)/2)
 		w := r.start(t, settings...)
 		eventually(t, timeout, "the worker waits for the message that is held", func() bool { return r.waitsForLock(t) })
 		must(t, tx.Commit(t.Context()))
@@ -151,9 +151,9 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 		e := r.deleted(t, cmd.CommandID, id)
 		wantFields(t, e, "through_seq", want.through, "messages_deleted", want.deleted+late)
 		r.settled(t)
-		w.term(t)
-		r.byHand(t, user, id, want.through, "forget", "leave")
-		r.compare(t, false)
+		w.kill()
+		r.ByHand(t, user, id, want.through, "forget", "leave")
+		r.Compare(t, false)
 		r.noAttempts(t)
 	})
 }

@@ -276,6 +276,7 @@ func frozen(r *rig, pg *localstack.Postgres) outage {
 	var processes []int
 	return outage{
 		strike: func(t *testing.T) {
+			t.Helper()
 			file, err := os.ReadFile(filepath.Join(pg.DataDir(), "postmaster.pid"))
 			must(t, err)
 			first, _, _ := strings.Cut(string(file), "\n")
@@ -308,10 +309,14 @@ func (r *rig) outOfDisk(t *testing.T, pg *localstack.Postgres) outage {
 	if !ok {
 		return outage{
 			strike: func(t *testing.T) {
+				t.Helper()
 				r.exec(t, `create function public.disk_full() returns trigger language plpgsql as $$ begin raise 'could not extend file: No space left on device' using errcode = 'disk_full'; end $$;
 					create trigger disk_full before insert on lethe.commands for each row execute function public.disk_full()`)
 			},
-			mend:   func(t *testing.T) { r.exec(t, `drop trigger disk_full on lethe.commands`) },
+			mend: func(t *testing.T) {
+				t.Helper()
+				r.exec(t, `drop trigger disk_full on lethe.commands`)
+			},
 			reason: reason,
 		}
 	}
@@ -323,11 +328,13 @@ func (r *rig) outOfDisk(t *testing.T, pg *localstack.Postgres) outage {
 	}
 	return outage{
 		strike: func(t *testing.T) {
+			t.Helper()
 			r.exec(t, "create tablespace small location '"+folder+"'")
 			move(t, "small")
 			fill(t)
 		},
 		mend: func(t *testing.T) {
+			t.Helper()
 			drain(t)
 			move(t, "pg_default")
 			r.exec(t, "drop tablespace small")
@@ -340,12 +347,14 @@ func (r *rig) outOfDisk(t *testing.T, pg *localstack.Postgres) outage {
 func (r *rig) setupFails() outage {
 	return outage{
 		strike: func(t *testing.T) {
+			t.Helper()
 			r.exec(t, `alter table lethe.schema_version rename to hidden`)
 			if res := r.call(t, "setup", "--timeout=2s"); res.code == 0 {
 				t.Error("setup succeeds without its table of versions")
 			}
 		},
 		mend: func(t *testing.T) {
+			t.Helper()
 			r.exec(t, `drop table if exists lethe.schema_version; alter table lethe.hidden rename to schema_version`)
 			r.must(t, "setup")
 		},
@@ -357,6 +366,7 @@ func (r *rig) failedOver(pg *localstack.Postgres, at string) outage {
 	var standby *localstack.Postgres
 	return outage{
 		strike: func(t *testing.T) {
+			t.Helper()
 			var err error
 			standby, err = pg.StartStandby(t.Context(), "s1", localstack.PostgresOptions{})
 			must(t, err)
@@ -370,6 +380,7 @@ func (r *rig) failedOver(pg *localstack.Postgres, at string) outage {
 			(&rig{dbURL: standby.URL()}).execAs(t, "postgres", "select pg_promote()")
 		},
 		mend: func(t *testing.T) {
+			t.Helper()
 			folder := func(pg *localstack.Postgres) string { return url.QueryEscape(filepath.Dir(pg.DataDir())) }
 			r.dbURL = strings.Replace(r.dbURL, folder(pg), folder(standby), 1)
 			must(t, os.WriteFile(at, []byte(r.dbURL), 0o600))

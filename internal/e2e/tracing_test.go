@@ -109,7 +109,7 @@ func TestATraceGoesFromTheProducerToTheEvent(t *testing.T) {
 func TestACommandWithoutATraceBeginsOne(t *testing.T) {
 	t.Parallel()
 	rc := newReceiver(t, http.StatusOK)
-	r := newRig(t, withEnv(rc.env()...))
+	r := newRig(t, withEnv(rc.env()...), inShard("eu"))
 	w := r.start(t, "LOG_FORMAT=json")
 	cmd := chat{"demo", "alice", "a"}.ask("b", "c")
 	r.again(t, cmd)
@@ -129,8 +129,8 @@ func TestACommandWithoutATraceBeginsOne(t *testing.T) {
 	r.settled(t)
 	w.wantTraceID(t, "deletion finished", process.trace())
 	w.wantTraceID(t, "command settled", process.trace())
-	if got := attrOf(process.resource, "service.name"); got != "lethe-worker" {
-		t.Errorf("service.name = %q; want lethe-worker", got)
+	if name, shard := attrOf(process.resource, "service.name"), attrOf(process.resource, "lethe.shard"); name != "lethe-worker" || shard != "eu" {
+		t.Errorf("service.name = %q, lethe.shard = %q; want lethe-worker and eu", name, shard)
 	}
 }
 

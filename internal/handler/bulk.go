@@ -28,8 +28,15 @@ const (
 )
 
 // group tries tasks. For each that fails it notes from which tables rows of the
-// others were deleted since the first try of all of them.
+// others were deleted since the first try of all of them. Where the plan needs a
+// transaction for each, all continue alone.
 func (b *bulk) group(tasks []*task) {
+	if b.h.cfg.Store.Single() {
+		for _, t := range tasks {
+			b.next(t, b.h.facts(t))
+		}
+		return
+	}
 	if len(tasks) == 0 {
 		return
 	}

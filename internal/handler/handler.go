@@ -31,6 +31,7 @@ type Store interface {
 	Unencodable(ctx context.Context, ds []purge.Deletion) (map[int]purge.Unencodable, error)
 	Reopen(ctx context.Context, ds []purge.Deletion) error
 	Bulk(ctx context.Context, b purge.Batch) (purge.Result, error)
+	Single() bool
 
 	// a deletion by itself, in either lane
 	Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error)

@@ -89,6 +89,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkIndexes()
 	k.checkForeignKeys(s)
 	k.checkCollations()
+	k.checkTied()
 	k.checkDoubts()
 	if !opts.AnyRole {
 		k.checkGrants(s.Locked)
@@ -117,8 +118,11 @@ type checker struct {
 	cat      *catalog
 	messages member
 	convs    member
-	children []member
-	lookups  map[string]*lookedUp // by the id's name
+	// children are those of the messages and of others, as in Checked, parents all parents, keepers
+	// the tables of kept_by, and convChildren the conversations' children.
+	children, parents, keepers, convChildren []member
+	newest                                   []string             // the messages' columns that set reads
+	lookups                                  map[string]*lookedUp // by the id's name
 
 	problems  []error         // the plan and the tables don't fit
 	unindexed []error         // they do, slowly
@@ -132,16 +136,49 @@ type checker struct {
 type member struct {
 	path string    // in the plan: children[1]
 	rel  *relation // nil if there is none
-	keys []string  // the columns with the command's ids, and others in their place; nil for a reference
+	keys []string  // the columns with the command's ids, and others in their place
 	ids  []string  // what is in each of keys, as the plan names it: $user
 	// constants are the columns that must have one value. Null is none: an index isn't read in order behind it.
 	constants []string
-	seq       string    // "" for a reference and for the conversations
-	ref       Reference // zero but for a reference
+	seq       string // "" for a reference and for the conversations
+	// ref is the reference to the rows above, or, of a parent, that of the rows above to it; zero without one.
+	ref    Reference
+	above  *member // nil without a reference
+	parent bool
+	where  []Pair
+	sets   []string // the columns that set changes
+}
+
+// own is the reference that rows of the table have; zero for none, and for a parent.
+func (m member) own() Reference {
+	if m.parent {
+		return Reference{}
+	}
+	return m.ref
+}
+
+// joined are the columns of the table by which rows of others are found, or these from others.
+func (k *checker) joined(m member) []string {
+	out := slices.Clone(m.own().Column)
+	if m.parent {
+		out = append(out, m.ref.To...)
+	}
+	for _, o := range slices.Concat(k.members(), k.keepers) {
+		switch {
+		case o.above == nil || o.above.path != m.path:
+		case o.parent:
+			out = append(out, o.ref.Column...)
+		default:
+			out = append(out, o.ref.To...)
+		}
+	}
+	return out
 }
 
 // members are all of the plan's tables, the messages' first.
-func (k *checker) members() []member { return append([]member{k.messages, k.convs}, k.children...) }
+func (k *checker) members() []member {
+	return slices.Concat([]member{k.messages, k.convs}, k.children, k.parents, k.convChildren)
+}
 
 func (k *checker) refuse(format string, args ...any) {
 	k.problems = append(k.problems, fmt.Errorf("plan: "+format, args...))
@@ -190,13 +227,22 @@ func (k *checker) checkDistinct() {
 			continue
 		}
 		for _, other := range seen[m.rel.oid] {
-			if m.ref.none() || other.ref.none() || m.ref.same(other.ref) {
-				k.refuse("%s: table %s is named at %s already; only children by different references may be of one table", m.path, m.rel, other.path)
+			if m.clashes(other) {
+				k.refuse("%s: table %s is named at %s already; only children by different references, or with different conditions, may be of one table", m.path, m.rel, other.path)
 				break
 			}
 		}
 		seen[m.rel.oid] = append(seen[m.rel.oid], m)
 	}
+}
+
+// clashes reports whether the two entries of one table may have rows in common, or would do different things
+// with them.
+func (m member) clashes(other member) bool {
+	if m.parent && other.parent {
+		return false
+	}
+	return m.own().none() || other.own().none() || m.above.path == other.above.path && m.ref.same(other.ref) && slices.Equal(m.where, other.where)
 }
 
 // none reports whether there is no reference, or one of which something is missing.

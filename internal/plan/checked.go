@@ -15,7 +15,10 @@ import (
 type Checked struct {
 	Messages      Messages
 	Conversations Conversations
-	Children      []Child
+	// Children are the tables of child rows, in the order in which their rows go: what refers to a row
+	// comes before it. Parents are those of the messages.
+	Children []*Child
+	Parents  []*Parent
 	// Locked is set where something refers to the messages by a foreign key or by
 	// a reference: then child rows are deleted before their messages, or with them.
 	Locked bool
@@ -36,10 +39,17 @@ type Checked struct {
 	cascades string
 }
 
-// Tables are all tables of the plan, the messages' first.
+// Tables are all tables from which rows go: the messages', the conversations', those of Children, those of
+// AllParents, and the conversations' children.
 func (s *Checked) Tables() []Table {
 	out := []Table{s.Messages.Table, s.Conversations.Table}
 	for _, c := range s.Children {
+		out = append(out, c.Table)
+	}
+	for _, p := range s.AllParents() {
+		out = append(out, p.Table)
+	}
+	for _, c := range s.Conversations.Children {
 		out = append(out, c.Table)
 	}
 	return out

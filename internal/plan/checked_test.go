@@ -67,7 +67,7 @@ func TestIncompatible(t *testing.T) {
 		tenant:        "solo",
 		Messages:      Messages{Table: Table{Name: `"posts"`, conditions: key(bigintKey, textKey)}, SentAt: `"at"`},
 		Conversations: Conversations{Table: Table{Name: `"threads"`, conditions: key(textKey, textKey)}},
-		Children:      []Child{{Table: Table{Name: `"files"`, conditions: key(textKey, uuidKey)}}, {Table: Table{Name: `"likes"`}, Reference: "x", To: "y"}},
+		Children:      []*Child{{Table: Table{Name: `"files"`, conditions: key(textKey, uuidKey)}}, {Table: Table{Name: `"likes"`}, Reference: reference{{"x", "y", ""}}}},
 	}
 	s.bind()
 	cases := map[string]struct {
@@ -96,7 +96,7 @@ func TestConditions(t *testing.T) {
 	keys := []condition{{`"a"`, textKey, 0, value{id: "app_id"}}, {`"u"`, bigintKey, 0, value{id: "user_id"}}, {`"c"`, uuidTextKey, 0, value{id: "conversation_id"}}}
 	const match = `x."a"::text = q.app_id and x."u" = q.user_id::bigint and x."c"::text = q.conversation_id::uuid::text`
 	inRange := Child{Table: Table{conditions: keys}, Seq: `"s"`, messageSeq: `"n"`}
-	byReference := Child{Reference: `"r"`, To: `"id"`}
+	byReference := Child{Reference: reference{{`"r"`, `"id"`, ""}}}
 	for _, c := range []struct{ what, got, want string }{
 		{"Match", inRange.Match("x", "q"), match},
 		{"BelongsTo of a range", inRange.BelongsTo("x", "m", "q"), match + ` and x."s" = m."n"`},
@@ -106,7 +106,7 @@ func TestConditions(t *testing.T) {
 			t.Errorf("%s = %s; want %s", c.what, c.got, c.want)
 		}
 	}
-	s := &Checked{Children: []Child{byReference, inRange}}
+	s := &Checked{Children: []*Child{&byReference, &inRange}}
 	if got := s.RangeChildren(); len(got) != 1 || got[0].Seq != `"s"` {
 		t.Errorf("RangeChildren = %+v; want the second child", got)
 	}

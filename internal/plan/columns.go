@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -16,6 +15,7 @@ func (k *checker) build() *Checked {
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.Table = k.table(&k.messages, p)
+	k.hold(s.Messages.Table)
 	s.Messages.position = k.position(&k.messages, p.Seq)
 	s.Messages.SentAt, s.Messages.clock = k.sentAt(p)
 	s.Messages.UniqueSeq = k.messages.rel != nil && !s.Messages.time && k.messages.rel.unique(append(k.messages.found(), k.messages.seq)...)
@@ -30,23 +30,8 @@ func (k *checker) build() *Checked {
 		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
 	}
 	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
-	for i, c := range k.plan.Children {
-		m := k.member(fmt.Sprintf("children[%d]", i), c.Table)
-		out := Child{messageSeq: s.Messages.Seq}
-		if c.References != nil {
-			out.Table = Table{Name: name(m.rel)}
-			out.Reference, out.To, out.referenceCast = k.reference(&m, *c.References)
-			s.Locked = true
-		} else {
-			out.Table = k.table(&m, c)
-			out.Seq = k.seq(&m, c.Seq.Column)
-			if s.Messages.time {
-				k.refuse("%s.seq: the messages' position is a time, which several may share; join %s by references", m.path, name(m.rel))
-			}
-		}
-		k.children = append(k.children, m)
-		s.Children = append(s.Children, out)
-	}
+	s.Conversations.Set, s.Conversations.Keep = k.conversationSet(c.Set), c.Keep
+	k.tree(s)
 	k.spell(s)
 	s.bind()
 	return s
@@ -244,29 +229,6 @@ func (k *checker) lastSeq() []string {
 		return []string{quote(name)}
 	}
 	return nil
-}
-
-// reference finds both ends of a child's reference. Two messages with one value
-// would share their child rows, and the deletion of one would remove those of the
-// other: think of the copies that two owners have of one message.
-func (k *checker) reference(m *member, r Reference) (column, to, cast string) {
-	from, target := k.column(m, "references.column", r.Column[0]), k.column(&k.messages, "references.to", r.To[0])
-	m.ref = Reference{Column: []string{from.name}, To: []string{target.name}}
-	if from.typ == 0 || target.typ == 0 {
-		return "", "", ""
-	}
-	if !joinable(from, target) {
-		k.refuse("%s.references: column %s of %s is %s and %s of %s is %s; both must be of one type and collation", m.path,
-			quote(from.name), m.rel, from.typeName, quote(target.name), k.messages.rel, target.typeName)
-	}
-	if !k.messages.rel.unique(target.name) {
-		k.refuse("%s.references.to: nothing keeps two rows of %s from having the same %s, so that the deletion of one would remove child rows of the other; name a column with a unique index on it alone (valid, without a condition)",
-			m.path, k.messages.rel, quote(target.name))
-	}
-	if slices.Contains(textTypes, from.typ) {
-		cast = "::text"
-	}
-	return quote(from.name), quote(target.name), cast
 }
 
 var textTypes = []uint32{pgtype.TextOID, pgtype.VarcharOID}

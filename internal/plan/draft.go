@@ -87,6 +87,7 @@ type draft struct {
 	all     []*relation         // in the order of their names
 	log     *relation           // has the conversation, the position and the text
 	owned   *relation           // has the owner: log, or what points to it; nil where nothing does
+	member  *relation           // has user and conversation, where the log refers to it instead
 }
 
 // tables are all tables in the order of their names.
@@ -138,7 +139,7 @@ func (d *draft) make() error {
 	} else {
 		d.pointers(user, log)
 	}
-	d.conversations(app, user, conversation)
+	d.conversations(user, conversation)
 	below := "children"
 	if path != "messages" {
 		below = path + ".children"
@@ -152,7 +153,10 @@ func (d *draft) findLog() (conversation string) {
 	best := 0
 	var others []string
 	for _, r := range d.tables() {
-		column := conversationOf(r)
+		column, member := conversationOf(r), (*relation)(nil)
+		if column == "" {
+			column, member = d.memberOf(r)
+		}
 		n := messagesScore(r, column)
 		if column == "" || n < 5 {
 			continue
@@ -161,7 +165,7 @@ func (d *draft) findLog() (conversation string) {
 			if d.log != nil {
 				others = append(others, planTable(d.log))
 			}
-			best, d.log, conversation = n, r, column
+			best, d.log, conversation, d.member = n, r, column, member
 		} else {
 			others = append(others, planTable(r))
 		}
@@ -170,6 +174,19 @@ func (d *draft) findLog() (conversation string) {
 		d.head = append(d.head, o+" looks like messages, too, and is not in this plan, unless as a child: a plan is about one table of messages.")
 	}
 	return conversation
+}
+
+// memberOf is the table of members to whose rows the table refers, and the column by which it does.
+func (d *draft) memberOf(r *relation) (column string, table *relation) {
+	for _, f := range d.cat.keys {
+		if f.from != r || f.to == nil || f.to == r || len(f.columns) != 1 || f.refs[0] != keyOf(f.to) {
+			continue
+		}
+		if c := conversationOf(f.to); c != "" && len(ownersOf(f.to)) > 0 && f.to.unique(ownersOf(f.to)[0], c) {
+			return f.columns[0], f.to
+		}
+	}
+	return "", nil
 }
 
 // messagesScore is how much a table looks like one of messages.
@@ -266,6 +283,10 @@ func together(r *relation, a, b string) bool {
 // findOwner finds the column that tells whose copy a row is, in the log or in what points
 // to it. "TODO" where nothing does, or it may be the sender; "" where the conversation's row does.
 func (d *draft) findOwner(conversation string) string {
+	if d.member != nil {
+		d.owned = d.log
+		return ""
+	}
 	owners, senders := ownersOf(d.log), sendersOf(d.log)
 	members, table := d.membersOf(d.log, conversation), d.tableOf(conversation)
 	for _, c := range owners {
@@ -309,17 +330,24 @@ func (d *draft) tableOf(column string) *relation {
 	return nil
 }
 
-// byConversation finds the messages by a conversation's row, which has the owner.
+// byConversation finds the messages by way of a row of another table, that of the conversation or of its member, which has
+// the owner.
 func (d *draft) byConversation(e *Entry) {
-	table := d.tableOf(e.Conversation)
+	table, key := d.member, ""
+	if table == nil {
+		table = d.tableOf(e.Conversation)
+		key = keyOf(table)
+	} else {
+		key = conversationOf(table)
+	}
 	user := ownersOf(table)[0]
-	id := ID{Name: singular(table.name), Lookup: &Lookup{Table: planTable(table), Where: []Pair{{keyOf(table), Value{Name, "conversation"}}, {user, Value{Name, "user"}}}, Column: keyOf(table)}}
-	if app := d.appOf(table, keyOf(table), user); app != "" {
+	id := ID{Name: singular(table.name), Lookup: &Lookup{Table: planTable(table), Where: []Pair{{key, Value{Name, "conversation"}}, {user, Value{Name, "user"}}}, Column: keyOf(table)}}
+	if app := d.appOf(table, key, user); app != "" {
 		d.plan.Tenant = ""
 		id.Lookup.Where = append(id.Lookup.Where, Pair{app, Value{Name, "app"}})
 	}
 	d.plan.IDs = []ID{id}
-	d.note("ids", "A message is the user's whom %s of %s names. If others read the conversation, too, don't use this draft: their messages would go.", quote(user), planTable(table))
+	d.note("ids", "A message is the user's whom %s of %s names. If others read it, too, don't use this draft: their messages would go.", quote(user), planTable(table))
 	e.Where = append([]Pair{{e.Conversation, Value{Name, id.Name}}}, e.Where...)
 	e.Conversation = ""
 }
@@ -423,6 +451,11 @@ func (d *draft) order(path string, r *relation, equal []string, e *Entry) {
 	}
 	if isTime(r.columns[position]) || e.Seq.Unit != "" {
 		d.note(path+".seq", "The position is a time: through_seq is microseconds since 1970.")
+		return
+	}
+	if c := r.columns[sent]; sent != "" && !c.notNull && c.preset == "" {
+		d.note(path+".seq", "%s may be null, and so can't tell when a message was sent: every command must have through_seq. To use it: "+
+			"alter table %s alter column %[1]s set not null, and here sent_at: %[3]s.", quote(sent), r, sent)
 		return
 	}
 	if sent == "" {

@@ -237,7 +237,7 @@ func (d *draft) lookup(path string, r *relation, e *Entry) {
 }
 
 // conversations finds the table with a row for each conversation of each owner.
-func (d *draft) conversations(app, user, conversation string) {
+func (d *draft) conversations(user, conversation string) {
 	if d.owned == nil {
 		return
 	}
@@ -299,14 +299,17 @@ func (d *draft) conversations(app, user, conversation string) {
 // these columns.
 func (d *draft) isConversation(r *relation, user, app, c, conversation string) bool {
 	keys := slices.DeleteFunc([]string{app, user, c}, func(s string) bool { return s == "" })
+	if d.member != nil {
+		return r == d.member && c == conversationOf(r)
+	}
 	of := d.log.columns[conversation]
 	if !joinable(r.columns[c], of) || messagesScore(r, c) >= 5 && !has(r.name, memberWords) {
 		return false
 	}
-	if stem(c) == stem(conversation) && c == conversationOf(r) || stem(c) == stem(conversation) {
+	if stem(c) == stem(conversation) {
 		return r.unique(keys...)
 	}
-	return c == keyOf(r) && (slices.ContainsFunc(d.referencesTo(d.log, r), func(j joint) bool { return slices.Equal(j.Column, []string{conversation}) }))
+	return c == keyOf(r) && r == d.tableOf(conversation)
 }
 
 func unreadOf(r *relation) string {

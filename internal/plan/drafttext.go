@@ -62,7 +62,7 @@ func (r Reading) yaml() string {
 	return fmt.Sprintf("{column: %s, unit: %s}", scalar(r.Column), r.Unit)
 }
 
-// member is a field of an entry, in YAML.
+// yamlField is a field of an entry.
 type yamlField struct{ name, value string }
 
 // yamlFields are an entry's own, without the lists below it.
@@ -73,7 +73,6 @@ func (e Entry) yamlFields() []yamlField {
 			all = append(all, yamlField{name, value})
 		}
 	}
-	add("references", "", false)
 	if e.References != nil {
 		add("references", fmt.Sprintf("{column: %s, to: %s}", scalars(e.References.Column), scalars(e.References.To)), true)
 	}

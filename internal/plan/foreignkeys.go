@@ -20,6 +20,18 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if !k.planned(f.to) {
 			continue
 		}
+		if k.at(f.to, "conversations") && k.plan.Conversations.Keep {
+			continue // its rows never go
+		}
+		if parent, covered := k.ofParent(f); parent {
+			if !covered {
+				k.refuse("table %s refers to %s by foreign key %s (%s), and the plan doesn't say whether its rows keep a row of %[2]s or go with it; %[5]s",
+					f.fromName, f.to, quote(f.name), f.action(), k.either(f))
+				continue
+			}
+			k.wantIndex(f.from, "foreign key "+quote(f.name), f.columns, nil, "")
+			continue
+		}
 		if !k.planned(f.from) {
 			k.refuse("table %s refers to %s by foreign key %s (%s) and is not in the plan: it would block the deletion, or be changed without a bound; %s",
 				f.fromName, f.to, quote(f.name), f.action(), k.either(f))
@@ -28,7 +40,8 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if why := k.conflict(f, s.Locked); why != "" {
 			k.refuse("foreign key %s of %s to %s (%s): %s", quote(f.name), f.from, f.to, f.action(), why)
 		}
-		if k.at(f.to, "conversations") && f.from != f.to && f.changes() {
+		ending := slices.ContainsFunc(k.convChildren, func(m member) bool { return m.rel == f.from })
+		if k.at(f.to, "conversations") && f.from != f.to && f.changes() && !ending {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}
@@ -40,9 +53,9 @@ func (k *checker) checkForeignKeys(s *Checked) {
 // rows belong to a message by a reference and no foreign key keeps it, or deletes them with it.
 func (k *checker) loose(s *Checked) bool {
 	for i, m := range k.children {
-		tied := s.Children[i].Reference == "" // by the message's position, which the row still has when the message is gone
+		tied := s.Children[i].Reference == nil // by the message's position, which the row still has when the message is gone
 		for _, f := range k.cat.keys {
-			if f.from != m.rel || !k.at(f.to, "messages") {
+			if above := m.above; f.from != m.rel || above == nil && !k.at(f.to, "messages") || above != nil && f.to != above.rel {
 				continue
 			}
 			if f.changes() && f.onDelete != "c" {
@@ -55,6 +68,22 @@ func (k *checker) loose(s *Checked) bool {
 		}
 	}
 	return false
+}
+
+// ofParent reports whether the foreign key refers to a parent, and whether the plan has its rows: as those
+// above the parent, below it, or in kept_by.
+func (k *checker) ofParent(f foreignKey) (parent, covered bool) {
+	for _, p := range k.parents {
+		if p.rel != f.to {
+			continue
+		}
+		parent = true
+		covered = covered || p.above.rel == f.from && p.ref.within(f)
+		for _, m := range slices.Concat(k.children, k.keepers) {
+			covered = covered || m.rel == f.from && m.above != nil && m.above.path == p.path && m.ref.within(f)
+		}
+	}
+	return parent, covered
 }
 
 // action is what the key does when the row that it refers to is deleted.
@@ -116,59 +145,12 @@ func (k *checker) uncovered(f foreignKey) string {
 		if m.rel != f.from {
 			continue
 		}
-		if m.ref.none() || m.ref.within(f) {
+		if m.ref.none() || m.above != nil && m.above.rel == f.to && m.ref.within(f) {
 			return "" // a range is none, and so is one of which something is missing, which has been reported
 		}
 	}
-	return "no entry of the plan can describe it; " + k.either(f)
+	return "the plan has no entry for it; " + k.either(f)
 }
-
-// either is what to do about a foreign key that the plan doesn't follow. An entry
-// deletes rows, and is named only where it finds those alone that refer to a
-// message: whether they are to go with it nobody but the operator knows.
-func (k *checker) either(f foreignKey) string {
-	drop := fmt.Sprintf("run: alter table %s drop constraint %s", f.fromName, quote(f.name))
-	if entry := k.entry(f); entry != "" && f.required {
-		return "if each of its rows is a part of that message and may be deleted with it, add to children: " + entry + "; if not, " + drop
-	}
-	if k.at(f.to, "messages") && len(f.refs) == 1 && k.messages.rel.unique(f.refs[0]) { // it may be null, as a pointer's column is
-		return "if each row that refers to a message is a part of it, add it to the children by references; if it points to one, make the key on delete set null; else " + drop
-	}
-	return "no entry of the plan can delete only its rows: keep them, or delete them yourself; " + drop
-}
-
-// entry is the plan's entry for the rows that refer by the foreign key; "" if
-// there is none.
-func (k *checker) entry(f foreignKey) string {
-	if !k.at(f.to, "messages") && !slices.ContainsFunc(k.children, func(m member) bool { return m.rel == f.to }) {
-		return ""
-	}
-	by := map[string]string{} // the messages' column: that of the foreign key
-	for i, ref := range f.refs {
-		by[k.meaning(f.to, ref)] = f.columns[i]
-	}
-	if k.messages.rel == nil {
-		return ""
-	}
-	for i, ref := range f.refs {
-		if k.at(f.to, "messages") && k.messages.rel.unique(ref) {
-			return fmt.Sprintf("{table: %s, references: {column: %s, to: %s}}", planName(f.fromName), quote(f.columns[i]), quote(ref))
-		}
-	}
-	entry := "{table: " + planName(f.fromName)
-	fields := append(slices.Clone(k.messages.ids), "$seq")
-	for i, key := range append(slices.Clone(k.messages.keys), k.messages.seq) {
-		field := fields[i][1:]
-		if key == "" || by[key] == "" || field != "seq" && !slices.Contains(commandIDs, field) {
-			return ""
-		}
-		entry += fmt.Sprintf(", %s: %s", field, quote(by[key]))
-	}
-	return entry + "}"
-}
-
-// planName is a quoted schema.table as YAML takes it.
-func planName(quoted string) string { return "'" + strings.ReplaceAll(quoted, "'", "''") + "'" }
 
 // meaning is the messages' column whose value stands in the column of a table of
 // the plan, by the plan; "" for none.
@@ -179,8 +161,8 @@ func (k *checker) meaning(rel *relation, column string) string {
 		case m.rel == nil || m.rel != rel || column == "":
 		case m.path == k.messages.path:
 			return column
-		case m.ref.to(column) != "":
-			return m.ref.to(column)
+		case m.own().to(column) != "":
+			return m.own().to(column)
 		case column == m.seq:
 			return k.messages.seq
 		case i >= 0:
@@ -201,9 +183,10 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			continue
 		}
 		for i, c := range f.columns {
-			position := slices.Contains(m.ref.Column, c) || c == m.seq
+			position := slices.Contains(m.own().Column, c) || c == m.seq
 			id := slices.Contains(m.keys, c) && k.planned(f.to) && !k.at(f.to, "messages")
 			switch {
+			case m.above != nil && f.to == m.above.rel && f.refs[i] == m.own().to(c):
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
 			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):

@@ -29,7 +29,20 @@ func (k *checker) checkGrants(locked bool) {
 		if m.rel == nil {
 			continue
 		}
-		k.wantGrants(m.rel, grants{selects: !m.rel.granted.reads, updates: true, deletes: true})
+		deletes, _ := k.changes(m.path)
+		k.wantGrants(m.rel, grants{selects: !m.rel.granted.reads, updates: true, deletes: deletes})
+		if m.rel.granted.reads {
+			k.wantReadable(m, locked)
+		}
+		if m.rel.granted.updates {
+			k.wantUpdatable(m)
+		}
+	}
+	for _, m := range k.keepers { // of which one is locked
+		if m.rel == nil {
+			continue
+		}
+		k.wantGrants(m.rel, grants{selects: !m.rel.granted.reads, updates: true})
 		if m.rel.granted.reads {
 			k.wantReadable(m, locked)
 		}
@@ -42,13 +55,23 @@ func (k *checker) checkGrants(locked bool) {
 			}
 		}
 	}
-	if k.plan.Conversations.Unread == "" || k.convs.rel == nil || !k.convs.rel.granted.updates {
-		return
+}
+
+// wantUpdatable names the statement that gives what is missing of the columns that the worker changes.
+func (k *checker) wantUpdatable(m member) {
+	changed := slices.Clone(m.sets)
+	if m.path == k.convs.path && k.plan.Conversations.Unread != "" {
+		unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
+		changed = append(changed, unread)
 	}
-	unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
-	if c, ok := k.convs.rel.columns[unread]; ok && !c.updatable {
-		k.lack(purge.CausePermission, "%s may not update %s of %s; run: grant update (%s) on %s to %s",
-			k.cat.role, quote(unread), k.convs.rel, quote(unread), k.convs.rel, k.cat.role)
+	var missing []string
+	for _, name := range changed {
+		if c, ok := m.rel.columns[name]; ok && !c.updatable {
+			missing = append(missing, name)
+		}
+	}
+	if all := list(missing); all != "" {
+		k.lack(purge.CausePermission, "%s may not update %s of %s; run: grant update (%s) on %s to %s", k.cat.role, all, m.rel, all, m.rel, k.cat.role)
 	}
 }
 
@@ -71,7 +94,7 @@ func (k *checker) wantReadable(m member, locked bool) {
 // reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
-	named := append(append(m.found(), m.seq), m.ref.Column...)
+	named := append(append(m.found(), m.seq), k.joined(m)...)
 	switch m.path {
 	case k.messages.path:
 		if locked {
@@ -81,15 +104,16 @@ func (k *checker) reads(m member, locked bool) []string {
 			sentAt, _ := parseColumn(at) // validated
 			named = append(named, sentAt)
 		}
-		for _, c := range k.children {
-			named = append(named, c.ref.To...)
-		}
+		named = append(named, k.newest...)
 	case k.convs.path:
 		all = append(all, "xmin", "xmax")
 		if k.plan.Conversations.Unread != "" {
 			unread, _ := parseColumn(k.plan.Conversations.Unread) // validated
 			named = append(named, unread)
 		}
+	}
+	if m.above != nil && locked {
+		all = append(all, "xmax")
 	}
 	for _, c := range named {
 		if _, exists := m.rel.columns[c]; exists && !slices.Contains(all, c) {
@@ -153,6 +177,6 @@ func (k *checker) checkOwn(opts Options) {
 		if !opts.AnyRole {
 			k.wantGrants(rel, own.grants())
 		}
-		k.checkPublished(rel, own.grants().updates)
+		k.checkPublished(rel, true, own.grants().updates)
 	}
 }

@@ -12,12 +12,21 @@ import (
 func (k *checker) checkIndexes() {
 	for _, m := range k.members() {
 		switch {
-		case m.rel == nil || m.path != "conversations" && m.ref.none() && m.seq == "":
+		case m.rel == nil || m.path != "conversations" && m.ref.none() && m.seq == "" && len(m.keys) == 0:
 			// something is missing, which has been reported
+		case m.parent: // whether rows still refer to it is looked up by them
+			if m.above.rel != nil {
+				k.wantIndex(m.above.rel, m.path, m.ref.Column, nil, "")
+			}
 		case !m.ref.none():
-			k.wantIndex(m.rel, m.path, m.ref.Column, nil, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		default:
 			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
+		}
+	}
+	for _, m := range k.keepers {
+		if m.rel != nil {
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		}
 	}
 }

@@ -49,6 +49,15 @@ type idPart struct {
 type lookup struct {
 	table, column string // quoted
 	conditions    []condition
+	// held is set where messages refer to the row by a foreign key: where it isn't there, they aren't.
+	held bool
+}
+
+// perConversation reports whether the row depends on the conversation's id.
+func (l *lookup) perConversation() bool {
+	return slices.ContainsFunc(l.conditions, func(c condition) bool {
+		return c.value.id == "conversation_id" || c.value.lookup != nil && c.value.lookup.perConversation()
+	})
 }
 
 // ids gives the expression, of type text, for an id of the command.

@@ -68,15 +68,16 @@ func timestampScale(plain, stored string) scale {
 	at := func(more string) string {
 		return "timestamp '1970-01-01' + pg_catalog.make_interval(days => (%[1]s / " + day + ")::int) + (%[1]s %% " + day + more + ") * interval '1 microsecond'"
 	}
-	bound := func(value, last string) string {
-		return fmt.Sprintf(stored, "case when %[1]s < -210866803200000000 then timestamp '-infinity' when %[1]s >= "+year293000+" then "+last+" else "+value+" end")
+	bound := func(value, least, last string) string {
+		return fmt.Sprintf(stored, "case when %[1]s = "+firstNumber+" then timestamp '-infinity' when %[1]s < -210866803200000000 then timestamp '"+least+"'"+
+			" when %[1]s >= "+year293000+" then "+last+" else "+value+" end")
 	}
 	column := fmt.Sprintf(plain, "%[1]s")
 	return scale{
 		number: "case when " + column + " >= timestamp '293000-01-01' then " + lastNumber + " when " + column + " = timestamp '-infinity' then " + firstNumber +
 			" else extract(epoch from pg_catalog.date_trunc('second', " + column + "))::bigint * 1000000 + extract(microseconds from " + column + ")::bigint %% 1000000 end",
-		highest: bound(at(""), "timestamp 'infinity'"),
-		lowest:  bound(at(" + 1"), "null::timestamp"),
+		highest: bound(at(""), "-infinity", "timestamp 'infinity'"),
+		lowest:  bound(at(" + 1"), "4714-11-24 BC", "null::timestamp"), // the first one that there is
 		time:    true,
 	}
 }

@@ -77,6 +77,11 @@ type Messages struct {
 type Conversations struct {
 	Table
 	Unread string // quoted; "" if there is none
+	// Set are the columns of a row that stays, and what they become; Keep says that it always stays.
+	Set  []Assignment
+	Keep bool
+	// Children go with the conversation: those with a reference with its row.
+	Children []*Child
 	// Hints are the columns, quoted, that show whether there were messages: above 0.
 	Hints []string
 }
@@ -114,56 +119,6 @@ func text(s string) string {
 	return quoted
 }
 
-// Child is a table of child rows.
-type Child struct {
-	Table
-	Seq           string // quoted; "" for a reference
-	messageSeq    string // the messages' seq column, quoted
-	Reference, To string // quoted; "" for a range
-	referenceCast string // "::text" for a varchar, as in [keyColumn.equals]
-}
-
-// BelongsTo returns the condition that the child's row belongs to the message.
-func (c Child) BelongsTo(row, message, q string) string {
-	if c.Reference != "" {
-		return fmt.Sprintf("%s.%s%s = %s.%s%[3]s", row, c.Reference, c.referenceCast, message, c.To)
-	}
-	return fmt.Sprintf("%s and %s.%s = %s.%s", c.Match(row, q), row, c.Seq, message, c.messageSeq)
-}
-
-// BelongsToArgs is [Child.BelongsTo] for a statement about one deletion; see
-// [Table.MatchArgs].
-func (c Child) BelongsToArgs(row, message string) string {
-	if c.Reference != "" {
-		return c.BelongsTo(row, message, "")
-	}
-	return fmt.Sprintf("%s and %s.%s = %s.%s", c.MatchArgs(row), row, c.Seq, message, c.messageSeq)
-}
-
-// ChildKeys are the messages' columns, under the alias row, by which child rows are
-// found: no more, so that the worker needn't be allowed to read a body.
-func (s *Checked) ChildKeys(row string) string {
-	columns := []string{s.Messages.Seq}
-	for _, c := range s.Children {
-		if c.To != "" && !slices.Contains(columns, c.To) {
-			columns = append(columns, c.To)
-		}
-	}
-	return row + "." + strings.Join(columns, ", "+row+".")
-}
-
-// RangeChildren returns the children that can still be found when their
-// messages are deleted.
-func (s *Checked) RangeChildren() []Child {
-	var out []Child
-	for _, c := range s.Children {
-		if c.Reference == "" {
-			out = append(out, c)
-		}
-	}
-	return out
-}
-
 // Boundary returns the expression that decides the boundary of the deletion
 // under the alias q, whose wish is in the column through. Without a wish, and without a time
 // that messages were sent at, there is none: see [Checked.Incompatible].
@@ -191,24 +146,29 @@ func (s *Checked) SentBy(row, moment string) string {
 }
 
 // Vanished is the condition that something which the plan looks up for the deletion under the
-// alias q isn't there; "" where it looks up nothing.
+// alias q isn't there, although messages of it may be; "" where it looks up no such thing.
 func (s *Checked) Vanished(q string) string {
-	missing := make([]string, len(s.lookups))
-	for i, l := range s.lookups {
-		missing[i] = l.find("", idsOf(q)) + " is null"
+	var missing []string
+	for _, l := range s.lookups {
+		if !l.held {
+			missing = append(missing, l.find("", idsOf(q))+" is null")
+		}
 	}
 	return strings.Join(missing, " or ")
 }
 
 // Missing is the expression for the tables in which nothing is found for the deletion under the alias q, for
-// people: null where something is in each. "" where the plan looks up nothing.
+// people: null where something is in each. "" where the plan looks up nothing. A conversation that isn't
+// there is no wonder.
 func (s *Checked) Missing(q string) string {
-	if len(s.lookups) == 0 {
-		return ""
+	var missing []string
+	for _, l := range s.lookups {
+		if !l.held || !l.perConversation() {
+			missing = append(missing, fmt.Sprintf("case when %s is null then %s end", l.find("", idsOf(q)), text("no row of "+l.table)))
+		}
 	}
-	missing := make([]string, len(s.lookups))
-	for i, l := range s.lookups {
-		missing[i] = fmt.Sprintf("case when %s is null then %s end", l.find("", idsOf(q)), text("no row of "+l.table))
+	if missing == nil {
+		return ""
 	}
 	return "nullif(pg_catalog.concat_ws(', ', " + strings.Join(missing, ", ") + "), '')"
 }

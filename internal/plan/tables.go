@@ -12,24 +12,32 @@ import (
 // table, triggers and publications. sessions is how many connections the worker
 // may have.
 func (k *checker) checkTables(sessions int) {
-	locks, widest := 0, (*relation)(nil)
-	seen := map[*relation]bool{}
+	type use struct {
+		rel              *relation
+		deletes, updates bool
+	}
+	seen := map[use]bool{}
 	for _, m := range k.members() {
-		if m.rel == nil || seen[m.rel] {
+		u := use{rel: m.rel}
+		if u.deletes, u.updates = k.changes(m.path); m.rel == nil || seen[u] {
 			continue
 		}
-		seen[m.rel] = true
-		deletes, updates := k.changes(m.path)
-		k.checkKeepers(m, deletes, updates)
-		k.checkPublished(m.rel, m.path == k.convs.path && k.plan.Conversations.Unread != "")
+		seen[u] = true
+		k.checkKeepers(m, u.deletes, u.updates)
+		k.checkPublished(m.rel, u.deletes, u.updates)
 		for _, p := range m.rel.parts {
-			locks += 1 + p.indexes
 			if p.kind == "f" {
 				k.refuse("%s.table: %s, a part of %s, is a foreign table, whose rows can't be deleted in one transaction with the ledger's; detach it", m.path, p.name, m.rel)
 			}
 		}
-		if widest == nil || len(m.rel.parts) > len(widest.parts) {
-			widest = m.rel
+	}
+	locks, widest := 0, &relation{}
+	for _, r := range k.cat.byOID() { // those that are only read are locked, too
+		for _, p := range r.parts {
+			locks += 1 + p.indexes
+		}
+		if len(r.parts) > len(widest.parts) || len(r.parts) == len(widest.parts) && r.oid < widest.oid {
+			widest = r
 		}
 	}
 	if locks*sessions > k.cat.locks {
@@ -80,10 +88,10 @@ func (k *checker) checkKeepers(m member, deletes, updates bool) {
 
 // checkPublished finds tables whose changes the server refuses (55000), because a
 // publication has nothing by which to name the rows.
-func (k *checker) checkPublished(rel *relation, updated bool) {
+func (k *checker) checkPublished(rel *relation, deleted, updated bool) {
 	var bad []part
 	for _, p := range rel.parts {
-		if p.deletes != "" || updated && p.updates != "" {
+		if deleted && p.deletes != "" || updated && p.updates != "" {
 			bad = append(bad, p)
 		}
 	}
@@ -91,16 +99,16 @@ func (k *checker) checkPublished(rel *relation, updated bool) {
 		return
 	}
 	p := bad[0]
-	which := p.deletes
-	if which == "" {
-		which = p.updates
+	which, what := p.deletes, "delete"
+	if !deleted || which == "" {
+		which, what = p.updates, "update"
 	}
 	more := ""
 	if len(bad) > 1 {
 		more = fmt.Sprintf(" (the same goes for %s of %s)", purge.Count(len(bad)-1, "more part"), rel)
 	}
-	k.lack("replica_identity", "publication %s publishes deletes from %s, which has no replica identity, so the server refuses to delete there%s; run: %s",
-		quote(which), p.name, more, k.identify(rel, p))
+	k.lack("replica_identity", "publication %s publishes %ss from %s, which has no replica identity, so the server refuses to %[2]s there%[4]s; run: %[5]s",
+		quote(which), what, p.name, more, k.identify(rel, p))
 }
 
 // identify is the statement that gives the part a replica identity: by a key
@@ -161,10 +169,7 @@ func (k *checker) checkCollations() {
 // findsBy reports whether the statements find rows by the column.
 func (k *checker) findsBy(rel *relation, column string) bool {
 	for _, m := range k.members() {
-		if m.rel == rel && (slices.Contains(m.found(), column) || slices.Contains(m.ref.Column, column)) {
-			return true
-		}
-		if slices.Contains(m.ref.To, column) && rel == k.messages.rel {
+		if m.rel == rel && (slices.Contains(m.found(), column) || slices.Contains(k.joined(m), column)) {
 			return true
 		}
 	}

@@ -120,6 +120,21 @@ func (k *checker) newLookup(id ID) *lookedUp {
 	return l
 }
 
+// hold finds out which looked-up rows can't vanish before the messages: those that the messages refer to by a foreign key
+// that doesn't let go of them.
+func (k *checker) hold(messages Table) {
+	for _, c := range messages.conditions {
+		for _, l := range k.lookups {
+			if l.lookup == c.value.lookup {
+				l.lookup.held = slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
+					return f.from == k.messages.rel && f.to == l.rel && l.rel != nil && len(f.sets) == 0 &&
+						len(f.columns) == 1 && quote(f.columns[0]) == c.column && f.refs[0] == l.column.name
+				})
+			}
+		}
+	}
+}
+
 // found are the columns by which an index finds the member's rows.
 func (m *member) found() []string { return append(slices.Clone(m.keys), m.constants...) }
 

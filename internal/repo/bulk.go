@@ -13,11 +13,14 @@ import (
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
+// Single reports whether the plan needs a transaction for each deletion: all of them are for [Repo.Step] then.
+func (r *Repo) Single() bool { return r.plan.Single() }
+
 // Bulk takes up the deletions that the ledger doesn't know, removes rows within the
 // budget, and finishes what is empty, in one transaction of two round trips, or of one where
 // a deletion comes alone. Of the others it only returns what the ledger has: the record of
 // one that is known, and the zero record of one that stands behind another of its
-// conversation, or whose command is known without it. Those are for [Repo.Step].
+// conversation, or whose command is known without it. Those are for [Repo.Step]. Not where [Repo.Single].
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {

@@ -31,51 +31,56 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 }
 
 // Kept finds rows that stay when they are deleted, in a deletion that makes no
-// progress and whose lease is ours. Rows that others have locked are skipped, and
-// what doesn't stay is gone then. If there are none, something that the plan looks up may be missing.
+// progress and whose lease is ours. Rows that others have locked are skipped. It changes nothing.
+// If there are none, something that the plan looks up may be missing.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error { return rows.Scan(&k.Rows, &k.Seq) }
 	}
-	messages, row := purge.Kept{Table: r.plan.Messages.Name}, purge.Kept{Table: r.plan.Conversations.Name}
+	messages := purge.Kept{Table: r.plan.Messages.Name}
 	children := make([]purge.Kept, n)
-	t := r.begin(true)
-	ofMessages := func() { t.query(read(&messages), r.sql.get("kept_messages"), a) }
-	if r.plan.Locked {
-		t.exec(nil, r.sql.get("kept_lock"), a)
-	} else {
-		ofMessages()
-	}
-	for i, c := range r.plan.Children {
-		children[i].Table = c.Name
-		t.query(read(&children[i]), r.sql.child("child_kept", i), a)
-	}
-	if r.plan.Locked {
-		ofMessages()
-	}
-	if err := r.commit(ctx, t); err != nil {
+	err := r.begin(false).try(ctx, func(t *transaction) {
+		ofMessages := func() { t.query(read(&messages), r.sql.get("kept_messages"), a) }
+		if r.plan.Locked {
+			t.exec(nil, r.sql.get("kept_lock"), a)
+		} else {
+			ofMessages()
+		}
+		for i, c := range r.plan.Children {
+			children[i].Table = c.Name
+			t.query(read(&children[i]), r.sql.child("child_kept", i), a)
+		}
+		if r.plan.Locked {
+			ofMessages()
+		}
+	})
+	if err != nil {
 		return purge.Kept{}, err
 	}
+	var atEnd []int
 	var missing *string
-	t = r.begin(true)
-	r.lockConversation(t, a)
-	if s := r.sql["kept_row"]; s != nil { // there is such a table
-		t.query(read(&row), s, a)
-	}
-	if s := r.sql["missing"]; s != nil { // the plan looks something up
-		t.query(func(rows pgx.Rows) error { return rows.Scan(&missing) }, s, a)
-	}
-	if err := r.commit(ctx, t); err != nil {
-		if fault, _ := purge.FaultOf(err); fault != purge.Contention {
-			return purge.Kept{}, err
+	err = r.begin(false).try(ctx, func(t *transaction) {
+		r.lockConversation(t, a)
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&atEnd) }, r.sql.get("kept_rows"), a)
+		if s := r.sql["missing"]; s != nil { // the plan looks something up
+			t.query(func(rows pgx.Rows) error { return rows.Scan(&missing) }, s, a)
 		}
+	})
+	if fault, _ := purge.FaultOf(err); err != nil && fault != purge.Contention {
+		return purge.Kept{}, err
 	}
 	kept := append([]purge.Kept{messages}, children...)
 	if r.plan.Locked {
 		kept = append(children, messages)
 	}
-	kept = append(kept, row)
+	for i, n := range atEnd {
+		table := r.plan.Conversations.Table
+		if i > 0 {
+			table = r.plan.Conversations.Children[i-1].Table
+		}
+		kept = append(kept, purge.Kept{Table: table.Name, Rows: n})
+	}
 	for _, k := range kept {
 		if k.Rows > 0 {
 			return k, nil

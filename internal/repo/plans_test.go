@@ -22,6 +22,13 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		execSQL(t, openPool(t, url), partitionedTables)
 		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}))
 	})
+	for position := range positionForms {
+		t.Run("of_a_plan_by_"+position, func(t *testing.T) {
+			t.Parallel()
+			url := newDatabase(t)
+			everyStatementUsesIndexes(t, newFormModel(t, url, position, 9).r)
+		})
+	}
 }
 
 // Statements go to databases of every encoding, with their comments.

@@ -173,6 +173,9 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits(true).timeout())
 	defer cancel()
+	if r.plan.Single() {
+		return // there is no Bulk
+	}
 	sizes := []int{0, 1} // bulk_take_one takes up nothing for the app ""
 	if r.plan.Loose {
 		sizes = sizes[:1] // and isn't used

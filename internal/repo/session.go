@@ -213,6 +213,17 @@ func (t *transaction) converse(ctx context.Context, work func(roundTrip func() e
 	})
 }
 
+// try sends what work adds, in one round trip, and rolls it back.
+func (t *transaction) try(ctx context.Context, work func(t *transaction)) error {
+	return t.converse(ctx, func(roundTrip func() error) error {
+		work(t)
+		if err := roundTrip(); err != nil {
+			return err
+		}
+		return errAbandon
+	})
+}
+
 // roundTripper returns what sends over conn what has been added since the last time, the
 // first time after the statement that begins the transaction.
 func (t *transaction) roundTripper(ctx context.Context, conn *pgx.Conn) func() error {

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -107,6 +108,16 @@ func carryOut(tb testing.TB, r *Repo, d purge.Deletion, limit int) purge.Record 
 		}
 	}
 	var rec purge.Record
+	for finished := false; r.Single() && !finished; {
+		again(func() error {
+			step, err := r.Step(tb.Context(), d, purge.Part{Claim: true, Finish: true, Limit: limit})
+			rec, finished = step.Record, step.Finished
+			return err
+		})
+	}
+	if r.Single() {
+		return rec
+	}
 	again(func() error {
 		res, err := r.Bulk(tb.Context(), purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: limit, Rows: limit}})
 		if err == nil {
@@ -116,7 +127,11 @@ func carryOut(tb testing.TB, r *Repo, d purge.Deletion, limit int) purge.Record 
 	})
 	for rec.State == purge.Running {
 		var step purge.Step
-		for low := rec.CursorSeq; !step.Empty; low = step.Low {
+		low := rec.CursorSeq
+		if low == 0 { // as a worker that claims begins
+			low = math.MinInt64
+		}
+		for ; !step.Empty; low = step.Low {
 			again(func() (err error) {
 				step, err = r.Step(tb.Context(), d, purge.Part{Low: low, Limit: limit})
 				return err

@@ -106,22 +106,61 @@ var general = makeStatements(nil)
 // sqlArgs is what a template sees: the plan and the variant that is wanted.
 type sqlArgs struct {
 	*plan.Checked
-	Child      plan.Child
-	SkipLocked bool // pass over what others have locked, instead of waiting
-	Pin        bool // decide the boundary too
-	One        bool // for one deletion, whose values aren't arrays
-	Replay     bool // spare what was sent after the deletion had finished
-	Sizes      map[string]string
+	Child      *plan.Child       // nil for the messages themselves
+	SkipLocked bool              // pass over what others have locked, instead of waiting
+	Pin        bool              // decide the boundary too
+	One        bool              // for one deletion, whose values aren't arrays
+	Replay     bool              // spare what was sent after the deletion had finished
+	Parent     *plan.Parent      // in a dry run: of the messages, or the rows of Child
+	Sizes      map[string]string // expressions for the bytes of a row x, by its table, in a dry run
 }
 
 // Size is an expression for the bytes of a row x of the table, in a dry run.
 func (a sqlArgs) Size(table string) string { return a.Sizes[table] }
+
+// RowKeys are what a dry run needs of the child table's rows x: their size, or the references to the parent.
+func (a sqlArgs) RowKeys() string {
+	if a.Parent != nil {
+		return ", " + a.Parent.Columns("x")
+	}
+	return ", " + a.Size(a.Child.Name) + " as bytes"
+}
 
 // Skipping, Pinning, Single and Replaying are the variants.
 func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
 func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
 func (a sqlArgs) Single() sqlArgs    { a.One = true; return a }
 func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
+
+// Of is the arguments for a part about a child table.
+func (a sqlArgs) Of(c *plan.Child) sqlArgs { a.Child = c; return a }
+
+// Parents are those of the child table, or of the messages.
+func (a sqlArgs) Parents() []*plan.Parent {
+	if a.Child != nil {
+		return a.Child.Parents
+	}
+	return a.Checked.Parents
+}
+
+// ParentColumns are the columns of a row by which its parents are found.
+func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.Parents(), row) }
+
+// Below are the child tables that refer to the child table, or to the messages.
+func (a sqlArgs) Below() []*plan.Child {
+	if a.Child != nil {
+		return a.Child.Children
+	}
+	return a.ReferringChildren()
+}
+
+// Table is the child table, or the messages'.
+func (a sqlArgs) Table() plan.Table {
+	if a.Child != nil {
+		return a.Child.Table
+	}
+	return a.Messages.Table
+}
 
 // LockFirst says that bulk locks the messages in a statement of its own.
 func (a sqlArgs) LockFirst() bool { return a.Loose || a.SkipLocked && a.Locked }
@@ -149,6 +188,7 @@ func makeStatements(s *plan.Checked) statements {
 		switch {
 		case strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".sql") || name == "sql":
 		case slices.Contains(planless, t.ParseName) != (s == nil):
+		case strings.HasPrefix(name, "bulk_") && s != nil && s.Single():
 		case strings.HasPrefix(name, "child_"):
 			for i, c := range s.Children {
 				add(name, childName(name, i), sqlArgs{Child: c})

@@ -9,6 +9,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -208,24 +209,30 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 		s.out.Low, s.out.Reached, s.out.Empty = s.found.high, true, true
 		return nil
 	}
-	n := batchCount{children: make([]childCount, len(s.r.plan.Children))}
+	n := batchCount{children: make([]tableCount, len(s.r.plan.Children))}
 	s.allot()
 	if s.r.plan.Locked {
-		if s.lock {
-			t.exec(nil, s.r.sql.get("step_lock"), s.a)
-		}
+		s.queueLocks(t)
 		s.queueChildren(t, &n)
 		if err := roundTrip(); err != nil {
 			return err
 		}
-		n.again = slices.ContainsFunc(n.children, func(c childCount) bool { return c.gone < c.found || c.found >= s.p.Limit })
+		if err := s.keptParent(n.children...); err != nil {
+			return err
+		}
+		n.again = slices.ContainsFunc(n.children, func(c tableCount) bool { return c.gone < c.found || c.found >= s.p.Limit })
 		if n.again || s.found.first == nil {
 			s.count(n)
 			return nil
 		}
 		s.allot()
 	}
-	t.exec(&n.messages, s.r.sql.get(s.named("step_messages", "replay_messages")), s.a)
+	if messages := s.r.sql.get(s.named("step_messages", "replay_messages")); len(s.r.plan.Parents) > 0 {
+		n.messages.parents = s.r.plan.Parents
+		t.query(n.messages.scan, messages, s.a)
+	} else {
+		t.exec(&n.messages.gone, messages, s.a)
+	}
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.cut) }, s.r.sql.get("step_late"), args{"late": s.a["time"]})
 	if !s.r.plan.Locked && len(n.children) > 0 {
 		s.queueChildren(t, &n)
@@ -233,11 +240,56 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 	if err := roundTrip(); err != nil {
 		return err
 	}
-	if n.cut {
+	if err := s.keptParent(n.messages); err != nil {
+		return err
+	}
+	switch {
+	case len(s.r.plan.Parents) > 0:
+		n.again = n.messages.gone < n.messages.found
+	case n.cut:
 		s.cut(&n)
 	}
 	n.again = n.again || s.found.crowded
 	s.count(n)
+	return nil
+}
+
+// queueLocks adds the statements that lock the batch's rows, from the messages down: where parents may go with
+// them, and all that something refers to where that has turned out to be needed.
+func (s *step) queueLocks(t *transaction) {
+	sql, of := s.r.sql, s.r.plan
+	if len(of.Parents) > 0 {
+		t.exec(nil, sql.get(s.named("step_lock_parents", "replay_lock_parents")), s.a)
+	}
+	if s.lock || len(of.Parents) > 0 {
+		t.exec(nil, sql.get(s.named("step_lock", "replay_lock")), s.a)
+	}
+	if len(of.Parents) > 0 {
+		t.exec(nil, sql.get(s.named("step_lock_keepers", "replay_lock_keepers")), s.a)
+	}
+	for i, c := range slices.Backward(of.Children) {
+		if len(c.Parents) > 0 {
+			t.exec(nil, sql.child(s.named("child_lock_parents", "child_replay_lock_parents"), i), s.a)
+		}
+		if len(c.Parents) > 0 || s.lock && len(c.Children) > 0 {
+			t.exec(nil, sql.child(s.named("child_lock", "child_replay_lock"), i), s.a)
+		}
+		if len(c.Parents) > 0 {
+			t.exec(nil, sql.child(s.named("child_lock_keepers", "child_replay_lock_keepers"), i), s.a)
+		}
+	}
+}
+
+// keptParent is an error where a trigger or a rule keeps a parent: what refers to it must not go then, for
+// nothing would lead to it any more.
+func (s *step) keptParent(counts ...tableCount) error {
+	for _, c := range counts {
+		for i, p := range c.parents {
+			if n := c.due[i] - c.went[i]; n > 0 {
+				return &purge.FaultError{Fault: purge.Command, Cause: "kept", Err: purge.Kept{Table: p.Name, Rows: n}}
+			}
+		}
+	}
 	return nil
 }
 
@@ -246,7 +298,7 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 // have gone are behind it. Otherwise the next batch scans the range again.
 func (s *step) cut(n *batchCount) {
 	if m := s.r.plan.Messages; m.UniqueSeq && !m.Partitioned && s.found.first != nil {
-		s.found.high = min(s.found.high, *s.found.first-1+int64(n.messages))
+		s.found.high = min(s.found.high, *s.found.first-1+int64(n.messages.gone))
 	} else {
 		n.again = true
 	}
@@ -261,20 +313,32 @@ func (s *step) named(worker, replay string) string {
 
 // batchCount is what a batch has done.
 type batchCount struct {
-	messages int
-	children []childCount
+	messages tableCount
+	children []tableCount
 	cut      bool // time was over before all messages had gone
 	late     bool // and before all child rows had
 	again    bool // the same range once more: more of it may be left
 }
 
-// childCount is how many rows of a child table a batch has found, and how many went.
-type childCount struct{ found, gone int }
+// tableCount is how many rows of a table a batch has found, and how many went; and of each of its parents,
+// how many were to go with them and went.
+type tableCount struct {
+	found, gone int
+	parents     []*plan.Parent
+	due, went   []int
+}
+
+func (c *tableCount) scan(rows pgx.Rows) error {
+	if len(c.parents) == 0 {
+		return rows.Scan(&c.found, &c.gone)
+	}
+	return rows.Scan(&c.found, &c.gone, &c.due, &c.went)
+}
 
 func (s *step) queueChildren(t *transaction, n *batchCount) {
-	for i := range n.children {
-		c := &n.children[i]
-		t.query(func(rows pgx.Rows) error { return rows.Scan(&c.found, &c.gone) }, s.r.sql.child(s.named("child_step", "child_replay"), i), s.a)
+	for i, c := range s.r.plan.Children {
+		n.children[i].parents = c.Parents
+		t.query(n.children[i].scan, s.r.sql.child(s.named("child_step", "child_replay"), i), s.a)
 	}
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&n.late) }, s.r.sql.get("step_late"), args{"late": s.a["child_time"]})
 }
@@ -282,8 +346,8 @@ func (s *step) queueChildren(t *transaction, n *batchCount) {
 // count fills in what the batch has done.
 func (s *step) count(n batchCount) {
 	f, out := &s.found, &s.out
-	out.Messages, out.Rows = n.messages, n.messages
-	if n.messages > 0 {
+	out.Messages, out.Rows = n.messages.gone, n.messages.gone
+	if out.Messages > 0 {
 		out.Tables = purge.MessagesTable
 	}
 	overflow := false
@@ -294,11 +358,21 @@ func (s *step) count(n batchCount) {
 			out.Tables |= childTable(i)
 		}
 	}
+	parent := len(n.children)
+	for _, c := range append([]tableCount{n.messages}, n.children...) {
+		for _, went := range c.went {
+			out.Rows += went
+			if went > 0 {
+				out.Tables |= childTable(parent)
+			}
+			parent++
+		}
+	}
 	again := n.again || overflow
 	out.Late = n.cut || n.late && overflow
 	out.Empty = f.first == nil && out.Rows == 0 && !again
 	out.Reached = !again && !n.cut && f.high >= f.through
-	out.Full = out.Late || overflow || 5*n.messages >= 4*s.p.Limit
+	out.Full = out.Late || overflow || 5*n.messages.gone >= 4*s.p.Limit
 	out.Sparse = s.sparse(n)
 	if !again {
 		out.Low = f.high
@@ -314,7 +388,7 @@ func (s *step) sparse(n batchCount) bool {
 	case s.p.Sparse:
 		return float64(f.high)-float64(*f.first) > 1.25*float64(s.p.Limit)
 	default:
-		return 2*n.messages < s.p.Limit
+		return 2*n.messages.gone < s.p.Limit
 	}
 }
 

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"math"
@@ -45,6 +46,9 @@ type TrialTable struct {
 	// role may not read all columns, and that the average row of the table counts.
 	Bytes     int64
 	Estimated bool
+
+	query string // counts its rows, a page at a time; "" for what goes with the conversation's row
+	args  sqlArgs
 }
 
 // tryPage is how many messages a transaction of the dry run looks at.
@@ -165,17 +169,44 @@ func sizeOf(columns []string, all bool, average int64) string {
 	return strings.Join(parts, " + ")
 }
 
-// tables are the plan's: the messages, the child tables, and the conversations, if there is a table of them.
+// tables are the plan's: the messages and what goes with them, the conversations, if there is a table of them, and what
+// goes with these. Each but the conversations has a statement that counts its rows.
 func (t *trial) tables() []TrialTable {
 	p := t.r.plan
-	all := []TrialTable{{Path: "messages", Name: p.Messages.Name}}
-	for i, c := range p.Children {
-		all = append(all, TrialTable{Path: fmt.Sprintf("children[%d]", i), Name: c.Name})
+	all := []TrialTable{{Path: "messages", Name: p.Messages.Name, query: "_try_messages"}}
+	parents := func(of []*plan.Parent, child *plan.Child) {
+		for _, p := range of {
+			all = append(all, TrialTable{Path: p.Path, Name: p.Name, query: "_try_parent", args: sqlArgs{Child: child, Parent: p}})
+		}
+	}
+	parents(p.Parents, nil)
+	for _, c := range p.Children {
+		all = append(all, TrialTable{Path: c.Path, Name: c.Name, query: "_try_child", args: sqlArgs{Child: c}})
+		parents(c.Parents, c)
 	}
 	if p.Conversations.Name != "" {
-		all = append(all, TrialTable{Path: "conversations", Name: p.Conversations.Name})
+		all = append(all, TrialTable{Path: conversationsPath, Name: p.Conversations.Name})
 	}
+	for _, c := range p.Conversations.Children {
+		all = append(all, TrialTable{Path: c.Path, Name: c.Name, args: sqlArgs{Child: c}})
+	}
+	slices.SortStableFunc(all, func(a, b TrialTable) int {
+		return cmp.Or(cmp.Compare(b.order(), a.order()), strings.Compare(a.Path, b.Path))
+	})
 	return all
+}
+
+const conversationsPath = "conversations"
+
+// order puts the messages before their children, and both before the conversations.
+func (t TrialTable) order() int {
+	switch {
+	case strings.HasPrefix(t.Path, "messages"):
+		return 2
+	case strings.HasPrefix(t.Path, conversationsPath):
+		return 0
+	}
+	return 1
 }
 
 // pin finds the boundary.
@@ -196,27 +227,33 @@ func (t *trial) pin(ctx context.Context) error {
 
 // count counts the rows that go, a page of messages at a time, and then the messages that stay.
 func (t *trial) count(ctx context.Context) error {
-	var queries []*statement
-	queries = append(queries, t.statement("_try_messages", sqlArgs{}))
-	for _, c := range t.r.plan.Children {
-		queries = append(queries, t.statement("_try_child", sqlArgs{Child: c}))
+	type query struct {
+		*statement
+		of *TrialTable
+	}
+	var queries []query
+	for i, table := range t.out.Tables {
+		if table.query != "" {
+			queries = append(queries, query{t.statement(table.query, table.args), &t.out.Tables[i]})
+		}
 	}
 	err := t.pages(ctx, math.MinInt64, t.out.ThroughSeq, tryPage, func(tx *transaction, a args) {
-		for i, q := range queries {
+		for _, q := range queries {
 			tx.query(func(rows pgx.Rows) error {
-				var n, bytes int64
-				err := rows.Scan(&n, &bytes)
-				t.out.Tables[i].Deleted += n
-				t.out.Tables[i].Bytes += bytes
+				var n, bytes, kept int64
+				err := rows.Scan(&n, &bytes, &kept)
+				if c := q.of.args.Child; c != nil && c.Set != "" && q.of.args.Parent == nil {
+					q.of.Updated += n
+					return err
+				}
+				q.of.Deleted, q.of.Bytes, q.of.Kept = q.of.Deleted+n, q.of.Bytes+bytes, q.of.Kept+kept
 				return err
-			}, q, a)
+			}, q.statement, a)
 		}
 	})
-	if err != nil || !t.newer {
-		t.out.Messages = t.out.Tables[0].Deleted
+	if t.out.Messages = t.out.Tables[0].Deleted; err != nil || !t.newer {
 		return err
 	}
-	t.out.Messages = t.out.Tables[0].Deleted
 	kept := t.statement("_try_count", sqlArgs{})
 	return t.pages(ctx, t.out.ThroughSeq, math.MaxInt64, 10*tryPage, func(tx *transaction, a args) {
 		tx.query(func(rows pgx.Rows) error {
@@ -247,37 +284,49 @@ func (t *trial) pages(ctx context.Context, low, through int64, limit int, queue 
 	}
 }
 
-// conversation finds the conversation's row.
+// conversation finds the conversation's row, and what goes with it.
 func (t *trial) conversation(ctx context.Context) error {
-	if t.r.plan.Conversations.Name == "" {
-		t.out.ConversationRemoved = true
-		return nil
+	c := t.r.plan.Conversations
+	t.out.ConversationRemoved = true
+	for i := range t.out.Tables {
+		table := &t.out.Tables[i]
+		var err error
+		switch child := table.args.Child; {
+		case table.query != "":
+		case child == nil:
+			err = t.read(ctx, func(tx *transaction) {
+				tx.query(func(rows pgx.Rows) error {
+					var n, bytes int64
+					if err := rows.Scan(&n, &bytes, &t.row, &t.locks); err != nil {
+						return err
+					}
+					switch {
+					case !t.newer && !c.Keep:
+						table.Deleted, table.Bytes = n, bytes
+					case c.Unread != "" || len(c.Set) > 0:
+						table.Updated = n
+					default:
+						table.Kept = n
+					}
+					t.out.ConversationRemoved = n == table.Deleted
+					return nil
+				}, t.statement("_try_row", sqlArgs{}), t.a)
+			})
+		case !t.newer:
+			err = t.read(ctx, func(tx *transaction) {
+				tx.query(func(rows pgx.Rows) error { return rows.Scan(&table.Deleted, &table.Bytes) }, t.statement("_try_beside", table.args), t.a)
+			})
+		}
+		if err != nil {
+			return err
+		}
 	}
-	row := &t.out.Tables[len(t.out.Tables)-1]
-	return t.read(ctx, func(tx *transaction) {
-		tx.query(func(rows pgx.Rows) error {
-			var n, bytes int64
-			if err := rows.Scan(&n, &bytes, &t.row, &t.locks); err != nil {
-				return err
-			}
-			switch {
-			case !t.newer:
-				row.Deleted, row.Bytes = n, bytes
-			case t.r.plan.Conversations.Unread != "":
-				row.Updated = n
-			default:
-				row.Kept = n
-			}
-			t.out.ConversationRemoved = n == 0 || !t.newer
-			return nil
-		}, t.statement("_try_row", sqlArgs{}), t.a)
-	})
+	return nil
 }
 
 // doubt collects reasons to think that another conversation is meant.
 func (t *trial) doubt(ctx context.Context, d purge.Deletion) error {
-	rows := t.out.Tables[len(t.out.Tables)-1]
-	known := rows.Path == "conversations" && rows.Deleted+rows.Updated+rows.Kept > 0
+	known := slices.ContainsFunc(t.out.Tables, func(t TrialTable) bool { return t.Path == conversationsPath && t.Deleted+t.Updated+t.Kept > 0 })
 	switch {
 	case t.missing != "":
 		t.out.Doubts = append(t.out.Doubts, "what the plan looks up isn't there: "+t.missing)

@@ -25,7 +25,7 @@ found_{{$i}} as materialized (
 )
 {{- end}},
 gone_{{$i}} as (
-  delete from {{$c.From}} x where {{$c.At "x" (printf "found_%d" $i)}}
+  {{template "_remove" ($.Of $c)}} where {{$c.At "x" (printf "found_%d" $i)}}
   returning 1
 )
 {{- end}},
@@ -224,14 +224,14 @@ seen as materialized (
 due as materialized (select * from seen q where q.finished and q.there),
 {{template "_rows" .}},
 settled as materialized (
-  select q.*, q.finished and (q.newer or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)) as done from seen q
+  select q.*, q.finished and ({{template "_stays" .}} or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)){{template "_ended" .}} as done from seen q
 ),
 written as (
   insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
     through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
     lease_token, lease_until)
   select app_id, command_id, conversation_id, user_id, nullif(device_id, ''), case when done then 'done' else 'running' end,
-    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept, done and not (there and newer),
+    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept, done and not (there and {{if .Conversations.Keep}}true{{else}}newer{{end}}),
     done and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false),
     nullif(requested_at, ''), case when done then pg_catalog.clock_timestamp() end,
     case when not done then token end, case when not done then pg_catalog.clock_timestamp() + @lease::interval end

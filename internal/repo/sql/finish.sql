@@ -52,11 +52,11 @@ due as materialized (select q.*, c.part, c.id from seen q cross join rows c wher
 {{template "_rows" .}},
 written as (
   update lethe.deletions d
-  set state = 'done', completed_at = pg_catalog.clock_timestamp(), conversation_removed = not (q.there and q.newer),
+  set state = 'done', completed_at = pg_catalog.clock_timestamp(), conversation_removed = not (q.there and {{template "_stays" .}}),
     multi_client_sync = coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = d.app_id), false),
     cursor_seq = q.through_seq, lease_token = null, lease_until = null, waiting_for = null, waiting_detail = null
   from seen q
-  where {{template "_entry"}} and q.finished and (select pg_catalog.count(*) from leaving) = (select pg_catalog.count(*) from dropped)
+  where {{template "_entry"}} and q.finished and (select pg_catalog.count(*) from leaving) = (select pg_catalog.count(*) from dropped){{template "_ended" .}}
   returning {{template "_record"}}
 )
 select 0::bigint, null::bytea, w.* from written w

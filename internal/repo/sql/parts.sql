@@ -47,10 +47,13 @@ and the child rows of that; where child rows go first, none can belong to a mess
     {{- end}}{{end}}
   ){{end}}
 
+{{/* Whether the conversation's row stays. */}}
+{{define "_stays"}}{{if .Conversations.Keep}}true{{else}}q.newer{{end}}{{end}}
+
 {{/* Removes or keeps the conversations' rows that the query due lists by part and id, with the ids and the boundary of their deletions:
 newer messages keep a row, with no more unread ones than there are. An earlier statement of the transaction has locked them. A trigger may
 keep a row that should go; dropped are those that went. The conversations' key. */}}
-{{define "_rows"}}leaving as materialized (select q.part, q.id from due q where not q.newer),
+{{define "_rows"}}leaving as materialized (select q.part, q.id from due q where not {{template "_stays" .}}),
 dropped as (
   {{- if .Conversations.Name}}
   delete from {{.Conversations.From}} c where {{.Conversations.At "c" "leaving"}}
@@ -59,10 +62,26 @@ dropped as (
   select l.part, l.id from leaving l
   {{- end}}
 )
-{{- if .Conversations.Unread}},
+{{- range $i, $c := .Conversations.Children}},
+ending_{{$i}} as materialized (
+  {{- if $c.Reference}}
+  select x.part, x.id
+  from leaving q
+  cross join lateral (select {{$c.Targets "c"}} from {{$.Conversations.Name}} c where c.tableoid = q.part and c.ctid = q.id offset 0) c
+  cross join lateral (select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.BelongsTo "x" "c" ""}} offset 0) x
+  {{- else}}
+  select x.part, x.id
+  from seen q
+  cross join lateral (select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.Match "x" "q"}} offset 0) x
+  where q.finished and not q.newer
+  {{- end}}
+),
+ended_{{$i}} as (delete from {{$c.From}} x where {{$c.At "x" (printf "ending_%d" $i)}} returning 1)
+{{- end}}
+{{- if or .Conversations.Unread .Conversations.Set}},
 recounted as (
   update {{.Conversations.Name}} c
-  set {{.Conversations.Unread}} = least(c.{{.Conversations.Unread}}, (
+  set {{if .Conversations.Unread}}{{.Conversations.Unread}} = {{if .Conversations.Set}}case when c.{{.Conversations.Unread}} > 0 then {{end}}least(c.{{.Conversations.Unread}}, (
     select pg_catalog.count(*) from (
       {{- if .Replay}}
       select {{.Messages.Above "m" "q.through_seq"}} or ({{.SentBy "m" "q.completed_at"}}) is not true as newer
@@ -73,10 +92,24 @@ recounted as (
       select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.Above "m" "q.through_seq"}}
       limit greatest(c.{{.Conversations.Unread}}, 0)) n))
       {{- end}}
+    {{- if .Conversations.Set}} else c.{{.Conversations.Unread}} end,{{end}}{{end}}
+    {{- range $i, $a := .Conversations.Set}}{{if $i}},{{end}}
+    {{$a.Column}} = {{if $a.Count}}(select pg_catalog.count(*) from {{template "_remain" $}})
+      {{- else if $a.Newest}}(select m.{{$a.Newest}} from {{template "_remain" $}} order by m.{{$.Messages.Seq}} desc limit 1)
+      {{- else}}{{$a.Constant}}{{end}}
+    {{- end}}
   from due q
-  where c.tableoid = q.part and c.ctid = q.id and q.newer and c.{{.Conversations.Unread}} > 0
+  where c.tableoid = q.part and c.ctid = q.id and {{template "_stays" .}}{{if not .Conversations.Set}} and c.{{.Conversations.Unread}} > 0{{end}}
 )
 {{- end}}{{end}}
+
+{{/* The condition that all of the conversations' children that were found have gone. */}}
+{{define "_ended"}}{{range $i, $c := .Conversations.Children}}
+    and (select pg_catalog.count(*) from ending_{{$i}}) = (select pg_catalog.count(*) from ended_{{$i}}){{end}}{{end}}
+
+{{/* The messages that remain of a finished deletion q. All of them, where it kept the history, and in a replay, which spares some. */}}
+{{define "_remain"}}{{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
+  {{- if not .Replay}} and {{.Messages.Above "m" "(case when q.history_kept then (-9223372036854775808)::bigint else q.through_seq end)"}}{{end}}{{end}}
 
 {{/* Whether an earlier statement of the transaction has locked the message m. */}}
 {{define "_locked"}}m.xmax = pg_catalog.pg_current_xact_id()::xid{{end}}

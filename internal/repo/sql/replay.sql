@@ -65,7 +65,7 @@ seen as materialized (
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
 {{template "_rows" .}},
 settled as materialized (
-  select q.* from seen q where q.finished and (select pg_catalog.count(*) from leaving) = (select pg_catalog.count(*) from dropped)
+  select q.* from seen q where q.finished and (select pg_catalog.count(*) from leaving) = (select pg_catalog.count(*) from dropped){{template "_ended" .}}
 ),
 entered as (
   insert into lethe.commands (app_id, command_id, digest, created_at)

@@ -73,13 +73,15 @@ from (values (@app::text, @user::text, @conversation::text)) q (app_id, user_id,
 {{end}}
 
 {{/* Locks the batch's messages, for child rows that foreign keys tie to them: none can come in between then. The messages' key. */}}
-{{define "step_lock"}}{{if .Locked}}
+{{define "_step_lock"}}{{if .Locked}}
 select pg_catalog.count(*) from (
-  select from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+  select from {{template "_batch" .}}
   order by m.{{.Messages.Seq}}{{if not .Messages.UniqueSeq}} limit @limit::bigint{{end}}
   for update) l
 {{end}}{{end}}
+
+{{define "step_lock"}}{{template "_step_lock" .}}{{end}}
+{{define "replay_lock"}}{{template "_step_lock" .Replaying}}{{end}}
 
 {{/* The batch's messages, as many as there is time for: the clock is read for each row, in 30 ns. Of more messages with one position than a
 batch has, those that were locked, if any were. Waits for a locked row, for the cursor must not
@@ -90,17 +92,17 @@ where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and
   {{- if .Replay}}
   and {{.SentBy "m" "@completed_at::timestamptz"}}
   {{- end}}
-  {{- range .Children}}{{if .Reference}}
+  {{- range .ReferringChildren}}
   and not exists (select from {{.Name}} x where {{.BelongsTo "x" "m" ""}} offset 0)
-  {{- end}}{{end}}
+  {{- end}}
   {{- if and .Locked (not .Messages.UniqueSeq)}}
   and (not @locked::boolean or {{template "_locked"}})
   {{- end}}
   and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @time::interval)
 {{end}}
 
-{{define "step_messages"}}{{template "_step_messages" .}}{{end}}
-{{define "replay_messages"}}{{template "_step_messages" .Replaying}}{{end}}
+{{define "step_messages"}}{{if .Parents}}{{template "_messages_with_parents" .}}{{else}}{{template "_step_messages" .}}{{end}}{{end}}
+{{define "replay_messages"}}{{with .Replaying}}{{if .Parents}}{{template "_messages_with_parents" .}}{{else}}{{template "_step_messages" .}}{{end}}{{end}}{{end}}
 
 {{/* Up to @limit child rows of the batch, and how many of them went. After the messages, a range is enough: a writer that held a message has
 committed by now, and what it wrote is seen. A replay spares those of messages that stay.
@@ -108,31 +110,27 @@ The child's key forward; the messages' key and the reference. */}}
 {{define "_step_child"}}
 with found as materialized (
   {{- if .Child.Reference}}
-  select x.part, x.id
-  from (
-    select {{.ChildKeys "m"}} from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
-      {{- if .Replay}}
-      and {{.SentBy "m" "@completed_at::timestamptz"}}
-      {{- end}}
-    order by m.{{.Messages.Seq}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}) m
-  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" "m" ""}} limit @limit::bigint) x
+  select {{if .Child.Many}}distinct {{end}}x.part, x.id
+  from {{template "_above" .}}
+  cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" .Child.Above ""}}
+    {{- if or .Parents (and .Loose .Below)}} and {{template "_ours_x"}}{{end}} limit @limit::bigint) x
   limit @limit::bigint
   {{- else}}
   select x.tableoid as part, x.ctid as id from {{.Child.From}} x
-  where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
-    {{- if .Replay}}
-    and {{if not .Locked}}not {{end}}exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} = x.{{.Child.Seq}}
-      {{- if .Locked}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}} offset 0)
-    {{- end}}
+  where {{template "_in_range" .}}
+    {{- if or .Parents (and .Loose .Below)}} and {{template "_ours_x"}}{{end}}
   order by x.{{.Child.Seq}} limit @limit::bigint
   {{- end}}
 ),
+{{- if .Parents}}
+{{template "_with_parents" .}}
+{{- else}}
 gone as (
-  delete from {{.Child.From}} x where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @child_time::interval)
+  {{template "_remove" .}} where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @child_time::interval){{template "_free" .}}
   returning 1
 )
 select (select pg_catalog.count(*) from found), (select pg_catalog.count(*) from gone)
+{{- end}}
 {{end}}
 
 {{define "child_step"}}{{template "_step_child" .}}{{end}}

@@ -76,23 +76,53 @@ select pg_catalog.count(*) from (
 
 {{/* The page's messages, and their bytes. The messages' key forward. */}}
 {{define "_try_messages"}}
-select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from (
+select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint, 0::bigint from (
   select {{.Size .Messages.Name}} as bytes from {{.Messages.Name}} x
   where {{.Messages.MatchArgs "x"}} and {{.Messages.Above "x" "@low::bigint"}} and {{.Messages.AtOrBelow "x" "@high::bigint"}} offset 0) x
 {{end}}
 
-{{/* The rows of a child table that belong to the page. The child's key; the messages' key and the reference. */}}
-{{define "_try_child"}}
-select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from (
+{{/* The rows x of a child table that belong to the page, with $keys of theirs. */}}
+{{define "_try_rows"}}
   {{- if .Child.Reference}}
-  select x.bytes from (
-    select {{.ChildKeys "m"}} from {{.Messages.Name}} m
+  {{- with .Child.Top}}(select {{$.TopKeys $.Child "x"}} from {{.Name}} x where {{.MatchArgs "x"}} and x.{{.Seq}} > @low::bigint and x.{{.Seq}} <= @high::bigint offset 0) above_1
+  {{- else}}(select {{.ChildKeys "m"}} from {{.Messages.Name}} m
     where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
-  cross join lateral (select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x where {{.Child.BelongsToArgs "x" "m"}} offset 0) x
-  {{- else}}
-  select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x
-  where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint offset 0
-  {{- end}}) x
+  {{- end}}{{.TallyHops .Child}}
+  cross join lateral (select x.tableoid as part, x.ctid as id{{.RowKeys}} from {{.Child.Name}} x
+    where {{.Child.BelongsToArgs "x" .Child.Above}} and not ({{.Again .Child "x"}}) offset 0) x
+  {{- else}}(select x.tableoid as part, x.ctid as id{{.RowKeys}} from {{.Child.Name}} x
+    where {{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint offset 0) x
+  {{- end}}{{end}}
+
+{{/* How many rows of a child table belong to the page, and their bytes. The child's key; the messages' key and the references. */}}
+{{define "_try_child"}}
+select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint, 0::bigint
+from (select {{if and .Child.Reference .Child.Many}}distinct on (x.part, x.id) {{end}}x.bytes from {{template "_try_rows" .}}) x
+{{end}}
+
+{{/* How many parents of the page's messages, or child rows, go with it, their bytes, and how many stay because something else refers to
+them. The parent's key; each referrer's reference. */}}
+{{define "_try_parent"}}
+select pg_catalog.count(*) filter (where x.goes), coalesce(pg_catalog.sum(x.bytes) filter (where x.goes), 0)::bigint, pg_catalog.count(*) filter (where x.stays)
+from (
+  select distinct on (p.part, p.id) p.bytes, p.goes, p.stays from
+  {{- if .Child}} (select x.* from {{template "_try_rows" .}}) above
+  {{- else}} (select {{.ChildKeys "m"}} from {{.Messages.Name}} m
+    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
+  {{- end}}
+  cross join lateral (
+    select x.tableoid as part, x.ctid as id, {{.Size .Parent.Name}} as bytes, {{.GoesThrough .Parent .Child "x" "@high::bigint"}} as goes,
+      not ({{.GoesThrough .Parent .Child "x" "@through::bigint"}}) as stays
+    from {{.Parent.Name}} x where {{.Parent.Refers (or (and .Child "above") "m") "x"}} offset 0) p) x
+{{end}}
+
+{{/* The rows of a child table of the conversations, and their bytes. The child's key, or the conversations' key and the reference. */}}
+{{define "_try_beside"}}
+select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint from
+{{- if .Child.Reference}} (select {{.Child.Targets "c"}} from {{.Conversations.Name}} c where {{.Conversations.MatchArgs "c"}} offset 0) c
+cross join lateral (select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x where {{.Child.BelongsToArgs "x" "c"}} offset 0) x
+{{- else}} (select {{.Size .Child.Name}} as bytes from {{.Child.Name}} x where {{.Child.MatchArgs "x"}} offset 0) x
+{{- end}}
 {{end}}
 
 {{/* The conversation's rows: how many, their bytes, what they say of messages, and who may have locked them. The conversations' key. */}}

@@ -16,7 +16,7 @@ begin
 	select array_agg(id) into files from a;
 	insert into active_storage_blobs (key, filename) select 'said' || id, 'a.png' from unnest(files) id;
 	insert into active_storage_attachments (name, record_type, record_id, blob_id)
-	select 'file', t, id, b.id from unnest(files) id join active_storage_blobs b on b.key = 'said' || id, unnest(array['Attachment', 'Contact']) t;
+	select 'file', t, a, b.id from unnest(files) a join active_storage_blobs b on b.key = 'said' || a, unnest(array['Attachment', 'Contact']) t;
 	insert into csat_survey_responses (account_id, conversation_id, message_id, rating) select $1::int, $3::int, id, 5 from unnest(ids) id where id % 20 = 0;
 end $$;
 create function layout.seqs(text, text, text) returns setof bigint language sql as $$

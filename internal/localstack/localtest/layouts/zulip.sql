@@ -16,6 +16,8 @@ begin
 	insert into zerver_attachment_messages (attachment_id, message_id) select files[1 + m % cardinality(files)], m from unnest(ids) m where m % 5 = 3;
 	insert into zerver_attachment_scheduled_messages (attachment_id, scheduledmessage_id)
 	select files[1 + delivered_message_id % cardinality(files)], id from zerver_scheduledmessage where delivered_message_id = any (ids);
+	delete from zerver_attachment where id = any (files)
+		and id not in (select attachment_id from zerver_attachment_messages) and id not in (select attachment_id from zerver_attachment_scheduled_messages);
 end $$;
 create function layout.seqs(text, text, text) returns setof bigint language sql as $$
 	select m.id from zerver_usermessage u join zerver_message m on m.id = u.message_id join zerver_realm r on r.id = m.realm_id
@@ -25,7 +27,7 @@ create function layout.hold(text, text, text, nth int) returns void language sql
 	select from zerver_usermessage where user_profile_id = $2::int and message_id = (select layout.seqs($1, $2, $3) offset nth limit 1) for update;
 $$;
 create function layout.forget(text, text, text, through bigint) returns void language plpgsql as $$
-declare ids int[] := array(select id from layout.seqs($1, $2, $3) id where id <= through); linked int[];
+declare ids int[] := array(select id from layout.seqs($1, $2, $3) id where id <= through); linked int[]; scheduled int[];
 begin
 	delete from zerver_usermessage where user_profile_id = $2::int and message_id = any (ids);
 	ids := array(select m from unnest(ids) m where m not in (select message_id from zerver_usermessage) and m not in (select message_id from zerver_onboardingusermessage));
@@ -33,12 +35,34 @@ begin
 	delete from zerver_submessage where message_id = any (ids);
 	delete from zerver_missedmessageemailaddress where message_id = any (ids);
 	delete from zerver_scheduledmessagenotificationemail where message_id = any (ids);
-	delete from zerver_attachment_scheduled_messages l using zerver_scheduledmessage s where s.id = l.scheduledmessage_id and s.delivered_message_id = any (ids);
+	with gone as (delete from zerver_attachment_scheduled_messages l using zerver_scheduledmessage s
+		where s.id = l.scheduledmessage_id and s.delivered_message_id = any (ids) returning l.attachment_id)
+	select array_agg(attachment_id) into scheduled from gone;
 	delete from zerver_scheduledmessage where delivered_message_id = any (ids);
 	with gone as (delete from zerver_attachment_messages where message_id = any (ids) returning attachment_id) select array_agg(attachment_id) into linked from gone;
-	delete from zerver_attachment where id = any (linked)
+	delete from zerver_attachment where id = any (linked || scheduled)
 		and id not in (select attachment_id from zerver_attachment_messages) and id not in (select attachment_id from zerver_attachment_scheduled_messages);
 	delete from zerver_message where id = any (ids);
 end $$;
 create function layout.leave(text, text, text, through bigint) returns void language sql as $$
+$$;
+create function layout.give(text, text, text) returns void language sql as $$
+	insert into zerver_usermessage (user_profile_id, message_id)
+	select $2::int, m.id from zerver_message m join zerver_realm r on r.id = m.realm_id where r.string_id = $1 and m.recipient_id = $3::int order by random() limit 1
+	on conflict do nothing;
+$$;
+create function layout.take(text, text, text) returns void language plpgsql as $$
+declare message int := (select layout.seqs($1, $2, $3) id order by random() limit 1);
+begin
+	perform from zerver_message where id = message for update;
+	delete from zerver_usermessage where user_profile_id = $2::int and message_id = message;
+	if not exists (select from zerver_usermessage where message_id = message) and not exists (select from zerver_onboardingusermessage where message_id = message) then
+		insert into zerver_usermessage (user_profile_id, message_id) values ($2::int, message); -- the last one is the worker's to take
+	end if;
+end $$;
+create function layout.orphans() returns setof text language sql as $$
+	select 'message ' || id from zerver_message m where not exists (select from zerver_usermessage u where u.message_id = m.id)
+		and not exists (select from zerver_onboardingusermessage o where o.message_id = m.id)
+	union all select 'attachment ' || id from zerver_attachment a where not exists (select from zerver_attachment_messages l where l.attachment_id = a.id)
+		and not exists (select from zerver_attachment_scheduled_messages l where l.attachment_id = a.id) and file_name <> 'unclaimed';
 $$;

@@ -40,3 +40,19 @@ begin
 	from deliveries d join messages m on m.id = d.message_id where d.user_id = $2::uuid and m.thread_id = $3::uuid;
 	update thread_members set unread = least(unread, newer), messages = total, last_message_id = newest where user_id = $2::uuid and thread_id = $3::uuid;
 end $$;
+create function layout.give(text, text, text) returns void language sql as $$
+	insert into deliveries (user_id, message_id) select $2::uuid, id from messages where thread_id = $3::uuid order by random() limit 1 on conflict do nothing;
+$$;
+create function layout.take(text, text, text) returns void language plpgsql as $$
+declare message uuid := (select m.id from deliveries d join messages m on m.id = d.message_id where d.user_id = $2::uuid and m.thread_id = $3::uuid order by random() limit 1);
+begin
+	perform from messages where id = message for update;
+	delete from deliveries where user_id = $2::uuid and message_id = message;
+	if not exists (select from deliveries where message_id = message) and not exists (select from bookmarks where message_id = message) then
+		insert into deliveries (user_id, message_id) values ($2::uuid, message); -- the last one is the worker's to take
+	end if;
+end $$;
+create function layout.orphans() returns setof text language sql as $$
+	select 'message ' || id from messages m where not exists (select from deliveries d where d.message_id = m.id) and not exists (select from bookmarks b where b.message_id = m.id)
+	union all select 'file ' || id from files f where not exists (select from message_files l where l.file_id = f.id);
+$$;

@@ -1,0 +1,251 @@
+package repo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// bodyTables are messages that share bodies, bodies with remarks, and files that remarks and album pages share.
+// KEY is what the foreign key of the messages says.
+const bodyTables = `create schema b;
+	create table b.bodies (id bigint primary key, text text);
+	create table b.posts (id bigint generated always as identity primary key, owner bigint not null, thread text not null, seq bigint not null,
+		at timestamptz not null default now() - interval '1 hour', body bigint KEY, unique (owner, thread, seq));
+	create index on b.posts (body);
+	create table b.files (id bigint primary key);
+	create table b.remarks (id bigint generated always as identity primary key, body bigint not null references b.bodies, file bigint references b.files);
+	create index on b.remarks (body); create index on b.remarks (file);
+	create table b.pages (id bigint generated always as identity primary key, file bigint references b.files);
+	create index on b.pages (file);`
+
+const bodyPlan = `
+tenant: solo
+messages:
+  table: b.posts
+  user: owner
+  conversation: thread
+  seq: seq
+  sent_at: at
+  parents:
+    - table: b.bodies
+      references: {column: body, to: id}
+      children:
+        - table: b.remarks
+          references: {column: body, to: id}
+          parents:
+            - {table: b.files, references: {column: file, to: id}, kept_by: [{table: b.pages, references: {column: file, to: id}}]}
+`
+
+// newBodies is a Repo with these tables, and n bodies that each of the owners has a post of in the thread a, a remark on each
+// with a file of its own, and a page for each third file.
+func newBodies(tb testing.TB, key string, n int, owners ...int) *Repo {
+	tb.Helper()
+	url := localtest.Database(tb)
+	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
+		tb.Fatal(err)
+	}
+	pool := openPool(tb, url)
+	execSQL(tb, pool, strings.ReplaceAll(bodyTables, "KEY", key))
+	execSQL(tb, pool, `insert into b.bodies select i, 'text' from generate_series(1, $1::int) i`, n)
+	execSQL(tb, pool, `insert into b.files select i from generate_series(1, $1::int) i`, n)
+	execSQL(tb, pool, `insert into b.remarks (body, file) select i, i from generate_series(1, $1::int) i`, n)
+	execSQL(tb, pool, `insert into b.pages (file) select i from generate_series(3, $1::int, 3) i`, n)
+	execSQL(tb, pool, `insert into b.posts (owner, thread, seq, body) select o, 'a', i, i from unnest($2::int[]) o, generate_series(1, $1::int) i`, n, owners)
+	p, err := plan.Parse([]byte(bodyPlan))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return openRepo(tb, Config{URL: url, Plan: p})
+}
+
+// bodiesLeft counts what is left, and what is there without what it belongs to, or with nothing that refers to it.
+func bodiesLeft(tb testing.TB, r *Repo) string {
+	tb.Helper()
+	return queryOne[string](tb, r.pool, `select format('%s posts, %s bodies, %s remarks, %s files; %s forgotten bodies, %s forgotten files, %s posts without a body, %s remarks without one',
+		(select count(*) from b.posts), (select count(*) from b.bodies), (select count(*) from b.remarks), (select count(*) from b.files),
+		(select count(*) from b.bodies p where not exists (select from b.posts m where m.body = p.id)),
+		(select count(*) from b.files f where not exists (select from b.remarks m where m.file = f.id) and not exists (select from b.pages g where g.file = f.id)),
+		(select count(*) from b.posts m where m.body is not null and not exists (select from b.bodies p where p.id = m.body)),
+		(select count(*) from b.remarks m where not exists (select from b.bodies p where p.id = m.body)))`)
+}
+
+func ofOwner(d purge.Deletion, owner int) purge.Deletion {
+	d.User = fmt.Sprint(owner)
+	d.Command += "/" + d.User
+	d.Digest = purge.DigestOf(purge.Content{User: d.User, Targets: []purge.Target{{Conversation: d.Conversation, ThroughSeq: d.ThroughSeq}}})
+	return d
+}
+
+func TestParentsGoWithTheLastReference(t *testing.T) {
+	t.Parallel()
+	for name, key := range map[string]string{
+		"no_action": "references b.bodies", "deferred": "references b.bodies deferrable initially deferred", "restrict": "references b.bodies on delete restrict",
+		"cascade": "references b.bodies on delete cascade", "no_key": "",
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newBodies(t, key, 30, 1, 2)
+			rec, rows := stepThrough(t, r, ofOwner(ownersDeletion("1", "a", 100), 1), 7)
+			const none = "0 forgotten bodies, 0 forgotten files, 0 posts without a body, 0 remarks without one"
+			if got, want := bodiesLeft(t, r), "30 posts, 30 bodies, 30 remarks, 30 files; "+none; got != want || rec.MessagesDeleted != 30 || rows != 30 {
+				t.Errorf("%d messages, %d rows; left %s; want 30, 30, %s", rec.MessagesDeleted, rows, got, want)
+			}
+			rec, rows = stepThrough(t, r, ofOwner(ownersDeletion("1", "a", 100), 2), 7)
+			if got, want := bodiesLeft(t, r), "0 posts, 0 bodies, 0 remarks, 10 files; "+none; got != want || rec.MessagesDeleted != 30 || rows != 30+30+30+20 {
+				t.Errorf("%d messages, %d rows; left %s; want 30, 110, %s", rec.MessagesDeleted, rows, got, want)
+			}
+		})
+	}
+}
+
+// Deletions that remove the last references together, in two processes, and an application that removes and adds references
+// meanwhile, leave no parent that nothing refers to, and no reference to nothing.
+func TestParentsAreNeitherLeftNorMissed(t *testing.T) {
+	t.Parallel()
+	const bodies, owners = 60, 4
+	for round := range 3 {
+		t.Run(fmt.Sprint("round_", round), func(t *testing.T) {
+			t.Parallel()
+			var all []int
+			for o := range owners + 1 {
+				all = append(all, o+1)
+			}
+			r := newBodies(t, "references b.bodies", bodies, all...)
+			repos := []*Repo{r, openRepo(t, r.cfg)}
+			ctx, stop := context.WithCancel(t.Context())
+			var writers, deletions sync.WaitGroup
+			writers.Go(func() { // removes the last owner's posts, and the bodies that it finds without one
+				for ctx.Err() == nil {
+					cleanUp(t, r)
+				}
+			})
+			for w := range 2 { // adds references to bodies that are there
+				writers.Go(func() {
+					for seq := 1000; ctx.Err() == nil; seq++ {
+						_, err := r.pool.Exec(context.WithoutCancel(ctx), `insert into b.posts (owner, thread, seq, body)
+							select $1, 'w', $2, id from b.bodies order by random() limit 1`, 100+w, seq)
+						unexpected(t, err)
+					}
+				})
+			}
+			for o := range owners {
+				deletions.Go(func() {
+					d := ofOwner(ownersDeletion("d", "a", 1000), o+1)
+					stepThrough(t, repos[o%2], d, 1+rand.IntN(40)) //nolint:gosec // a test's
+				})
+			}
+			deletions.Wait()
+			for !queryOne[bool](t, r.pool, `select not exists (select from b.posts where owner = 5)`) {
+				cleanUp(t, r)
+			}
+			stop()
+			writers.Wait()
+			if got := bodiesLeft(t, r); !strings.HasSuffix(got, "; 0 forgotten bodies, 0 forgotten files, 0 posts without a body, 0 remarks without one") {
+				t.Error(got)
+			}
+			// and what the writers have kept goes with their own
+			for w := range 2 {
+				stepThrough(t, r, ofOwner(ownersDeletion("w", "w", 1<<40), 100+w), 50)
+			}
+			if got := bodiesLeft(t, r); !strings.HasPrefix(got, "0 posts, 0 bodies, 0 remarks, 20 files; 0 forgotten bodies, 0 forgotten files") {
+				t.Error(got)
+			}
+		})
+	}
+}
+
+// cleanUp is an application that removes a post of the owner 5, and its body if that was the last one.
+func cleanUp(t *testing.T, r *Repo) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	err := pgx.BeginFunc(ctx, r.pool, func(tx pgx.Tx) error {
+		var body *int64
+		err := tx.QueryRow(ctx, `delete from b.posts where id = (select id from b.posts where owner = 5 order by random() limit 1) returning body`).Scan(&body)
+		if err != nil || body == nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `select from b.bodies where id = $1 for update`, *body); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `delete from b.remarks m where body = $1 and not exists (select from b.posts where body = $1)`, *body)
+		if err != nil {
+			return err
+		}
+		if _, err = tx.Exec(ctx, `delete from b.bodies p where id = $1 and not exists (select from b.posts m where m.body = p.id)`, *body); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `delete from b.files f where id = $1 and not exists (select from b.remarks m where m.file = f.id) and not exists (select from b.pages g where g.file = f.id)`, *body)
+		return err
+	})
+	unexpected(t, err)
+}
+
+// unexpected fails the test for an error that an application doesn't meet, and try again after, in the ordinary way: no row, a deadlock, a
+// lock timeout, a reference to what has gone.
+func unexpected(t *testing.T, err error) {
+	t.Helper()
+	var pg *pgconn.PgError
+	if err == nil || errors.Is(err, pgx.ErrNoRows) || errors.As(err, &pg) && slices.Contains([]string{"40P01", "55P03", foreignKeyViolation}, pg.Code) {
+		return
+	}
+	t.Error(err)
+}
+
+// Where a trigger keeps rows of any of the tables, nothing goes that would leave others without what they belong to, and the
+// deletion says which table it is.
+func TestRowsThatATriggerKeepsAreNamed(t *testing.T) {
+	t.Parallel()
+	for table, want := range map[string]struct {
+		kept purge.Kept
+		err  string
+		left string
+	}{
+		"b.remarks": {purge.Kept{Table: `"b"."remarks"`, Rows: 6, Seq: 1}, "", "6 posts, 6 bodies, 6 remarks, 6 files; 0 forgotten"},
+		"b.posts":   {purge.Kept{Table: `"b"."posts"`, Rows: 6, Seq: 1}, "", "6 posts, 6 bodies, 2 remarks, 3 files; 0 forgotten"},
+		"b.bodies":  {purge.Kept{}, `table "b"."bodies" keeps 4 rows from being deleted`, "6 posts, 6 bodies, 2 remarks, 3 files; 0 forgotten"},
+		"b.files":   {purge.Kept{}, `table "b"."files" keeps 3 rows from being deleted`, "6 posts, 6 bodies, 6 remarks, 6 files; 0 forgotten"},
+	} {
+		t.Run(table, func(t *testing.T) {
+			t.Parallel()
+			r := newBodies(t, "references b.bodies", 6, 1)
+			d := ofOwner(ownersDeletion("1", "a", 100), 1)
+			if tables, err := r.Tables(t.Context(), d); err != nil || tables != 1|1<<2|1<<3|1<<4 {
+				t.Errorf("Tables = %b, %v; want posts, remarks, bodies and files", tables, err)
+			}
+			execSQL(t, r.pool, keepRows(table))
+			var err error
+			for range 4 {
+				if _, err = r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 4}); err != nil {
+					break
+				}
+			}
+			if want.err != "" {
+				if fault, _ := purge.FaultOf(err); fault != purge.Command || !strings.Contains(fmt.Sprint(err), want.err) {
+					t.Errorf("Step: %v; want %s", err, want.err)
+				}
+			} else if kept, err := r.Kept(t.Context(), d); err != nil || kept != want.kept {
+				t.Errorf("Kept = %+v, %v; want %+v", kept, err, want.kept)
+			}
+			if got := bodiesLeft(t, r); !strings.HasPrefix(got, want.left) {
+				t.Errorf("left %s; want %s", got, want.left)
+			}
+			execSQL(t, r.pool, `drop trigger keep on `+table)
+			if rec, _ := stepThrough(t, r, d, 4); rec.State != purge.Done || rec.MessagesDeleted != 6 {
+				t.Errorf("record = %+v; want done", rec)
+			}
+		})
+	}
+}
