@@ -69,8 +69,10 @@ func newRig(t *testing.T, demo bool) *rig {
 		t.Fatal(err)
 	}
 	r.addStream(t, 1<<20)
-	r.Gateway, err = New(Config{App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo,
-		Shards: map[string]string{}, Databases: map[string]*pgxpool.Pool{}})
+	r.Gateway, err = New(Config{
+		App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo,
+		Shards: map[string]string{}, Databases: map[string]*pgxpool.Pool{},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
