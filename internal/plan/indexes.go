@@ -14,10 +14,17 @@ func (k *checker) checkIndexes() {
 		switch {
 		case m.rel == nil || m.path != "conversations" && m.ref.none() && m.seq == "" && len(m.keys) == 0:
 			// something is missing, which has been reported
+		case m.path == k.pointed.path:
+			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
+			if u := m.above; u.rel != nil {
+				k.wantIndex(u.rel, u.path, append(slices.Clone(u.keys), m.ref.Column...), u.constants, "")
+				k.wantIndex(u.rel, m.path, m.ref.Column, nil, "")
+			}
 		case m.parent: // whether rows still refer to it is looked up by them
 			if m.above.rel != nil {
 				k.wantIndex(m.above.rel, m.path, m.ref.Column, nil, "")
 			}
+		case m.path == k.messages.path && k.pointed.path != "": // see below, with what has their position
 		case !m.ref.none():
 			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		default:

@@ -140,22 +140,25 @@ func qualified(row string, columns []string) string {
 	return strings.Join(out, ", ")
 }
 
-// lockedByUs is the condition that an earlier statement of the transaction has locked the row.
-func lockedByUs(row string) string { return row + ".xmax = pg_catalog.pg_current_xact_id()::xid" }
+// Locked is the condition that an earlier statement of the transaction has locked the row, or a trigger or a
+// key's action has changed it for us since.
+func Locked(row string) string {
+	return "pg_catalog.pg_current_xact_id()::xid in (" + row + ".xmax, " + row + ".xmin)"
+}
 
 // Doomed is the condition that nothing keeps the row of a parent of messages, which is locked, but messages of
 // the batch.
 func (s *Checked) Doomed(p *Parent, row string, replay bool) string {
-	return lockedByUs(row) + p.unreferred(row, func(r string) string { return s.OutsideBatch(r, replay) })
+	return Locked(row) + p.unreferred(row, func(r string) string { return s.OutsideBatch(r, replay) })
 }
 
 // OutsideBatch is the condition that the message is none of the batch.
 func (s *Checked) OutsideBatch(row string, replay bool) string {
-	batch := s.Messages.MatchArgs(row) + " and " + s.Messages.Above(row, "@low::bigint") + " and " + s.Messages.AtOrBelow(row, "@high::bigint")
+	batch := " and " + s.Messages.Above(row, "@low::bigint") + " and " + s.Messages.AtOrBelow(row, "@high::bigint")
 	if replay {
 		batch += " and " + s.SentBy(row, "@completed_at::timestamptz")
 	}
-	return "(" + batch + ") is not true"
+	return "(" + s.Messages.is(row, batch) + ") is not true"
 }
 
 // unreferred is " and " with the condition that no row of the referrers keeps the parent's row, of the
@@ -227,7 +230,7 @@ func (s *Checked) Goes(p *Parent, row, child string) string {
 		if child != "" {
 			return fmt.Sprintf("(%s.tableoid, %[1]s.ctid) <> (%s.tableoid, %[2]s.ctid)", r, child)
 		}
-		return "(" + s.Messages.MatchArgs(r) + ") is not true"
+		return "(" + s.Messages.is(r, "") + ") is not true"
 	})
 }
 
@@ -270,7 +273,10 @@ func (s *Checked) TopKeys(c *Child, row string) string {
 // ChildKeys are the messages' columns, under the alias row, by which the rows of other
 // tables are found: no more, so that the worker needn't be allowed to read a body.
 func (s *Checked) ChildKeys(row string) string {
-	columns := []string{s.Messages.Seq}
+	var columns []string
+	if s.Messages.pointer == nil {
+		columns = append(columns, s.Messages.Seq)
+	}
 	for _, c := range s.Children {
 		if c.Reference != nil && len(c.path) == 0 {
 			columns = append(columns, c.Reference.targets()...)
