@@ -15,7 +15,6 @@ func (k *checker) build() *Checked {
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.Table = k.table(&k.messages, p)
-	k.hold(s.Messages.Table)
 	s.Messages.position = k.position(&k.messages, p.Seq)
 	s.Messages.SentAt, s.Messages.clock = k.sentAt(p)
 	s.Messages.UniqueSeq = k.messages.rel != nil && !s.Messages.time && k.messages.rel.unique(append(k.messages.found(), k.messages.seq)...)
