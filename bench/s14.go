@@ -71,7 +71,7 @@ func (w *world) newShard(ctx context.Context, name string, n int) (*shard, error
 	if err != nil {
 		return s, err
 	}
-	s.far, s.closeAll = far, func() error { return errors.Join(proxy.Close(), pg.Close()) }
+	s.far, s.closeAll = far, func() error { return errors.Join(proxy.Close(), pg.Close()) } //nolint:contextcheck // it must stop, also after ctx has ended
 	s.commands = smallCommandsOf(n)
 	for i := range s.commands {
 		s.commands[i].CommandID = name + "-" + s.commands[i].CommandID

@@ -14,8 +14,13 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
-// workersPerShard is how many connections each shard has in S15.
-const workersPerShard = 2
+const (
+	// workersPerShard is how many connections each shard has in S15.
+	workersPerShard = 2
+	// shardBytes is the size of each shard's stream of commands. The server sets aside
+	// that much of its disk for each; the default of 1 GiB is meant for one.
+	shardBytes = 64 << 20
+)
 
 func figureBusMemory(k int) string { return fmt.Sprintf("nats-server's memory, MiB, shards: %d", k) }
 func figureBusIdle(k int) string   { return fmt.Sprintf("idle CPU, %% of a core, shards: %d", k) }
@@ -74,7 +79,7 @@ func (f *fleet) grow(ctx context.Context, k int) error {
 			}
 			f.brokers = append(f.brokers, b)
 			if n == 0 {
-				if _, err := b.Setup(ctx, broker.SetupOptions{}); err != nil {
+				if _, err := b.Setup(ctx, broker.SetupOptions{CommandsMaxBytes: shardBytes}); err != nil {
 					return err
 				}
 			}

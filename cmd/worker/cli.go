@@ -34,7 +34,7 @@ const description = `Deletes conversations: takes commands from JetStream, delet
 Every setting is a flag and an environment variable, named at the end of the flag's help; the flag wins, and an
 empty variable counts as unset. Durations have a unit (50ms, 30s, 720h), sizes are bytes or have one (64MiB, 10GB).
 Results go to standard output, for people or with --json as one JSON object a line; logs and errors go to standard
-error. Exit status: 0 done, 1 failed, 2 wrong usage; replay also has 3, and plan check a 2 of its own.
+error. Exit status: 0 done, 1 failed, 2 wrong usage; plan check and replay have their own.
 
 Start here:
 

@@ -22,7 +22,7 @@ import (
 )
 
 // Exit codes. A usage error is one of the command line or the environment; it is
-// reported before anything is touched.
+// reported before anything is touched. Of plan check it is also that it couldn't check.
 const (
 	exitOK    = 0
 	exitError = 1
@@ -136,6 +136,7 @@ var credentials = map[string]string{
 	"resume":       byOperator,
 	"settings":     byOperator,
 	"dead-letters": byOperator,
+	"plan":         "plan check and plan try have the worker's Postgres role, or one that may read the plan's tables (lethe_worker in deploy/)",
 	"replay": "a replay has the worker's Postgres role and the operator's NATS user (lethe_worker and operator in deploy/; " +
 		"docker compose run --rm replay …, deploy/kubernetes/operator …)",
 }

@@ -73,3 +73,16 @@ func TestPlanTryIsWhatTheWorkerDoes(t *testing.T) {
 		}
 	}
 }
+
+func TestPlanTryAsARoleThatMayNotReadSaysWhichMay(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	between := "?"
+	if strings.Contains(s.database, "?") {
+		between = "&"
+	}
+	o := s.command("plan", "try", "--app", "demo", "--user", "alice", "--conversation", "c2c_bob", "--database-url", s.database+between+"role=pg_monitor")
+	if o.code != exitError || !strings.Contains(o.stderr, "plan try have the worker's Postgres role") {
+		t.Errorf("%d, %s", o.code, o.stderr)
+	}
+}

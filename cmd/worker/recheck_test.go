@@ -128,6 +128,9 @@ func TestSetupPrintsWhatAWorkerWouldWarnOf(t *testing.T) {
 	plan := planFile(t, `
 messages: {table: chat.messages, app: app_id, user: user_id, conversation: conversation_id, seq: seq, sent_at: sent_at}
 conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
+children:
+  - {table: chat.reactions, app: app_id, user: user_id, conversation: conversation_id, seq: seq}
+  - {table: chat.attachments, app: app_id, user: user_id, conversation: conversation_id, seq: seq}
 `)
 	print := func(want ...string) {
 		t.Helper()
@@ -140,9 +143,9 @@ conversations: {table: chat.conversations, app: app_id, user: user_id, conversat
 	}
 	print(plan, " accepted\n")
 	execute1(t, s.database, `alter table chat.messages alter sent_at type timestamptz(0)`)
-	print("accepted with warnings\n  messages.sent_at: column \"sent_at\" of \"chat\".\"messages\" keeps times to 1s only")
+	print("accepted with warnings\n  line 2: messages.sent_at: column \"sent_at\" of \"chat\".\"messages\" keeps times to 1s only")
 	execute1(t, s.database, `alter table chat.messages alter sent_at drop not null, alter sent_at drop default`)
-	print("refused\n  messages.sent_at: ")
+	print("refused\n  line 2: messages.sent_at: ")
 }
 
 // A row that speaks of messages which nobody finds is told of in the log.

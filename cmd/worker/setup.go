@@ -22,7 +22,7 @@ type setupCommand struct {
 	streamConfig
 	jsonConfig
 	SampleSchema bool          `name:"sample-schema" group:"Postgres:" help:"Also create the schema chat, for trying out."`
-	Plan         string        `name:"plan" group:"Postgres:" placeholder:"FILE" help:"Also check this plan against the tables, and print the warnings that a worker would log at its start."`
+	Plan         string        `name:"plan" group:"Postgres:" placeholder:"FILE" help:"Also check this plan against the tables, and print what a worker would log of it at its start."`
 	Check        bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another one. Exit status 1 if one is wrong. Needs no database."`
 	Timeout      time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" range:"1s..1h" help:"Timeout for Postgres, and again for NATS."`
 }
@@ -65,7 +65,8 @@ func (c *setupCommand) Help() string {
 consumer deletion-worker, or upgrades what is there. With --shard NAME the first stream is CONVERSATION_COMMANDS_<NAME>. Safe to repeat, to race, and while workers run. Needs the database
 itself, not a transaction pooler in front of it.
 
-A setting of a stream that isn't given stays as it is where the stream exists.
+A setting of a stream that isn't given stays as it is where the stream exists. A plan that is refused doesn't fail the setup, since
+its tables may come later: worker plan check has an exit status for it.
 
     worker setup --database-url postgres://owner@db/app --nats-url nats://nats:4222
     worker setup --sample-schema
@@ -127,7 +128,7 @@ func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	part := setupPart{Kind: "plan", Name: c.Plan, Action: "accepted"}
-	report, err := (&planConfig{Plan: c.Plan, AllowUnindexed: true}).inspect(ctx, c.DatabaseURL, plan.Options{AnyRole: true})
+	report, err := (&planConfig{Plan: c.Plan}).inspect(ctx, c.DatabaseURL, plan.Options{AnyRole: true})
 	switch {
 	case err != nil:
 		part.Action, part.Changes = "refused", strings.Split(err.Error(), "\n")

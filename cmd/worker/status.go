@@ -29,7 +29,8 @@ const statusPage = 100
 // Help is the long form of the subcommand's help.
 func (c *statusCommand) Help() string {
 	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names are
-those of the events. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the lock.
+those of the events. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the lock. Of a
+shard, note says that it had no message of the conversation: perhaps another one has.
 With --user and --app instead of a command: all pending or running deletions of the user, by command. Fails if the ledger
 doesn't know the command: it still waits in the stream, was refused or never sent, or has expired (--ledger-retention).
 

@@ -35,7 +35,10 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 	} else {
 		m.above = nil
 		c.Seq = k.seq(&m, e.Seq.Column)
-		if s.Messages.time {
+		switch {
+		case s.Messages.pointer != nil:
+			k.refuse("%s.seq: the messages are pointers and have no position; join %s by references", m.path, name(m.rel))
+		case s.Messages.time:
 			k.refuse("%s.seq: the messages' position is a time, which several may share; join %s by references", m.path, name(m.rel))
 		}
 	}
@@ -57,11 +60,21 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 
 // parent builds an entry of parents, and the children below it. above are the rows that refer to it.
 func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []hop) *Parent {
-	m := k.member(at, e.Table)
+	m, p := k.pointed, &Parent{Path: at}
+	if at == m.path { // its conditions are the messages', too
+		p.Table = Table{Name: name(m.rel), Partitioned: m.rel != nil && m.rel.partitioned}
+	} else {
+		m = k.member(at, e.Table)
+		p.Table = k.table(&m, e)
+		k.wantConstants(&m, e)
+	}
 	m.above, m.parent, m.where = above, true, e.Where
-	p := &Parent{Path: at, Table: k.table(&m, e)}
-	k.wantConstants(&m, e)
 	p.Reference = k.reference(&m, above, &m, *e.References)
+	if at == k.pointed.path {
+		s.Messages.pointer.reference = p.Reference
+		s.Messages.UniqueSeq = m.rel != nil && above.rel != nil && !s.Messages.time && m.rel.unique(append(m.found(), m.seq)...) &&
+			above.rel.unique(append(above.found(), m.ref.Column...)...)
+	}
 	s.Locked = true
 	k.wantUnique(m.path, m.rel, e.References.To, "the row would be none that goes with the last reference")
 	p.Referrers = append(p.Referrers, Referrer{Table{Name: above.name(), Partitioned: above.rel != nil && above.rel.partitioned}, p.Reference})

@@ -121,6 +121,7 @@ type checker struct {
 	// children are those of the messages and of others, as in Checked, parents all parents, keepers
 	// the tables of kept_by, and convChildren the conversations' children.
 	children, parents, keepers, convChildren []member
+	pointed                                  member               // the messages' parent with the position; zero if they have it
 	newest                                   []string             // the messages' columns that set reads
 	lookups                                  map[string]*lookedUp // by the id's name
 

@@ -55,6 +55,14 @@ func (s *Checked) Tables() []Table {
 	return out
 }
 
+// found are the tables with the conditions by which their rows are found.
+func (s *Checked) found() []Table {
+	if p := s.Messages.pointer; p != nil {
+		return append(s.Tables(), p.Table)
+	}
+	return s.Tables()
+}
+
 // bind collects the bounds and the lookups, so that a deletion is compared with no other columns.
 func (s *Checked) bind() {
 	seen := map[*lookup]bool{}
@@ -70,7 +78,7 @@ func (s *Checked) bind() {
 			}
 		}
 	}
-	for _, t := range s.Tables() {
+	for _, t := range s.found() {
 		bind(t.Name, t.conditions)
 		for _, c := range t.conditions {
 			if l := c.value.lookup; l != nil && !slices.Contains(s.lookups, l) {

@@ -11,13 +11,16 @@ import (
 // whole only if nothing was found wrong.
 func (k *checker) build() *Checked {
 	s := &Checked{tenant: k.plan.Tenant, Encoding: k.cat.encoding}
-	k.unsupported()
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.Table = k.table(&k.messages, p)
-	s.Messages.position = k.position(&k.messages, p.Seq)
-	s.Messages.SentAt, s.Messages.clock = k.sentAt(p)
-	s.Messages.UniqueSeq = k.messages.rel != nil && !s.Messages.time && k.messages.rel.unique(append(k.messages.found(), k.messages.seq)...)
+	if at := k.plan.Pointed(); at >= 0 {
+		k.pointer(s, nth("messages.parents", at), p.Parents[at])
+	} else {
+		s.Messages.position = k.position(&k.messages, p.Seq)
+		s.Messages.SentAt, s.Messages.clock = k.sentAt(&k.messages, p)
+		s.Messages.UniqueSeq = k.messages.rel != nil && !s.Messages.time && k.messages.rel.unique(append(k.messages.found(), k.messages.seq)...)
+	}
 
 	c := k.plan.Conversations
 	if k.convs.path = "conversations"; c.Table != "" {
@@ -31,6 +34,7 @@ func (k *checker) build() *Checked {
 	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
 	s.Conversations.Set, s.Conversations.Keep = k.conversationSet(c.Set), c.Keep
 	k.tree(s)
+	k.readByPointer(s)
 	k.spell(s)
 	s.bind()
 	return s
@@ -171,38 +175,38 @@ func mayBeNull(r *relation, c column) bool {
 }
 
 // sentAt finds the column of the messages' time: the position, where that is one and no other is named; "" for none.
-func (k *checker) sentAt(e Entry) (quoted string, times clock) {
+func (k *checker) sentAt(m *member, e Entry) (quoted string, times clock) {
 	r := e.SentAt
 	if r.Column == "" {
-		if c := k.messages.rel.columnNamed(k.messages.seq); e.Seq.Unit == "" && isInteger(c) || c.typ == 0 {
+		if c := m.rel.columnNamed(m.seq); e.Seq.Unit == "" && isInteger(c) || c.typ == 0 {
 			return "", clock{}
 		}
 		r = Reading{Column: e.Seq.Column, Unit: e.Seq.Unit}
 	}
-	c := k.column(&k.messages, "sent_at", r.Column)
-	const where = "messages.sent_at: column %s of %s is %s"
+	c := k.column(m, "sent_at", r.Column)
+	where := m.path + ".sent_at: column %s of %s is %s"
 	switch integer := isInteger(c); {
 	case c.typ == 0:
 	case integer && r.Unit == "":
-		k.refuse(where+", and has no unit; write {column: %s, unit: s, ms, us or ns}", quote(c.name), k.messages.rel, c.typeName, c.name)
+		k.refuse(where+", and has no unit; write {column: %s, unit: s, ms, us or ns}", quote(c.name), m.rel, c.typeName, c.name)
 	case integer:
 	case r.Unit != "":
-		k.refuse(where+", and has the unit %s; a unit is for smallint, integer or bigint", quote(c.name), k.messages.rel, c.typeName, r.Unit)
+		k.refuse(where+", and has the unit %s; a unit is for smallint, integer or bigint", quote(c.name), m.rel, c.typeName, r.Unit)
 	case c.typ != pgtype.TimestamptzOID && c.typ != pgtype.TimestampOID:
-		k.refuse(where+"; it must be timestamp with time zone, or timestamp in UTC, or a number with a unit", quote(c.name), k.messages.rel, c.typeName)
+		k.refuse(where+"; it must be timestamp with time zone, or timestamp in UTC, or a number with a unit", quote(c.name), m.rel, c.typeName)
 	}
 	if c.preset == "" {
-		k.wantNotNull(&k.messages, "sent_at", c, "a message without a time is neither before nor after a command")
-	} else if mayBeNull(k.messages.rel, c) { // only where a writer writes null instead of nothing
-		k.warn("messages.sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one is deleted; run: alter table %s alter column %s set not null",
-			quote(c.name), k.messages.rel, k.messages.rel, quote(c.name))
+		k.wantNotNull(m, "sent_at", c, "a message without a time is neither before nor after a command")
+	} else if mayBeNull(m.rel, c) { // only where a writer writes null instead of nothing
+		k.warn(m.path+".sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one is deleted; run: alter table %s alter column %s set not null",
+			quote(c.name), m.rel, m.rel, quote(c.name))
 	}
 	times = clockOf(c, k.cat.server)
 	if r.Unit != "" {
 		times = countedClock(r)
 	}
 	for _, fact := range times.facts {
-		k.warn("messages.sent_at: column %s of %s %s", quote(c.name), k.messages.rel, fact)
+		k.warn(m.path+".sent_at: column %s of %s %s", quote(c.name), m.rel, fact)
 	}
 	return quote(c.name), times
 }

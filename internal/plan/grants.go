@@ -105,6 +105,11 @@ func (k *checker) reads(m member, locked bool) []string {
 			named = append(named, sentAt)
 		}
 		named = append(named, k.newest...)
+	case k.pointed.path:
+		if at := k.plan.Messages.Parents[k.plan.Pointed()].SentAt.Column; at != "" {
+			sentAt, _ := parseColumn(at) // validated
+			named = append(named, sentAt)
+		}
 	case k.convs.path:
 		all = append(all, "xmin", "xmax")
 		if k.plan.Conversations.Unread != "" {

@@ -14,19 +14,26 @@ func (k *checker) checkIndexes() {
 		switch {
 		case m.rel == nil || m.path != "conversations" && m.ref.none() && m.seq == "" && len(m.keys) == 0:
 			// something is missing, which has been reported
+		case m.path == k.pointed.path:
+			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
+			if u := m.above; u.rel != nil {
+				k.wantIndex(u.rel, u.path, append(slices.Clone(u.keys), m.ref.Column...), u.constants, "")
+				k.wantIndex(u.rel, m.path, m.ref.Column, nil, "")
+			}
 		case m.parent: // whether rows still refer to it is looked up by them
 			if m.above.rel != nil {
 				k.wantIndex(m.above.rel, m.path, m.ref.Column, nil, "")
 			}
+		case m.path == k.messages.path && k.pointed.path != "": // see below, with what has their position
 		case !m.ref.none():
-			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		default:
 			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
 		}
 	}
 	for _, m := range k.keepers {
 		if m.rel != nil {
-			k.wantIndex(m.rel, m.path, m.ref.Column, m.constants, "")
+			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")
 		}
 	}
 }
@@ -40,8 +47,8 @@ func (k *checker) wantIndex(rel *relation, path string, columns, constants []str
 	for _, heir := range rel.heirs {
 		k.wantIndex(heir, path, columns, constants, seq)
 	}
-	if rel.indexed(columns, constants, seq) {
-		return
+	if rel.indexed(columns, constants, seq) || seq == "" && rel.unique(append(slices.Clone(columns), constants...)...) {
+		return // by the index, or by one that finds a single row
 	}
 	want := "leads with " + list(columns)
 	all := append(slices.Clone(columns), constants...)

@@ -77,8 +77,12 @@ func pinOfArgs(p pin, l *lookup) string {
 // Vanished is the expression for the tables in which nothing is found by which the messages of the deletion under
 // the alias q could be, for people: null where something is in each. "" where the plan looks up no such thing.
 func (s *Checked) Vanished(q string) string {
+	find := slices.Clone(s.Messages.conditions)
+	if p := s.Messages.pointer; p != nil {
+		find = append(find, p.conditions...)
+	}
 	return s.missing(q, func(l *lookup) bool {
-		return slices.ContainsFunc(s.Messages.conditions, func(c condition) bool { return c.value.lookup == l })
+		return slices.ContainsFunc(find, func(c condition) bool { return c.value.lookup == l })
 	})
 }
 

@@ -81,6 +81,8 @@ type Messages struct {
 	// number, so that a range of positions holds at most as many messages as it is wide.
 	UniqueSeq bool
 	clock     clock // how SentAt keeps a time
+	// pointer is nil where the messages have their position themselves.
+	pointer *pointer
 }
 
 // Conversations is the conversations' table. Its name is "" where there is none.
@@ -135,11 +137,12 @@ func text(s string) string {
 func (s *Checked) Boundary(q, through string) string {
 	m := s.Messages
 	newest := func(expr, cond string) string {
-		return fmt.Sprintf("(select %s from %s m where %s%s order by m.%s desc limit 1)", expr, m.Name, m.Match("m", q), cond, m.Seq)
+		return fmt.Sprintf("(select %s from %s%s order by %s desc limit 1)", expr, m.Of("m", q), cond, m.Order("m"))
 	}
 	sent := "null::bigint"
 	if m.SentAt != "" {
-		sentBy := m.clock.sentBy("m."+m.SentAt, q+".stored_at", newest("m."+m.SentAt, ""))
+		sentAt := m.at("m") + "." + m.SentAt
+		sentBy := m.clock.sentBy(sentAt, q+".stored_at", newest(sentAt, ""))
 		sent = fmt.Sprintf("coalesce(%s, 0)", newest(m.Position("m"), " and "+sentBy))
 	}
 	return fmt.Sprintf("case when %s.%s is null then %s else least(%[1]s.%[2]s, coalesce(%[4]s, 0)) end",
@@ -152,5 +155,5 @@ func (s *Checked) SentBy(row, moment string) string {
 	if s.Messages.SentAt == "" {
 		return "true"
 	}
-	return row + "." + s.Messages.SentAt + " <= " + s.Messages.clock.earliest(moment)
+	return s.Messages.at(row) + "." + s.Messages.SentAt + " <= " + s.Messages.clock.earliest(moment)
 }

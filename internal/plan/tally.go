@@ -9,7 +9,7 @@ import "fmt"
 // the bound. It leads up from the row to its message.
 func (s *Checked) covered(c *Child, row, bound string) string {
 	if c == nil {
-		return s.Messages.MatchArgs(row) + " and " + s.Messages.AtOrBelow(row, bound)
+		return s.Messages.is(row, " and "+s.Messages.AtOrBelow(row, bound))
 	}
 	if c.Reference == nil {
 		return fmt.Sprintf("%s and %s.%s <= %s", c.MatchArgs(row), row, c.Seq, bound)

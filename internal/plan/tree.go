@@ -151,11 +151,11 @@ func (s *Checked) Doomed(p *Parent, row string, replay bool) string {
 
 // OutsideBatch is the condition that the message is none of the batch.
 func (s *Checked) OutsideBatch(row string, replay bool) string {
-	batch := s.Messages.MatchArgs(row) + " and " + s.Messages.Above(row, "@low::bigint") + " and " + s.Messages.AtOrBelow(row, "@high::bigint")
+	batch := " and " + s.Messages.Above(row, "@low::bigint") + " and " + s.Messages.AtOrBelow(row, "@high::bigint")
 	if replay {
 		batch += " and " + s.SentBy(row, "@completed_at::timestamptz")
 	}
-	return "(" + batch + ") is not true"
+	return "(" + s.Messages.is(row, batch) + ") is not true"
 }
 
 // unreferred is " and " with the condition that no row of the referrers keeps the parent's row, of the
@@ -227,7 +227,7 @@ func (s *Checked) Goes(p *Parent, row, child string) string {
 		if child != "" {
 			return fmt.Sprintf("(%s.tableoid, %[1]s.ctid) <> (%s.tableoid, %[2]s.ctid)", r, child)
 		}
-		return "(" + s.Messages.MatchArgs(r) + ") is not true"
+		return "(" + s.Messages.is(r, "") + ") is not true"
 	})
 }
 
@@ -270,7 +270,10 @@ func (s *Checked) TopKeys(c *Child, row string) string {
 // ChildKeys are the messages' columns, under the alias row, by which the rows of other
 // tables are found: no more, so that the worker needn't be allowed to read a body.
 func (s *Checked) ChildKeys(row string) string {
-	columns := []string{s.Messages.Seq}
+	var columns []string
+	if s.Messages.pointer == nil {
+		columns = append(columns, s.Messages.Seq)
+	}
 	for _, c := range s.Children {
 		if c.Reference != nil && len(c.path) == 0 {
 			columns = append(columns, c.Reference.targets()...)
@@ -305,6 +308,17 @@ func (s *Checked) AllParents() []*Parent {
 		all = append(all, c.Parents...)
 	}
 	return all
+}
+
+// Locks are the tables whose rows a deletion locks: those of Tables, and those that keep parents.
+func (s *Checked) Locks() []Table {
+	out := s.Tables()
+	for _, p := range s.AllParents() {
+		for _, r := range p.Referrers[1:] {
+			out = append(out, r.Table)
+		}
+	}
+	return out
 }
 
 // Single reports whether each deletion needs transactions of its own: where rows are found by way of others

@@ -137,7 +137,7 @@ func (k *checker) spell(s *Checked) {
 			conditions []condition
 		}{table, conditions})
 	}
-	for _, t := range s.Tables() {
+	for _, t := range s.found() {
 		add(t.Name, t.conditions)
 	}
 	for _, id := range k.plan.IDs {

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -248,4 +249,78 @@ func TestRowsThatATriggerKeepsAreNamed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Whoever removes the other reference to a parent at the same moment and a deletion wait for each other, so that one of them sees
+// that it has removed the last one.
+func TestTheOtherReferenceIsRemovedAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	const none = "0 posts, 0 bodies, 0 remarks, 0 files; 0 forgotten bodies, 0 forgotten files, 0 posts without a body, 0 remarks without one"
+	waiting := func(t *testing.T, r *Repo, n int) {
+		t.Helper()
+		for queryOne[int](t, r.pool, `select count(*)::int from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database()`) < n {
+			if t.Context().Err() != nil {
+				t.FailNow()
+			}
+		}
+	}
+	open := func(t *testing.T) *Repo {
+		t.Helper()
+		r := newBodies(t, "references b.bodies", 1, 1, 2)
+		r.cfg.Target = 30 * time.Second
+		return openRepo(t, r.cfg)
+	}
+	t.Run("before_the_deletion_has_looked", func(t *testing.T) {
+		t.Parallel()
+		r := open(t)
+		app := begin(t, r)
+		if _, err := app.Exec(t.Context(), `delete from b.posts where owner = 2`); err != nil {
+			t.Fatal(err)
+		}
+		var deletion sync.WaitGroup
+		deletion.Go(func() { stepThrough(t, r, ofOwner(ownersDeletion("1", "a", 100), 1), 10) })
+		waiting(t, r, 1)
+		if err := app.Commit(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		deletion.Wait()
+		if got := bodiesLeft(t, r); got != none {
+			t.Error(got)
+		}
+	})
+	t.Run("after_it_has_looked", func(t *testing.T) {
+		t.Parallel()
+		r := open(t)
+		execSQL(t, r.pool, `create function public.wait() returns trigger language plpgsql as $$ begin perform pg_advisory_xact_lock(4711); return old; end $$;
+			create trigger wait before delete on b.posts for each row when (old.owner = 1) execute function public.wait()`)
+		gate := begin(t, r)
+		if _, err := gate.Exec(t.Context(), `select pg_advisory_xact_lock(4711)`); err != nil {
+			t.Fatal(err)
+		}
+		var both sync.WaitGroup
+		both.Go(func() { stepThrough(t, r, ofOwner(ownersDeletion("1", "a", 100), 1), 10) })
+		waiting(t, r, 1)
+		app := begin(t, r)
+		both.Go(func() {
+			for _, sql := range []string{
+				`delete from b.posts where owner = 2`, `delete from b.remarks m where not exists (select from b.posts p where p.body = m.body)`,
+				`delete from b.bodies p where not exists (select from b.posts m where m.body = p.id)`, `delete from b.files f where not exists (select from b.remarks m where m.file = f.id)`,
+			} {
+				if _, err := app.Exec(t.Context(), sql); err != nil {
+					t.Error(err)
+				}
+			}
+			if err := app.Commit(t.Context()); err != nil {
+				t.Error(err)
+			}
+		})
+		waiting(t, r, 2)
+		if err := gate.Rollback(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		both.Wait()
+		if got := bodiesLeft(t, r); got != none {
+			t.Error(got)
+		}
+	})
 }

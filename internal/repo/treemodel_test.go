@@ -23,6 +23,7 @@ type node struct {
 	keeper   string // of a parent: a table that keeps it; "" for none
 	set      bool   // a child whose rows stay
 	kind     string // of a polymorphic child: what it says it belongs to; "" for another
+	pair     bool   // a child that refers by two columns
 	rows     map[int64]row
 	kept     map[int64]int64 // the keeper's rows, and the parents' that they refer to
 }
@@ -56,6 +57,8 @@ func (m *treeModel) newNode(depth int, parent, mayHaveParents bool) *node {
 			switch c.set = len(c.children)+len(c.parents) == 0 && m.chance(0.3); {
 			case !c.set && m.chance(0.3):
 				c.kind = "it's a " + n.name
+			default:
+				c.pair = m.chance(0.3)
 			}
 			n.children = append(n.children, c)
 		}
@@ -80,7 +83,7 @@ func (m *treeModel) create(n *node, above string) {
 	action := func() string {
 		return []string{"", " on delete cascade", " on delete restrict", " deferrable initially deferred", " on delete no action"}[m.rnd.IntN(5)]
 	}
-	columns := []string{"id bigint primary key"}
+	columns := []string{"id bigint primary key", "two bigint not null default 7", "unique (id, two)"}
 	index := []string{}
 	if n == m.root {
 		columns = append(columns, "owner bigint not null", "thread text not null", "seq bigint not null", "at timestamptz not null default now() - interval '1 hour'", "unique (owner, thread, seq)")
@@ -89,13 +92,15 @@ func (m *treeModel) create(n *node, above string) {
 		switch ref := ""; {
 		case n.kind != "":
 			columns = append(columns, "kind text not null", "up text")
+		case n.pair:
+			columns = append(columns, "up bigint", "up2 bigint default 7", "foreign key (up, up2) references m."+above+" (id, two)"+action())
 		default:
 			if m.chance(0.7) {
 				ref = " references m." + above + action()
 			}
 			columns = append(columns, "up bigint"+ref)
 		}
-		index = append(index, "up")
+		index = append(index, map[bool]string{true: "up, up2", false: "up"}[n.pair])
 	}
 	for i, p := range n.parents {
 		ref := ""
@@ -105,7 +110,14 @@ func (m *treeModel) create(n *node, above string) {
 		columns = append(columns, fmt.Sprintf("p%d bigint%s", i, ref))
 		index = append(index, fmt.Sprintf("p%d", i))
 	}
-	fmt.Fprintf(&m.sql, "create table m.%s (%s);\n", n.name, strings.Join(columns, ", "))
+	parts := ""
+	if n != m.root && m.chance(0.2) {
+		parts = " partition by hash (id)"
+	}
+	fmt.Fprintf(&m.sql, "create table m.%s (%s)%s;\n", n.name, strings.Join(columns, ", "), parts)
+	for i := 0; parts != "" && i < 2; i++ {
+		fmt.Fprintf(&m.sql, "create table m.%s_%d partition of m.%[1]s for values with (modulus 2, remainder %[2]d);\n", n.name, i)
+	}
 	for _, c := range index {
 		fmt.Fprintf(&m.sql, "create index on m.%s (%s);\n", n.name, c)
 	}
@@ -126,9 +138,12 @@ func (n *node) yaml(indent string) string {
 		}
 		for i, e := range of {
 			fmt.Fprintf(&b, "%s- table: m.%s\n", indent, e.name)
-			if field == "children" {
+			switch {
+			case e.pair:
+				fmt.Fprintf(&b, "%s  references: {column: [up, up2], to: [id, two]}\n", indent)
+			case field == "children":
 				fmt.Fprintf(&b, "%s  references: {column: up, to: id}\n", indent)
-			} else {
+			default:
 				fmt.Fprintf(&b, "%s  references: {column: p%d, to: id}\n", indent, i)
 			}
 			if e.set {

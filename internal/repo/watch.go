@@ -123,8 +123,10 @@ func (r *Repo) samples(f *purge.Figures, limits purge.Limits, all bool) []sample
 // people; "" if there is none or the role may not see it.
 func (r *Repo) Blocker(ctx context.Context) string {
 	var tables []string
-	for _, t := range r.plan.Tables() {
-		tables = append(tables, t.Name)
+	for _, t := range r.plan.Locks() {
+		if t.Name != "" { // as that of conversations may be
+			tables = append(tables, t.Name)
+		}
 	}
 	var holder string
 	t := r.begin(false)

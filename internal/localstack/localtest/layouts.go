@@ -92,6 +92,10 @@ var Layouts = []Layout{
 		},
 	},
 	{
+		Name: "django", App: "demo", Users: []string{"alice", "bob", "carol"}, IDs: all([]string{"1", "2", "3"}), Nobody: "nobody", Unknown: "99",
+		Grain: time.Microsecond, Row: RowGoes, Loose: map[string]string{"chat_membership": "(user_id, room_id)"},
+	},
+	{
 		Name: "laravel", App: "demo", Users: []string{"1", "2", "3"}, IDs: all([]string{"1", "2", "3"}), Nobody: "99", Unknown: "99",
 		Grain: time.Microsecond, Row: RowGoes, Bounded: true, OneWay: true, Loose: map[string]string{"participants": "(user_id, conversation_id)"},
 	},

@@ -4,8 +4,8 @@
 by a reference, only those of the first 1,000 messages are looked for. Each key forward, one row. */}}
 {{define "tables"}}
 select array[
-  exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}}),
-  exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}})
+  exists (select from {{.Messages.OfArgs "m"}}),
+  {{if .Conversations.Keep}}false{{else}}exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}}){{end}}
   {{- range .Conversations.Children}} or exists (
     {{- if .Reference}}select from {{$.Conversations.Name}} c
     cross join lateral (select from {{.Name}} x where {{.BelongsTo "x" "c" ""}} limit 1) x where {{$.Conversations.MatchArgs "c"}}
@@ -16,7 +16,7 @@ select array[
   {{- end}}
   {{- range $p := .Parents}},
   exists (
-    select from (select {{$.ChildKeys "m"}} from {{$.Messages.Name}} m where {{$.Messages.MatchArgs "m"}} order by m.{{$.Messages.Seq}} limit 1000) m
+    select from (select {{$.ChildKeys "m"}} from {{$.Messages.OfArgs "m"}} order by {{$.Messages.Order "m"}} limit 1000) m
     cross join lateral (select from {{.Name}} p where {{.Refers "m" "p"}} and {{$.Goes . "p" ""}} limit 1) p)
   {{- end}}
   {{- range $c := .Children}}{{range .Parents}},
@@ -32,7 +32,7 @@ where @app::text is not null
   {{- $keys := "x.ctid, x.tableoid"}}{{if .Parents}}{{$keys = print $keys ", " (.ParentColumns "x")}}{{end}}
   {{- if .Child.Reference}}
   {{- with .Child.Top}}(select {{$.TopKeys $.Child "x"}} from {{.Name}} x where {{.MatchArgs "x"}} order by x.{{.Seq}} limit 1000) above_1
-  {{- else}}(select {{.ChildKeys "m"}} from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} order by m.{{.Messages.Seq}} limit 1000) m
+  {{- else}}(select {{.ChildKeys "m"}} from {{.Messages.OfArgs "m"}} order by {{.Messages.Order "m"}} limit 1000) m
   {{- end}}{{.ReadHops .Child}}
   cross join lateral (select {{$keys}} from {{.Child.Name}} x where {{.Child.BelongsTo "x" .Child.Above ""}}
   {{- else}}(select {{$keys}} from {{.Child.Name}} x where {{.Child.MatchArgs "x"}}
@@ -42,10 +42,9 @@ where @app::text is not null
 {{define "kept_lock"}}{{if .Locked}}
 with {{template "_fence" .}}
 select pg_catalog.count(*) from (
-  select from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
-  order by m.{{.Messages.Seq}} limit 100
-  for update skip locked) l
+  select from {{.Messages.OfArgs "m"}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
+  order by {{.Messages.Order "m"}} limit 100
+  {{.Messages.ForUpdate}} skip locked) l
 {{end}}{{end}}
 
 {{/* Deletes up to 100 rows of one table that the deletion covers and that no other transaction has locked, and counts those that
@@ -56,13 +55,13 @@ with {{template "_fence" .}},
 q as materialized (select f.* from fence f where not f.history_kept),
 found as materialized (
 {{- if not .Child}}
-  select m.tableoid as part, m.ctid as id, {{.Messages.Position "m"}} as seq from {{.Messages.From}} m
-  where {{.Messages.MatchArgs "m"}} and {{.Messages.AtOrBelow "m" "(select through_seq from q)"}}
+  select m.tableoid as part, m.ctid as id, {{.Messages.Position "m"}} as seq from {{.Messages.OnlyOfArgs "m"}}
+    and {{.Messages.AtOrBelow "m" "(select through_seq from q)"}}
   {{- if .Locked}} and {{template "_locked"}}{{range .OfMessages}}
     and not exists (select from {{.Name}} x where {{.BelongsToArgs "x" "m"}} offset 0)
   {{- end}}{{end}}
-  order by m.{{.Messages.Seq}} limit 100
-  for update skip locked
+  order by {{.Messages.Order "m"}} limit 100
+  {{.Messages.ForUpdate}} skip locked
 {{- else if .Child.Reference}}
   select x.part, x.id, lethe_seq as seq
   from q
@@ -73,9 +72,8 @@ found as materialized (
     order by x.{{.Seq}} limit 100) above_1
   {{- else}}
   cross join lateral (
-    select {{.Messages.Position "m"}} as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Name}} m
-    where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
-    order by m.{{.Messages.Seq}} limit 100) m
+    select {{.Messages.Position "m"}} as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Of "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
+    order by {{.Messages.Order "m"}} limit 100) m
   {{- end}}{{.ReadHops .Child}}
   cross join lateral (
     select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" .Child.Above ""}}{{template "_childless" .}} limit 100
@@ -112,7 +110,7 @@ with {{template "_fence" .}},
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
-    exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "q.through_seq"}}) as newer
+    exists (select from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "q.through_seq"}}) as newer
   from fence q cross join conversation c
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),

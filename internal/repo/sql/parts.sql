@@ -39,12 +39,12 @@ left join lateral (
 where what finds them was looked up too late for that (another plan pinned the boundary), nothing is proven. A replay spares what was sent after the deletion had finished,
 and the child rows of that; where child rows go first, none can belong to a message that has gone. */}}
 {{define "_remaining"}}(
-    exists (select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
+    exists (select from {{.Messages.Of "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
       {{- if .Replay}} and {{.SentBy "m" "q.completed_at"}}{{end}})
     {{- if not (and .Replay .Locked)}}{{range .RangeChildren}}
     or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} <= q.through_seq
       {{- if $.Replay}}
-      and not exists (select from {{$.Messages.Name}} m where {{$.Messages.Match "m" "q"}} and m.{{$.Messages.Seq}} = x.{{.Seq}} offset 0)
+      and not exists (select from {{$.Messages.Of "m" "q"}} and m.{{$.Messages.Seq}} = x.{{.Seq}} offset 0)
       {{- end}})
     {{- end}}{{end}}
     {{- if not .Replay}}{{with .Vanished "q"}}
@@ -90,17 +90,17 @@ recounted as (
     select pg_catalog.count(*) from (
       {{- if .Replay}}
       select {{.Messages.Above "m" "q.through_seq"}} or ({{.SentBy "m" "q.completed_at"}}) is not true as newer
-      from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
-      order by m.{{.Messages.Seq}} desc limit greatest(c.{{.Conversations.Unread}}, 0)) n
+      from {{.Messages.Of "m" "q"}}
+      order by {{.Messages.Order "m"}} desc limit greatest(c.{{.Conversations.Unread}}, 0)) n
     where n.newer))
       {{- else}}
-      select from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}} and {{.Messages.Above "m" "q.through_seq"}}
+      select from {{.Messages.Of "m" "q"}} and {{.Messages.Above "m" "q.through_seq"}}
       limit greatest(c.{{.Conversations.Unread}}, 0)) n))
       {{- end}}
     {{- if .Conversations.Set}} else c.{{.Conversations.Unread}} end,{{end}}{{end}}
     {{- range $i, $a := .Conversations.Set}}{{if $i}},{{end}}
     {{$a.Column}} = {{if $a.Count}}(select pg_catalog.count(*) from {{template "_remain" $}})
-      {{- else if $a.Newest}}(select m.{{$a.Newest}} from {{template "_remain" $}} order by m.{{$.Messages.Seq}} desc limit 1)
+      {{- else if $a.Newest}}(select m.{{$a.Newest}} from {{template "_remain" $}} order by {{$.Messages.Order "m"}} desc limit 1)
       {{- else}}{{$a.Constant}}{{end}}
     {{- end}}
   from due q
@@ -113,7 +113,7 @@ recounted as (
     and (select pg_catalog.count(*) from ending_{{$i}}) = (select pg_catalog.count(*) from ended_{{$i}}){{end}}{{end}}
 
 {{/* The messages that remain of a finished deletion q. All of them, where it kept the history, and in a replay, which spares some. */}}
-{{define "_remain"}}{{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
+{{define "_remain"}}{{.Messages.Of "m" "q"}}
   {{- if not .Replay}} and {{.Messages.Above "m" "(case when q.history_kept then (-9223372036854775808)::bigint else q.through_seq end)"}}{{end}}{{end}}
 
 {{/* Whether an earlier statement of the transaction has locked the message m. */}}

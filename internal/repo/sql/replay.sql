@@ -23,9 +23,9 @@ delete. Locks and changes nothing. The messages' key forward. */}}
 {{define "replay_count"}}
 select coalesce(pg_catalog.max(s.seq), @through_seq::bigint), pg_catalog.count(*), pg_catalog.count(*) filter (where s.goes)
 from (
-  select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "@completed_at::timestamptz"}} as goes from {{.Messages.Name}} m
-  where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
-  order by m.{{.Messages.Seq}} {{if .Messages.UniqueSeq}}limit @limit::bigint{{else}}fetch first (@limit::bigint) rows with ties{{end}}) s
+  select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "@completed_at::timestamptz"}} as goes from {{.Messages.OfArgs "m"}}
+    and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
+  order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}limit @limit::bigint{{else}}fetch first (@limit::bigint) rows with ties{{end}}) s
 {{end}}
 
 {{/* step_range without the ledger: a replay holds no lease. The messages' key forward. */}}
@@ -33,9 +33,9 @@ from (
 select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, @kept::boolean, 0::bigint
 from (
   select @low::bigint as low, @through_seq::bigint as through_seq, (
-    select {{.Messages.Position "m"}} from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
-    order by m.{{.Messages.Seq}} limit 1) as first
+    select {{.Messages.Position "m"}} from {{.Messages.OfArgs "m"}}
+      and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
+    order by {{.Messages.Order "m"}} limit 1) as first
   offset 0) r
 {{- template "_ends" .Replaying}}
 {{end}}
@@ -59,8 +59,8 @@ seen as materialized (
     select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_or(m.seq > q.through_seq or m.by_then is not true), false) as newer
     from (
       select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "q.completed_at"}} as by_then
-      from {{.Messages.Name}} m where {{.Messages.Match "m" "q"}}
-      order by m.{{.Messages.Seq}} desc limit 1) m) n
+      from {{.Messages.Of "m" "q"}}
+      order by {{.Messages.Order "m"}} desc limit 1) m) n
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
 {{template "_rows" .}},

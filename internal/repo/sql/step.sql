@@ -25,9 +25,9 @@ with {{template "_fence" .}}
 select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, r.history_kept, r.messages_deleted
 from (
   select q.*, case when q.history_kept then null else (
-    select {{.Messages.Position "m"}} from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "q.low"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
-    order by m.{{.Messages.Seq}} limit 1) end as first
+    select {{.Messages.Position "m"}} from {{.Messages.OfArgs "m"}}
+      and {{.Messages.Above "m" "q.low"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
+    order by {{.Messages.Order "m"}} limit 1) end as first
   from (
     select f.through_seq, f.history_kept, f.messages_deleted,
       case when not @claim::boolean then @low::bigint
@@ -41,9 +41,9 @@ from (
   {{- if .Messages.UniqueSeq}}
   when @dense::boolean then least(r.through_seq, r.first::numeric - 1 + @limit::bigint)::bigint
   else coalesce((
-    select {{.Messages.Position "m"}} from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "r.low"}} and {{.Messages.AtOrBelow "m" "r.through_seq"}}
-    order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high
+    select {{.Messages.Position "m"}} from {{.Messages.OfArgs "m"}}
+      and {{.Messages.Above "m" "r.low"}} and {{.Messages.AtOrBelow "m" "r.through_seq"}}
+    order by {{.Messages.Order "m"}} offset @limit::bigint - 1 limit 1), r.through_seq) end as high
   {{- else}}
   else coalesce(e.ends[1], r.through_seq) end as high
   {{- end}}{{end}}
@@ -53,10 +53,10 @@ the range, and it is worked on again until there are not. */}}
 {{define "_ends"}}{{if not .Messages.UniqueSeq}}
 cross join lateral (
   select pg_catalog.array_agg(s.seq) as ends from (
-    select {{.Messages.Position "m"}} as seq from {{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "r.low"}} and {{.Messages.AtOrBelow "m" "r.through_seq"}} and r.first is not null
+    select {{.Messages.Position "m"}} as seq from {{.Messages.OfArgs "m"}}
+      and {{.Messages.Above "m" "r.low"}} and {{.Messages.AtOrBelow "m" "r.through_seq"}} and r.first is not null
       {{- if .Replay}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}}
-    order by m.{{.Messages.Seq}} offset @limit::bigint - 1 limit 2) s) e
+    order by {{.Messages.Order "m"}} offset @limit::bigint - 1 limit 2) s) e
 {{- end}}{{end}}
 {{define "_crowded"}}{{if .Messages.UniqueSeq}}false{{else}}coalesce(e.ends[1] = e.ends[2], false){{end}} as crowded{{end}}
 
@@ -65,7 +65,7 @@ row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.0
 batches run, it keeps the finishing transaction's proof short. Each key forward. */}}
 {{define "step_mark"}}
 select
-  exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@from::bigint"}} and {{.Messages.AtOrBelow "m" "@to::bigint"}})
+  exists (select from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@from::bigint"}} and {{.Messages.AtOrBelow "m" "@to::bigint"}})
   {{- range .RangeChildren}}
   or exists (select from {{.Name}} x where {{.MatchArgs "x"}} and x.{{.Seq}} > @from::bigint and x.{{.Seq}} <= @to::bigint)
   {{- end}}
@@ -75,8 +75,8 @@ select
 {{define "_step_lock"}}{{if .Locked}}
 select pg_catalog.count(*) from (
   select from {{template "_batch" .}}
-  order by m.{{.Messages.Seq}}{{if not .Messages.UniqueSeq}} limit @limit::bigint{{end}}
-  for update) l
+  order by {{.Messages.Order "m"}}{{if not .Messages.UniqueSeq}} limit @limit::bigint{{end}}
+  {{.Messages.ForUpdate}}) l
 {{end}}{{end}}
 
 {{define "step_lock"}}{{template "_step_lock" .}}{{end}}

@@ -7,17 +7,16 @@ deletions never wait for each other in a circle, an insert that a foreign key ti
 the transaction knows by the locks which rows are the batch's. */}}
 
 {{/* The messages of the batch, those above @low and up to @high. A replay spares what was sent after the deletion had finished. */}}
-{{define "_batch"}}{{.Messages.Name}} m
-    where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+{{define "_batch"}}{{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
       {{- if .Replay}}
       and {{.SentBy "m" "@completed_at::timestamptz"}}
       {{- end}}{{end}}
-{{define "_batch_order"}}order by m.{{.Messages.Seq}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}
+{{define "_batch_order"}}order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}
 
 {{/* The condition that the row x of a range is of the batch. A replay spares those of messages that stay. */}}
 {{define "_in_range"}}{{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
     {{- if .Replay}}
-    and {{if not .Locked}}not {{end}}exists (select from {{.Messages.Name}} m where {{.Messages.MatchArgs "m"}} and m.{{.Messages.Seq}} = x.{{.Child.Seq}}
+    and {{if not .Locked}}not {{end}}exists (select from {{.Messages.OfArgs "m"}} and m.{{.Messages.Seq}} = x.{{.Child.Seq}}
       {{- if .Locked}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}} offset 0)
     {{- end}}{{end}}
 
