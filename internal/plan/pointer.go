@@ -18,10 +18,10 @@ type pointer struct {
 func (m Messages) Of(row, q string) string { return m.of(m.Name, row, idsOf(q)) }
 
 // OfArgs is [Messages.Of] for a statement about one deletion; see [Table.MatchArgs].
-func (m Messages) OfArgs(row string) string { return m.of(m.Name, row, idArgs) }
+func (m Messages) OfArgs(row string) string { return m.of(m.Name, row, idArgs()) }
 
 // OnlyOfArgs is [Messages.OfArgs] for a statement that goes by ctid; see [Table.From].
-func (m Messages) OnlyOfArgs(row string) string { return m.of(m.From(), row, idArgs) }
+func (m Messages) OnlyOfArgs(row string) string { return m.of(m.From(), row, idArgs()) }
 
 func (m Messages) of(table, row string, of ids) string {
 	if m.pointer == nil {
