@@ -12,7 +12,7 @@ import (
 // newest migration for the worker has added.
 var ownTables = []plan.OwnTable{
 	{Schema: "lethe", Name: "commands", Privileges: []string{"select", "insert", "delete"}},
-	{Schema: "lethe", Name: "deletions", Column: "waiting_detail", Privileges: []string{"select", "insert", "update", "delete"}},
+	{Schema: "lethe", Name: "deletions", Column: "looked_up", Privileges: []string{"select", "insert", "update", "delete"}},
 	{Schema: "lethe", Name: "apps", Privileges: []string{"select"}},
 	{Schema: "lethe", Name: "throttles", Privileges: []string{"select"}}, // to everybody; without more a slow batch is recorded nowhere
 }
@@ -70,6 +70,9 @@ func (r *Repo) check(ctx context.Context, neighbors bool) (*plan.Checked, error)
 // Warnings returns what the check of the plan let pass but an operator should
 // know, one line each; nil for none. Don't change it.
 func (r *Repo) Warnings() []string { return r.plan.Warnings }
+
+// KnowsTimes reports whether the plan says when messages were sent.
+func (r *Repo) KnowsTimes() bool { return r.plan.Messages.SentAt != "" }
 
 // Recheck checks the plan against the catalog again, as [Open] did, and returns its
 // warnings. The error is [ErrChanged], or is never a deletion's own fault, is one

@@ -63,7 +63,7 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	err = r.begin(false).try(ctx, func(t *transaction) {
 		r.lockConversation(t, a)
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&atEnd) }, r.sql.get("kept_rows"), a)
-		if s := r.sql["missing"]; s != nil { // the plan looks something up
+		if s := r.sql["vanished"]; s != nil { // the plan looks something up
 			t.query(func(rows pgx.Rows) error { return rows.Scan(&missing) }, s, a)
 		}
 	})

@@ -16,7 +16,10 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 	t.Parallel()
 	t.Run("of_the_bundled_schema", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newRepo(t)) })
 	t.Run("of_a_foreign_schema", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newSocial(t)) })
-	t.Run("of_parents", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newBodies(t, "references b.bodies", 3, 1)) })
+	t.Run("of_parents", func(t *testing.T) {
+		t.Parallel()
+		everyStatementUsesIndexes(t, newBodies(t, "references b.bodies", 3, 1))
+	})
 	t.Run("of_conversations_with_children", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newThreads(t, threadChildren, 3)) })
 	t.Run("of_partitioned_tables", func(t *testing.T) {
 		t.Parallel()
@@ -24,6 +27,8 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		execSQL(t, openPool(t, url), partitionedTables)
 		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}))
 	})
+	t.Run("of_a_plan_that_looks_up", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newArchive(t)) })
+	t.Run("of_a_plan_that_looks_up_the_conversation", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newMembers(t, "", 60)) })
 	t.Run("of_pointers", func(t *testing.T) {
 		t.Parallel()
 		r := newPointers(t, "id")
