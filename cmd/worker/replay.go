@@ -94,6 +94,9 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	for _, warning := range store.Warnings() {
 		log.Warn("plan accepted with a warning", "warning", warning)
 	}
+	if !store.KnowsTimes() {
+		log.Warn("the plan's messages have no sent_at, so that through_seq alone decides: a message at or below it goes, also if it was sent after the deletion")
+	}
 	events, err := broker.Connect(ctx, c.brokerConfig("lethe-replay"))
 	if err != nil {
 		return err

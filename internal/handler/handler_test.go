@@ -11,6 +11,9 @@ import (
 
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/plan"
+	"github.com/lethe-im/lethe/internal/repo"
 )
 
 func TestHandler(t *testing.T) {
@@ -54,6 +57,36 @@ func TestHandler(t *testing.T) {
 		}
 		if n := r.count(`select count(*) from chat.messages`); n != 2 {
 			t.Errorf("%d messages are left; want the 2 after through_seq", n)
+		}
+	})
+
+	t.Run("refuses a conversation without through_seq where no message has a time", func(t *testing.T) {
+		t.Parallel()
+		url := localtest.Database(t)
+		r := newRigOn(t, url, func(c *handler.Config) {
+			p := plan.Bundled()
+			p.Messages.SentAt = plan.Reading{}
+			store, err := repo.Open(t.Context(), repo.Config{URL: url, Plan: p, Lease: shortLease})
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(store.Close)
+			c.Store = store
+		})
+		r.fill("c", 5)
+		r.fill("d", 5)
+		p := r.deliver("conversation.delete.demo", []byte(`{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"},{"id":"d","through_seq":3}]}`), nil)
+		if o := p.wait(t); o.Verdict != bus.Reject || o.Reason != "boundary_required" {
+			t.Errorf("outcome = %+v; want it rejected for the conversation without through_seq", o)
+		}
+		if n := r.count(`select count(*) from chat.messages where conversation_id = 'c'`); n != 5 {
+			t.Errorf("%d messages are left; want all 5", n)
+		}
+		if n := r.count(`select count(*) from chat.messages where conversation_id = 'd'`); n != 2 {
+			t.Errorf("%d messages are left of the other conversation; want 2", n)
+		}
+		if n := r.count(`select count(*) from lethe.deletions where reason = 'boundary_required' and state = 'failed' and through_seq is null`); n != 1 {
+			t.Errorf("the ledger has %d such failures; want 1", n)
 		}
 	})
 

@@ -99,7 +99,7 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 // by constants is one, too.
 func (k *checker) wantConstants(m *member, e Entry) {
 	for _, p := range e.Where {
-		if slices.ContainsFunc(commandIDs, func(id string) bool { return k.plan.needs(p.Value)[id] }) {
+		if k.plan.commands(p.Value) {
 			k.refuse("%s.where.%s is %s: the reference says whose the row is; expected a constant or null", m.path, p.Column, p.Value)
 		}
 	}

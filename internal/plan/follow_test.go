@@ -195,6 +195,10 @@ var rules = map[string]rule{
 		sql:  `alter table people drop constraint people_login_key`,
 		want: []string{`ids.owner: nothing keeps two rows of "public"."people" from having the same login, so that $owner could be either's; run: create unique index`},
 	},
+	"a_lookup_of_what_several_have": {
+		sql: `alter table people add company_id bigint not null default 1`, old: "column: id}", new: "column: company_id}",
+		warned: []string{`ids.owner: several rows of "public"."people" may have the same "company_id", and a deletion for one of them would find what belongs to the others`}, stays: true,
+	},
 	"a_lookup_of_what_is_looked_up_by_constants": {
 		sql: `create table types (id int primary key, model text not null unique); create table tags (type_id int not null, object_id bigint not null); create index on tags (object_id, type_id)`,
 		old: "children:\n  - {table: reactions", new: "children:\n  - {table: tags, where: {type_id: $message}, references: {column: object_id, to: id}}\n  - {table: reactions",

@@ -117,15 +117,17 @@ func (k *checker) reads(m member, locked bool) []string {
 			named = append(named, unread)
 		}
 	}
-	if m.above != nil && locked {
-		all = append(all, "xmax")
+	hasParents := slices.ContainsFunc(k.parents, func(p member) bool { return p.above.path == m.path })
+	if locked && (m.above != nil || hasParents) {
+		all = append(all, "xmin", "xmax")
 	}
 	for _, c := range named {
-		if _, exists := m.rel.columns[c]; exists && !slices.Contains(all, c) {
+		if _, exists := m.rel.columns[c]; exists {
 			all = append(all, c)
 		}
 	}
-	return all
+	slices.Sort(all)
+	return slices.Compact(all)
 }
 
 // wantGrants names the statements that give what is missing.

@@ -71,6 +71,9 @@ func (r *Repo) check(ctx context.Context, neighbors bool) (*plan.Checked, error)
 // know, one line each; nil for none. Don't change it.
 func (r *Repo) Warnings() []string { return r.plan.Warnings }
 
+// KnowsTimes reports whether the plan says when messages were sent.
+func (r *Repo) KnowsTimes() bool { return r.plan.Messages.SentAt != "" }
+
 // Recheck checks the plan against the catalog again, as [Open] did, and returns its
 // warnings. The error is [ErrChanged], or is never a deletion's own fault, is one
 // line, and says what corrects it. It reads the catalog in one short transaction (some

@@ -16,7 +16,10 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 	t.Parallel()
 	t.Run("of_the_bundled_schema", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newRepo(t)) })
 	t.Run("of_a_foreign_schema", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newSocial(t)) })
-	t.Run("of_parents", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newBodies(t, "references b.bodies", 3, 1)) })
+	t.Run("of_parents", func(t *testing.T) {
+		t.Parallel()
+		everyStatementUsesIndexes(t, newBodies(t, "references b.bodies", 3, 1))
+	})
 	t.Run("of_conversations_with_children", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newThreads(t, threadChildren, 3)) })
 	t.Run("of_partitioned_tables", func(t *testing.T) {
 		t.Parallel()

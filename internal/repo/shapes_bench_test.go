@@ -17,10 +17,31 @@ type shape struct {
 	body      bool   // posts refer to bodies
 	messages  string // of the plan's entry of messages
 	rest      string // of the plan
+	old, new  string // what stands otherwise in the plan
 }
 
 var shapes = []shape{
 	{name: "plain"},
+	{
+		name: "constant", sql: `alter table s.posts add kind text not null default 'chat';`,
+		messages: "  where: {kind: chat}\n",
+	},
+	{
+		name: "split", old: "messages:\n  table: s.posts\n  user: owner\n", new: "ids:\n  name: {split: user, at: '@', part: 1}\nmessages:\n  table: s.posts\n  where: {owner: $name}\n",
+	},
+	{
+		name: "lookup", sql: `create table s.users (id bigint primary key, login text not null unique);`,
+		fill: `insert into s.users select i, i from generate_series(1, $1::int) i`,
+		old:  "messages:\n  table: s.posts\n  user: owner\n", new: "ids:\n  owner: {lookup: s.users, where: {login: $user}, column: id}\nmessages:\n  table: s.posts\n  where: {owner: $owner}\n",
+	},
+	{
+		name: "time as the position", sql: `create index on s.posts (owner, thread, at);`,
+		fill: `update s.posts set at = now() - interval '30 days' + seq * interval '1 second'`,
+		old:  "  seq: seq\n  sent_at: at\n", new: "  seq: at\n",
+	},
+	{
+		name: "no conversations", old: "conversations:\n  table: s.threads\n  user: owner\n  conversation: thread\n  unread: unread\n", new: "",
+	},
 	{
 		name: "child", sql: `create table s.likes (id bigint generated always as identity primary key, post bigint references s.posts); create index on s.likes (post);`,
 		fill: `insert into s.likes (post) select id from s.posts where seq % 10 = 0`,
@@ -92,8 +113,9 @@ func newShape(b *testing.B, c shape, owners, each int) *Repo {
 	run(c.fill)
 	execSQL(b, pool, `vacuum (analyze)`)
 	execSQL(b, pool, `checkpoint`)
-	p, err := plan.Parse([]byte("tenant: solo\nmessages:\n  table: s.posts\n  user: owner\n  conversation: thread\n  seq: seq\n  sent_at: at\n" + c.messages +
-		"conversations:\n  table: s.threads\n  user: owner\n  conversation: thread\n  unread: unread\n" + c.rest))
+	text := "tenant: solo\nmessages:\n  table: s.posts\n  user: owner\n  conversation: thread\n  seq: seq\n  sent_at: at\n" + c.messages +
+		"conversations:\n  table: s.threads\n  user: owner\n  conversation: thread\n  unread: unread\n" + c.rest
+	p, err := plan.Parse([]byte(strings.Replace(text, c.old, c.new, 1)))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -115,7 +137,7 @@ func BenchmarkShapes(b *testing.B) {
 			for i := range batches {
 				ds := make([]purge.Deletion, size)
 				for j := range ds {
-					ds[j] = ofOwner(ownersDeletion("c", "a", 1<<40), 1+i*size+j)
+					ds[j] = ofOwner(ownersDeletion("c", "a", 1<<62), 1+i*size+j)
 				}
 				if res, err := r.Bulk(b.Context(), purge.Batch{Deletions: ds, Budget: purge.Budget{PerDeletion: 1000, Rows: 50_000}}); err != nil || !res.Finished[0] {
 					b.Fatal(res.Finished[0], err)
@@ -127,7 +149,7 @@ func BenchmarkShapes(b *testing.B) {
 			r := newShape(b, c, b.N, benchEach)
 			b.ResetTimer()
 			for i := range b.N {
-				if rec, _ := stepThrough(b, r, ofOwner(ownersDeletion("c", "a", 1<<40), 1+i), 1000); rec.MessagesDeleted != benchEach {
+				if rec, _ := stepThrough(b, r, ofOwner(ownersDeletion("c", "a", 1<<62), 1+i), 1000); rec.MessagesDeleted != benchEach {
 					b.Fatalf("%+v", rec)
 				}
 			}
@@ -138,7 +160,7 @@ func BenchmarkShapes(b *testing.B) {
 			r := newShape(b, c, b.N, each)
 			b.ResetTimer()
 			for i := range b.N {
-				d := ofOwner(ownersDeletion("c", "a", 1<<40), 1+i)
+				d := ofOwner(ownersDeletion("c", "a", 1<<62), 1+i)
 				if rec, _ := stepThrough(b, r, d, 2000); rec.MessagesDeleted != each {
 					b.Fatalf("%+v", rec)
 				}

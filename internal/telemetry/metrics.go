@@ -70,7 +70,7 @@ func New(shard conversation.Shard, oldest func() float64) *Metrics {
 		WaitSeconds:    f.histogram("lethe_command_wait_seconds", "Time that a command waited in the stream until a worker pulled it for the first time.", ages).With(nil).(prometheus.Histogram),
 		Redeliveries:   f.counter("lethe_redeliveries_total", "Commands pulled that had been delivered before, here or to another worker.").With(nil),
 		Deletions:      f.counter("lethe_deletions_total", "Deletions that became final, by lane and state.", "lane", "state"),
-		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had an unread count or a last_seq.").With(nil),
+		Doubts:         f.counter("lethe_deletions_doubtful_total", "Deletions that found no message, although the conversation's row had an unread count or a last_seq, or what the plan looks up was missing.").With(nil),
 		Unknown:        f.counter("lethe_deletions_unknown_total", "Deletions that found neither a message nor the conversation's row: deleted before, or a command for another shard.").With(nil),
 		Messages:       f.counter("lethe_messages_purged_total", "Messages deleted, by lane.", "lane"),
 		BatchSeconds:   f.histogram("lethe_batch_seconds", "Duration of a transaction that deletes, by lane.", seconds, "lane"),

@@ -112,12 +112,12 @@ with found as materialized (
   select {{if .Child.Many}}distinct {{end}}x.part, x.id
   from {{template "_above" .}}
   cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" .Child.Above ""}}
-    {{- if or .Parents (and .Loose .Below)}} and {{template "_ours_x"}}{{end}} limit @limit::bigint) x
+    {{- if or .Parents (and .Loose .Below)}} and {{.Ours "x"}}{{end}} limit @limit::bigint) x
   limit @limit::bigint
   {{- else}}
   select x.tableoid as part, x.ctid as id from {{.Child.From}} x
   where {{template "_in_range" .}}
-    {{- if or .Parents (and .Loose .Below)}} and {{template "_ours_x"}}{{end}}
+    {{- if or .Parents (and .Loose .Below)}} and {{.Ours "x"}}{{end}}
   order by x.{{.Child.Seq}} limit @limit::bigint
   {{- end}}
 ),
