@@ -32,7 +32,8 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 
 // Kept finds rows that stay when they are deleted, in a deletion that makes no
 // progress and whose lease is ours. Rows that others have locked are skipped. It changes nothing.
-// If there are none, something that the plan looks up may be missing.
+// If there are none, something that the plan looks up may be missing, of a deletion that an older worker or another
+// plan has begun.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
