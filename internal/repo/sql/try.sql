@@ -56,7 +56,7 @@ order by s.xact_start limit 3
 select {{.Boundary "q" "wanted"}},
   (select {{.Messages.Position "m"}} from {{.Messages.Of "m" "q"}} order by {{.Messages.Order "m"}} desc limit 1),
   {{with .Missing "q"}}{{.}}{{else}}null::text{{end}}
-from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at) q
+from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at{{template "_looked_up_args" .}}) q
 {{end}}
 
 {{/* Where the page of @limit messages above @low ends. The messages' key forward. */}}
