@@ -133,7 +133,7 @@ bench-presence: ## 2,000 devices on one instance of the example's presence servi
 	LETHE_PRESENCE_DEVICES=2000 LETHE_PRESENCE_SECONDS=20 $(GO) -C examples test -count=1 -v -run '^TestPresenceUnderLoad$$' ./chat
 
 .PHONY: scale
-scale: servers history ## workers come and go under load, and a rolling update: SCALETIME (3m) each
+scale: servers history ## workers come and go under load, of shards too, and a rolling update: SCALETIME (3m) each
 	LETHE_DRILL_TIME=$(SCALETIME) $(GO) test -count=1 -v -parallel 1 -timeout 1h $(TESTFLAGS) -run '^TestScale$$' ./internal/e2e
 
 .PHONY: demo

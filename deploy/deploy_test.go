@@ -47,7 +47,7 @@ func found(expression, text string) []string {
 func TestTheStackHasItsServices(t *testing.T) {
 	t.Parallel()
 	p := project(t)
-	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants nats operator postgres presence prometheus replay setup setup-app worker"; got != want {
+	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants grants-b nats operator postgres postgres-b presence prometheus replay setup setup-app setup-b worker worker-b"; got != want {
 		t.Errorf("services: %s; want %s", got, want)
 	}
 	for _, name := range []string{"prometheus", "grafana"} {
@@ -58,6 +58,11 @@ func TestTheStackHasItsServices(t *testing.T) {
 	for _, name := range []string{"operator", "replay"} {
 		if got := p.Services[name]; !slices.Equal(got.Profiles, []string{"operator"}) || len(got.DependsOn) > 0 {
 			t.Errorf("%s has the profiles %v and begins %v; want operator alone, and nothing, so that it serves in an outage", name, got.Profiles, got.DependsOn)
+		}
+	}
+	for _, name := range []string{"postgres", "setup", "grants", "worker"} {
+		if got := p.Services[name+"-b"]; !slices.Equal(got.Profiles, []string{"shards"}) || got.Build != nil || got.Image != p.Services[name].Image {
+			t.Errorf("%s-b has the profiles %v and the image %s; want shards alone, and %s's", name, got.Profiles, got.Image, name)
 		}
 	}
 	ports := map[string]string{"gateway": "127.0.0.1:8080", "presence": "127.0.0.1:8081", "prometheus": "127.0.0.1:9090", "grafana": "127.0.0.1:3000"}
@@ -81,11 +86,11 @@ func TestEveryServiceIsHeldShort(t *testing.T) {
 	p := project(t)
 	dockerfile := read(t, "Dockerfile")
 	for name, s := range p.Services {
-		once := slices.Contains([]string{"setup", "setup-app", "grants", "operator", "replay"}, name)
+		once := slices.Contains([]string{"setup", "setup-app", "grants", "operator", "replay", "setup-b", "grants-b"}, name)
 		switch {
 		case !s.ReadOnly:
 			t.Errorf("%s: its root is writable", name)
-		case !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.CapAdd) > 0 && name != "postgres":
+		case !slices.Equal(s.CapDrop, []string{"ALL"}) || len(s.CapAdd) > 0 && !strings.HasPrefix(name, "postgres"):
 			t.Errorf("%s: drops capabilities %v, adds %v", name, s.CapDrop, s.CapAdd)
 		case !slices.Contains(s.SecurityOpt, "no-new-privileges:true") || s.Privileged:
 			t.Errorf("%s: may gain privileges", name)
@@ -153,7 +158,7 @@ func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 		t.Fatalf("%d settings of the worker, %d of the chat; they are no longer found", len(settings), len(chat))
 	}
 	p := project(t)
-	for name, known := range map[string][]string{"setup": settings, "worker": settings, "operator": settings, "replay": settings, "gateway": chat, "presence": chat} {
+	for name, known := range map[string][]string{"setup": settings, "worker": settings, "setup-b": settings, "worker-b": settings, "operator": settings, "replay": settings, "gateway": chat, "presence": chat} {
 		for v := range p.Services[name].Environment {
 			if !slices.Contains(known, v) {
 				t.Errorf("%s: nothing reads %s", name, v)

@@ -68,11 +68,11 @@ func TestThePagesCommandsNameServicesThatAreThere(t *testing.T) {
 // servicesOf returns the services that the words of a call name.
 func servicesOf(words []string) (services []string) {
 	words = slices.DeleteFunc(slices.Clone(words), func(w string) bool {
-		return strings.HasPrefix(w, "-") && w != "--profile" && w != "-s" && w != "--scale"
+		return strings.HasPrefix(w, "-") && w != "--profile" && w != "-s" && w != "--scale" && w != "--env-file"
 	})
 	for i := 0; i < len(words); i++ {
 		switch w := words[i]; {
-		case w == "--profile", w == "-s", w == "--filter":
+		case w == "--profile", w == "--env-file", w == "-s", w == "--filter":
 			i++
 		case w == "--scale":
 			i++

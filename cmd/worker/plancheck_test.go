@@ -97,4 +97,8 @@ func TestPlanDraftIsAPlanOfTheBundledSchema(t *testing.T) {
 		t.Errorf("the draft is about %q; want %q", got, want)
 	}
 	s.command("plan", "check", "--plan", planFile(t, text)).mustSucceed(t)
+	var d planDraft
+	if err := json.Unmarshal([]byte(s.command("plan", "draft", "--schema", "chat", "--json").mustSucceed(t).stdout), &d); err != nil || d.Plan != text || d.Questions != 0 {
+		t.Errorf("as JSON: %v, %+v", err, d)
+	}
 }

@@ -12,6 +12,7 @@ import (
 // planDraftCommand is `worker plan draft`.
 type planDraftCommand struct {
 	databaseConfig
+	jsonConfig
 	Schema string `name:"schema" placeholder:"SCHEMA" help:"Look at the tables of this schema alone. Without it: all but the server's own and lethe."`
 }
 
@@ -35,6 +36,9 @@ func (c *planDraftCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
+	if c.JSON {
+		return t.printJSON(planDraft{text, questions})
+	}
 	for line := range strings.Lines(text) { // which has names from the catalog
 		if err := t.printf("%s\n", printable(strings.TrimSuffix(line, "\n"))); err != nil {
 			return err
@@ -44,4 +48,10 @@ func (c *planDraftCommand) run(ctx context.Context, t terminal) error {
 		fmt.Fprintf(t.err, "worker: the draft has %s: look for TODO\n", purge.Count(questions, "open question"))
 	}
 	return nil
+}
+
+// planDraft is a draft for programs.
+type planDraft struct {
+	Plan      string `json:"plan"` // YAML
+	Questions int    `json:"questions"`
 }

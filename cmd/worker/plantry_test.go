@@ -8,6 +8,73 @@ import (
 	"testing"
 )
 
+// try runs plan try for a conversation of demo's alice.
+func (s stack) try(t *testing.T, conversation string, args ...string) (r tryResult) {
+	t.Helper()
+	o := execute(vars(map[string]string{"DATABASE_URL": s.database, "LETHE_TARGET": "5s"}),
+		append([]string{"plan", "try", "--app", "demo", "--user", "alice", "--json", "--conversation", conversation}, args...)...).mustSucceed(t)
+	if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
+		t.Fatal(o.stdout, err)
+	}
+	return r
+}
+
+// wantBatches compares what was said with the transactions in which the worker has deleted.
+func wantBatches(t *testing.T, w *service, said tryResult) {
+	t.Helper()
+	batches := int64(0)
+	_, metrics := w.get(t, "/metrics")
+	for _, m := range regexp.MustCompile(`(?m)^lethe_batch_seconds_count\{lane="\w+"\} (\d+)`).FindAllStringSubmatch(metrics, -1) {
+		n, _ := strconv.ParseInt(m[1], 10, 64)
+		batches += n
+	}
+	if 10*said.Batches < 9*batches || 10*said.Batches > 11*batches {
+		t.Errorf("it said %d batches; the worker had %d", said.Batches, batches)
+	}
+}
+
+// The same of a tree of tables whose messages are ordered by time.
+func TestPlanTryOfATreeIsWhatTheWorkerDoes(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	execute1(t, s.database, `
+		create table posts (id uuid primary key default gen_random_uuid(), owner text not null, room text not null, at timestamptz not null);
+		create index on posts (owner, room, at);
+		create table links (id bigserial primary key, post uuid not null references posts, file bigint not null);
+		create index on links (post); create index on links (file);
+		create table thumbs (id bigserial primary key, link bigint not null references links);
+		create index on thumbs (link);
+		create table files (id bigint primary key);
+		alter table links add foreign key (file) references files;
+		insert into posts (owner, room, at) select 'alice', 'group_42', now() - n * interval '1 second' from generate_series(1, 30000) n;
+		insert into files select n from generate_series(0, 99) n;
+		insert into links (post, file) select id, row_number() over () % 100 from posts limit 3000;
+		insert into thumbs (link) select id from links`)
+	file := planFile(t, `
+tenant: demo
+messages: {table: posts, user: owner, conversation: room, seq: at}
+children:
+  - table: links
+    references: {column: post, to: id}
+    children: [{table: thumbs, references: {column: link, to: id}}]
+    parents: [{table: files, references: {column: file, to: id}}]
+`)
+	got := s.try(t, "group_42", "--plan", file)
+	w := s.startWorking(t, "--target", "5s", "--plan", file)
+	s.send("--conversation", "group_42", "--wait").mustSucceed(t)
+	wantBatches(t, w, got)
+	for _, table := range got.Tables {
+		want := map[string]int64{"messages": 30000, "children[0]": 3000, "children[0].children[0]": 3000, "children[0].parents[0]": 100}[table.Path]
+		var left int64
+		if err := s.connect(t).QueryRow(t.Context(), "select count(*) from "+table.Table).Scan(&left); err != nil {
+			t.Fatal(err)
+		}
+		if table.Deleted != want || left != 0 {
+			t.Errorf("%+v, and %d are left; want %d, and none", table, left, want)
+		}
+	}
+}
+
 // What it prints is what the worker then does, and until then nothing has changed.
 func TestPlanTryIsWhatTheWorkerDoes(t *testing.T) {
 	t.Parallel()
@@ -24,15 +91,7 @@ func TestPlanTryIsWhatTheWorkerDoes(t *testing.T) {
 		return sum
 	}
 	before := state()
-	try := func(args ...string) (r tryResult) {
-		t.Helper()
-		o := execute(vars(map[string]string{"DATABASE_URL": s.database, "LETHE_TARGET": "5s"}),
-			append([]string{"plan", "try", "--app", "demo", "--user", "alice", "--json", "--conversation"}, args...)...).mustSucceed(t)
-		if err := json.Unmarshal([]byte(o.stdout), &r); err != nil {
-			t.Fatal(o.stdout, err)
-		}
-		return r
-	}
+	try := func(conversation string) tryResult { t.Helper(); return s.try(t, conversation) }
 	got := try("group_42")
 	if got.Lane != "long" || got.Messages != 30000 || got.Tables[1].Deleted != 4286 || got.Tables[0].Bytes < 30000*60 || len(got.Throttled)+len(got.Doubts)+len(got.BlockedBy) > 0 {
 		t.Errorf("%+v", got)
@@ -47,15 +106,7 @@ func TestPlanTryIsWhatTheWorkerDoes(t *testing.T) {
 	s.command("resume", "--lane", "long").mustSucceed(t)
 	w := s.startWorking(t, "--target", "5s")
 	s.send("--conversation", "group_42", "--wait").mustSucceed(t)
-	batches := int64(0)
-	_, metrics := w.get(t, "/metrics")
-	for _, m := range regexp.MustCompile(`(?m)^lethe_batch_seconds_count\{lane="\w+"\} (\d+)`).FindAllStringSubmatch(metrics, -1) {
-		n, _ := strconv.ParseInt(m[1], 10, 64)
-		batches += n
-	}
-	if 10*got.Batches < 9*batches || 10*got.Batches > 11*batches {
-		t.Errorf("it said %d batches; the worker had %d", got.Batches, batches)
-	}
+	wantBatches(t, w, got)
 	o := s.command("plan", "try", "--app", "demo", "--user", "alice", "--conversation", "GROUP_42").mustSucceed(t)
 	for _, want := range []string{"\nmessages      0\n", "doubts        neither a message nor a row of the conversation", "\"chat\".\"messages\"       0 ", "\nNothing was changed.\n"} {
 		if !strings.Contains(o.stdout, want) {

@@ -66,27 +66,39 @@ func (o *options) gateway(ctx context.Context, nc *nats.Conn, log *slog.Logger) 
 	if err != nil {
 		return nil, nil, err
 	}
+	opened := []*pgxpool.Pool{db}
+	closeAll := func() {
+		for _, p := range opened {
+			p.Close()
+		}
+	}
 	read := db
 	if o.ReadURL != "" {
 		if read, err = openDatabase(ctx, "--read-database-url (READ_DATABASE_URL)", o.ReadURL); err != nil {
-			db.Close()
+			closeAll()
 			return nil, nil, err
 		}
+		opened = append(opened, read)
 	}
-	closeBoth := func() {
-		read.Close()
-		db.Close() // once more does nothing
+	databases := map[string]*pgxpool.Pool{}
+	for shard, address := range o.Databases {
+		if databases[shard], err = openDatabase(ctx, "--shard-databases (CHAT_SHARD_DATABASES): "+shard, address); err != nil {
+			closeAll()
+			return nil, nil, err
+		}
+		opened = append(opened, databases[shard])
 	}
 	g, err := gateway.New(gateway.Config{
-		App: o.App, Key: token.Key(o.TokenKey), DB: db, Read: read, NATS: nc, Log: log, Demo: o.Demo, Hosts: o.Hosts, Shards: o.Shards,
+		App: o.App, Key: token.Key(o.TokenKey), DB: db, Read: read, NATS: nc, Log: log, Demo: o.Demo, Hosts: o.Hosts,
+		Shards: o.Shards, Databases: databases,
 	})
 	if err != nil {
-		closeBoth()
+		closeAll()
 		return nil, nil, err
 	}
 	return g, func() {
 		g.Close()
-		closeBoth()
+		closeAll()
 	}, nil
 }
 

@@ -160,12 +160,16 @@ func TestNoMessageTellsAPassword(t *testing.T) {
 	}
 }
 
-func TestShardsAreNamedByApp(t *testing.T) {
+func TestShardsAreNamedByAppOrUser(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{"CHAT_TOKEN_KEY": strings.Repeat("k", 32), "DATABASE_URL": "postgres://h/d", "CHAT_SHARDS": "demo=eu,shop=us-1"}
 	opts, err := parse([]string{"gateway"}, func(name string) string { return env[name] }, io.Discard)
 	if err != nil || opts.Shards["demo"] != "eu" || opts.Shards["shop"] != "us-1" {
 		t.Errorf("parse = %+v, %v; want both shards", opts, err)
+	}
+	env["CHAT_SHARDS"], env["CHAT_SHARD_DATABASES"] = "demo/bob=b", "b=postgres://u:p@h/d?sslmode=disable"
+	if opts, err = parse([]string{"gateway"}, func(name string) string { return env[name] }, io.Discard); err != nil || opts.Shards["demo/bob"] != "b" || opts.Databases["b"] != "postgres://u:p@h/d?sslmode=disable" {
+		t.Errorf("parse = %+v, %v; want the shard of a user, and its database", opts, err)
 	}
 	env["CHAT_SHARDS"] = "demo=EU"
 	if _, err := parse([]string{"gateway"}, func(name string) string { return env[name] }, io.Discard); err == nil || !strings.Contains(err.Error(), "CHAT_SHARDS") {

@@ -88,7 +88,7 @@ func (p *busy) awaitRoom(halted context.Context) bool {
 	tick := time.NewTicker(10 * time.Millisecond)
 	defer tick.Stop()
 	for halted.Err() == nil {
-		if done, err := p.r.storedEvents(halted); err == nil && p.asked()-done < p.mix.ahead {
+		if p.hasRoom(halted) {
 			return true
 		}
 		select {
@@ -97,6 +97,17 @@ func (p *busy) awaitRoom(halted context.Context) bool {
 		}
 	}
 	return false
+}
+
+// hasRoom reports whether fewer deletions wait than may. The stream of events is that of
+// all shards, so that a shard's commands count.
+func (p *busy) hasRoom(ctx context.Context) bool {
+	if p.r.shard == "" {
+		done, err := p.r.storedEvents(ctx)
+		return err == nil && p.asked()-done < p.mix.ahead
+	}
+	stream, err := p.r.js.Stream(ctx, p.r.shard.CommandsStream())
+	return err == nil && int(stream.CachedInfo().State.Msgs) < p.mix.ahead
 }
 
 // storedEvents is how many events the stream has. In a cluster without a leader

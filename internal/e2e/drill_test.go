@@ -5,6 +5,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -45,9 +46,9 @@ type drill struct {
 }
 
 // newDrill has a rig without a setup, and prints to the test's output.
-func newDrill(t *testing.T) *drill {
+func newDrill(t *testing.T, opts ...rigOption) *drill {
 	t.Helper()
-	d := &drill{rig: newRig(t, withoutSetup(), withEnv("LOG_LEVEL=warn")), out: t.Output(), want: map[deletionKey]int{}}
+	d := &drill{rig: newRig(t, append(opts, withoutSetup(), withEnv("LOG_LEVEL=warn"))...), out: t.Output(), want: map[deletionKey]int{}}
 	d.printf("%-34s %8s %8s %10s %9s %8s %12s %12s", "phase", "workers", "seconds", "deletions", "a second", "× first", "redelivered", "longest gap")
 	return d
 }
@@ -62,7 +63,7 @@ type ear struct {
 	gap   time.Duration // the longest since it was last asked for
 }
 
-func (e *ear) hear(*nats.Msg) {
+func (e *ear) hear() {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.heard++
@@ -83,7 +84,11 @@ func (e *ear) since() (heard int, gap time.Duration) {
 // watch begins to listen. The streams must be there.
 func (d *drill) watch(t *testing.T) {
 	t.Helper()
-	_, err := d.nc.Subscribe("conversation.deleted.>", d.ear.hear)
+	_, err := d.nc.Subscribe("conversation.deleted.>", func(m *nats.Msg) {
+		if d.shard == "" || strings.Contains(m.Subject, "."+string(d.shard)+"-") { // whose producer's users begin so
+			d.ear.hear()
+		}
+	})
 	must(t, err)
 	must(t, d.nc.Flush())
 }
@@ -101,16 +106,20 @@ func (c counters) redelivered() int { return c.delivered - c.commands }
 func (d *drill) count(t *testing.T) counters {
 	t.Helper()
 	stored, err := d.storedEvents(t.Context())
+	if d.shard != "" { // the events are those of all shards
+		stored, err = one[int](t, d.rig, `select count(*)::int from lethe.deletions where state = 'done'`), nil
+	}
 	must(t, err)
-	consumer, err := d.js.Consumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer)
+	consumer, err := d.js.Consumer(t.Context(), d.shard.CommandsStream(), conversation.WorkerConsumer)
 	must(t, err)
 	info := consumer.CachedInfo().Delivered
 	// The stream numbers commands from 1 without gaps.
 	return counters{time.Now(), stored, int(info.Consumer), int(info.Stream)}
 }
 
-// phase lets the workers work while do acts, and prints how it went.
-func (d *drill) phase(t *testing.T, name, workers string, do func()) {
+// phase lets the workers work while do acts, and prints how it went. It returns how many
+// deletions a second were done.
+func (d *drill) phase(t *testing.T, name, workers string, do func()) (pace float64) {
 	t.Helper()
 	before := d.count(t)
 	d.ear.since()
@@ -118,12 +127,13 @@ func (d *drill) phase(t *testing.T, name, workers string, do func()) {
 	_, gap := d.ear.since()
 	after := d.count(t)
 	seconds := after.at.Sub(before.at).Seconds()
-	pace := float64(after.stored-before.stored) / seconds
+	pace = float64(after.stored-before.stored) / seconds
 	if d.first == 0 {
 		d.first = pace
 	}
 	d.printf("%-34s %8s %8.1f %10d %9.0f %8.2f %12d %12v", name, workers, seconds, after.stored-before.stored, pace, pace/d.first,
 		after.redelivered()-before.redelivered(), gap.Round(time.Millisecond))
+	return pace
 }
 
 // end lets the workers do what the producer has asked for, stops them, and prints

@@ -2,11 +2,15 @@ package e2e
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // Fleets of workers under load. `make scale` runs it for some minutes, one after
@@ -16,6 +20,10 @@ func TestScale(t *testing.T) {
 	t.Run("workers_come_and_go", func(t *testing.T) {
 		t.Parallel()
 		comeAndGo(t)
+	})
+	t.Run("shards_come_and_go", func(t *testing.T) {
+		t.Parallel()
+		shardsComeAndGo(t)
 	})
 	t.Run("a_rolling_update", func(t *testing.T) {
 		t.Parallel()
@@ -98,4 +106,53 @@ func (c *churn) step(t *testing.T, i int) {
 	}
 	w.kill()
 	c.killed++
+}
+
+// shardsComeAndGo lets one shard grow and the other one stand still: neither changes
+// anything for the other, and nothing is lost.
+func shardsComeAndGo(t *testing.T) {
+	t.Helper()
+	total := drillTime(t, 5*time.Second)
+	server := localtest.NATS(t, localstack.NATSOptions{})
+	a, b := newDrill(t, onServer(server), inShard("a")), newDrill(t, onServer(server), inShard("b"))
+	far := map[*drill]string{}
+	const roundTrip = 5 * time.Millisecond
+	for _, d := range []*drill{a, b} {
+		d.must(t, "setup", "--sample-schema")
+		d.watch(t)
+		far[d] = d.away(t, roundTrip/2)
+	}
+	start := func(d *drill) *worker { return d.start(t, far[d], "batch-size=1", "express-lanes=1") }
+	fleet, other := []*worker{start(a)}, start(b)
+	inA, inB := a.busyProducer(t, string(a.shard), mix{messages: 10, ahead: 200}), b.busyProducer(t, string(b.shard), mix{messages: 10, ahead: 200})
+	phase := func(name, ofA, ofB string) (paceA, paceB float64) {
+		paceA = a.phase(t, "a: "+name, ofA, func() {
+			paceB = b.phase(t, "b: "+name, ofB, func() { pause(t, total/4) })
+		})
+		return paceA, paceB
+	}
+	phase("one worker each", "1", "1")
+	for range 2 {
+		fleet = append(fleet, start(a))
+	}
+	grown, _ := phase("a grows", "3", "1")
+	other.kill()
+	if alone, none := phase("b stands still", "3", "0"); alone < grown/2 || none > alone/10 { // what was in a transaction at the kill
+		t.Errorf("while b stands still a does %.0f deletions a second, and %.0f before; b does %.0f", alone, grown, none)
+	}
+	other = start(b)
+	if _, back := phase("b is back", "3", "1"); back == 0 {
+		t.Error("b does nothing after it has come back")
+	}
+	commandsA, wantA := inA.stop(t)
+	commandsB, wantB := inB.stop(t)
+	termAll(t, append(fleet, other))
+	a.auditLedger(t, wantA)
+	b.auditLedger(t, wantB)
+	all := maps.Clone(wantA)
+	maps.Copy(all, wantB)
+	a.auditEvents(t, all)
+	if !t.Failed() {
+		a.printf("✓ all of it held: %d commands of two shards, %d deletions, each told under one id", commandsA+commandsB, len(all))
+	}
 }

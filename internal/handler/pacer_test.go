@@ -30,3 +30,25 @@ func TestDeletionPace(t *testing.T) {
 		t.Errorf("a batch amid other clients takes %v; want 1 to 3 ms", took)
 	}
 }
+
+func TestBatches(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		messages  int64
+		perSecond float64
+		want      int64
+	}{
+		{0, 0, 1},
+		{999, 10, 1},
+		{1000, 10, 1},
+		{1001, 0, 2},
+		{30_000, 0, 6},                 // 1000, 200, 800, 3200, 12800, and the rest
+		{1_000_000, 0, 25},             // as many rows as a batch may have
+		{1_000_000, 1_000_000, 34},     // 50 ms each
+		{1_000_000, 100, 200_000 - 20}, // hardly more than the least
+	} {
+		if got := (Config{}).Batches(c.messages, c.perSecond); 10*got < 9*c.want || 10*got > 11*c.want {
+			t.Errorf("Batches(%d, %g) = %d; want about %d", c.messages, c.perSecond, got, c.want)
+		}
+	}
+}

@@ -86,6 +86,7 @@ func (s *Checked) bind() {
 			}
 		}
 	}
+	s.bindPins()
 }
 
 // Incompatible returns why the tables can't hold the deletion, nil if they can:

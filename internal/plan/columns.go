@@ -14,7 +14,6 @@ func (k *checker) build() *Checked {
 	p := k.plan.Messages
 	k.messages = k.member("messages", p.Table)
 	s.Messages.Table = k.table(&k.messages, p)
-	k.hold(s.Messages.Table)
 	if at := k.plan.Pointed(); at >= 0 {
 		k.pointer(s, nth("messages.parents", at), p.Parents[at])
 	} else {

@@ -71,10 +71,7 @@ func (p *problems) add(line int, format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	path, _, _ := strings.Cut(text, " ")
 	path = strings.TrimSuffix(path, ":")
-	if slices.ContainsFunc(p.paths, func(known string) bool {
-		rest, below := strings.CutPrefix(path, known)
-		return known == "" || below && (rest == "" || rest[0] == '.' || rest[0] == '[')
-	}) {
+	if p.silent(path) {
 		return
 	}
 	p.found = append(p.found, problem{line, text})
@@ -104,6 +101,14 @@ func (p problem) Error() string {
 		return "plan: " + p.text
 	}
 	return fmt.Sprintf("plan: line %d: %s", p.line, p.text)
+}
+
+// silent reports whether something is known to be wrong at the path.
+func (p *problems) silent(path string) bool {
+	return slices.ContainsFunc(p.paths, func(known string) bool {
+		rest, below := strings.CutPrefix(path, known)
+		return known == "" || below && (rest == "" || rest[0] == '.' || rest[0] == '[')
+	})
 }
 
 // known silences what else is wrong at the path.
@@ -491,13 +496,13 @@ func (d *decoder) id(f field) ID {
 		}
 		switch g.name {
 		case "split":
-			split.Of = d.text(g.value, at, "app, user or conversation")
+			split.Of = d.text(g.value, at, "app, user or conversation, with at and part beside split")
 		case "at":
 			split.At = d.text(g.value, at, "the text between the parts")
 		case "part":
 			split.Part = d.number(g.value, at)
 		case "lookup":
-			lookup.Table = d.text(g.value, at, "a table")
+			lookup.Table = d.text(g.value, at, "a table, with where and column beside lookup")
 		case "where":
 			lookup.Where = d.pairs(g.value, at, id.lines, g.name)
 		case "column":
@@ -567,10 +572,21 @@ var misplaced = map[string]map[string]string{
 	"conversations": {"seq": " (only messages and their children have a position)"},
 }
 
+// synonyms are what people write for a field.
+var synonyms = map[string]string{
+	"owner": "user", "owner_id": "user", "user_id": "user", "app_id": "app", "conversation_id": "conversation", "room": "conversation", "thread": "conversation", "chat": "conversation",
+	"id": "seq", "position": "seq", "sequence": "seq", "created_at": "sent_at", "created": "sent_at", "time": "sent_at", "timestamp": "sent_at",
+	"condition": "where", "conditions": "where", "filter": "where", "if": "where", "foreign_key": "references", "refers": "references", "reference": "references",
+	"from": "column", "select": "column", "name": "table", "update": "set", "parent": "parents", "child": "children",
+}
+
 // didYouMean proposes the field that is the nearest to what was written.
 func didYouMean(kind, name string) (hint, field string) {
 	if hint := misplaced[kind][name]; hint != "" {
 		return hint, ""
+	}
+	if known := synonyms[strings.ToLower(name)]; slices.Contains(fields[kind], known) {
+		return " (did you mean " + known + "?)", known
 	}
 	best, least := "", 3
 	for _, f := range slices.Sorted(slices.Values(fields[kind])) {

@@ -8,6 +8,11 @@ import (
 
 // checkDoubts warns of what is legal, and often not what was meant: names tell.
 func (k *checker) checkDoubts() {
+	for _, id := range k.plan.IDs {
+		if id.Lookup != nil {
+			k.doubtLookup(id)
+		}
+	}
 	for _, e := range k.plan.Entries() {
 		rel := k.relation(e.Table)
 		if rel == nil {
@@ -16,11 +21,30 @@ func (k *checker) checkDoubts() {
 		if strings.HasPrefix(e.Path, "messages") {
 			k.doubtSender(e, rel)
 		}
-		if e.References == nil {
+		if e.References == nil || e.Seq.Column != "" {
 			k.doubtAll(e, rel)
 		} else if !e.isParent() {
 			k.doubtReference(e, rel)
 		}
+	}
+}
+
+// doubtLookup warns of an id that rows of several people may have in common.
+func (k *checker) doubtLookup(id ID) {
+	rel := k.relation(id.Lookup.Table)
+	column, _ := parseColumn(id.Lookup.Column) // validated
+	if rel == nil || rel.columns[column].typ == 0 || !k.plan.commands(Value{Name, id.Name}) {
+		return
+	}
+	with := []string{column}
+	for _, w := range id.Lookup.Where {
+		if w.Value == (Value{Name, "app"}) { // which the tables have, too
+			name, _ := parseColumn(w.Column)
+			with = append(with, name)
+		}
+	}
+	if !rel.unique(with...) {
+		k.warn("ids.%s: several rows of %s may have the same %s, and a deletion for one of them would find what belongs to the others; look up a column that is unique", id.Name, rel, quote(column))
 	}
 }
 
@@ -35,7 +59,7 @@ var senders = regexp.MustCompile(`^(sender|sentby|author|from|creat(or|edby)|pos
 func (k *checker) doubtSender(e Placed, rel *relation) {
 	for _, c := range e.Conditions() {
 		column, _ := parseColumn(c.Column) // validated
-		if k.plan.needs(c.Value)["user"] && senders.MatchString(bare(column)) {
+		if k.plan.binds([]Pair{c}, "user") != notAtAll && senders.MatchString(bare(column)) {
 			k.warn("%s: by its name, column %s of %s is who sent the message, and not whose copy it is: a deletion would take what its user has sent from everybody, and leave what others have sent; "+
 				"name the column of the message's owner; if there is none, the table is a log that members share, and no plan of copies fits it", e.Path, quote(column), rel)
 		}

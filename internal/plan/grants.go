@@ -117,8 +117,9 @@ func (k *checker) reads(m member, locked bool) []string {
 			named = append(named, unread)
 		}
 	}
-	if m.above != nil && locked {
-		all = append(all, "xmax")
+	hasParents := slices.ContainsFunc(k.parents, func(p member) bool { return p.above.path == m.path })
+	if locked && (m.above != nil || hasParents) {
+		all = append(slices.DeleteFunc(all, func(c string) bool { return c == "xmax" }), "xmin", "xmax")
 	}
 	for _, c := range named {
 		if _, exists := m.rel.columns[c]; exists && !slices.Contains(all, c) {

@@ -49,19 +49,23 @@ type idPart struct {
 type lookup struct {
 	table, column string // quoted
 	conditions    []condition
-	// held is set where messages refer to the row by a foreign key: where it isn't there, they aren't.
-	held bool
+	typeName      string // the column's
+	pin           pin    // zero where the row depends on no id of the command
 }
 
-// perConversation reports whether the row depends on the conversation's id.
-func (l *lookup) perConversation() bool {
+// uses reports whether the row depends on such an id of the command.
+func (l *lookup) uses(such func(id string) bool) bool {
 	return slices.ContainsFunc(l.conditions, func(c condition) bool {
-		return c.value.id == "conversation_id" || c.value.lookup != nil && c.value.lookup.perConversation()
+		return c.value.id != "" && such(c.value.id) || c.value.lookup != nil && c.value.lookup.uses(such)
 	})
 }
 
-// ids gives the expression, of type text, for an id of the command.
-type ids func(id string) string
+// ids gives the expressions, of type text, for the ids of a deletion.
+type ids struct {
+	command func(id string) string // those of the command
+	// pinned is for what was looked up; nil to look up.
+	pinned func(pin, *lookup) string
+}
 
 // equals is the condition for a row. Both sides are of the very type of the server's
 // operator: of another one, varchar for one, whoever may create operators in a schema
@@ -72,12 +76,15 @@ func (c condition) equals(row string, of ids) string {
 		return column + c.value.constant
 	}
 	if l := c.value.lookup; l != nil {
-		if c.typ == textKey {
-			return column + "::text = " + l.find("::text", of)
+		switch {
+		case c.typ == textKey:
+			return column + "::text = " + l.value(of)
+		case of.pinned == nil || l.pin.zero():
+			return column + " = " + l.find("", of)
 		}
-		return column + " = " + l.find("", of)
+		return fmt.Sprintf("%s = (%s)::%s", column, l.value(of), l.typeName)
 	}
-	id := of(c.value.id)
+	id := of.command(c.value.id)
 	if p := c.value.part; p.of > 0 {
 		id = fmt.Sprintf("pg_catalog.split_part(%s, %s, %d)", id, text(p.at), p.n)
 	}
@@ -94,7 +101,15 @@ func (c condition) equals(row string, of ids) string {
 // find is the value that is looked up, null if there is none. A subquery with a limit is never
 // joined: it is a value for the index of the table that it is compared with.
 func (l *lookup) find(cast string, of ids) string {
-	return fmt.Sprintf("(select l.%s%s from %s l where %s limit 1)", l.column, cast, l.table, allOf("l", l.conditions, of))
+	return fmt.Sprintf("(select l.%s%s from %s l where %s limit 1)", l.column, cast, l.table, allOf("l", l.conditions, ids{command: of.command}))
+}
+
+// value is what was looked up, as text.
+func (l *lookup) value(of ids) string {
+	if of.pinned == nil || l.pin.zero() {
+		return l.find("::text", of)
+	}
+	return of.pinned(l.pin, l)
 }
 
 // allOf is the condition that all of them apply to the row; true if there are none.

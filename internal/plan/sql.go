@@ -52,14 +52,24 @@ func (t Table) Match(row, q string) string { return allOf(row, t.conditions, ids
 
 // MatchArgs is [Table.Match] for a statement about one deletion, whose app, user
 // and conversation are parameters of these names.
-func (t Table) MatchArgs(row string) string { return allOf(row, t.conditions, idArgs) }
+func (t Table) MatchArgs(row string) string { return allOf(row, t.conditions, idArgs()) }
 
-// idsOf are the ids of the deletion under the alias q.
-func idsOf(q string) ids { return func(id string) string { return q + "." + id } }
+// idsOf are the ids of the deletion under the alias q, with what the plan looks up in looked_up.
+func idsOf(q string) ids {
+	return ids{
+		command: func(id string) string { return q + "." + id },
+		pinned:  func(p pin, _ *lookup) string { return p.in(q) },
+	}
+}
 
-// idArgs are the ids of a statement about one deletion.
-func idArgs(id string) string {
-	return map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}[id]
+// idArgs are the ids of a statement about one deletion, which the ledger may know.
+func idArgs() ids {
+	return ids{
+		command: func(id string) string {
+			return map[string]string{"app_id": "@app::text", "user_id": "@user::text", "conversation_id": "@conversation::text"}[id]
+		},
+		pinned: pinOfArgs,
+	}
 }
 
 // Messages is the messages' table.
@@ -146,32 +156,4 @@ func (s *Checked) SentBy(row, moment string) string {
 		return "true"
 	}
 	return s.Messages.at(row) + "." + s.Messages.SentAt + " <= " + s.Messages.clock.earliest(moment)
-}
-
-// Vanished is the condition that something which the plan looks up for the deletion under the
-// alias q isn't there, although messages of it may be; "" where it looks up no such thing.
-func (s *Checked) Vanished(q string) string {
-	var missing []string
-	for _, l := range s.lookups {
-		if !l.held {
-			missing = append(missing, l.find("", idsOf(q))+" is null")
-		}
-	}
-	return strings.Join(missing, " or ")
-}
-
-// Missing is the expression for the tables in which nothing is found for the deletion under the alias q, for
-// people: null where something is in each. "" where the plan looks up nothing. A conversation that isn't
-// there is no wonder.
-func (s *Checked) Missing(q string) string {
-	var missing []string
-	for _, l := range s.lookups {
-		if !l.held || !l.perConversation() {
-			missing = append(missing, fmt.Sprintf("case when %s is null then %s end", l.find("", idsOf(q)), text("no row of "+l.table)))
-		}
-	}
-	if missing == nil {
-		return ""
-	}
-	return "nullif(pg_catalog.concat_ws(', ', " + strings.Join(missing, ", ") + "), '')"
 }

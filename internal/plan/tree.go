@@ -140,13 +140,16 @@ func qualified(row string, columns []string) string {
 	return strings.Join(out, ", ")
 }
 
-// lockedByUs is the condition that an earlier statement of the transaction has locked the row.
-func lockedByUs(row string) string { return row + ".xmax = pg_catalog.pg_current_xact_id()::xid" }
+// Locked is the condition that an earlier statement of the transaction has locked the row, or a trigger or a
+// key's action has changed it for us since.
+func Locked(row string) string {
+	return "pg_catalog.pg_current_xact_id()::xid in (" + row + ".xmax, " + row + ".xmin)"
+}
 
 // Doomed is the condition that nothing keeps the row of a parent of messages, which is locked, but messages of
 // the batch.
 func (s *Checked) Doomed(p *Parent, row string, replay bool) string {
-	return lockedByUs(row) + p.unreferred(row, func(r string) string { return s.OutsideBatch(r, replay) })
+	return Locked(row) + p.unreferred(row, func(r string) string { return s.OutsideBatch(r, replay) })
 }
 
 // OutsideBatch is the condition that the message is none of the batch.

@@ -104,7 +104,7 @@ func (v *validator) conversations() {
 func (v *validator) child(path string, c Entry) {
 	v.entry(path, c)
 	switch {
-	case c.References == nil && c.Seq.Column == "":
+	case c.References == nil && c.Seq.Column == "" && !v.silent(path+".seq"):
 		v.add(c.line, "%s.references is missing: expected it, or the messages' own columns: user, conversation and seq (and app)", path)
 	case c.References == nil:
 		v.bound(path, c, c.Conditions())
@@ -205,6 +205,13 @@ func (v *validator) entry(path string, e Entry) {
 	if e.References != nil {
 		v.reference(e, path+".references", *e.References)
 	}
+	if e.References != nil && e.Seq.Column == "" {
+		for _, p := range e.Where {
+			if v.plan.commands(p.Value) {
+				v.add(e.at("where."+p.Column), "%s.where.%s is %s: the reference says whose the row is; expected a constant or null, or what is looked up by constants", path, p.Column, p.Value)
+			}
+		}
+	}
 }
 
 func (v *validator) reference(e Entry, path string, r Reference) {
@@ -287,7 +294,11 @@ func (v *validator) lookup(id ID, path string) {
 		v.column(id.at("where."+p.Column), path+".where", p.Column)
 		v.value(id.at("where."+p.Column), path+".where."+p.Column, p.Value)
 	}
-	if uses := v.plan.needs(Value{Name, id.Name}); uses[id.Name] {
+	uses := map[string]bool{}
+	for _, w := range id.Lookup.Where {
+		maps.Copy(uses, v.plan.needs(w.Value))
+	}
+	if uses[id.Name] {
 		v.add(id.line, "%s needs itself: $%s is found by way of $%s: expected an id that is found by the command's", path, id.Name, strings.Join(slices.Sorted(maps.Keys(uses)), ", $"))
 	}
 	for _, f := range []string{"at", "part"} {
@@ -317,26 +328,18 @@ func (v *validator) value(line int, path string, val Value) {
 	}
 }
 
-// needs are the names that a value depends on, by way of lookups and splits, too.
+// needs are the names that a value depends on: its own, and those of the ids by which it is looked up.
 func (p Plan) needs(val Value) map[string]bool {
 	seen := map[string]bool{}
 	var visit func(Value)
 	visit = func(val Value) {
-		if val.Kind != Name {
+		if val.Kind != Name || seen[val.Text] {
 			return
 		}
-		id, ok := p.ID(val.Text)
-		switch {
-		case !ok && slices.Contains(commandIDs, val.Text):
-			seen[val.Text] = true
-		case ok && id.Split != nil:
-			seen[id.Split.Of] = true
-		case ok && id.Lookup != nil:
+		seen[val.Text] = true
+		if id, _ := p.ID(val.Text); id.Lookup != nil {
 			for _, w := range id.Lookup.Where {
-				if w.Value.Kind == Name && !seen[w.Value.Text] {
-					seen[w.Value.Text] = true
-					visit(w.Value)
-				}
+				visit(w.Value)
 			}
 		}
 	}
@@ -344,27 +347,83 @@ func (p Plan) needs(val Value) map[string]bool {
 	return seen
 }
 
-// uses reports whether one of the conditions depends on the command's id of this name.
-func (p Plan) uses(conds []Pair, name string) bool {
-	return slices.ContainsFunc(conds, func(c Pair) bool { return p.needs(c.Value)[name] })
+// commands reports whether the value depends on an id of the command.
+func (p Plan) commands(val Value) bool {
+	for name := range p.needs(val) {
+		if id, ok := p.ID(name); !ok && slices.Contains(commandIDs, name) || id.Split != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// binding is how far the conditions say whose rows they find, by an id of the command.
+type binding int
+
+const (
+	notAtAll binding = iota
+	partly           // by some parts of the id
+	wholly
+)
+
+// binds says how far the conditions tell the command's id of this name: by itself, or by all of its parts.
+func (p Plan) binds(conds []Pair, name string) binding {
+	used := map[string]bool{}
+	for _, c := range conds {
+		maps.Copy(used, p.needs(c.Value))
+	}
+	if used[name] {
+		return wholly
+	}
+	type part struct {
+		at string
+		n  int
+	}
+	named, greatest := map[part]bool{}, map[string]int{}
+	for _, id := range p.IDs {
+		if s := id.Split; s != nil && s.Of == name {
+			named[part{s.At, s.Part}] = named[part{s.At, s.Part}] || used[id.Name]
+			greatest[s.At] = max(greatest[s.At], s.Part)
+		}
+	}
+	out := notAtAll
+	for at, of := range greatest {
+		n := 0
+		for i := range min(of, maxParts) {
+			if named[part{at, i + 1}] {
+				n++
+			}
+		}
+		switch {
+		case n == of:
+			return wholly
+		case n > 0:
+			out = partly
+		}
+	}
+	return out
 }
 
 func (v *validator) usesApp() bool {
-	return slices.ContainsFunc(v.plan.Entries(), func(e Placed) bool { return v.plan.uses(e.Conditions(), "app") })
+	return slices.ContainsFunc(v.plan.Entries(), func(e Placed) bool { return v.plan.binds(e.Conditions(), "app") != notAtAll })
 }
 
 // bound wants conditions on each of the command's ids, for else other people's rows would go. Where no entry
 // has one on the app, that is said once, of the tenant.
 func (v *validator) bound(path string, e Entry, conds []Pair) {
 	for _, name := range commandIDs {
-		if v.plan.uses(conds, name) || name == "app" && (v.plan.Tenant != "" || !v.usesApp()) {
-			continue
-		}
+		how := v.plan.binds(conds, name)
 		rows := "other people's rows"
 		if name != "user" {
 			rows = "rows of every " + name
 		}
-		v.add(e.line, "%s.%s is missing: expected a column, or a condition on $%[2]s under where; without one, %s would go", path, name, rows)
+		switch {
+		case how == wholly || name == "app" && (v.plan.Tenant != "" || !v.usesApp()):
+		case how == partly:
+			v.add(e.line, "%s.%s is bound by a part of $%[2]s only: expected conditions on all of its parts; without them, %s with the same part would go", path, name, rows)
+		default:
+			v.add(e.line, "%s.%s is missing: expected a column, or a condition on $%[2]s under where; without one, %s would go", path, name, rows)
+		}
 	}
 }
 

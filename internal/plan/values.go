@@ -109,7 +109,7 @@ func (k *checker) newLookup(id ID) *lookedUp {
 	k.lookups[id.Name] = l
 	l.lookup.table = name(l.rel)
 	l.column = k.column(&l.member, "column", id.Lookup.Column)
-	l.lookup.column = quote(l.column.name)
+	l.lookup.column, l.lookup.typeName = quote(l.column.name), l.column.typeName
 	for _, p := range id.Lookup.Where {
 		l.lookup.conditions = append(l.lookup.conditions, k.condition(&l.member, "where."+p.Column, p))
 	}
@@ -118,21 +118,6 @@ func (k *checker) newLookup(id ID) *lookedUp {
 			l.path, l.rel, strings.Join(by, ", "), id.Name, createIndex("create unique index", l.rel, by))
 	}
 	return l
-}
-
-// hold finds out which looked-up rows can't vanish before the messages: those that the messages refer to by a foreign key
-// that doesn't let go of them.
-func (k *checker) hold(messages Table) {
-	for _, c := range messages.conditions {
-		for _, l := range k.lookups {
-			if l.lookup == c.value.lookup {
-				l.lookup.held = slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool {
-					return f.from == k.messages.rel && f.to == l.rel && l.rel != nil && len(f.sets) == 0 &&
-						len(f.columns) == 1 && quote(f.columns[0]) == c.column && f.refs[0] == l.column.name
-				})
-			}
-		}
-	}
 }
 
 // found are the columns by which an index finds the member's rows.

@@ -89,8 +89,8 @@ type Kept struct {
 	Rows int
 	// Seq is the smallest seq among them; 0 in the conversations' table.
 	Seq int64
-	// Missing is what the plan looks up for the deletion and isn't there any more, for people, "" for nothing. Then its
-	// rows can't be found, and there is no Table.
+	// Missing is what the plan looks up for the deletion and isn't there any more, for people, "" for nothing. Then what
+	// an older worker, or another plan, has begun can't be found, and there is no Table.
 	Missing string
 }
 

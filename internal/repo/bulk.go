@@ -101,9 +101,15 @@ func (r *Repo) orRace(err error, b purge.Batch) error {
 // child tables' rows in.
 func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
 	var through []*int64
-	var doubts []*string
-	taken := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children) }
-	takenOne := func(rows pgx.Rows) error { return rows.Scan(&through, &res.Deleted, &doubts, children, nil, nil) }
+	var doubts, lookedUp []*string
+	taken := func(rows pgx.Rows) error {
+		into := []any{&through, &res.Deleted, &doubts, children, &lookedUp}
+		return rows.Scan(into[:len(rows.FieldDescriptions())]...) // the last only where the plan looks something up
+	}
+	takenOne := func(rows pgx.Rows) error {
+		into := []any{&through, &res.Deleted, &doubts, children, nil, nil, nil}
+		return rows.Scan(into[:len(rows.FieldDescriptions())]...)
+	}
 	found := func(i int, rec purge.Record, written bool) {
 		res.Records[i], res.Finished[i] = rec, written && rec.State == purge.Done
 		if res.Finished[i] {
@@ -135,7 +141,7 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	if err := roundTrip(); err != nil {
 		return err
 	}
-	t.query(readRecords(b.Deletions, found), r.sql.get("bulk_finish"), a.with(args{"through_seqs": through, "deleted": res.Deleted}))
+	t.query(readRecords(b.Deletions, found), r.sql.get("bulk_finish"), a.with(args{"through_seqs": through, "deleted": res.Deleted, "looked_up": lookedUp}))
 	return nil
 }
 

@@ -32,7 +32,8 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 
 // Kept finds rows that stay when they are deleted, in a deletion that makes no
 // progress and whose lease is ours. Rows that others have locked are skipped. It changes nothing.
-// If there are none, something that the plan looks up may be missing.
+// If there are none, something that the plan looks up may be missing, of a deletion that an older worker or another
+// plan has begun.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	a, n := argsOf(d), len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
@@ -63,7 +64,7 @@ func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
 	err = r.begin(false).try(ctx, func(t *transaction) {
 		r.lockConversation(t, a)
 		t.query(func(rows pgx.Rows) error { return rows.Scan(&atEnd) }, r.sql.get("kept_rows"), a)
-		if s := r.sql["missing"]; s != nil { // the plan looks something up
+		if s := r.sql["vanished"]; s != nil { // the plan looks something up
 			t.query(func(rows pgx.Rows) error { return rows.Scan(&missing) }, s, a)
 		}
 	})

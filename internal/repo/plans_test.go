@@ -27,6 +27,8 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 		execSQL(t, openPool(t, url), partitionedTables)
 		everyStatementUsesIndexes(t, openRepo(t, Config{URL: url, Plan: plan.Bundled()}))
 	})
+	t.Run("of_a_plan_that_looks_up", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newArchive(t)) })
+	t.Run("of_a_plan_that_looks_up_the_conversation", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newMembers(t, "", 60)) })
 	t.Run("of_pointers", func(t *testing.T) {
 		t.Parallel()
 		r := newPointers(t, "id")

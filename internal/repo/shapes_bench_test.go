@@ -15,50 +15,32 @@ type shape struct {
 	name      string
 	sql, fill string // tables beside posts, threads and bodies, and what fills them; $1: how many owners, $2: how many posts each has
 	body      bool   // posts refer to bodies
-	entry     string // of messages, "" for the plain one
-	messages  string // more of it
-	alone     bool   // there is no table of conversations
+	messages  string // of the plan's entry of messages
 	rest      string // of the plan
+	old, new  string // what stands otherwise in the plan
 }
 
 var shapes = []shape{
 	{name: "plain"},
-	{name: "no conversations", alone: true},
 	{
-		name: "constant condition", sql: `alter table s.posts add kind text not null default 'chat';`,
+		name: "constant", sql: `alter table s.posts add kind text not null default 'chat';`,
 		messages: "  where: {kind: chat}\n",
 	},
 	{
-		name: "user looked up", sql: `create table s.people (id bigint primary key, login text not null unique);`,
-		fill:  `insert into s.people select o, o::text from generate_series(1, $1::int) o`,
-		entry: "where: {owner: $owner}\n  conversation: thread\n  seq: seq\n  sent_at: at\n",
-		rest:  "ids:\n  owner: {lookup: s.people, where: {login: $user}, column: id}\n",
+		name: "split", old: "messages:\n  table: s.posts\n  user: owner\n", new: "ids:\n  name: {split: user, at: '@', part: 1}\nmessages:\n  table: s.posts\n  where: {owner: $name}\n",
 	},
 	{
-		name:  "sent_at in milliseconds",
-		sql:   `alter table s.posts add ms bigint not null default (extract(epoch from clock_timestamp()) * 1000)::bigint - 3600000;`,
-		entry: "user: owner\n  conversation: thread\n  seq: seq\n  sent_at: {column: ms, unit: ms}\n",
+		name: "lookup", sql: `create table s.users (id bigint primary key, login text not null unique);`,
+		fill: `insert into s.users select i, i from generate_series(1, $1::int) i`,
+		old:  "messages:\n  table: s.posts\n  user: owner\n", new: "ids:\n  owner: {lookup: s.users, where: {login: $user}, column: id}\nmessages:\n  table: s.posts\n  where: {owner: $owner}\n",
 	},
 	{
-		name: "timestamptz as position",
-		sql: `alter table s.posts alter at set default clock_timestamp() - interval '1 hour', drop constraint posts_owner_thread_seq_key;
-			create index on s.posts (owner, thread, at);`,
-		entry: "user: owner\n  conversation: thread\n  seq: at\n",
+		name: "time as the position", sql: `create index on s.posts (owner, thread, at);`,
+		fill: `update s.posts set at = now() - interval '30 days' + seq * interval '1 second'`,
+		old:  "  seq: seq\n  sent_at: at\n", new: "  seq: at\n",
 	},
 	{
-		name: "microseconds as position",
-		sql: `alter table s.posts add us bigint not null default (extract(epoch from clock_timestamp()) * 1000000)::bigint - 3600000000, drop constraint posts_owner_thread_seq_key;
-			create index on s.posts (owner, thread, us);`,
-		entry: "user: owner\n  conversation: thread\n  seq: {column: us, unit: us}\n",
-	},
-	{
-		name: "pointers", body: true, alone: true,
-		sql: `create table s.topics (id bigint primary key, owner bigint, thread text, unique (owner, thread)); alter table s.bodies add topic bigint, add at timestamptz default now() - interval '1 hour';
-			alter table s.posts drop constraint posts_owner_thread_seq_key;`,
-		fill: `update s.bodies set topic = (id - 1) / $2::int + 1 where $1::int > 0; vacuum full s.bodies; create index on s.bodies (topic, id); create index on s.posts (body);
-			create unique index on s.posts (owner, body); insert into s.topics select o, o, 'a' from generate_series(1, $1::int) o`,
-		entry: "user: owner\n  parents:\n    - table: s.bodies\n      references: {column: body, to: id}\n      where: {topic: $topic}\n      seq: id\n      sent_at: at\n",
-		rest:  "ids:\n  topic: {lookup: s.topics, where: {owner: $user, thread: $conversation}, column: id}\n",
+		name: "no conversations", old: "conversations:\n  table: s.threads\n  user: owner\n  conversation: thread\n  unread: unread\n", new: "",
 	},
 	{
 		name: "child", sql: `create table s.likes (id bigint generated always as identity primary key, post bigint references s.posts); create index on s.likes (post);`,
@@ -131,14 +113,9 @@ func newShape(b *testing.B, c shape, owners, each int) *Repo {
 	run(c.fill)
 	execSQL(b, pool, `vacuum (analyze)`)
 	execSQL(b, pool, `checkpoint`)
-	entry, conversations := c.entry, "conversations:\n  table: s.threads\n  user: owner\n  conversation: thread\n  unread: unread\n"
-	if entry == "" {
-		entry = "user: owner\n  conversation: thread\n  seq: seq\n  sent_at: at\n"
-	}
-	if c.alone {
-		conversations = ""
-	}
-	p, err := plan.Parse([]byte("tenant: solo\nmessages:\n  table: s.posts\n  " + entry + c.messages + conversations + c.rest))
+	text := "tenant: solo\nmessages:\n  table: s.posts\n  user: owner\n  conversation: thread\n  seq: seq\n  sent_at: at\n" + c.messages +
+		"conversations:\n  table: s.threads\n  user: owner\n  conversation: thread\n  unread: unread\n" + c.rest
+	p, err := plan.Parse([]byte(strings.Replace(text, c.old, c.new, 1)))
 	if err != nil {
 		b.Fatal(err)
 	}

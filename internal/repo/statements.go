@@ -146,6 +146,9 @@ func (a sqlArgs) Parents() []*plan.Parent {
 // ParentColumns are the columns of a row by which its parents are found.
 func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.Parents(), row) }
 
+// Ours is [plan.Locked].
+func (a sqlArgs) Ours(row string) string { return plan.Locked(row) }
+
 // Below are the child tables that refer to the child table, or to the messages.
 func (a sqlArgs) Below() []*plan.Child {
 	if a.Child != nil {

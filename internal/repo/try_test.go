@@ -43,6 +43,37 @@ insert into public.files (post, name) select id, 'name ' || id from public.posts
 		user: "alice", through: new(int64(1800)),
 		plan: treePlan, tables: treeTables,
 	},
+	"pointers": {
+		user: "7", through: new(int64(1800)),
+		plan: `
+tenant: demo
+messages:
+  table: public.deliveries
+  user: user_id
+  parents:
+    - table: public.posts
+      references: {column: post_id, to: id}
+      conversation: room
+      seq: id
+      sent_at: at
+      children:
+        - table: public.links
+          references: {column: post_id, to: id}
+          parents: [{table: public.files, references: {column: file_id, to: id}}]`,
+		tables: `
+create table public.posts (id bigint primary key, room text not null, body text, at timestamptz not null default now() - interval '1 hour');
+create index on public.posts (room, id);
+create table public.deliveries (user_id bigint not null, post_id bigint not null references public.posts, note text, primary key (user_id, post_id));
+create index on public.deliveries (post_id);
+create table public.files (id bigint primary key, name text);
+create table public.links (id bigserial primary key, post_id bigint not null references public.posts, file_id bigint not null references public.files);
+create index on public.links (post_id); create index on public.links (file_id);
+insert into public.posts (id, room, body) select n, 'c2c_bob', repeat('x', n % 300) from generate_series(1, 2500) n;
+insert into public.posts (id, room, body) select n, 'other', 'x' from generate_series(2501, 2600) n;
+insert into public.deliveries select u, n, 'note' from generate_series(1, 2600) n, unnest(array[7, 8]) u where u = 7 or n % 3 = 0;
+insert into public.files select n, 'file' from generate_series(0, 400) n;
+insert into public.links (post_id, file_id) select n, n % 400 from generate_series(1, 2600) n where n % 2 = 0`,
+	},
 	"the same to the end": {user: "alice", plan: treePlan, tables: treeTables},
 }
 

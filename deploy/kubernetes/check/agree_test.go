@@ -15,12 +15,56 @@ import (
 
 // An API server takes each object alone: that they fit one another is for these tests to see.
 
-// byVariant are the objects of each variant.
+// byVariant are the objects of each variant, and of each shard of one that has shards: a
+// namespace each.
 func byVariant(t *testing.T) map[string][]object {
 	t.Helper()
 	all := map[string][]object{}
-	objects(t, func(variant string, o object) { all[variant] = append(all[variant], o) })
+	objects(t, func(variant string, o object) {
+		namespace := o.GetNamespace()
+		if o.GetKind() == "Namespace" {
+			namespace = o.GetName()
+		}
+		if shard, ok := strings.CutPrefix(namespace, "lethe-"); ok {
+			variant += " " + shard
+		}
+		all[variant] = append(all[variant], o)
+	})
 	return all
+}
+
+// What names a shard names the same one: its workers and its setup, its namespace, and the
+// stream by which it is scaled. An installation without shards names none.
+func TestEachShardIsNamedOnce(t *testing.T) {
+	t.Parallel()
+	shards := 0
+	for variant, all := range byVariant(t) {
+		_, shard, sharded := strings.Cut(variant, " ")
+		stream := "CONVERSATION_COMMANDS"
+		if sharded {
+			shards++
+			stream += "_" + strings.ToUpper(shard)
+		}
+		for _, o := range all {
+			switch o.GetKind() {
+			case "ConfigMap":
+				if strings.HasPrefix(o.GetName(), "lethe-plan") {
+					continue
+				}
+				if got, _, err := unstructured.NestedString(o.Object, "data", "LETHE_SHARD"); err != nil || got != shard {
+					t.Errorf("%s, %s: the shard %q, %v", variant, o.name(), got, err)
+				}
+			case "ScaledObject":
+				triggers, _, err := unstructured.NestedSlice(o.Object, "spec", "triggers")
+				if err != nil || len(triggers) != 1 || fmt.Sprint(triggers[0].(map[string]any)["metadata"].(map[string]any)["stream"]) != stream {
+					t.Errorf("%s, %s: scales by %v, %v; want by %s", variant, o.name(), triggers, err, stream)
+				}
+			}
+		}
+	}
+	if shards != 2 {
+		t.Errorf("%d shards; want 2", shards)
+	}
 }
 
 // find returns the object of that kind and name; nil if there is none.
@@ -104,7 +148,7 @@ func TestWhereAndHowManyAreSaidOnce(t *testing.T) {
 	t.Parallel()
 	for variant, all := range byVariant(t) {
 		for _, o := range all {
-			if o.GetKind() != "Namespace" && o.GetNamespace() != "lethe" {
+			if o.GetKind() != "Namespace" && find(all, "Namespace", o.GetNamespace()) == nil {
 				t.Errorf("%s, %s: it is in namespace %q", variant, o.name(), o.GetNamespace())
 			}
 		}

@@ -46,8 +46,7 @@ func TestPodsKeepToTheRestrictedStandardAndToLess(t *testing.T) {
 			t.Errorf("%s, %s: %s", variant, o.name(), fault)
 		}
 	})
-	all, err := renderAll()
-	if err != nil || pods != 2*len(all) {
+	if all := byVariant(t); pods != 2*len(all) {
 		t.Errorf("%d pods in %d variants; want a worker and a setup in each", pods, len(all))
 	}
 }

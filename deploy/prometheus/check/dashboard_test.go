@@ -63,7 +63,7 @@ func fail(t *testing.T, err error) {
 }
 
 // plain puts in place of Grafana's variables what they may stand for.
-var plain = strings.NewReplacer("$__rate_interval", "1m", "$job", ".+")
+var plain = strings.NewReplacer("$__rate_interval", "1m", "$job", ".+", "$shard", ".*")
 
 func TestEveryPanelAsksForWhatWorkersHave(t *testing.T) {
 	t.Parallel()
@@ -76,8 +76,8 @@ func TestEveryPanelAsksForWhatWorkersHave(t *testing.T) {
 			for _, fault := range faultsOf(plain.Replace(query), metrics) {
 				t.Errorf("%s: %s: %s", *p.Title, query, fault)
 			}
-			if !strings.Contains(query, `job=~"$job"`) && !strings.Contains(query, "ALERTS") {
-				t.Errorf("%s: %s isn't about the chosen job", *p.Title, query)
+			if !strings.Contains(query, `job=~"$job",shard=~"$shard"`) && !strings.Contains(query, "ALERTS") {
+				t.Errorf("%s: %s isn't about the chosen job and shard", *p.Title, query)
 			}
 		}
 	}

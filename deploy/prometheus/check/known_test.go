@@ -15,8 +15,8 @@ type metric struct {
 	labels map[string][]string // the values of each; nil for any
 }
 
-// ofPrometheus are the labels that every series has from being scraped.
-var ofPrometheus = []string{"job", "instance"}
+// ofAll are the labels that every series has from being scraped, and that of a shard's workers.
+var ofAll = []string{"job", "instance", "shard"}
 
 // known are the metrics of docs/metrics.md, which a test of cmd/worker compares
 // with a running worker, by the names of their series, and Prometheus's own.
@@ -64,7 +64,7 @@ func labelsOf(cell string) map[string][]string {
 // has reports whether the metric's series have the label.
 func (m metric) has(label string) bool {
 	_, own := m.labels[label]
-	return own || slices.Contains(ofPrometheus, label)
+	return own || slices.Contains(ofAll, label)
 }
 
 func read(t *testing.T, path string) string {

@@ -46,7 +46,7 @@ func faultsOf(query string, known map[string]metric) (faults []string) {
 // checkMatchers looks at what stands in braces.
 func checkMatchers(n *parser.VectorSelector, m metric, complain func(string, ...any)) {
 	for _, matcher := range n.LabelMatchers {
-		if matcher.Name == model.MetricNameLabel || slices.Contains(ofPrometheus, matcher.Name) {
+		if matcher.Name == model.MetricNameLabel || slices.Contains(ofAll, matcher.Name) {
 			continue
 		}
 		values, ok := m.labels[matcher.Name]

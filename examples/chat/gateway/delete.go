@@ -93,7 +93,7 @@ func (g *Gateway) bound(ctx context.Context, cmd *conversation.Command) error {
 	for i, t := range cmd.Conversations {
 		ids[i] = t.ID
 	}
-	newest, err := g.store.newest(ctx, cmd.AppID, cmd.UserID, ids) // not from a standby, which may not know yet what the user saw
+	newest, err := g.storeOf(cmd.AppID, cmd.UserID).newest(ctx, cmd.AppID, cmd.UserID, ids) // not from a standby, which may not know yet what the user saw
 	if err != nil {
 		return fmt.Errorf("newest messages: %w", cleanText(err))
 	}

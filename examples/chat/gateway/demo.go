@@ -71,7 +71,7 @@ func (g *Gateway) reuse(r *request) error {
 	if err != nil {
 		return err
 	}
-	msg := &nats.Msg{Subject: conversation.Shard(g.Shards[cmd.AppID]).CommandSubject(cmd.AppID), Data: data}
+	msg := &nats.Msg{Subject: conversation.Shard(g.shardOf(cmd.AppID, cmd.UserID)).CommandSubject(cmd.AppID), Data: data}
 	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
 	defer cancel()
 	if _, err := g.NATS.RequestMsgWithContext(ctx, msg); err != nil {

@@ -21,8 +21,8 @@ import (
 	"github.com/lethe-im/lethe/examples/chat/token"
 )
 
-// Config is what a gateway is made of. All of it but Read, Hosts, Shards and Demo is
-// required.
+// Config is what a gateway is made of. All of it but Read, Hosts, Shards,
+// Databases and Demo is required.
 type Config struct {
 	// App is the tenant. A token for another is refused.
 	App string
@@ -41,9 +41,11 @@ type Config struct {
 	// Hosts are the names of the page, beside those of this machine: only there
 	// does the demo issue tokens.
 	Hosts origin.Names
-	// Shards are the names of the databases in which apps' messages lie, by app, where
-	// there are several. An app that has none publishes its commands without a shard.
+	// Shards name the database of an app's messages, by app, or of a user's, by app/user,
+	// where there are several. Commands of the others name no shard.
 	Shards map[string]string
+	// Databases are those of the shards. One that has none is DB, too.
+	Databases map[string]*pgxpool.Pool
 }
 
 // Gateway serves the API. Its methods are safe for concurrent use.
@@ -87,7 +89,7 @@ func New(cfg Config) (*Gateway, error) {
 		return nil, errors.New("gateway: the token key is too short")
 	}
 	client, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout),
-		conversation.WithShard(func(cmd conversation.Command) string { return cfg.Shards[cmd.AppID] }))
+		conversation.WithShard(func(cmd conversation.Command) string { return cfg.shardOf(cmd.AppID, cmd.UserID) }))
 	if err != nil {
 		return nil, err
 	}
@@ -139,5 +141,9 @@ func (g *Gateway) Ready(ctx context.Context) error {
 	if !g.NATS.IsConnected() {
 		return errors.New("NATS is " + g.NATS.Status().String())
 	}
-	return errors.Join(g.DB.Ping(ctx), g.Read.Ping(ctx))
+	err := errors.Join(g.DB.Ping(ctx), g.Read.Ping(ctx))
+	for _, db := range g.Databases {
+		err = errors.Join(err, db.Ping(ctx))
+	}
+	return err
 }

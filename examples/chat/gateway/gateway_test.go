@@ -41,9 +41,9 @@ type rig struct {
 	url    string
 }
 
-func newRig(t *testing.T, demo bool) *rig {
+// newDatabase has the schemas of a gateway.
+func newDatabase(t *testing.T) *pgxpool.Pool {
 	t.Helper()
-	r := &rig{server: localtest.NATS(t)}
 	address := localtest.Database(t)
 	if _, err := repo.Setup(t.Context(), address, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
@@ -53,6 +53,13 @@ func newRig(t *testing.T, demo bool) *rig {
 		t.Fatal(err)
 	}
 	t.Cleanup(db.Close)
+	return db
+}
+
+func newRig(t *testing.T, demo bool) *rig {
+	t.Helper()
+	r := &rig{server: localtest.NATS(t)}
+	db := newDatabase(t)
 	nc, err := r.server.Connect(nats.MaxReconnects(-1), nats.ReconnectWait(10*time.Millisecond), nats.ReconnectBufSize(-1))
 	if err != nil {
 		t.Fatal(err)
@@ -62,7 +69,10 @@ func newRig(t *testing.T, demo bool) *rig {
 		t.Fatal(err)
 	}
 	r.addStream(t, 1<<20)
-	r.Gateway, err = New(Config{App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo, Shards: map[string]string{}})
+	r.Gateway, err = New(Config{
+		App: "demo", Key: key, DB: db, NATS: nc, Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Demo: demo,
+		Shards: map[string]string{}, Databases: map[string]*pgxpool.Pool{},
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,6 +213,46 @@ func TestCommandsGoToTheShardOfTheApp(t *testing.T) {
 		}
 		if got := s.CachedInfo().State.Msgs; got != want {
 			t.Errorf("%s has %d commands; want %d", stream, got, want)
+		}
+	}
+}
+
+// Bob's messages lie in a database of their own.
+func TestEachUserHasADatabase(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	r.Shards["demo/bob"], r.Databases["b"] = "b", newDatabase(t)
+	if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "CONVERSATION_COMMANDS_B", Subjects: []string{"conversation.shard.b.delete.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 201, call{method: "POST", path: path("group_all", "/messages"), user: "alice", body: `{"text":"hello"}`})
+	for db, want := range map[*pgxpool.Pool]string{r.DB: "alice carol", r.Databases["b"]: "bob"} {
+		var owners string
+		if err := db.QueryRow(t.Context(), `select string_agg(user_id, ' ' order by user_id) from chat.messages`).Scan(&owners); err != nil || owners != want {
+			t.Errorf("a database has the copies of %q, %v; want %q", owners, err, want)
+		}
+	}
+	for _, user := range []string{"alice", "bob"} {
+		if got := r.want(t, 200, call{method: "GET", path: path("group_all", "/messages"), user: user}); !strings.Contains(fmt.Sprint(got.body), "hello") {
+			t.Errorf("%s reads %s", user, got.body)
+		}
+	}
+	r.want(t, 202, call{method: "POST", path: path("group_all", ":delete"), user: "bob"})
+	r.want(t, 202, call{method: "POST", path: path("group_all", ":delete"), user: "alice"})
+	for stream, user := range map[string]string{"CONVERSATION_COMMANDS_B": "bob", conversation.CommandsStream: "alice"} {
+		s, err := r.js.Stream(t.Context(), stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := s.GetMsg(t.Context(), 1)
+		if err != nil || s.CachedInfo().State.Msgs != 1 || !strings.Contains(string(m.Data), `"user_id":"`+user+`"`) || !strings.Contains(string(m.Data), `"through_seq":1`) {
+			t.Errorf("%s has %d commands, the first %v, %v; want %s's with its boundary", stream, s.CachedInfo().State.Msgs, m, err, user)
+		}
+	}
+	r.want(t, 200, call{method: "PUT", path: "/v1/settings", user: "bob", body: `{"multi_client_sync":true}`})
+	for _, db := range []*pgxpool.Pool{r.DB, r.Databases["b"]} {
+		if on, err := (store{db}).multiClientSync(t.Context(), "demo"); err != nil || !on {
+			t.Errorf("the switch in a database: %v, %v; want it on in both", on, err)
 		}
 	}
 }

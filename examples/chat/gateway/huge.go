@@ -86,7 +86,7 @@ func (g *Gateway) fill(app, user string, messages int64) {
 	s := hugeState{State: "running", Messages: messages}
 	for s.Done < messages {
 		n := min(hugeBatch, messages-s.Done)
-		if err := g.store.fill(g.life, app, user, n); err != nil {
+		if err := g.storeOf(app, user).fill(g.life, app, user, n); err != nil {
 			g.Log.Warn("huge group", "user", user, "error", err)
 			s.State, s.Message = "failed", "the database could not be written to"
 			g.huge.set(user, s)

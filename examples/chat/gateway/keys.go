@@ -40,7 +40,7 @@ func (g *Gateway) command(r *request, cmd conversation.Command) (conversation.Co
 	if err := g.bound(r.Context(), &cmd); err != nil {
 		return cmd, err
 	}
-	first, err := g.store.remember(r.Context(), key, asked, cmd)
+	first, err := g.storeOf(cmd.AppID, cmd.UserID).remember(r.Context(), key, asked, cmd)
 	if err != nil {
 		return cmd, fmt.Errorf("idempotency key: %w", cleanText(err))
 	}

@@ -87,16 +87,18 @@ func (g *Gateway) send(r *request) error {
 		return err
 	}
 	sent := copies{app: r.who.App, sender: r.who.User, text: body.Text, places: places}
-	at, err := g.store.write(r.Context(), sent)
-	if err != nil {
-		return fmt.Errorf("send: %w", cleanText(err))
-	}
 	var seq int64
-	for _, p := range places {
-		if p.owner == r.who.User {
-			seq = p.seq
+	for _, part := range g.spread(sent) {
+		at, err := part.store.write(r.Context(), part.copies)
+		if err != nil {
+			return fmt.Errorf("send: %w", cleanText(err))
 		}
-		g.note(r, sent, p, at)
+		for _, p := range part.places {
+			if p.owner == r.who.User {
+				seq = p.seq
+			}
+			g.note(r, sent, p, at)
+		}
 	}
 	return r.answer(http.StatusCreated, map[string]int64{"seq": seq})
 }

@@ -117,9 +117,12 @@ func (r *request) number(name string, otherwise, least, most int64) (int64, erro
 func (g *Gateway) from(r *request) (store, error) {
 	switch r.URL.Query().Get("fresh") {
 	case "", "false":
+		if s := g.storeOf(r.who.App, r.who.User); s != g.store {
+			return s, nil // which has no standby here
+		}
 		return g.reads, nil
 	case "true":
-		return g.store, nil
+		return g.storeOf(r.who.App, r.who.User), nil
 	}
 	return store{}, badRequest("fresh: expected true or false")
 }

@@ -33,7 +33,7 @@ func (g *Gateway) changeSettings(r *request) error {
 	if s.MultiClientSync == nil {
 		return badRequest("multi_client_sync: expected true or false")
 	}
-	if err := g.store.setMultiClientSync(r.Context(), r.who.App, *s.MultiClientSync); err != nil {
+	if err := g.switchAll(r.Context(), r.who.App, *s.MultiClientSync); err != nil {
 		return fmt.Errorf("change settings: %w", err)
 	}
 	return r.answer(http.StatusOK, s)

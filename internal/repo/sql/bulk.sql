@@ -41,13 +41,13 @@ foreign key: what the messages' lockers have committed is seen then. Waits for m
 them. commands_pkey; the messages' key backward and forward. */}}
 {{define "_bulk_lock"}}{{if .LockFirst}}
 with q as materialized (
-  select *
+  select *{{template "_look_up" .}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @wanted::bigint[], @stored_at::timestamptz[],
     @kept::boolean[], @fresh::boolean[])
     as q (app_id, command_id, conversation_id, user_id, wanted, stored_at, history_kept, fresh)
 ),
 due as materialized (
-  select q.app_id, q.user_id, q.conversation_id, {{.Boundary "q" "wanted"}} as through_seq
+  select q.app_id, q.user_id, q.conversation_id{{if .LooksUp}}, q.looked_up{{end}}, {{.Boundary "q" "wanted"}} as through_seq
   from q
   where q.fresh and not q.history_kept
     and not exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id offset 0)
@@ -77,7 +77,7 @@ commands_pkey; the messages' key backward and forward, the conversations'. One s
 each would ask for the table's size each time (2 us a row). */}}
 {{define "_bulk_take"}}
 with q as materialized (
-  select *
+  select *{{template "_look_up" .}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @wanted::bigint[], @stored_at::timestamptz[],
     @kept::boolean[], @digests::bytea[], @fresh::boolean[])
     with ordinality as q (app_id, command_id, conversation_id, user_id, wanted, stored_at, history_kept, digest, fresh, ord)
@@ -90,7 +90,7 @@ entered as (
   returning app_id, command_id, digest
 ),
 taken as materialized (
-  select q.ord, q.app_id, q.user_id, q.conversation_id, q.history_kept, {{.Boundary "q" "wanted"}} as through_seq
+  select q.ord, q.app_id, q.user_id, q.conversation_id, q.history_kept{{if .LooksUp}}, q.looked_up{{end}}, {{.Boundary "q" "wanted"}} as through_seq
   from q
   where q.fresh and (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
 ),
@@ -138,6 +138,9 @@ tally as (
 )
 select pg_catalog.array_agg(through_seq order by ord), pg_catalog.array_agg(n order by ord), pg_catalog.array_agg(doubt order by ord),
   array[{{range $i, $c := .Children}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[]
+  {{- if .LooksUp}},
+  (select pg_catalog.array_agg(q.looked_up::text order by q.ord) from q)
+  {{- end}}
 from tally
 {{end}}
 
@@ -155,7 +158,7 @@ with entered as (
 taken as materialized (
   select q.*, {{.Boundary "q" "wanted"}} as through_seq
   from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted,
-    @stored_at::timestamptz as stored_at, @kept::boolean as history_kept from entered) q
+    @stored_at::timestamptz as stored_at, @kept::boolean as history_kept{{template "_looked_up_args" .}} from entered{{if .LooksUp}} offset 0{{end}}) q
 ),
 {{- if .Conversations.Name}}
 conversations as materialized (
@@ -179,6 +182,9 @@ picked as materialized (
 select array[(select through_seq from taken)], array[n], array[{{template "_doubt_of_one" .}}],
   array[{{range $i, $c := .Children}}{{if $i}}, {{end}}(select pg_catalog.count(*) from gone_{{$i}}){{end}}]::bigint[],
   pg_catalog.set_config('lethe.through_seq', coalesce((select through_seq::text from taken), ''), true), pg_catalog.set_config('lethe.deleted', n::text, true)
+  {{- if .LooksUp}},
+  pg_catalog.set_config('lethe.looked_up', coalesce((select looked_up::text from taken), ''), true)
+  {{- end}}
 from (select pg_catalog.count(*) as n from gone) g
 {{end}}
 
@@ -203,12 +209,13 @@ with q as materialized (
     @device::text as device_id, @wanted::bigint as wanted, @stored_at::timestamptz as stored_at, @kept::boolean as history_kept,
     @requested_at::text as requested_at, nullif(pg_catalog.current_setting('lethe.through_seq'), '')::bigint as through_seq,
     pg_catalog.current_setting('lethe.deleted')::bigint as deleted, 1::bigint as ord
+    {{- if .LooksUp}}, nullif(pg_catalog.current_setting('lethe.looked_up'), '')::text[] as looked_up{{end}}
 {{- else}}
-  select *
+  select *{{if .LooksUp}}, q.pins::text[] as looked_up{{end}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @tokens::uuid[], @users::text[], @devices::text[], @wanted::bigint[],
-    @stored_at::timestamptz[], @kept::boolean[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[])
+    @stored_at::timestamptz[], @kept::boolean[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[]{{if .LooksUp}}, @looked_up::text[]{{end}})
     with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, requested_at,
-    through_seq, deleted, ord)
+    through_seq, deleted{{if .LooksUp}}, pins{{end}}, ord)
 {{- end}}
 ),
 seen as materialized (
@@ -229,12 +236,13 @@ settled as materialized (
 written as (
   insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
     through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
-    lease_token, lease_until)
+    lease_token, lease_until{{if .LooksUp}}, looked_up{{end}})
   select app_id, command_id, conversation_id, user_id, nullif(device_id, ''), case when done then 'done' else 'running' end,
     wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept, done and not (there and {{if .Conversations.Keep}}true{{else}}newer{{end}}),
     done and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false),
     nullif(requested_at, ''), case when done then pg_catalog.clock_timestamp() end,
     case when not done then token end, case when not done then pg_catalog.clock_timestamp() + @lease::interval end
+    {{- if .LooksUp}}, case when not done then looked_up end{{end}}
   from settled q
   returning {{template "_record"}}
 )

@@ -4,7 +4,7 @@
 want, and which version of the conversation's row it goes with: every change of that makes another one. No row: the lease is not ours.
 Each key forward. */}}
 {{define "finish_prove"}}
-with {{template "_fence"}}
+with {{template "_fence" .}}
 select q.history_kept or not {{template "_remaining" .}},
   (select {{template "_version"}} from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}})
 from fence q
@@ -22,9 +22,9 @@ from (
   for update) c
 {{end}}{{end}}
 
-{{/* What the plan looks up and isn't there. The looked-up tables' keys. */}}
-{{define "missing"}}{{with .Missing "q"}}
-select {{.}}::text from (values (@app::text, @user::text, @conversation::text)) q (app_id, user_id, conversation_id)
+{{/* What the plan looks up and wasn't there. deletions_pkey */}}
+{{define "missing"}}{{with .Missing "d"}}
+select {{.}}::text from lethe.deletions d where {{template "_entry"}}
 {{end}}{{end}}
 
 {{/* The rows of the conversation of q, and whether all of them are ours. */}}
@@ -41,7 +41,7 @@ conversation as materialized (
 longer where a sender has changed the row since: then it is proven again.
 Each key forward, one row; the conversations' key; apps_pkey, commands_pkey, deletions_pkey. */}}
 {{define "finish"}}
-with {{template "_fenced"}}),
+with {{template "_fenced" .}}),
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.there, c.ours and @proven::boolean and (c.version = @version::text or q.history_kept or not {{template "_remaining" .}}) as finished,

@@ -40,7 +40,7 @@ where @app::text is not null
 
 {{/* Locks the messages that kept_messages deletes, before their child rows are looked for: none can come in between then. The messages' key. */}}
 {{define "kept_lock"}}{{if .Locked}}
-with {{template "_fence"}}
+with {{template "_fence" .}}
 select pg_catalog.count(*) from (
   select from {{.Messages.OfArgs "m"}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
   order by {{.Messages.Order "m"}} limit 100
@@ -51,7 +51,7 @@ select pg_catalog.count(*) from (
 are still there: this transaction has locked them, so only a trigger or a rule can have kept them.
 The transaction is rolled back. The messages' key forward, the child's key or reference. */}}
 {{define "_kept"}}
-with {{template "_fence"}},
+with {{template "_fence" .}},
 q as materialized (select f.* from fence f where not f.history_kept),
 found as materialized (
 {{- if not .Child}}
@@ -106,7 +106,7 @@ where (f.part, f.id) not in (select g.part, g.id from gone g)
 {{/* Deletes the conversation's row and children, if they are to go and an earlier statement of this transaction has locked the row, and
 counts what is still there of each, which only a trigger or a rule can have kept. Each key forward, one row. */}}
 {{define "kept_rows"}}
-with {{template "_fence"}},
+with {{template "_fence" .}},
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
@@ -119,3 +119,9 @@ select array[(select pg_catalog.count(*) from leaving) - (select pg_catalog.coun
   {{- range $i, $c := .Conversations.Children}},
   (select pg_catalog.count(*) from ending_{{$i}}) - (select pg_catalog.count(*) from ended_{{$i}}){{end}}]::bigint[]
 {{end}}
+
+{{/* What the messages are found by and isn't there. deletions_pkey */}}
+{{define "vanished"}}{{if .Vanished "q"}}
+with {{template "_fence" .}}
+select {{.Vanished "q"}}::text from fence q where q.through_seq <> 0
+{{end}}{{end}}

@@ -15,12 +15,18 @@ from lethe.commands k where k.app_id = @app and k.command_id = @command and k.di
 on conflict do nothing
 {{end}}
 
+{{/* Pins the boundary of the ledger's row d, if that has not been done, and with it what the plan looks up. */}}
+{{define "_pin"}}{{if .LooksUp}}(through_seq, looked_up) = (
+    select coalesce(d.through_seq, {{.Boundary "q" "requested_through_seq"}}), q.looked_up
+    from (select d.app_id, d.user_id, d.conversation_id, d.stored_at, d.requested_through_seq{{template "_looked_up" .}} offset 0) q)
+  {{- else}}through_seq = coalesce(d.through_seq, {{.Boundary "d" "requested_through_seq"}}){{end}}{{end}}
+
 {{/* Takes the lease of an unfinished deletion that nobody holds, and pins its boundary if that has not been done. Token and expiry are
 the database's. deletions_pkey, commands_pkey; the messages' key backward. */}}
 {{define "claim"}}
 update lethe.deletions d
 set state = 'running', lease_token = @token, lease_until = pg_catalog.clock_timestamp() + @lease::interval,
-  through_seq = coalesce(d.through_seq, {{.Boundary "d" "requested_through_seq"}})
+  {{template "_pin" .}}
 from lethe.commands k
 where {{template "_entry"}} and d.state in ('pending', 'running')
   and (d.lease_token = @token or d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
@@ -57,7 +63,7 @@ later one must not move it. deletions_pkey, commands_pkey; the messages' key bac
 update lethe.deletions d
 set attempts = {{template "_attempts"}}, last_error = @error, lease_token = null, lease_until = null, waiting_for = null, waiting_detail = null,
   {{- if .Pin}}
-  through_seq = coalesce(d.through_seq, {{.Boundary "d" "requested_through_seq"}}),
+  {{template "_pin" .}},
   {{- end}}
   state = case when {{template "_attempts"}} >= @max then 'failed' else 'pending' end,
   reason = case when {{template "_attempts"}} >= @max then @reason end,

@@ -8,15 +8,20 @@ aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats 
 
 {{/* The deletion of a statement about one, if its lease is ours: whoever took the lease over holds another token, and
 what isn't running has none. The first of a transaction locks it. */}}
-{{define "_fence"}}{{template "_fenced"}}
+{{define "_fence"}}{{template "_fenced" .}}
   for update
 ){{end}}
 
 {{define "_fenced"}}fence as materialized ( -- deletions_pkey
   select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id,
-    d.through_seq, d.history_kept, d.cursor_seq, d.messages_deleted
+    d.through_seq, d.history_kept, d.cursor_seq, d.messages_deleted{{template "_looked_up" .}}
   from lethe.deletions d
   where {{template "_entry"}} and d.lease_token = @token::uuid and d.through_seq is not null{{end}}
+
+{{/* What the plan looks up, as a column beside the ids: of a deletion q, of the ledger's row d, and of a statement about one deletion. */}}
+{{define "_look_up"}}{{with .LookUp "q"}}, {{.}} as looked_up{{end}}{{end}}
+{{define "_looked_up"}}{{with .LookedUp "d"}}, {{.}} as looked_up{{end}}{{end}}
+{{define "_looked_up_args"}}{{with .LookedUpArgs}}, {{.}} as looked_up{{end}}{{end}}
 
 {{/* The columns of the ledger's row d that make a record, as ledgerRow reads them. */}}
 {{define "_record"}}d.app_id, d.command_id, d.conversation_id, d.user_id, d.origin_device_id, d.state, d.lease_token, d.through_seq, d.cursor_seq,
@@ -30,8 +35,8 @@ left join lateral (
   select {{template "_record"}} from lethe.deletions d
   where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id limit 1) d on true{{end}}
 
-{{/* The proof: whether anything is left at or below the boundary of q. What is looked up and isn't there any more proves nothing, for
-the boundary shows that there were messages. A replay spares what was sent after the deletion had finished,
+{{/* The proof: whether anything is left at or below the boundary of q. A boundary shows that there were messages:
+where what finds them was looked up too late for that (another plan pinned the boundary), nothing is proven. A replay spares what was sent after the deletion had finished,
 and the child rows of that; where child rows go first, none can belong to a message that has gone. */}}
 {{define "_remaining"}}(
     exists (select from {{.Messages.Of "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
@@ -43,7 +48,7 @@ and the child rows of that; where child rows go first, none can belong to a mess
       {{- end}})
     {{- end}}{{end}}
     {{- if not .Replay}}{{with .Vanished "q"}}
-    or q.through_seq <> 0 and ({{.}})
+    or q.through_seq <> 0 and {{.}} is not null
     {{- end}}{{end}}
   ){{end}}
 

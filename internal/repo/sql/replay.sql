@@ -5,7 +5,7 @@ finished. After a restore seqs may have been used twice, so that a message at or
 are done. Locks nothing. Each key forward, mostly to its first row; deletions_pkey */}}
 {{define "replay_due"}}{{with .Replaying}}
 with q as materialized (
-  select *
+  select *{{template "_look_up" .}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @through_seqs::bigint[], @completed_at::timestamptz[],
     @kept::boolean[]) with ordinality as q (app_id, command_id, conversation_id, user_id, through_seq, completed_at, history_kept, ord)
 )
@@ -47,7 +47,7 @@ Each key forward, the messages' backward; the conversations' key; commands_pkey,
 {{define "replay_finish"}}{{with .Replaying}}
 with q as materialized (
   select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @command::text as command_id,
-    @through_seq::bigint as through_seq, @completed_at::timestamptz as completed_at, @kept::boolean as history_kept
+    @through_seq::bigint as through_seq, @completed_at::timestamptz as completed_at, @kept::boolean as history_kept{{template "_looked_up_args" .}}
 ),
 {{template "_conversation" .}},
 seen as materialized (

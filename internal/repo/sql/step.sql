@@ -21,7 +21,7 @@ looked at but the first. Otherwise an index scan counts them off. A cursor that 
 over: something came in below it. No row: the lease is not ours.
 deletions_pkey; the messages' key forward. */}}
 {{define "step_range"}}
-with {{template "_fence"}}
+with {{template "_fence" .}}
 select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, r.history_kept, r.messages_deleted
 from (
   select q.*, case when q.history_kept then null else (
@@ -65,11 +65,10 @@ row itself (0.3 us); it marks the entry as dead, so that later ones skip it (0.0
 batches run, it keeps the finishing transaction's proof short. Each key forward. */}}
 {{define "step_mark"}}
 select
-  exists (select from {{.Messages.Of "m" "q"}} and {{.Messages.Above "m" "@from::bigint"}} and {{.Messages.AtOrBelow "m" "@to::bigint"}})
+  exists (select from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@from::bigint"}} and {{.Messages.AtOrBelow "m" "@to::bigint"}})
   {{- range .RangeChildren}}
-  or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > @from::bigint and x.{{.Seq}} <= @to::bigint)
+  or exists (select from {{.Name}} x where {{.MatchArgs "x"}} and x.{{.Seq}} > @from::bigint and x.{{.Seq}} <= @to::bigint)
   {{- end}}
-from (values (@app::text, @user::text, @conversation::text)) q (app_id, user_id, conversation_id)
 {{end}}
 
 {{/* Locks the batch's messages, for child rows that foreign keys tie to them: none can come in between then. The messages' key. */}}
@@ -113,12 +112,12 @@ with found as materialized (
   select {{if .Child.Many}}distinct {{end}}x.part, x.id
   from {{template "_above" .}}
   cross join lateral (select x.tableoid as part, x.ctid as id from {{.Child.From}} x where {{.Child.BelongsTo "x" .Child.Above ""}}
-    {{- if or .Parents (and .Loose .Below)}} and {{template "_ours_x"}}{{end}} limit @limit::bigint) x
+    {{- if or .Parents (and .Loose .Below)}} and {{.Ours "x"}}{{end}} limit @limit::bigint) x
   limit @limit::bigint
   {{- else}}
   select x.tableoid as part, x.ctid as id from {{.Child.From}} x
   where {{template "_in_range" .}}
-    {{- if or .Parents (and .Loose .Below)}} and {{template "_ours_x"}}{{end}}
+    {{- if or .Parents (and .Loose .Below)}} and {{.Ours "x"}}{{end}}
   order by x.{{.Child.Seq}} limit @limit::bigint
   {{- end}}
 ),
@@ -126,7 +125,7 @@ with found as materialized (
 {{template "_with_parents" .}}
 {{- else}}
 gone as (
-  {{template "_remove" .}} where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @child_time::interval){{template "_free" .}}
+  {{template "_remove" .}} where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + @child_time::interval, pg_catalog.clock_timestamp() + @least::interval)){{template "_free" .}}
   returning 1
 )
 select (select pg_catalog.count(*) from found), (select pg_catalog.count(*) from gone)

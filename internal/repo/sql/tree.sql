@@ -31,9 +31,6 @@ the transaction knows by the locks which rows are the batch's. */}}
     {{template "_batch_order" .}}) m
   {{- end}}{{.Hops .Child .Replay}}{{end}}
 
-{{/* Whether an earlier statement has locked the row x. */}}
-{{define "_ours_x"}}x.xmax = pg_catalog.pg_current_xact_id()::xid{{end}}
-
 {{/* The columns of the batch's rows x by which parents are found, as a query: up to @limit child rows, or all messages. */}}
 {{define "_referring"}}
   {{- if not .Child}}select {{.ParentColumns "m"}} from {{template "_batch" .}} {{template "_batch_order" .}}
@@ -67,7 +64,7 @@ select pg_catalog.count(*) from (
 {{end}}{{end}}
 
 {{/* The condition that the row r, of the table of the batch's rows, is none of them: it isn't locked, or only because another parent needs it. */}}
-{{define "_outside"}}{{if .Child}}(r.xmax <> pg_catalog.pg_current_xact_id()::xid
+{{define "_outside"}}{{if .Child}}(not {{.Ours "r"}}
         or r.tableoid::text || r.ctid::text not in (select b.lethe_place from batch b)){{else}}{{.OutsideBatch "r" .Replay}}{{end}}{{end}}
 
 {{/* Locks, for each parent of the batch's rows, one other row that refers to it, and waits for those that somebody is removing. The way to
@@ -110,18 +107,19 @@ select {{range $i, $p := .Parents}}{{if $i}},
 it. What the parents are has been decided by the locks: one that isn't locked is for the next step. */}}
 {{define "_free"}}{{template "_childless" .}}
   {{- range .Parents}}
-  and not exists (select from {{.Name}} p where {{.Refers "x" "p"}} and (p.xmax <> pg_catalog.pg_current_xact_id()::xid
+  and not exists (select from {{.Name}} p where {{.Refers "x" "p"}} and (not {{$.Ours "p"}}
     {{- if .Children}} or {{$.Doomed . "p" $.Replay}} and ({{range $i, $c := .Children}}{{if $i}} or {{end}}exists (select from {{$c.Name}} y where {{$c.BelongsTo "y" "p" ""}} offset 0){{end}}){{end}}) offset 0)
   {{- end}}{{end}}
 
-{{/* Of the rows x that found lists those go that are free, as many as there is time for, and each parent with the last of the rows that
+{{/* Of the rows x that found lists those go that are free, as many as there is time for, but some of them even where finding them took
+all of it, and each parent with the last of the rows that
 refer to it: all that this statement sees of them are among those that go, and no other table has one. Returns how many rows were
 found, how many went, how many parents were to go and how many went, which is less where a trigger keeps one.
 The rows' places; the parents' keys and the references to them. */}}
 {{define "_with_parents"}}gone as (
   {{template "_remove" .}}
   where {{.Table.At "x" "found"}}{{template "_free" .}}
-    and pg_catalog.clock_timestamp() < (select pg_catalog.now() + {{if .Child}}@child_time{{else}}@time{{end}}::interval)
+    and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + {{if .Child}}@child_time{{else}}@time{{end}}::interval, pg_catalog.clock_timestamp() + @least::interval))
   returning {{.ParentColumns "x"}}
 )
 {{- range $i, $p := .Parents}},
@@ -130,7 +128,7 @@ due_{{$i}} as materialized (
   from (select {{$p.Columns "g"}}, pg_catalog.count(*) as n from gone g group by {{$p.Columns "g"}}) g
   cross join lateral (
     select p.tableoid as part, p.ctid as id from {{$p.Name}} p
-    where {{$p.Refers "g" "p"}} and p.xmax = pg_catalog.pg_current_xact_id()::xid
+    where {{$p.Refers "g" "p"}} and {{$.Ours "p"}}
       {{- range $p.Children}}
       and not exists (select from {{.Name}} y where {{.BelongsTo "y" "p" ""}} offset 0)
       {{- end}}
@@ -153,6 +151,6 @@ select (select pg_catalog.count(*) from found), (select pg_catalog.count(*) from
 
 {{/* The batch's messages that are locked, and their parents. The messages' key forward. */}}
 {{define "_messages_with_parents"}}
-with found as materialized (select m.tableoid as part, m.ctid as id from {{template "_batch" .}} and {{template "_locked"}}),
+with found as materialized (select m.tableoid as part, m.ctid as id from {{template "_batch" .}} and {{.Ours "m"}}),
 {{template "_with_parents" .}}
 {{end}}

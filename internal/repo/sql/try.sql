@@ -56,44 +56,39 @@ order by s.xact_start limit 3
 select {{.Boundary "q" "wanted"}},
   (select {{.Messages.Position "m"}} from {{.Messages.Of "m" "q"}} order by {{.Messages.Order "m"}} desc limit 1),
   {{with .Missing "q"}}{{.}}{{else}}null::text{{end}}
-from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at) q
+from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at{{template "_looked_up_args" .}}) q
 {{end}}
 
 {{/* Where the page of @limit messages above @low ends. The messages' key forward. */}}
 {{define "_try_page"}}
 select coalesce((
-  select {{.Messages.Position "m"}} from {{.Messages.OfArgs "m"}}
-    and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through::bigint"}}
+  select {{.Messages.Position "m"}} from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through::bigint"}}
   order by {{.Messages.Order "m"}} offset @limit::bigint - 1 limit 1), @through::bigint)
 {{end}}
 
 {{/* How many messages the page has. The messages' key forward. */}}
 {{define "_try_count"}}
-select pg_catalog.count(*) from (
-  select from {{.Messages.OfArgs "x"}} and {{.Messages.Above "x" "@low::bigint"}} and {{.Messages.AtOrBelow "x" "@high::bigint"}} offset 0) x
+select pg_catalog.count(*) from (select {{template "_try_page_of" .}}) x
 {{end}}
 
-{{/* The page's messages, and their bytes. The messages' key forward. */}}
+{{/* The page's messages. The messages' key forward. */}}
+{{define "_try_page_of"}}from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0{{end}}
+
+{{/* How many they are, and their bytes. The messages' key forward, and where they lie. */}}
 {{define "_try_messages"}}
-select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint, 0::bigint from (
-{{- if .Messages.Pointed}}
-  select {{.Size .Messages.Name}} as bytes
-  from (
-    select m.tableoid as part, m.ctid as id from {{.Messages.OfArgs "m"}}
-      and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
-  join {{.Messages.Name}} x on x.ctid = m.id and x.tableoid = m.part
-  {{- else}}
-  select {{.Size .Messages.Name}} as bytes from {{.Messages.OfArgs "x"}}
-    and {{.Messages.Above "x" "@low::bigint"}} and {{.Messages.AtOrBelow "x" "@high::bigint"}} offset 0
-  {{- end}}) x
+select pg_catalog.count(*), coalesce(pg_catalog.sum(x.bytes), 0)::bigint, 0::bigint from
+{{- if .Messages.Pointed}} (select m.tableoid as part, m.ctid as id {{template "_try_page_of" .}}) m
+cross join lateral (select {{.Size .Messages.Name}} as bytes from {{.Messages.Name}} x where x.ctid = m.id and x.tableoid = m.part offset 0) x
+{{- else}} (
+  select {{.Size .Messages.Name}} as bytes from {{.Messages.OfArgs "x"}} and {{.Messages.Above "x" "@low::bigint"}} and {{.Messages.AtOrBelow "x" "@high::bigint"}} offset 0) x
+{{- end}}
 {{end}}
 
-{{/* The rows x of a child table that belong to the page, with $keys of theirs. */}}
+{{/* The rows x of a child table that belong to the page. The child's key; the messages' key and the references. */}}
 {{define "_try_rows"}}
   {{- if .Child.Reference}}
   {{- with .Child.Top}}(select {{$.TopKeys $.Child "x"}} from {{.Name}} x where {{.MatchArgs "x"}} and x.{{.Seq}} > @low::bigint and x.{{.Seq}} <= @high::bigint offset 0) above_1
-  {{- else}}(select {{.ChildKeys "m"}} from {{.Messages.OfArgs "m"}}
-    and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
+  {{- else}}(select {{.ChildKeys "m"}} {{template "_try_page_of" .}}) m
   {{- end}}{{.TallyHops .Child}}
   cross join lateral (select x.tableoid as part, x.ctid as id{{.RowKeys}} from {{.Child.Name}} x
     where {{.Child.BelongsToArgs "x" .Child.Above}} and not ({{.Again .Child "x"}}) offset 0) x
@@ -114,8 +109,7 @@ select pg_catalog.count(*) filter (where x.goes), coalesce(pg_catalog.sum(x.byte
 from (
   select distinct on (p.part, p.id) p.bytes, p.goes, p.stays from
   {{- if .Child}} (select x.* from {{template "_try_rows" .}}) above
-  {{- else}} (select {{.ChildKeys "m"}} from {{.Messages.OfArgs "m"}}
-    and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}} offset 0) m
+  {{- else}} (select {{.ChildKeys "m"}} {{template "_try_page_of" .}}) m
   {{- end}}
   cross join lateral (
     select x.tableoid as part, x.ctid as id, {{.Size .Parent.Name}} as bytes, {{.GoesThrough .Parent .Child "x" "@high::bigint"}} as goes,

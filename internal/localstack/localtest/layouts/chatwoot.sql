@@ -34,7 +34,7 @@ begin
 	delete from messages where id = any (ids);
 end $$;
 create function layout.leave(text, text, text, through bigint) returns void language plpgsql as $$
-declare gone int := (select id from conversations where (account_id, inbox_id, id) = ($1::int, $2::int, $3::int) and not exists (select from layout.seqs($1, $2, $3) id where id > through));
+declare gone int := (select id from conversations where (account_id, inbox_id, id) = ($1::int, $2::int, $3::int) and not exists (select from layout.seqs($1, $2, $3) id where id > through) limit 1);
 begin
 	delete from mentions where conversation_id = gone;
 	delete from conversation_participants where conversation_id = gone;
