@@ -49,7 +49,7 @@ func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
 		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page":
 			// what one call is about, not a setting
 		case "app":
-			if !strings.Contains(f.Help, "Only those") { // of dead letters
+			if !strings.Contains(f.Help, "Only those") && !strings.Contains(f.Help, "Replay only") { // what one call is about
 				want = []string{"LETHE_APP"}
 			}
 		default:

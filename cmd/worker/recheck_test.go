@@ -155,7 +155,7 @@ func TestADoubtfulDeletionIsLoggedAndCounted(t *testing.T) {
 	w := s.startWorking(t)
 	execute1(t, s.database, `insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', 'alice', 'c2c_bob', 20)`)
 	s.send("--conversation", "c2c_bob", "--wait").mustSucceed(t)
-	w.log.await(t, `"msg":"deletion found no message`, `"row":"last_seq 20"`, `"conversation":"c2c_bob"`)
+	w.log.await(t, `"msg":"deletion found no message`, `"found":"last_seq 20"`, `"conversation":"c2c_bob"`)
 	if _, metrics := w.get(t, "/metrics"); !strings.Contains(metrics, "lethe_deletions_doubtful_total 1") {
 		t.Error("it isn't counted")
 	}

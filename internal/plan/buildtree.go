@@ -28,7 +28,6 @@ func (k *checker) child(s *Checked, at string, e Entry, above *member, path []ho
 	c := &Child{Path: at, messageSeq: s.Messages.Seq, path: path}
 	c.Table = k.table(&m, e)
 	if e.References != nil {
-		k.wantConstants(&m, e)
 		c.Reference = k.reference(&m, &m, above, *e.References)
 		s.Locked = true
 		k.wantUnique(m.path, above.rel, e.References.To, "the deletion of one would remove child rows of the other")
@@ -66,7 +65,6 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	} else {
 		m = k.member(at, e.Table)
 		p.Table = k.table(&m, e)
-		k.wantConstants(&m, e)
 	}
 	m.above, m.parent, m.where = above, true, e.Where
 	p.Reference = k.reference(&m, above, &m, *e.References)
@@ -81,7 +79,6 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	for i, b := range e.KeptBy {
 		keeper := k.member(nth(at+".kept_by", i), b.Table)
 		keeper.above, keeper.where = &m, b.Where
-		k.wantConstants(&keeper, b)
 		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, b), k.reference(&keeper, &keeper, &m, *b.References)})
 		k.keepers = append(k.keepers, keeper)
 	}
@@ -93,16 +90,6 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	}
 	k.parents = append(k.parents, m)
 	return p
-}
-
-// wantConstants refuses conditions on the command's ids beside a reference, which says whose the rows are. What is looked up
-// by constants is one, too.
-func (k *checker) wantConstants(m *member, e Entry) {
-	for _, p := range e.Where {
-		if k.plan.commands(p.Value) {
-			k.refuse("%s.where.%s is %s: the reference says whose the row is; expected a constant or null", m.path, p.Column, p.Value)
-		}
-	}
 }
 
 // reference finds both ends of a reference of m, from the rows of one table to those of another.
@@ -246,7 +233,6 @@ func (k *checker) conversationChild(at string, e Entry) *Child {
 	c := &Child{Path: at, Table: k.table(&m, e)}
 	if e.References != nil {
 		m.above = &k.convs
-		k.wantConstants(&m, e)
 		c.Reference = k.reference(&m, &m, &k.convs, *e.References)
 		k.wantUnique(m.path, k.convs.rel, e.References.To, "the rows of one conversation would go with another")
 	}

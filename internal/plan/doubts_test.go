@@ -3,6 +3,7 @@ package plan
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -14,6 +15,7 @@ type doubt struct {
 	sql     string // run after socialTables
 	edit    func(p *Plan)
 	warned  string // part of the warning; "" for none
+	stays   string // part of a warning before it, which goes with it
 	settled string // what an operator puts in the place of …
 	follow  func(p *Plan)
 }
@@ -35,6 +37,22 @@ var doubts = map[string]doubt{
 	"a_table_with_the_messages_columns": {
 		sql:    `create table social.stars (owner bigint, thread uuid, position int not null, primary key (owner, thread, position))`,
 		warned: `table "social"."stars" is not in the plan, and its rows stay: it has the messages' columns "owner", "thread", "position"; if its rows go with them, add to children: {table: social.stars, where: {owner: $user, thread: $conversation}, seq: position}`,
+	},
+	"a_table_with_the_messages_columns_but_a_key_of_its_own": {
+		sql: `drop table social.files; create index on social."Post" (owner, thread, id); create table social.stars (id bigint primary key, owner bigint not null, thread uuid not null, unique (owner, thread))`,
+		edit: func(p *Plan) {
+			p.Messages.Seq.Column = "id"
+			p.Children = slices.Delete(p.Children, 1, 2)
+		},
+		warned: `table "social"."stars" is not in the plan, and its rows stay: it has the messages' columns "owner", "thread"; if its rows go with the conversation, add to conversations.children: {table: social.stars, where: {owner: $user, thread: $conversation}}`,
+	},
+	"a_table_of_members": {
+		sql:    `create table social.participants (owner bigint not null, thread uuid not null, joined int, primary key (owner, thread))`,
+		warned: `table "social"."participants" is not in the plan`,
+		stays:  `messages: table "social"."participants" lists the users of conversations, so that column owner of the messages may be who sent one`,
+		follow: func(p *Plan) {
+			p.Conversations.Children = append(p.Conversations.Children, parseEntry("{table: social.participants, where: {owner: $user, thread: $conversation}}", "a conversation's child"))
+		},
 	},
 	"a_table_of_several_kinds_of_things": {
 		sql:    `create table social.versions (item_type text not null, item_id bigint not null, primary key (item_type, item_id))`,
@@ -105,15 +123,18 @@ func TestDoubts(t *testing.T) {
 				}
 				return
 			}
+			if d.stays != "" {
+				if len(got) != 2 || !strings.Contains(got[0], inSchema(d.stays, schemaName)) {
+					t.Fatalf("warnings = %q; want two, the first of which says: %s", got, d.stays)
+				}
+				got = got[1:]
+			}
 			if want := inSchema(d.warned, schemaName); len(got) != 1 || !strings.Contains(got[0], want) {
 				t.Fatalf("warnings = %q; want one that says: %s", got, want)
 			}
 			after := check(t, func(p *Plan) {
 				if d.edit != nil {
 					d.edit(p)
-				}
-				for i := range p.Children {
-					p.Children[i].Table = inSchema(p.Children[i].Table, schemaName)
 				}
 				if d.follow != nil {
 					d.follow(p)
@@ -144,8 +165,10 @@ func openCase(t *testing.T, pool *pgxpool.Pool, schemaName, more string) func(t 
 		}
 		if edit != nil {
 			edit(&p)
-			for i := range p.Children {
-				p.Children[i].Table = inSchema(p.Children[i].Table, schemaName)
+			for _, list := range [][]Entry{p.Children, p.Conversations.Children} {
+				for i := range list {
+					list[i].Table = inSchema(list[i].Table, schemaName)
+				}
 			}
 		}
 		s, err := Check(t.Context(), pool, p, Options{Neighbors: true, AllowUnindexed: true})

@@ -212,19 +212,81 @@ var rules = map[string]rule{
 	},
 }
 
+const (
+	pointerTables = `create table messages (id bigint primary key, thread_id text not null, author_id bigint not null, created_at timestamptz not null default now());
+		create index on messages (thread_id, id);
+		create table deliveries (user_id bigint not null, message_id bigint not null references messages, primary key (user_id, message_id)); create index on deliveries (message_id);`
+	pointerPlan = `tenant: demo
+messages:
+  table: deliveries
+  user: user_id
+  parents:
+    - table: messages
+      references: {column: message_id, to: id}
+      conversation: thread_id
+      seq: id
+      sent_at: created_at
+`
+)
+
+// pointerRules are rules for pointers.
+var pointerRules = map[string]rule{
+	"pointers": {},
+	"pointers_without_indexes": {
+		sql: `drop index messages_thread_id_id_idx; alter table deliveries drop constraint deliveries_pkey; drop index deliveries_message_id_idx`,
+		want: []string{
+			`messages.parents[0]: "public"."messages" has no btree index that leads with "thread_id" and goes on with "id"`,
+			`messages: "public"."deliveries" has no btree index that leads with "user_id", "message_id"`,
+			`messages.parents[0]: "public"."deliveries" has no btree index that leads with "message_id"`,
+		},
+	},
+	"what_refers_to_what_pointers_point_to": {
+		sql:  `create table reactions (message_id bigint not null references messages); create index on reactions (message_id)`,
+		want: []string{`table "public"."reactions" refers to "public"."messages" by foreign key "reactions_message_id_fkey" (on delete no action), and the plan doesn't say whether its rows keep a row of "public"."messages" or go with it; if they keep it, add to messages.parents[0].kept_by: {table: public.reactions, references: {column: message_id, to: id}}; if they go with it, add that to messages.parents[0].children`},
+	},
+	"what_seems_to_refer_to_what_pointers_point_to": {
+		sql:    `create table reactions (message_id bigint not null); create index on reactions (message_id)`,
+		warned: []string{`table "public"."reactions" is not in the plan, and its rows stay: by its name, column "message_id" refers to "id" of messages; if they belong to it, add to messages.parents[0].children: {table: public.reactions, references: {column: message_id, to: id}}`},
+	},
+	"pointers_that_nothing_ties": {
+		sql:    `alter table deliveries drop constraint deliveries_message_id_fkey`,
+		warned: []string{`messages.parents[0]: no foreign key ties "message_id" of "public"."deliveries" to "public"."messages"`},
+	},
+	"pointers_to_what_senders_have": {
+		old: "      conversation: thread_id\n", new: "      where: {author_id: $user}\n      conversation: thread_id\n",
+		warned: []string{`messages.parents[0]: by its name, column "author_id" of "public"."messages" is who sent the message`}, stays: true,
+		sql: `create index on messages (author_id, thread_id, id)`,
+	},
+	"a_position_of_what_pointers_point_to_that_may_be_null": {
+		sql:  `alter table messages alter created_at drop not null, alter created_at drop default`,
+		want: []string{`messages.parents[0].sent_at: column "created_at" of "public"."messages" may be null`},
+	},
+}
+
 // The check of the page's example finds nothing, and of each change to it what an operator needs; whoever does all that it
 // says, until it has nothing more to say, is content.
 func TestRulesOfTrees(t *testing.T) {
 	t.Parallel()
-	for name, c := range rules {
+	followRules(t, exampleTables, examplePlan, rules)
+}
+
+// The same of pointers.
+func TestRulesOfPointers(t *testing.T) {
+	t.Parallel()
+	followRules(t, pointerTables, pointerPlan, pointerRules)
+}
+
+func followRules(t *testing.T, tables, planText string, all map[string]rule) {
+	t.Helper()
+	for name, c := range all {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			pool := openPool(t)
-			execSQL(t, pool, exampleTables+c.sql)
-			if !strings.Contains(examplePlan, c.old) {
+			execSQL(t, pool, tables+c.sql)
+			if !strings.Contains(planText, c.old) {
 				t.Fatalf("the plan has no %q", c.old)
 			}
-			text := strings.Replace(examplePlan, c.old, c.new, 1)
+			text := strings.Replace(planText, c.old, c.new, 1)
 			if strings.Contains(text, "$message}") {
 				text = strings.Replace(text, "ids:\n", "ids:\n  message: {lookup: types, where: {model: message}, column: id}\n", 1)
 			}

@@ -119,15 +119,14 @@ func (k *checker) reads(m member, locked bool) []string {
 	}
 	hasParents := slices.ContainsFunc(k.parents, func(p member) bool { return p.above.path == m.path })
 	if locked && (m.above != nil || hasParents) {
-		all = append(all, "xmin", "xmax")
+		all = append(slices.DeleteFunc(all, func(c string) bool { return c == "xmax" }), "xmin", "xmax")
 	}
 	for _, c := range named {
-		if _, exists := m.rel.columns[c]; exists {
+		if _, exists := m.rel.columns[c]; exists && !slices.Contains(all, c) {
 			all = append(all, c)
 		}
 	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	return all
 }
 
 // wantGrants names the statements that give what is missing.

@@ -127,6 +127,7 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 	}
 	said := 0
 	for _, n := range all {
+		k.doubtMembers(n, keys)
 		text := k.resembles(n, targets, keys)
 		if text == "" {
 			continue
@@ -143,6 +144,21 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 
 // maxNeighbors is how many tables are named.
 const maxNeighbors = 20
+
+// doubtMembers warns of a table that lists whose conversations there are, beside messages that may have one row for
+// all of them.
+func (k *checker) doubtMembers(n neighbor, keys []column) {
+	if !has(n.name, memberWords) || n.shares(keys, k.plan) == "" {
+		return
+	}
+	for _, c := range k.plan.Messages.Conditions() {
+		if k.plan.binds([]Pair{c}, "user") != notAtAll {
+			k.warn("messages: table %s lists the users of conversations, so that column %s of the messages may be who sent one, and not whose copy it is; if a message is one row for all members, no plan of copies fits it",
+				quote(n.schema, n.name), scalar(c.Column))
+			return
+		}
+	}
+}
 
 // resembles says why the neighbor's rows may belong to those of the plan, and which entry would remove them; ""
 // if nothing speaks for it.
@@ -217,7 +233,11 @@ func (k *checker) copied() []column {
 	if len(out) < 2 || slices.ContainsFunc(out, func(c column) bool { return c.typ == 0 }) {
 		return nil
 	}
-	return append(out, rel.columns[k.plan.Messages.Seq.Column])
+	seq := rel.columns[k.plan.Messages.Seq.Column]
+	if k.plan.Messages.Seq.Unit != "" || !isInteger(seq) || rel.unique(seq.name) {
+		seq = column{} // another table's column of that name is something else: its own key, or a time
+	}
+	return append(out, seq)
 }
 
 // shares says which entry would remove the rows of a table that has the messages' columns by the same names.
@@ -243,7 +263,7 @@ func (n neighbor) shares(keys []column, p Plan) string {
 		}
 	}
 	where := strings.Join(conds, ", ")
-	if seq != "" && p.Messages.Seq.Unit == "" {
+	if seq != "" {
 		return fmt.Sprintf("it has the messages' columns %s; if its rows go with them, add to children: {table: %s, where: {%s}, seq: %s}", list(append(own, seq)), n.planned(), where, scalar(seq))
 	}
 	return fmt.Sprintf("it has the messages' columns %s; if its rows go with the conversation, add to conversations.children: {table: %s, where: {%s}}", list(own), n.planned(), where)

@@ -27,7 +27,7 @@ func (m Messages) of(table, row string, of ids) string {
 	if m.pointer == nil {
 		return table + " " + row + " where " + allOf(row, m.conditions, of)
 	}
-	at, columns := m.at(row), append([]string{"tableoid", "ctid", "xmax"}, m.pointer.columns...)
+	at, columns := m.at(row), append([]string{"tableoid", "ctid", "xmin", "xmax"}, m.pointer.columns...)
 	return fmt.Sprintf("%s %s cross join lateral (\n  select %s from %s u where %s and %s offset 0) %s\n  where %s", m.pointer.Name, at,
 		qualified("u", columns), table, allOf("u", m.conditions, of), m.pointer.reference.joins("u", at), row, allOf(at, m.pointer.conditions, of))
 }
