@@ -149,6 +149,14 @@ func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.
 // Ours is [plan.Locked].
 func (a sqlArgs) Ours(row string) string { return plan.Locked(row) }
 
+// SentInReplay is " and " with the condition that the message m was sent by the moment, in a replay.
+func (a sqlArgs) SentInReplay(moment string) string {
+	if !a.Replay {
+		return ""
+	}
+	return " and " + a.SentBy("m", moment)
+}
+
 // Below are the child tables that refer to the child table, or to the messages.
 func (a sqlArgs) Below() []*plan.Child {
 	if a.Child != nil {

@@ -29,7 +29,11 @@ from (
 {{end}}
 
 {{/* step_range without the ledger: a replay holds no lease. The messages' key forward. */}}
-{{define "replay_range"}}
+{{define "replay_range"}}{{if .Messages.Pointed}}{{with .Replaying}}
+select {{template "_walked" .}}, @kept::boolean, 0::bigint, {{template "_positions" .}}
+from (select @low::bigint as low, @through_seq::bigint as through_seq, @kept::boolean as history_kept where @app::text is not null offset 0) r
+{{- template "_walk" .}}
+{{end}}{{else}}
 select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, @kept::boolean, 0::bigint
 from (
   select @low::bigint as low, @through_seq::bigint as through_seq, (
@@ -38,7 +42,7 @@ from (
     order by {{.Messages.Order "m"}} limit 1) as first
   offset 0) r
 {{- template "_ends" .Replaying}}
-{{end}}
+{{end}}{{end}}
 
 {{/* Finishes a deletion that is done again, if nothing of what it removed is left: the conversation's row goes, unless newer messages
 remain, and the ledger learns the outcome that the event tells. lock_conversation has locked the rows. A command that the ledger doesn't
