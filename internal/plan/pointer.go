@@ -113,8 +113,16 @@ func (m Messages) Exists(q, low, high, more string) string {
 	return m.smaller(q, low, high, more, func(of string) string { return "exists (select from " + of + ")" })
 }
 
-// newest is the expression for what expr is of the last message m of the deletion under the alias q for which more is true.
-func (m Messages) newest(q, expr, more string) string {
+// First is the expression for the positions, ascending, of the first so many messages of the deletion under the alias q at or below high, "" for
+// no bound.
+func (m Messages) First(q, high string, count int) string {
+	return m.smaller(q, "", high, "", func(of string) string {
+		return fmt.Sprintf("array(select %s from %s order by %s limit %d)", m.Position("m"), of, m.Order("m"), count)
+	})
+}
+
+// Newest is the expression for what expr is of the last message m of the deletion under the alias q for which more is true.
+func (m Messages) Newest(q, expr, more string) string {
 	return m.smaller(q, "", "", more, func(of string) string {
 		return "(select " + expr + " from " + of + " order by " + m.Order("m") + " desc limit 1)"
 	})

@@ -136,7 +136,7 @@ func text(s string) string {
 // that messages were sent at, there is none: see [Checked.Incompatible].
 func (s *Checked) Boundary(q, through string) string {
 	m := s.Messages
-	newest := func(expr, more string) string { return m.newest(q, expr, more) }
+	newest := func(expr, more string) string { return m.Newest(q, expr, more) }
 	sent := "null::bigint"
 	if m.SentAt != "" {
 		sentAt := m.at("m") + "." + m.SentAt

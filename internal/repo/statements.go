@@ -157,6 +157,11 @@ func (a sqlArgs) SentInReplay(moment string) string {
 	return " and " + a.SentBy("m", moment)
 }
 
+// PositionAndSent are the position of the message m, and 1 where it was sent by the moment.
+func (a sqlArgs) PositionAndSent(moment string) string {
+	return "array[" + a.Messages.Position("m") + ", (" + a.SentBy("m", moment) + ")::int]"
+}
+
 // Below are the child tables that refer to the child table, or to the messages.
 func (a sqlArgs) Below() []*plan.Child {
 	if a.Child != nil {

@@ -55,6 +55,9 @@ cross join lateral (
     select {{.Messages.Position "m"}} as seq from {{.Messages.WalkArgs "m" "r.low" "r.through_seq"}} and not r.history_kept
       {{- if .Replay}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}}
     order by {{.Messages.Order "m"}} limit @limit::bigint + 1) s) w
+{{- template "_span_end" .}}
+{{end}}
+{{define "_span_end"}}
 left join lateral (
   select {{.Messages.Position "m"}} as seq from {{.Messages.RowsArgs "m_at" "r.low"}}
   order by {{.Messages.Order "m"}} offset @span::bigint - 1 limit 1) e on true
