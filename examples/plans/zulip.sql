@@ -1,4 +1,4 @@
--- Tables of the shape of Zulip's, with what three users have of two private chats and a channel: for the tests.
+-- Tables of the shape of Zulip's, with what three users have of two group chats and a channel: for the tests.
 create table zerver_realm (id serial primary key, string_id varchar(40) not null unique);
 create table zerver_recipient (id serial primary key, type_id integer not null, type smallint not null, unique (type, type_id));
 create table zerver_message (
@@ -49,7 +49,7 @@ create table zerver_subscription (
 
 insert into zerver_realm (string_id) values ('demo'), ('other');
 insert into zerver_recipient (type_id, type) values (1, 3), (2, 3), (3, 2);
-insert into zerver_subscription (user_profile_id, recipient_id) values (1, 1), (2, 1), (1, 2), (3, 2), (1, 3), (2, 3), (3, 3);
+insert into zerver_subscription (user_profile_id, recipient_id) select u, r from generate_series(1, 3) u, generate_series(1, 3) r;
 insert into zerver_message (sender_id, recipient_id, realm_id, subject, content, date_sent)
 select 1 + i % 2, r.id, realm.id, E'\x07', 'text ' || i, now() - (40 - i) * interval '1 minute' from zerver_realm realm, zerver_recipient r, generate_series(1, 12) i order by i, realm.id, r.id;
 insert into zerver_usermessage (user_profile_id, message_id, flags)

@@ -191,6 +191,9 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	}
 	s.out.Low = f.low
 	a["low"], a["high"], a["locked"], s.a = f.low, f.high, s.lock, a
+	if s.r.plan.Messages.Pointed() && f.first != nil && *f.first > f.low {
+		a["low"] = *f.first - 1 // else each statement would pass by all messages below, which others still have
+	}
 	return nil
 }
 
@@ -198,6 +201,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 func (s *step) allot() {
 	target, gone := float64(s.r.cfg.Target), float64(time.Since(s.began))
 	messages := max(messagesTime*target, gone+leastTime*target)
+	s.a["least"] = time.Duration(leastTime * target)
 	s.a["time"], s.a["child_time"] = time.Duration(messages), time.Duration(messages+(childTime-messagesTime)*target)
 }
 

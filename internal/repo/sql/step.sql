@@ -125,7 +125,7 @@ with found as materialized (
 {{template "_with_parents" .}}
 {{- else}}
 gone as (
-  {{template "_remove" .}} where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @child_time::interval){{template "_free" .}}
+  {{template "_remove" .}} where {{.Child.At "x" "found"}} and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + @child_time::interval, pg_catalog.clock_timestamp() + @least::interval)){{template "_free" .}}
   returning 1
 )
 select (select pg_catalog.count(*) from found), (select pg_catalog.count(*) from gone)

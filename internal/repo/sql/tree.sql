@@ -111,14 +111,15 @@ it. What the parents are has been decided by the locks: one that isn't locked is
     {{- if .Children}} or {{$.Doomed . "p" $.Replay}} and ({{range $i, $c := .Children}}{{if $i}} or {{end}}exists (select from {{$c.Name}} y where {{$c.BelongsTo "y" "p" ""}} offset 0){{end}}){{end}}) offset 0)
   {{- end}}{{end}}
 
-{{/* Of the rows x that found lists those go that are free, as many as there is time for, and each parent with the last of the rows that
+{{/* Of the rows x that found lists those go that are free, as many as there is time for, but some of them even where finding them took
+all of it, and each parent with the last of the rows that
 refer to it: all that this statement sees of them are among those that go, and no other table has one. Returns how many rows were
 found, how many went, how many parents were to go and how many went, which is less where a trigger keeps one.
 The rows' places; the parents' keys and the references to them. */}}
 {{define "_with_parents"}}gone as (
   {{template "_remove" .}}
   where {{.Table.At "x" "found"}}{{template "_free" .}}
-    and pg_catalog.clock_timestamp() < (select pg_catalog.now() + {{if .Child}}@child_time{{else}}@time{{end}}::interval)
+    and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + {{if .Child}}@child_time{{else}}@time{{end}}::interval, pg_catalog.clock_timestamp() + @least::interval))
   returning {{.ParentColumns "x"}}
 )
 {{- range $i, $p := .Parents}},

@@ -27,10 +27,11 @@ begin
 	with gone as (delete from deliveries d using messages m where m.id = d.message_id and d.user_id = $2::uuid and m.thread_id = $3::uuid and layout.us(m.sent_at) <= through
 		returning d.message_id)
 	select array_agg(message_id) into ids from gone;
-	ids := array(select m from unnest(ids) m where m not in (select message_id from deliveries) and m not in (select message_id from bookmarks));
+	ids := array(select unnest(ids) except select message_id from deliveries except select message_id from bookmarks);
 	delete from reactions where message_id = any (ids);
 	with gone as (delete from message_files where message_id = any (ids) returning file_id) select array_agg(file_id) into linked from gone;
-	delete from files where id = any (linked) and id not in (select file_id from message_files);
+	linked := array(select unnest(linked) except select file_id from message_files);
+	delete from files where id = any (linked);
 	delete from messages where id = any (ids);
 end $$;
 create function layout.leave(text, text, text, through bigint) returns void language plpgsql as $$
@@ -46,6 +47,7 @@ $$;
 create function layout.take(text, text, text) returns void language plpgsql as $$
 declare message uuid := (select m.id from deliveries d join messages m on m.id = d.message_id where d.user_id = $2::uuid and m.thread_id = $3::uuid order by random() limit 1);
 begin
+	if message is null then return; end if;
 	perform from messages where id = message for update;
 	delete from deliveries where user_id = $2::uuid and message_id = message;
 	if not exists (select from deliveries where message_id = message) and not exists (select from bookmarks where message_id = message) then

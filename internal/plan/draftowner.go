@@ -1,0 +1,145 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+)
+
+// ownersOf are the columns that may have the owner, the most likely first.
+func ownersOf(r *relation) []string {
+	var all []string
+	for _, c := range r.columnNames() {
+		if rank(ownerWords, stem(c)) > 0 && isID(r.columns[c]) {
+			all = append(all, c)
+		}
+	}
+	slices.SortStableFunc(all, func(a, b string) int { return rank(ownerWords, stem(b)) - rank(ownerWords, stem(a)) })
+	return all
+}
+
+func sendersOf(r *relation) []string {
+	return slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(senderWords, stem(c)) == 0 || !isID(r.columns[c]) })
+}
+
+// together reports whether one index has both columns, as it has where rows are found by both.
+func together(r *relation, a, b string) bool {
+	return slices.ContainsFunc(r.indexes, func(i index) bool { return slices.Contains(i.columns, a) && slices.Contains(i.columns, b) })
+}
+
+// findOwner finds the column that tells whose copy a row is, in the log or in what points
+// to it. "TODO" where nothing does, or it may be the sender; "" where the conversation's row does.
+func (d *draft) findOwner(conversation string) string {
+	if d.member != nil {
+		d.owned = d.log
+		return ""
+	}
+	owners, senders := ownersOf(d.log), sendersOf(d.log)
+	members, table := d.membersOf(d.log, conversation), d.tableOf(conversation)
+	for _, c := range owners {
+		named := rank(ownerWords, stem(c)) > len(ownerWords)-3
+		sent := len(senders) == 0 && (members != nil || table != nil) // somebody must have sent what others read
+		if named || together(d.log, c, conversation) && !sent {
+			d.owned = d.log
+			if len(senders) > 0 {
+				d.note("messages.user", "The owner of the copy; %s is who sent it.", list(senders))
+			}
+			return c
+		}
+	}
+	if table, user := d.findPointers(); table != nil {
+		d.owned = table
+		return user
+	}
+	if table != nil && members == nil && len(owners) == 0 && len(ownersOf(table)) > 0 {
+		d.owned = d.log
+		return ""
+	}
+	switch {
+	case len(owners) > 0 && (members == nil || len(senders) > 0 || together(d.log, owners[0], conversation)):
+		d.note("messages.user", "Whose copy is a row? If %s is the owner of the copy, put it here.", list(owners))
+		d.note("messages.user", "If it is the sender, the table is a log that members share: one member's deletion would remove what others still read. A plan of copies can't serve that.")
+	case members != nil:
+		d.shared(append(owners, senders...), planTable(members)+" says who its members are")
+	default:
+		d.shared(senders, "no column says whose copy a row is")
+	}
+	return open
+}
+
+// tableOf is the table to whose rows the messages' column refers; nil for none.
+func (d *draft) tableOf(column string) *relation {
+	for _, r := range d.tables() {
+		if slices.ContainsFunc(d.referencesTo(d.log, r), func(j joint) bool { return slices.Equal(j.Column, []string{column}) }) {
+			return r
+		}
+	}
+	return nil
+}
+
+// byConversation finds the messages by way of a row of another table, that of the conversation or of its member, which has
+// the owner.
+func (d *draft) byConversation(e *Entry) {
+	table, key := d.member, ""
+	if table == nil {
+		table = d.tableOf(e.Conversation)
+		key = keyOf(table)
+	} else {
+		key = conversationOf(table)
+	}
+	user := ownersOf(table)[0]
+	id := ID{Name: singular(table.name), Lookup: &Lookup{Table: planTable(table), Where: []Pair{{key, Value{Name, "conversation"}}, {user, Value{Name, "user"}}}, Column: keyOf(table)}}
+	if app := d.appOf(table, key, user); app != "" {
+		d.plan.Tenant = ""
+		id.Lookup.Where = append(id.Lookup.Where, Pair{app, Value{Name, "app"}})
+	}
+	d.plan.IDs = []ID{id}
+	d.note("ids", "A message is the user's whom %s of %s names. If others read it, too, don't use this draft: their messages would go.", quote(user), planTable(table))
+	e.Where = append([]Pair{{e.Conversation, Value{Name, id.Name}}}, e.Where...)
+	e.Conversation = ""
+}
+
+// shared says that the messages are one log for all members.
+func (d *draft) shared(senders []string, why string) {
+	d.head = append(d.head,
+		fmt.Sprintf("%s looks like a log that the members of a conversation share: %s.", planTable(d.log), why),
+		"A plan of copies would remove what other members still read, and this version serves nothing else: don't use this draft, unless there is a column with the owner of each copy.")
+	if len(senders) > 0 {
+		d.note("messages.user", "Not %s, which is most likely who sent the message.", list(senders))
+	}
+	d.note("messages.user", "The column that says whose copy a row is.")
+}
+
+// membersOf is the table that has a row for each member of a conversation; nil for none.
+func (d *draft) membersOf(log *relation, conversation string) *relation {
+	for _, r := range d.tables() {
+		if r == log || has(r.name, besideWords) && !has(r.name, memberWords) {
+			continue
+		}
+		for _, user := range ownersOf(r) {
+			for _, c := range r.columnNames() {
+				if c != user && stem(c) == stem(conversation) && r.unique(user, c) && messagesScore(r, c) < 5 {
+					return r
+				}
+			}
+		}
+	}
+	return nil
+}
+
+// findPointers finds the table that has a row for each user who has a message, and its column
+// of the user.
+func (d *draft) findPointers() (*relation, string) {
+	for _, r := range d.tables() {
+		if r == d.log || !has(r.name, pointerWords) {
+			continue
+		}
+		for _, ref := range d.referencesTo(r, d.log) {
+			for _, user := range ownersOf(r) {
+				if len(ref.Column) == 1 && ref.Column[0] != user && r.unique(user, ref.Column[0]) {
+					return r, user
+				}
+			}
+		}
+	}
+	return nil, ""
+}
