@@ -182,14 +182,20 @@ func TestWorkersAreScaledByTheirOwnBacklog(t *testing.T) {
 	accounts := readFile(t, "../../deploy/nats/permissions.conf")
 	found := 0
 	for file, all := range manifests(t) {
+		shards := map[string]conversation.Shard{} // of each namespace's workers
+		for _, m := range all {
+			if m.Kind == "ConfigMap" && m.Data["LETHE_SHARD"] != "" {
+				shards[m.Metadata.Namespace] = conversation.Shard(m.Data["LETHE_SHARD"])
+			}
+		}
 		for _, m := range all {
 			if m.Kind != "ScaledObject" {
 				continue
 			}
 			found++
-			tr := m.Spec.Triggers[0].Metadata
-			if tr.Stream != conversation.CommandsStream || tr.Consumer != conversation.WorkerConsumer {
-				t.Errorf("%s: it looks at %s of %s; the workers share %s of %s", file, tr.Consumer, tr.Stream, conversation.WorkerConsumer, conversation.CommandsStream)
+			tr, stream := m.Spec.Triggers[0].Metadata, shards[m.Metadata.Namespace].CommandsStream()
+			if tr.Stream != stream || tr.Consumer != conversation.WorkerConsumer {
+				t.Errorf("%s: it looks at %s of %s; the workers share %s of %s", file, tr.Consumer, tr.Stream, conversation.WorkerConsumer, stream)
 			}
 			if !regexp.MustCompile(`(?m)^\s*` + regexp.QuoteMeta(tr.Account) + ` \{\n\s*jetstream: enabled`).MatchString(accounts) {
 				t.Errorf("%s: it looks into account %q, which deploy/nats doesn't have", file, tr.Account)

@@ -18,7 +18,7 @@ import (
 // manifest is what is looked at of a Kubernetes object.
 type manifest struct {
 	Kind     string
-	Metadata struct{ Name string }
+	Metadata struct{ Name, Namespace string }
 	Data     map[string]string
 	Spec     struct {
 		Ports []struct {

@@ -16,8 +16,9 @@ import (
 // and operators do. LETHE_E2E_SEED repeats a run.
 func TestLayoutsRandomDeletionsLeaveWhatAModelSays(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, l localtest.Layout) {
 		t.Helper()
+		r := newLayoutRig(t, l)
 		m := &layoutModel{layoutRig: r, t: t, rnd: random(t)}
 		m.w = r.start(t, stageSettings...)
 		for range sized(25, 300) {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"fmt"
 	"testing"
 	"time"
 
@@ -13,8 +14,9 @@ import (
 // the conversation's row, the events, and the same again for the same command.
 func TestLayoutsKeepThePromises(t *testing.T) {
 	t.Parallel()
-	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, l localtest.Layout) {
 		t.Helper()
+		r := newStrangersRig(t, l)
 		u, c := r.Users, r.IDs
 		middle := r.Seqs(t, "public", u[0], c[0][1])[5]
 		both := r.ask(t, u[1], c[1][0], 0)
@@ -39,11 +41,11 @@ func TestLayoutsKeepThePromises(t *testing.T) {
 		for _, cmd := range cmds {
 			r.again(t, cmd)
 		}
-		w.kill()
 		r.CopyAgain(t)
-		goes = r.fates(t, later)
-		r.send(t, later)
-		r.carriedOut(t, []conversation.Command{later}, goes)
+		want := r.fates(t, later)[0]
+		r.must(t, "send", "--app", r.App, "--user", later.UserID, "--conversation", want.id, "--through-seq", fmt.Sprint(want.through), "--command-id", later.CommandID, "--wait")
+		w.kill()
+		r.carriedOut(t, append(cmds, later), []*fate{want})
 		if r.Bounded {
 			r.start(t)
 			refused := chat{r.App, u[0], c[0][2]}.ask()
@@ -114,8 +116,9 @@ func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	t.Parallel()
 	const messages, late = 20_000, 3
 	settings := []string{"--express-rows", "100", "max-rows=1000"}
-	forLayouts(t, localtest.Layouts, func(t *testing.T, r *layoutRig) {
+	forLayouts(t, localtest.Layouts, func(t *testing.T, l localtest.Layout) {
 		t.Helper()
+		r := newLayoutRig(t, l)
 		user, id := r.Users[1], r.IDs[1][2]
 		every := 2 * time.Microsecond
 		if r.Grain > time.Microsecond {

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // wantConstant refuses a constant that the column can't hold: Postgres would, too, in the middle of a deletion, or no
@@ -43,7 +45,7 @@ func expects(c column, v Value) string {
 	switch c.typ {
 	case pgtype.TextOID, pgtype.VarcharOID, pgtype.BPCharOID, pgtype.QCharOID:
 		if n := utf8.RuneCountInString(v.Text); c.max > 0 && n > c.max {
-			return fmt.Sprintf("at most %d characters", c.max)
+			return "at most " + purge.Count(c.max, "character")
 		}
 		return is(v.Kind == Text, fmt.Sprintf("a text in quotes, '%s'", v.Text))
 	case pgtype.Int2OID, pgtype.Int4OID, pgtype.Int8OID:

@@ -15,6 +15,8 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // fields are those that each kind of entry may have, and what else is a mapping.
@@ -206,7 +208,7 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 		return nil
 	}
 	if d.mappings++; d.mappings > maxMappings {
-		d.add(at, "the plan: its aliases make more than %d mappings: expected less", maxMappings)
+		d.add(at, "the plan: its aliases make more than %s: expected less", purge.Count(maxMappings, "mapping"))
 		d.known("")
 		return nil
 	}

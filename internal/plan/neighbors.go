@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // neighbor is a table beside those of the plan, with those of its columns whose names say something.
@@ -137,7 +139,7 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 		}
 	}
 	if said > maxNeighbors {
-		k.warn("and the same for %d more tables", said-maxNeighbors)
+		k.warn("and the same for %s", purge.Count(said-maxNeighbors, "more table"))
 	}
 	return nil
 }

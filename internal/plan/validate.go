@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // validator finds what is wrong with a plan alone, whatever the tables are.
@@ -228,7 +230,7 @@ func (v *validator) reference(e Entry, path string, r Reference) {
 		}
 	}
 	if len(r.Column) != len(r.To) && len(r.Column) > 0 && len(r.To) > 0 {
-		v.add(e.at("references"), "%s: %d columns refer to %d: expected lists of one length", path, len(r.Column), len(r.To))
+		v.add(e.at("references"), "%s: %s to %d in to: expected lists of one length", path, purge.Count(len(r.Column), "column refers", "columns refer"), len(r.To))
 	}
 }
 

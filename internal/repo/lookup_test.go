@@ -94,28 +94,33 @@ func TestWhatIsLookedUp(t *testing.T) {
 // beginnings are what pins a deletion's boundary, and leaves messages.
 var beginnings = map[string]func(t *testing.T, r *Repo, d purge.Deletion){
 	"alone": func(t *testing.T, r *Repo, d purge.Deletion) {
+		t.Helper()
 		if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}}).Records[0]; rec.State != purge.Running {
 			t.Fatalf("record = %+v; want it running", rec)
 		}
 	},
 	"in_a_batch": func(t *testing.T, r *Repo, d purge.Deletion) {
+		t.Helper()
 		b := purge.Batch{Deletions: []purge.Deletion{ofAccount("carol@x.org", "0"), d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}}
 		if rec := bulk(t, r, b).Records[1]; rec.State != purge.Running {
 			t.Fatalf("record = %+v; want it running", rec)
 		}
 	},
 	"passing_over_locks": func(t *testing.T, r *Repo, d purge.Deletion) {
+		t.Helper()
 		b := purge.Batch{Deletions: []purge.Deletion{d}, Budget: purge.Budget{PerDeletion: 10, Rows: 10}, SkipLocked: true}
 		if rec := bulk(t, r, b).Records[0]; rec.State != purge.Running {
 			t.Fatalf("record = %+v; want it running", rec)
 		}
 	},
 	"by_a_step": func(t *testing.T, r *Repo, d purge.Deletion) {
+		t.Helper()
 		if step, err := r.Step(t.Context(), d, purge.Part{Claim: true, Limit: 10, Sparse: true}); err != nil || step.Messages != 10 {
 			t.Fatalf("step = %+v, %v; want 10 messages gone", step, err)
 		}
 	},
 	"by_a_failure": func(t *testing.T, r *Repo, d purge.Deletion) {
+		t.Helper()
 		if rec, err := r.Fail(t.Context(), d, purge.Failure{MaxAttempts: 3}); err != nil || !rec.Pinned {
 			t.Fatalf("record = %+v, %v; want it pinned", rec, err)
 		}

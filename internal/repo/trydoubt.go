@@ -117,6 +117,6 @@ func (t *trial) pace(ctx context.Context) {
 	case err != nil:
 		t.out.Unpaced = oneLine(err).Error()
 	case len(t.out.Paces) == 0:
-		t.out.Unpaced = fmt.Sprintf("no deletion of %d messages or more has finished here", tryLarge)
+		t.out.Unpaced = fmt.Sprintf("no deletion of %s or more has finished here", purge.Count(tryLarge, "message"))
 	}
 }

@@ -141,15 +141,22 @@ var indexAdvice = regexp.MustCompile(`create index concurrently ([^;]+);`)
 // Create makes the tables from the layout's schema, or from a changed one, and follows the plan's advice for indexes.
 func (l Layout) Create(tb testing.TB, pool *pgxpool.Pool, schema string) *LayoutTables {
 	tb.Helper()
-	functions, err := layoutFunctions.ReadFile("layouts/" + l.Name + ".sql")
-	if err != nil {
-		tb.Fatal(err)
-	}
 	tables := &LayoutTables{Layout: l, Pool: pool}
 	tables.exec(tb, schema)
 	for _, statement := range indexAdvice.FindAllStringSubmatch(l.Plan(tb), -1) {
 		tables.exec(tb, "create index "+strings.ReplaceAll(statement[1], "\n# ", ""))
 	}
+	return l.Adopt(tb, pool)
+}
+
+// Adopt is Create for tables that are there.
+func (l Layout) Adopt(tb testing.TB, pool *pgxpool.Pool) *LayoutTables {
+	tb.Helper()
+	functions, err := layoutFunctions.ReadFile("layouts/" + l.Name + ".sql")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tables := &LayoutTables{Layout: l, Pool: pool}
 	tables.exec(tb, string(functions))
 	tables.copy(tb)
 	return tables
