@@ -136,9 +136,7 @@ func text(s string) string {
 // that messages were sent at, there is none: see [Checked.Incompatible].
 func (s *Checked) Boundary(q, through string) string {
 	m := s.Messages
-	newest := func(expr, cond string) string {
-		return fmt.Sprintf("(select %s from %s%s order by %s desc limit 1)", expr, m.Of("m", q), cond, m.Order("m"))
-	}
+	newest := func(expr, more string) string { return m.Newest(q, expr, more) }
 	sent := "null::bigint"
 	if m.SentAt != "" {
 		sentAt := m.at("m") + "." + m.SentAt

@@ -39,8 +39,7 @@ left join lateral (
 where what finds them was looked up too late for that (another plan pinned the boundary), nothing is proven. A replay spares what was sent after the deletion had finished,
 and the child rows of that; where child rows go first, none can belong to a message that has gone. */}}
 {{define "_remaining"}}(
-    exists (select from {{.Messages.Of "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
-      {{- if .Replay}} and {{.SentBy "m" "q.completed_at"}}{{end}})
+    {{.Messages.Exists "q" "" "q.through_seq" (.SentInReplay "q.completed_at")}}
     {{- if not (and .Replay .Locked)}}{{range .RangeChildren}}
     or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} <= q.through_seq
       {{- if $.Replay}}

@@ -6,12 +6,20 @@ of the other rows that refer to a parent one, which keeps it from being the last
 deletions never wait for each other in a circle, an insert that a foreign key ties to a parent waits or is seen, and a later statement of
 the transaction knows by the locks which rows are the batch's. */}}
 
-{{/* The messages of the batch, those above @low and up to @high. A replay spares what was sent after the deletion had finished. */}}
-{{define "_batch"}}{{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+{{/* The messages of the batch, those above @low and up to @high. A replay spares what was sent after the deletion had finished. Pointers, once
+they are locked, are known by their places: to find them takes two look-ups each. */}}
+{{define "_batch"}}{{if .Messages.Pointed}}{{.Messages.From}} m where m.ctid = any (@places::text[]::tid[])
+      {{- if .Messages.Partitioned}}
+      and (m.tableoid, m.ctid) in (select p.part, p.place from pg_catalog.unnest(@parts::text[]::oid[], @places::text[]::tid[]) p (part, place))
+      {{- end}}{{else}}{{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+      {{- if .Replay}}
+      and {{.SentBy "m" "@completed_at::timestamptz"}}
+      {{- end}}{{end}}{{end}}
+{{define "_first_batch"}}{{.Messages.PositionsArgs "m"}}
       {{- if .Replay}}
       and {{.SentBy "m" "@completed_at::timestamptz"}}
       {{- end}}{{end}}
-{{define "_batch_order"}}order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}
+{{define "_batch_order"}}{{if .Messages.Pointed}}offset 0{{else}}order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}{{end}}
 
 {{/* The condition that the row x of a range is of the batch. A replay spares those of messages that stay. */}}
 {{define "_in_range"}}{{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
@@ -45,7 +53,9 @@ the transaction knows by the locks which rows are the batch's. */}}
 {{define "_lock_parents"}}{{if .Parents}}
 select {{range $i, $p := .Parents}}{{if $i}},
 {{end}}(select pg_catalog.count(*) from (
-  select from (select distinct {{$p.Columns "x"}} from ({{template "_referring" $}}) x order by {{$p.Columns "x"}} offset 0) x
+  select from (select distinct {{$p.Columns "x"}} from (
+    {{- if and $.Messages.Pointed (not $.Child)}}select {{$.ParentColumns "m"}} from {{template "_first_batch" $}} limit @limit::bigint
+    {{- else}}{{template "_referring" $}}{{end}}) x order by {{$p.Columns "x"}} offset 0) x
   cross join lateral (select from {{$p.Name}} p where {{$p.Refers "x" "p"}} for update) p) l)
 {{- end}}
 {{end}}{{end}}
