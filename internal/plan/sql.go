@@ -157,3 +157,11 @@ func (s *Checked) SentBy(row, moment string) string {
 	}
 	return s.Messages.at(row) + "." + s.Messages.SentAt + " <= " + s.Messages.clock.earliest(moment)
 }
+
+// SentMicros is when the message under the alias row was sent, as microseconds since 1970 UTC, for people; null where nothing says when.
+func (s *Checked) SentMicros(row string) string {
+	if s.Messages.SentAt == "" {
+		return "null::bigint"
+	}
+	return fmt.Sprintf(s.Messages.clock.micros, s.Messages.at(row)+"."+s.Messages.SentAt)
+}
