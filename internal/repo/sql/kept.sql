@@ -127,7 +127,7 @@ seen as materialized (
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
 {{template "_rows" .}}
-select array[(select pg_catalog.count(*) from leaving) - (select pg_catalog.count(*) from dropped)
+select array[(select pg_catalog.count(*) from leaving where true{{template "_ended" .}}) - (select pg_catalog.count(*) from dropped)
   {{- range $i, $c := .Conversations.Children}},
   (select pg_catalog.count(*) from ending_{{$i}}) - (select pg_catalog.count(*) from ended_{{$i}}){{end}}]::bigint[]
 {{end}}

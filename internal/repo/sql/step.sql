@@ -117,7 +117,7 @@ select pg_catalog.count(*) from (
 {{define "step_lock"}}{{template "_step_lock" .}}{{end}}
 {{define "replay_lock"}}{{template "_step_lock" .Replaying}}{{end}}
 
-{{/* The batch's messages, as many as there is time for: the clock is read for each row, in 30 ns. Of more messages with one position than a
+{{/* The batch's messages, as many as there is time for, and some of them even after a slow start: the clock is read for each row, in 30 ns. Of more messages with one position than a
 batch has, those that were locked, if any were. Waits for a locked row, for the cursor must not
 pass one. The messages' key forward. */}}
 {{define "_step_messages"}}
@@ -132,7 +132,7 @@ where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and
   {{- if and .Locked (not .Messages.UniqueSeq)}}
   and (not @locked::boolean or {{template "_locked"}})
   {{- end}}
-  and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @time::interval)
+  and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + @time::interval, pg_catalog.clock_timestamp() + @least::interval))
 {{end}}
 
 {{define "step_messages"}}{{if .Parents}}{{template "_messages_with_parents" .}}{{else}}{{template "_step_messages" .}}{{end}}{{end}}
