@@ -67,8 +67,9 @@ func (m Messages) OnlyPositionsArgs(row string) string { return m.positions(m.Fr
 
 func (m Messages) positions(table, row string) string {
 	at := m.at(row)
-	return fmt.Sprintf("pg_catalog.unnest(@positions::bigint[]) l (position) cross join lateral (\n  select %s from %s %s where %s and %s offset 0) %s%s\n  where true",
-		m.keys(at), m.pointer.Name, at, m.pointer.MatchArgs(at), m.position.at(at, "l.position"), at, m.pointing(table, row, idArgs()))
+	rows := m.pointer.Name + " " + at + " where " + m.pointer.MatchArgs(at) + " and " + m.position.at(at, "l.position")
+	return fmt.Sprintf("pg_catalog.unnest(@positions::bigint[]) l (position) cross join lateral (\n  select %s from %s offset 0) %s%s\n  where true",
+		m.keys(at), rows, at, m.pointing(table, row, idArgs()))
 }
 
 // counted is up to how many rows are counted to find out whether fewer of the user's messages, or of the conversation's, are to be read.
@@ -94,14 +95,14 @@ func (m Messages) smaller(q, low, high, more string, query func(of string) strin
 	if m.pointer == nil {
 		return along
 	}
-	rows := m.pointer.Name + " " + at + " where " + allOf(at, m.pointer.conditions, of) + bounds(at, m.Seq) + more
+	rows := m.pointer.Name + " " + at + " where " + allOf(at, m.pointer.conditions, of) + bounds(at, m.Seq)
 	pointers := m.Name + " m where " + allOf("m", m.conditions, of)
 	if r := m.pointer.reference; len(r) == 1 && r[0].to == m.Seq && r[0].cast == "" && !m.time {
 		pointers += bounds("m", r[0].column)
 	}
 	pointed := fmt.Sprintf("(select %s from %s offset 0) m cross join lateral (\n  select %s from %s and %s offset 0) %s\n  where true",
 		qualified("m", append([]string{"tableoid", "ctid", "xmin", "xmax"}, append(m.pointer.reference.columns(), m.pointer.columns...)...)), pointers,
-		m.keys(at), rows, m.pointer.reference.joins("m", at), at)
+		m.keys(at), rows+more, m.pointer.reference.joins("m", at), at)
 	return fmt.Sprintf(`(case when (
     select (select pg_catalog.count(*) from (select from %s limit c.n) u) < c.n
     from (select pg_catalog.count(*) as n from (select from %s limit %d) c) c) then %s else %s end)`, pointers, rows, counted, query(pointed), along)

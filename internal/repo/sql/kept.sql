@@ -28,7 +28,7 @@ select array[
   {{- end}}
   {{- range $p := .Parents}},
   exists (
-    select from (select {{$.ChildKeys "m"}} from {{$.Messages.OfArgs "m"}} order by {{$.Messages.Order "m"}} limit 1000) m
+    select from (select {{$.ChildKeys "m"}} from {{template "_known_messages" $}} order by {{$.Messages.Order "m"}} limit 1000) m
     cross join lateral (select from {{.Name}} p where {{.Refers "m" "p"}} and {{$.Goes . "p" ""}} limit 1) p)
   {{- end}}
   {{- range $c := .Children}}{{range .Parents}},
