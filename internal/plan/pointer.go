@@ -123,9 +123,14 @@ func (m Messages) First(q, high string, count int) string {
 }
 
 // Newest is the expression for what expr is of the last message m of the deletion under the alias q for which more is true.
-func (m Messages) Newest(q, expr, more string) string {
+func (m Messages) Newest(q, expr, more string) string { return m.first(q, expr, more, " desc") }
+
+// oldest is [Messages.Newest] for the first message.
+func (m Messages) oldest(q, expr string) string { return m.first(q, expr, "", "") }
+
+func (m Messages) first(q, expr, more, direction string) string {
 	return m.smaller(q, "", "", more, func(of string) string {
-		return "(select " + expr + " from " + of + " order by " + m.Order("m") + " desc limit 1)"
+		return "(select " + expr + " from " + of + " order by " + m.Order("m") + direction + " limit 1)"
 	})
 }
 

@@ -142,7 +142,7 @@ func (s *Checked) Boundary(q, through string) string {
 		sentAt := m.at("m") + "." + m.SentAt
 		sentBy := m.clock.sentBy(sentAt, q+".stored_at", newest(sentAt, ""))
 		// Below the oldest message where none was sent by then: positions may be negative.
-		none := fmt.Sprintf("coalesce((select least(0, greatest(%s, -9223372036854775807) - 1) from %s order by %s limit 1), 0)", m.Position("m"), m.Of("m", q), m.Order("m"))
+		none := fmt.Sprintf("coalesce(%s, 0)", m.oldest(q, fmt.Sprintf("least(0, greatest(%s, -9223372036854775807) - 1)", m.Position("m"))))
 		sent = fmt.Sprintf("coalesce(%s, %s)", newest(m.Position("m"), " and "+sentBy), none)
 	}
 	return fmt.Sprintf("case when %s.%s is null then %s else least(%[1]s.%[2]s, coalesce(%[4]s, 0)) end",
