@@ -84,9 +84,11 @@ var refuseCases = map[string]planCheck{
 	"a_position_of_text": {
 		sql:  `alter table social."Post" add ts text not null`,
 		edit: func(p *Plan) { p.Messages.Seq = Reading{Column: "ts"} },
-		want: []string{`messages.seq: column "ts" of "social"."Post" is text; it must be smallint, integer, bigint, timestamp with time zone or timestamp; else add a generated column, ` +
-			`for seconds with a fraction {column: ts_us, unit: us}; run: alter table "social"."Post" add "ts_us" bigint not null generated always as (("ts"::numeric * 1000000)::bigint) stored`,
-			`children[1]: column "position" of "social"."files" refers to "position"`, `goes on with "ts"`},
+		want: []string{
+			`messages.seq: column "ts" of "social"."Post" is text; it must be smallint, integer, bigint, timestamp with time zone or timestamp; else add a generated column, ` +
+				`for seconds with a fraction {column: ts_us, unit: us}; run: alter table "social"."Post" add "ts_us" bigint not null generated always as (("ts"::numeric * 1000000)::bigint) stored`,
+			`children[1]: column "position" of "social"."files" refers to "position"`, `goes on with "ts"`,
+		},
 	},
 	"a_sent_at_of_date": {
 		sql:  `alter table social."Post" alter "sent.at" type date`,
