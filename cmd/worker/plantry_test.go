@@ -108,7 +108,7 @@ func TestPlanTryIsWhatTheWorkerDoes(t *testing.T) {
 	s.send("--conversation", "group_42", "--wait").mustSucceed(t)
 	wantBatches(t, w, got)
 	o := s.command("plan", "try", "--app", "demo", "--user", "alice", "--conversation", "GROUP_42").mustSucceed(t)
-	for _, want := range []string{"\nmessages      0\n", "doubts        neither a message nor a row of the conversation", "\"chat\".\"messages\"       0 ", "\nNothing was changed.\n"} {
+	for _, want := range []string{"\nmessages        0\n", "doubts          neither a message nor a row of the conversation", "\"chat\".\"messages\"       0 ", "\nNothing was changed.\n"} {
 		if !strings.Contains(o.stdout, want) {
 			t.Errorf("of another conversation: %s\nwant %q", o.stdout, want)
 		}

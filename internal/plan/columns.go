@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -142,11 +143,21 @@ func (k *checker) position(m *member, r Reading) position {
 	case r.Unit != "":
 		k.refuse("%s.seq: column %s of %s is %s, and has the unit %s; a unit is for smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName, r.Unit)
 	default:
-		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer, bigint, timestamp with time zone or timestamp", m.path, quote(c.name), m.rel, c.typeName)
+		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer, bigint, timestamp with time zone or timestamp%s", m.path, quote(c.name), m.rel, c.typeName, generated(m.rel, c))
 	}
 	k.wantNotNull(m, "seq", c, "a row without a position is on no side of a boundary")
 	m.seq = c.name
 	return position{quote(c.name), scales[kind]}
+}
+
+// generated is how to come by a position where a column has numbers of another type; "" where it can't have any.
+func generated(r *relation, c column) string {
+	if !slices.Contains(textTypes, c.typ) && c.typ != pgtype.NumericOID {
+		return ""
+	}
+	return fmt.Sprintf("; else add a generated column, for seconds with a fraction {column: %s, unit: us}; run: "+
+		"alter table %s add %s bigint not null generated always as ((%s::numeric * 1000000)::bigint) stored",
+		scalar(c.name+"_us"), r, quote(c.name+"_us"), quote(c.name))
 }
 
 // seq finds the column of a child with the messages' position and returns it quoted.

@@ -15,8 +15,8 @@ import (
 // open stands in a draft where its reader must answer a question. No check lets it pass.
 const open = "TODO"
 
-// ErrNoMessages says that no table looks like one of messages.
-var ErrNoMessages = errors.New("no table looks like one of messages: expected a column of the conversation, such as conversation_id, room_id or peer, and one of the text")
+// ErrNoMessages says that no table looks like one of messages. What is returned also says which comes nearest.
+var ErrNoMessages = errors.New("no table looks like one of messages")
 
 // Draft reads the catalog and writes a first plan as YAML: what names, types, keys and foreign
 // keys tell, with comments where they don't. questions is how often open stands in
@@ -25,6 +25,9 @@ func Draft(ctx context.Context, q Querier, schema string) (text string, question
 	names, err := tablesOf(ctx, q, schema)
 	if err != nil {
 		return "", 0, err
+	}
+	if len(names) == 0 && schema != "" {
+		return "", 0, fmt.Errorf("there is no schema %s with a table that this role can see; name one in just the case that it has", quote(schema))
 	}
 	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
@@ -38,8 +41,8 @@ func Draft(ctx context.Context, q Querier, schema string) (text string, question
 	if err := d.make(); err != nil {
 		return "", 0, err
 	}
-	text = d.text()
-	return text, strings.Count(text, open) - 1, nil // the first line names it
+	text, questions = d.text()
+	return text, questions, nil
 }
 
 func tablesOf(ctx context.Context, q Querier, schema string) ([]tableName, error) {
@@ -106,7 +109,7 @@ func (d *draft) note(path, format string, args ...any) {
 func (d *draft) make() error {
 	conversation := d.findLog()
 	if d.log == nil {
-		return ErrNoMessages
+		return d.noLog()
 	}
 	d.used[d.log] = true
 	user := d.findOwner(conversation)
@@ -175,6 +178,43 @@ func (d *draft) findLog() (conversation string) {
 	return conversation
 }
 
+// noLog is [ErrNoMessages] with the table that comes nearest, and what it lacks.
+func (d *draft) noLog() error {
+	const byHand = "write the plan by hand: docs/plan.md, examples/plans"
+	var nearest *relation
+	most := 0
+	for _, r := range d.tables() {
+		if n := messagesScore(r, conversationOf(r)); n > most {
+			most, nearest = n, r
+		}
+	}
+	if nearest == nil {
+		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
+	}
+	var lacks []string
+	for _, part := range []struct {
+		there bool
+		name  string
+	}{
+		{conversationOf(nearest) != "", "column of the conversation, such as conversation_id, room_id or peer"},
+		{bodyOf(nearest), "column of the text, such as body or content"},
+		{len(ownersOf(nearest)) > 0, "column of the owner, such as owner_id or username"},
+		{slices.ContainsFunc(messageWords, func(w string) bool { return strings.Contains(bare(nearest.name), w) }), "name like messages"},
+	} {
+		if !part.there {
+			lacks = append(lacks, "no "+part.name)
+		}
+	}
+	return fmt.Errorf("%w; %s comes nearest, and has %s; if it is the one, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
+}
+
+// bodyOf reports whether a column has the text.
+func bodyOf(r *relation) bool {
+	return slices.ContainsFunc(r.columnNames(), func(c string) bool {
+		return (rank(bodyWords, bare(c)) > 0 || strings.HasSuffix(bare(c), "json")) && !isInteger(r.columns[c])
+	})
+}
+
 // memberOf is the table of members to whose rows the table refers, and the column by which it does.
 func (d *draft) memberOf(r *relation) (column string, table *relation) {
 	for _, f := range d.cat.keys {
@@ -209,11 +249,8 @@ func messagesScore(r *relation, conversation string) (n int) {
 	if has(r.name, besideWords) {
 		n -= 5
 	}
-	for c, col := range r.columns {
-		if rank(bodyWords, bare(c)) > 0 && !isInteger(col) {
-			n += 2
-			break
-		}
+	if bodyOf(r) {
+		n += 2
 	}
 	if slices.ContainsFunc(ownersOf(r), func(c string) bool { return together(r, c, conversation) }) {
 		n += 2

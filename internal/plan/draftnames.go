@@ -19,10 +19,10 @@ var (
 		"draft", "archived", "seen", "star", "pin", "like", "bookmark", "embed", "vote", "notification", "deliver", "recipient", "setting",
 		"preference", "folder", "label", "link", "edit", "report", "spool", "queue", "scheduled", "template", "poll", "file", "read",
 	}
-	bodyWords         = []string{"body", "content", "text", "message", "xml", "txt", "payload", "data", "value", "cooked", "html"}
+	bodyWords         = []string{"body", "content", "text", "message", "xml", "txt", "payload", "data", "value", "cooked", "html", "msg", "stanza"}
 	conversationWords = []string{
 		"conversation", "remotebarejid", "barepeer", "channel", "room", "chat", "dialog", "dialogue", "thread", "discussion", "barejid", "remotejid",
-		"with", "peer", "recipient", "group", "topic", "ticket",
+		"with", "peer", "recipient", "group", "topic", "ticket", "conv", "rid", "buddy",
 	}
 	ownerWords    = []string{"owner", "mailbox", "holder", "username", "luser", "userprofile", "user", "uid", "profile", "member", "subscriber"}
 	senderWords   = []string{"sender", "author", "from", "fromjid", "fromuser", "creator", "createdby", "postedby", "poster", "sentby", "writer", "senderuser"}
@@ -57,7 +57,7 @@ func bare(name string) string {
 func stem(name string) string {
 	b := bare(name)
 	for _, end := range []string{"uuid", "guid", "id", "fk"} {
-		if rest := strings.TrimSuffix(b, end); rest != b && rest != "" && b != "uid" && !strings.HasSuffix(b, "jid") {
+		if rest := strings.TrimSuffix(b, end); rest != b && rest != "" && b != "uid" && b != "rid" && !strings.HasSuffix(b, "jid") {
 			return rest
 		}
 	}

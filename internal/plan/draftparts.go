@@ -160,7 +160,7 @@ func (d *draft) polymorphic(path string, to *relation) {
 		for _, c := range r.columnNames() {
 			prefix, ok := strings.CutSuffix(bare(c), "type")
 			id := columnNamed(r, prefix+"id")
-			if ok && id != "" && isText(r.columns[c]) && rank(senderWords, prefix) == 0 {
+			if ok && id != "" && !r.unique(id) && isText(r.columns[c]) && rank(senderWords, prefix) == 0 {
 				suggest(r, Pair{c, Value{Text, class(to.name)}}, id, "if there are rows with this "+c)
 			}
 		}
@@ -239,6 +239,7 @@ func (d *draft) lookup(path string, r *relation, e *Entry) {
 // conversations finds the table with a row for each conversation of each owner.
 func (d *draft) conversations(user, conversation string) {
 	if d.owned == nil {
+		d.head = append(d.head, "Conversations are left out until user is named. If a table has a row for each conversation of each owner, add it then.")
 		return
 	}
 	var table *relation

@@ -101,13 +101,25 @@ func flowID(id ID) string {
 	return fmt.Sprintf("{lookup: %s, where: %s, column: %s}", scalar(id.Lookup.Table), pairs(id.Lookup.Where), scalar(id.Lookup.Column))
 }
 
-// text writes the draft as YAML.
-func (d *draft) text() string {
+// text writes the draft as YAML. questions is how often open stands in it.
+func (d *draft) text() (text string, questions int) {
+	plan := d.planText()
+	questions = strings.Count(plan, open)
 	w := &draftWriter{draft: d}
-	w.comment("", fmt.Sprintf("A first plan, drafted from the catalog. Each %s is a question: the plan is refused until it is answered. Read all of it, then run: worker plan check --plan FILE", open))
+	asks := ""
+	if questions > 0 {
+		asks = fmt.Sprintf("Each %s is a question: the plan is refused until it is answered. ", open)
+	}
+	w.comment("", "A first plan, drafted from the catalog. "+asks+"Read all of it, then run: worker plan check --plan FILE")
 	for _, h := range d.head {
 		w.comment("", h)
 	}
+	return w.b.String() + plan, questions
+}
+
+// planText is the plan without the comments at the top.
+func (d *draft) planText() string {
+	w := &draftWriter{draft: d}
 	if d.plan.Tenant != "" {
 		w.notes("", "tenant")
 		w.line("", "tenant: "+scalar(d.plan.Tenant))

@@ -19,7 +19,7 @@ func (d *draft) order(path string, r *relation, equal []string, e *Entry) {
 		e.Seq = d.reading(path+".seq", r, position)
 	default:
 		e.Seq = Reading{Column: open}
-		d.note(path+".seq", "No column gives the messages an order: a number that grows, or a time.")
+		d.note(path+".seq", "No column gives the messages an order: a number that grows, or a time. One that is text needs a generated column: docs/plan.md.")
 	}
 	if isTime(r.columns[position]) || e.Seq.Unit != "" {
 		d.note(path+".seq", "The position is a time: through_seq is microseconds since 1970.")
@@ -31,8 +31,11 @@ func (d *draft) order(path string, r *relation, equal []string, e *Entry) {
 		return
 	}
 	if sent == "" {
-		d.note(path+".seq", "No column tells when a message was sent: every command must have through_seq. If the position holds a time, say how: "+
-			"sent_at: {column: %s, unit: us, shift: 8} is MongooseIM's.", position)
+		d.note(path+".seq", "No column tells when a message was sent: every command must have through_seq.")
+		if position != "" {
+			d.note(path+".seq", "If the position holds a time, say how: sent_at: {column: %[1]s, unit: us, shift: 8} is MongooseIM's, "+
+				"{column: %[1]s, unit: ms, shift: 22, since: 2015-01-01T00:00:00Z} a Snowflake.", position)
+		}
 		return
 	}
 	e.SentAt = d.reading(path+".sent_at", r, sent)

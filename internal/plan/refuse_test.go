@@ -81,6 +81,15 @@ var refuseCases = map[string]planCheck{
 		sql:  `alter table social.files drop constraint files_owner_thread_position_fkey, alter position type numeric`,
 		want: []string{`children[1].seq: column "position" of "social"."files" is numeric; it must be smallint, integer or bigint`},
 	},
+	"a_position_of_text": {
+		sql:  `alter table social."Post" add ts text not null`,
+		edit: func(p *Plan) { p.Messages.Seq = Reading{Column: "ts"} },
+		want: []string{
+			`messages.seq: column "ts" of "social"."Post" is text; it must be smallint, integer, bigint, timestamp with time zone or timestamp; else add a generated column, ` +
+				`for seconds with a fraction {column: ts_us, unit: us}; run: alter table "social"."Post" add "ts_us" bigint not null generated always as (("ts"::numeric * 1000000)::bigint) stored`,
+			`children[1]: column "position" of "social"."files" refers to "position"`, `goes on with "ts"`,
+		},
+	},
 	"a_sent_at_of_date": {
 		sql:  `alter table social."Post" alter "sent.at" type date`,
 		want: []string{`messages.sent_at: column "sent.at" of "social"."Post" is date; it must be timestamp with time zone, or timestamp in UTC`},
