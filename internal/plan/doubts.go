@@ -20,6 +20,9 @@ func (k *checker) checkDoubts() {
 			k.doubtPosition(e, rel)
 		}
 		k.doubtDeleted(e, rel)
+		if strings.HasPrefix(e.Path, "conversations.children[") && e.References == nil {
+			k.doubtPart(e, rel)
+		}
 		if e.References == nil || e.Seq.Column != "" {
 			k.doubtAll(e, rel)
 		} else if !e.isParent() {
@@ -67,6 +70,30 @@ func (k *checker) doubtPosition(e Placed, rel *relation) {
 	}
 	k.warn("%s.seq: no unique index keeps two messages of a conversation from having the same %s, and a message that is newer than the command goes with an older one of the same position; name a column that is never used twice, or if this one isn't, run: %s",
 		e.Path, quote(seq), createIndex("create unique index", rel, with))
+}
+
+// doubtPart warns where rows that go with the conversation have the position of a message.
+func (k *checker) doubtPart(e Placed, rel *relation) {
+	var columns []string
+	for _, c := range e.Conditions() {
+		name, _ := parseColumn(c.Column) // validated
+		columns = append(columns, name)
+	}
+	m := k.plan.Messages
+	if k.messages.rel == nil || m.Seq.Column == "" || m.Seq.Unit != "" || rel.unique(columns...) { // one row for the conversation: its last message's
+		return
+	}
+	seq, _ := parseColumn(m.Seq.Column) // validated
+	if k.messages.rel.unique(seq) || !isInteger(k.messages.rel.columns[seq]) {
+		return
+	}
+	for _, c := range rel.columnNames() {
+		if isInteger(rel.columns[c]) && slices.Contains(messageNames(k.messages.rel), bare(c)) {
+			k.warn("%s: by its name, column %s of %s has a message's position, and its rows would go with the conversation's row only; if they belong to messages, move the entry to children, and add seq: %s",
+				e.Path, quote(c), rel, scalar(c))
+			return
+		}
+	}
 }
 
 // deleteds are bare names of columns that mark a row as deleted.

@@ -123,6 +123,17 @@ var doubts = map[string]doubt{
 		edit:   func(p *Plan) { p.Children = p.Children[1:2] },
 		warned: `it has the messages' columns "owner", "thread", "message_id"; if its rows go with them, add to children: {table: social.stars, where: {owner: $user, thread: $conversation}, seq: message_id}`,
 	},
+	"rows_of_messages_that_go_with_the_conversation": {
+		sql: `create table social.stars (owner bigint not null, thread uuid not null, message_id bigint not null, primary key (owner, thread, message_id))`,
+		edit: func(p *Plan) {
+			p.Conversations.Children = []Entry{parseEntry("{table: social.stars, where: {owner: $user, thread: $conversation}}", "a conversation's child")}
+		},
+		warned: `conversations.children[0]: by its name, column "message_id" of "social"."stars" has a message's position, and its rows would go with the conversation's row only; if they belong to messages, move the entry to children, and add seq: message_id`,
+		follow: func(p *Plan) {
+			p.Children = append(p.Children, parseEntry("{table: social.stars, where: {owner: $user, thread: $conversation}, seq: message_id}", "a child"))
+			p.Conversations.Children = nil
+		},
+	},
 	"a_kind_of_message_that_is_in_a_plain_index": {
 		sql: `alter table social."Post" add kind int not null default 1; create index on social."Post" (thread, owner, kind)`,
 	},

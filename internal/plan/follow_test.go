@@ -194,7 +194,7 @@ var rules = map[string]rule{
 	},
 	"a_lookup_that_two_rows_may_be": {
 		sql:  `alter table people drop constraint people_login_key`,
-		want: []string{`ids.owner: nothing keeps two rows of "public"."people" from having the same login, so that $owner could be either's; run: create unique index`},
+		want: []string{`ids.owner: nothing keeps two rows of "public"."people" from having the same login, so that $owner could be either's (a unique index on an expression, such as lower(jid), doesn't count; ids are compared as written); run: create unique index`},
 	},
 	"a_lookup_of_what_several_have": {
 		sql: `alter table people add company_id bigint not null default 1`, old: "column: id}", new: "column: company_id}",
