@@ -107,6 +107,10 @@ const watchTime = 1200 * time.Millisecond
 // watch samples the database beside the trial. What it returns yields what throttles.
 func (c *planTryCommand) watch(ctx context.Context, store *repo.Repo) <-chan []tryThrottle {
 	result := make(chan []tryThrottle, 1)
+	if store.Ledgerless() {
+		result <- []tryThrottle{{Reason: "unknown", Detail: repo.NoLedger}}
+		return result
+	}
 	go func() {
 		limits := c.limits(c.Target)
 		m := purge.Monitor{Limits: limits, ForegroundBackoff: c.ForegroundBackoff, Noise: purge.Pace{Target: c.Target}.Noise(c.LongConcurrency)}
@@ -149,6 +153,8 @@ type tryResult struct {
 	ConversationID      string     `json:"conversation_id"`
 	ThroughSeq          int64      `json:"through_seq"`
 	Messages            int64      `json:"messages"`
+	NewestDeletedSentAt string     `json:"newest_deleted_sent_at,omitempty"`
+	OldestKeptSentAt    string     `json:"oldest_kept_sent_at,omitempty"`
 	ConversationRemoved bool       `json:"conversation_removed"`
 	Tables              []tryTable `json:"tables"`
 	// Lane is express or long, and Batches about how many transactions delete.
@@ -186,6 +192,7 @@ func (c *planTryCommand) found(d purge.Deletion, trial *repo.Trial, throttled []
 		AppID: d.App, UserID: d.User, ConversationID: d.Conversation, ThroughSeq: trial.ThroughSeq, Messages: trial.Messages,
 		ConversationRemoved: trial.ConversationRemoved, Lane: "express", Throttled: []tryThrottle{}, BlockedBy: []string{}, Doubts: []string{},
 	}
+	r.NewestDeletedSentAt, r.OldestKeptSentAt = sentAt(trial.NewestDeleted), sentAt(trial.OldestKept)
 	for _, t := range trial.Tables {
 		r.Tables = append(r.Tables, tryTable{t.Path, t.Name, t.Deleted, t.Updated, t.Kept, t.Bytes, t.Estimated})
 	}
@@ -210,6 +217,14 @@ func (c *planTryCommand) found(d purge.Deletion, trial *repo.Trial, throttled []
 	return r
 }
 
+// sentAt is a message's time as RFC 3339 has it; "" for none. A wrong unit may make years that time.Time's own JSON has no room for.
+func sentAt(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.Format(time.RFC3339Nano)
+}
+
 // median is the middle of some numbers; 0 for none.
 func median(of []float64) float64 {
 	if len(of) == 0 {
@@ -231,6 +246,8 @@ func (r tryResult) print(t terminal) error {
 	fields := []field{
 		{"through_seq", strconv.FormatInt(r.ThroughSeq, 10)},
 		{"messages", strconv.FormatInt(r.Messages, 10)},
+		{"newest deleted", sentOrNot(r.NewestDeletedSentAt)},
+		{"oldest kept", sentOrNot(r.OldestKeptSentAt)},
 		{"conversation", removed},
 		{"batches", fmt.Sprintf("about %d", r.Batches)},
 		{"time", r.pace},
@@ -265,4 +282,11 @@ func orNothing(lines []string) string {
 		return "nothing"
 	}
 	return strings.Join(lines, "; ")
+}
+
+func sentOrNot(at string) string {
+	if at == "" {
+		return "no message, or none with a time"
+	}
+	return "sent at " + at
 }

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -21,7 +22,7 @@ var operatorPages = []string{"../../deploy/runbook.md", "../../docs/operations.m
 // placeholders are what stands on the pages for what only the reader knows.
 var placeholders = strings.NewReplacer(
 	"COMMAND_ID", "large-1", "--since TIME", "--since 2026-11-23T08:55:00Z", "SEQ", "1", `[--lane all\|long]`, "--lane all",
-	"<the command's id>", "large-1",
+	"<the command's id>", "large-1", "--app A --user U --conversation C", "--app demo --user alice --conversation c2c_bob",
 )
 
 // mention is a command that a sentence only speaks of.
@@ -44,12 +45,16 @@ func TestThePagesCommandsWorkForThoseWhoAreToldToCallThem(t *testing.T) {
 		r.deleted(t, id, "c2c_bob")
 	}
 	eventually(t, timeout, "three dead letters", func() bool { return len(r.letters(t)) == 3 })
+	plan, err := filepath.Abs("../plan/plan.yaml")
+	must(t, err)
 	ran := map[string]bool{}
 	for _, page := range operatorPages {
 		commands, err := pages.Commands(page)
 		must(t, err)
 		for _, c := range commands {
 			text, _, _ := strings.Cut(placeholders.Replace(c.Text), " | ")
+			text, _, _ = strings.Cut(text, " > ")
+			text = strings.Replace(text, "plan.yaml", plan, 1)
 			if !strings.HasPrefix(text, "worker") || ran[text] || mention.MatchString(text) {
 				continue
 			}
@@ -79,7 +84,7 @@ func (r *rig) asToldFor(t *testing.T, command string) []string {
 	switch command {
 	case "setup":
 		return r.as(t, setupUser, "lethe_setup")
-	case "replay":
+	case "replay", "plan":
 		return r.as(t, operatorUser, "lethe_worker")
 	}
 	return r.as(t, operatorUser, "lethe_operator")

@@ -286,7 +286,7 @@ func (l *longRun) batch() purge.Facts {
 	}
 	l.marks.add(step.Low)
 	l.sparse, l.cap, l.finishing = step.Sparse, 2*l.cap, step.Reached || step.Empty
-	if step.Rows > 0 {
+	if step.Progress() {
 		l.blocked = time.Time{}
 	}
 	l.pace.took(pace, step.Measured(l.limit), took, step.Full)
@@ -294,7 +294,7 @@ func (l *longRun) batch() purge.Facts {
 	h.observe(longLane, step.Rows, int64(step.Messages), took)
 	crash.Point("in_batch")
 	f := h.facts(t)
-	f.Progress, f.Contended = step.Rows > 0 || l.finishing, time.Since(time.Unix(0, h.contended.Load())) < contention
+	f.Progress, f.Contended = step.Progress() || l.finishing, time.Since(time.Unix(0, h.contended.Load())) < contention
 	l.backOff(&f, pace.Pace, took, backoff)
 	return f
 }

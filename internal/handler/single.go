@@ -83,7 +83,8 @@ func (h *Handler) singleStep(t *task) (purge.Facts, time.Time) {
 		h.watcher.smallFinished()
 	}
 	f := h.facts(t)
-	f.Progress = step.Record.Mine && step.Rows > 0
+	f.Progress = step.Record.Mine && step.Progress()
+	f.Large = f.Large || step.Record.Mine && step.Passed && !t.isolated
 	return f, began
 }
 
@@ -97,7 +98,7 @@ func (h *Handler) stepped(t *task, step purge.Step) {
 	case step.Rows > 0:
 		h.detector.succeeded(step.Tables)
 	}
-	if step.Rows > 0 {
+	if step.Progress() {
 		t.tries = 0
 	} else {
 		t.tries++

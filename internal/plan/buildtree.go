@@ -75,11 +75,11 @@ func (k *checker) parent(s *Checked, at string, e Entry, above *member, path []h
 	}
 	s.Locked = true
 	k.wantUnique(m.path, m.rel, e.References.To, "the row would be none that goes with the last reference")
-	p.Referrers = append(p.Referrers, Referrer{Table{Name: above.name(), Partitioned: above.rel != nil && above.rel.partitioned}, p.Reference})
+	p.Referrers = append(p.Referrers, Referrer{Table{Name: above.name(), Partitioned: above.rel != nil && above.rel.partitioned}, p.Reference, true})
 	for i, b := range e.KeptBy {
 		keeper := k.member(nth(at+".kept_by", i), b.Table)
 		keeper.above, keeper.where = &m, b.Where
-		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, b), k.reference(&keeper, &keeper, &m, *b.References)})
+		p.Referrers = append(p.Referrers, Referrer{k.table(&keeper, b), k.reference(&keeper, &keeper, &m, *b.References), keeper.rel == above.rel})
 		k.keepers = append(k.keepers, keeper)
 	}
 	if len(e.Parents) > 0 {

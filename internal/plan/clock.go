@@ -16,8 +16,10 @@ type clock struct {
 	// readings are how a moment may stand in the column, as formats for the moment's
 	// expression; none for a column that keeps it as it is.
 	readings []string
-	grain    time.Duration // what is kept of a time is a multiple of it; 0 for microseconds
-	facts    []string      // what an operator should know, for after the column's name
+	// micros is what stands in the column as microseconds since 1970, a format for the column. Of several readings it is that in UTC.
+	micros string
+	grain  time.Duration // what is kept of a time is a multiple of it; 0 for microseconds
+	facts  []string      // what an operator should know, for after the column's name
 }
 
 const asIs = "%s"
@@ -52,7 +54,10 @@ const coarse = 100 * time.Millisecond
 
 // clockOf reads from a column's type and default how it keeps a time.
 func clockOf(c column, s server) clock {
-	k := clock{grain: grainOf(c.digits)}
+	k := clock{grain: grainOf(c.digits), micros: scales["timestamptz"].number}
+	if c.typ == pgtype.TimestampOID {
+		k.micros = scales["timestamp"].number
+	}
 	fromServer := clockDefault.MatchString(c.preset)
 	if m := shortDefault.FindStringSubmatch(c.preset); m != nil && fromServer {
 		digits, _ := strconv.Atoi(m[1]) // one digit
@@ -121,15 +126,16 @@ func countedClock(r Reading) clock {
 	// The greatest number whose time is at or before the moment. As a subquery it is found once, and not for each row.
 	k.readings = []string{fmt.Sprintf("(select least(greatest((pg_catalog.floor((%s - %d)::numeric%s) + 1) * %d - 1, -9223372036854775808), 9223372036854775807)::bigint)",
 		scales["timestamptz"].number, since, u.of, int64(1)<<r.Shift)}
+	k.micros = fmt.Sprintf("least(greatest(pg_catalog.floor((%%s::bigint >> %d)%s) + %d, -9223372036854775808), 9223372036854775807)::bigint", r.Shift, u.micros, since)
 	return k
 }
 
-// countedUnits are what becomes of a number of microseconds, and of what times are multiples.
+// countedUnits are what becomes of a number of microseconds, how many these are, and of what times are multiples.
 var countedUnits = map[string]struct {
-	of    string
-	grain time.Duration
+	of, micros string
+	grain      time.Duration
 }{
-	"s": {" * 0.000001", time.Second}, "ms": {" * 0.001", time.Millisecond}, "us": {"", 0}, "ns": {" * 1000", 0},
+	"s": {" * 0.000001", " * 1000000.0", time.Second}, "ms": {" * 0.001", " * 1000.0", time.Millisecond}, "us": {"", "::numeric", 0}, "ns": {" * 1000", " * 0.001", 0},
 }
 
 func presetOf(c column) string {

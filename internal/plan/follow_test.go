@@ -180,6 +180,11 @@ var rules = map[string]rule{
 		old: "{table: files, references: {column: file_id, to: id}}", new: "{table: files, references: {column: file_id, to: id}, kept_by: [{table: avatars, where: {kind: custom}, references: {column: file_id, to: id}}]}",
 		warned: []string{`writers must lock the row that they refer to`}, stays: true,
 	},
+	"what_keeps_a_parent_and_leaves_rows_out_that_a_key_ties": {
+		sql: `create table avatars (kind text not null, file_id bigint references files); create index on avatars (file_id)`,
+		old: "{table: files, references: {column: file_id, to: id}}", new: "{table: files, references: {column: file_id, to: id}, kept_by: [{table: avatars, where: {kind: custom}, references: {column: file_id, to: id}}]}",
+		want: []string{`table "public"."avatars" refers to "public"."files" by foreign key "avatars_file_id_fkey" (on delete no action), and the plan doesn't say whether its rows keep`},
+	},
 	"indexes_on_each_reference": {
 		sql: `drop index attachments_file_id_idx, previews_attachment_id_idx, pins_message_id_idx`,
 		want: []string{

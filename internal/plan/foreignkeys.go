@@ -79,8 +79,11 @@ func (k *checker) ofParent(f foreignKey) (parent, covered bool) {
 		}
 		parent = true
 		covered = covered || p.above.rel == f.from && p.ref.within(f)
-		for _, m := range slices.Concat(k.children, k.keepers) {
+		for _, m := range k.children {
 			covered = covered || m.rel == f.from && m.above != nil && m.above.path == p.path && m.ref.within(f)
+		}
+		for _, m := range k.keepers { // a row that its conditions leave out would block the deletion
+			covered = covered || m.rel == f.from && m.above.path == p.path && m.ref.within(f) && (len(m.where) == 0 || f.changes())
 		}
 	}
 	return parent, covered

@@ -34,6 +34,13 @@ func (s *Checked) bindPins() {
 	}
 }
 
+// Unpin makes the statements look up all values, as they must where there is no ledger. No other goroutine may use s yet.
+func (s *Checked) Unpin() {
+	for _, l := range s.lookups {
+		l.pin = pin{}
+	}
+}
+
 func (s *Checked) pinned() []*lookup {
 	return slices.DeleteFunc(slices.Clone(s.lookups), func(l *lookup) bool { return !l.uses(func(string) bool { return true }) })
 }

@@ -27,9 +27,105 @@ func (m Messages) of(table, row string, of ids) string {
 	if m.pointer == nil {
 		return table + " " + row + " where " + allOf(row, m.conditions, of)
 	}
-	at, columns := m.at(row), append([]string{"tableoid", "ctid", "xmin", "xmax"}, m.pointer.columns...)
-	return fmt.Sprintf("%s %s cross join lateral (\n  select %s from %s u where %s and %s offset 0) %s\n  where %s", m.pointer.Name, at,
-		qualified("u", columns), table, allOf("u", m.conditions, of), m.pointer.reference.joins("u", at), row, allOf(at, m.pointer.conditions, of))
+	at := m.at(row)
+	return m.pointer.Name + " " + at + m.pointing(table, row, of) + "\n  where " + allOf(at, m.pointer.conditions, of)
+}
+
+// pointing joins the messages that point to the row before.
+func (m Messages) pointing(table, row string, of ids) string {
+	columns := append([]string{"tableoid", "ctid", "xmin", "xmax"}, m.pointer.columns...)
+	return fmt.Sprintf(" cross join lateral (\n  select %s from %s u where %s and %s offset 0) %s", qualified("u", columns), table,
+		allOf("u", m.conditions, of), m.pointer.reference.joins("u", m.at(row)), row)
+}
+
+// keys are the columns, under the alias at, of the rows with positions by which statements go.
+func (m Messages) keys(at string) string {
+	columns := append(m.pointer.reference.targets(), m.Seq)
+	if m.SentAt != "" {
+		columns = append(columns, m.SentAt)
+	}
+	return qualified(at, columns)
+}
+
+// WalkArgs is [Messages.OfArgs] for messages above low and at or below high, among the first @span rows that they may point to.
+func (m Messages) WalkArgs(row, low, high string) string {
+	at := m.at(row)
+	return fmt.Sprintf("(\n  select %s from %s and %s\n  order by %s fetch first (@span::bigint) rows with ties) %s%s\n  where true",
+		m.keys(at), m.RowsArgs(at, low), m.position.AtOrBelow(at, high), at+"."+m.Seq, at, m.pointing(m.Name, row, idArgs()))
+}
+
+// RowsArgs are the rows, under the alias at, with positions above low, that messages of a statement's one deletion may point to.
+func (m Messages) RowsArgs(at, low string) string {
+	return m.pointer.Name + " " + at + " where " + m.pointer.MatchArgs(at) + " and " + m.position.Above(at, low)
+}
+
+// PositionsArgs is [Messages.OfArgs] for the messages whose positions are listed in @positions.
+func (m Messages) PositionsArgs(row string) string { return m.positions(m.Name, row) }
+
+// OnlyPositionsArgs is [Messages.PositionsArgs] for a statement that goes by ctid; see [Table.From].
+func (m Messages) OnlyPositionsArgs(row string) string { return m.positions(m.From(), row) }
+
+func (m Messages) positions(table, row string) string {
+	at := m.at(row)
+	return fmt.Sprintf("pg_catalog.unnest(@positions::bigint[]) l (position) cross join lateral (\n  select %s from %s %s where %s and %s offset 0) %s%s\n  where true",
+		m.keys(at), m.pointer.Name, at, m.pointer.MatchArgs(at), m.position.at(at, "l.position"), at, m.pointing(table, row, idArgs()))
+}
+
+// counted is up to how many rows are counted to find out whether fewer of the user's messages, or of the conversation's, are to be read.
+const counted = 100_000
+
+// smaller is what query makes of the messages m of the deletion under the alias q, above low and at or below high, "" for no
+// bound, for which more is true of the position. Those that are pointers it reads from the side with fewer rows: all that the user
+// has, in any conversation, or all that the conversation has, whoever's.
+func (m Messages) smaller(q, low, high, more string, query func(of string) string) string {
+	of, bounds := idsOf(q), func(row, seq string) string {
+		p, out := m.position, ""
+		p.Seq = seq
+		if low != "" {
+			out += " and " + p.Above(row, low)
+		}
+		if high != "" {
+			out += " and " + p.AtOrBelow(row, high)
+		}
+		return out
+	}
+	at := m.at("m")
+	along := query(m.Of("m", q) + bounds(at, m.Seq) + more)
+	if m.pointer == nil {
+		return along
+	}
+	rows := m.pointer.Name + " " + at + " where " + allOf(at, m.pointer.conditions, of) + bounds(at, m.Seq) + more
+	pointers := m.Name + " m where " + allOf("m", m.conditions, of)
+	if r := m.pointer.reference; len(r) == 1 && r[0].to == m.Seq && r[0].cast == "" && !m.time {
+		pointers += bounds("m", r[0].column)
+	}
+	pointed := fmt.Sprintf("(select %s from %s offset 0) m cross join lateral (\n  select %s from %s and %s offset 0) %s\n  where true",
+		qualified("m", append([]string{"tableoid", "ctid", "xmin", "xmax"}, append(m.pointer.reference.columns(), m.pointer.columns...)...)), pointers,
+		m.keys(at), rows, m.pointer.reference.joins("m", at), at)
+	return fmt.Sprintf(`(case when (
+    select (select pg_catalog.count(*) from (select from %s limit c.n) u) < c.n
+    from (select pg_catalog.count(*) as n from (select from %s limit %d) c) c) then %s else %s end)`, pointers, rows, counted, query(pointed), along)
+}
+
+// Exists is the condition that there are messages m of the deletion under the alias q above low and at or below high, "" for no
+// bound, for which more is true, which may be of their position.
+func (m Messages) Exists(q, low, high, more string) string {
+	return m.smaller(q, low, high, more, func(of string) string { return "exists (select from " + of + ")" })
+}
+
+// First is the expression for the positions, ascending, of the first so many messages of the deletion under the alias q at or below high, "" for
+// no bound.
+func (m Messages) First(q, high string, count int) string {
+	return m.smaller(q, "", high, "", func(of string) string {
+		return fmt.Sprintf("array(select %s from %s order by %s limit %d)", m.Position("m"), of, m.Order("m"), count)
+	})
+}
+
+// Newest is the expression for what expr is of the last message m of the deletion under the alias q for which more is true.
+func (m Messages) Newest(q, expr, more string) string {
+	return m.smaller(q, "", "", more, func(of string) string {
+		return "(select " + expr + " from " + of + " order by " + m.Order("m") + " desc limit 1)"
+	})
 }
 
 // at is the alias of the row with the position of the message under the alias row.

@@ -19,6 +19,7 @@ type scale struct {
 	number  string
 	highest string // the greatest value of the column at or below the bound
 	lowest  string // the least value above the bound; "" where what isn't at or below highest is above
+	last    string // the number from which all values are one; "" where lowest is
 	time    bool
 }
 
@@ -34,6 +35,7 @@ var scales = map[string]scale{
 		number:  "(%[1]s / 1000 - (%[1]s %% 1000 < 0)::int)::bigint",
 		highest: bounded("%[1]s * 1000 + 999", "9223372036854775", firstNumber, lastNumber),
 		lowest:  bounded("(%[1]s + 1) * 1000", "9223372036854775", firstNumber, "null"),
+		last:    lastNumber,
 		time:    true,
 	},
 	"timestamp":   timestampScale(asIs, asIs),
@@ -78,6 +80,7 @@ func timestampScale(plain, stored string) scale {
 			" else extract(epoch from pg_catalog.date_trunc('second', " + column + "))::bigint * 1000000 + extract(microseconds from " + column + ")::bigint %% 1000000 end",
 		highest: bound(at(""), "-infinity", "timestamp 'infinity'"),
 		lowest:  bound(at(" + 1"), "4714-11-24 BC", "null::timestamp"), // the first one that there is
+		last:    year293000,
 		time:    true,
 	}
 }
@@ -96,6 +99,15 @@ func (p position) Above(row, bound string) string {
 		return row + "." + p.Seq + " > " + p.of(p.highest, bound)
 	}
 	return row + "." + p.Seq + " >= " + p.of(p.lowest, bound)
+}
+
+// at is the condition that the position of the row is the number seq.
+func (p position) at(row, seq string) string {
+	if p.lowest == "" {
+		return row + "." + p.Seq + " = " + seq
+	}
+	before := "(greatest(least(" + seq + ", " + p.last + "), -9223372036854775807) - 1)"
+	return p.Above(row, before) + " and " + p.AtOrBelow(row, seq)
 }
 
 // of is a value made from a bound.

@@ -136,14 +136,14 @@ func text(s string) string {
 // that messages were sent at, there is none: see [Checked.Incompatible].
 func (s *Checked) Boundary(q, through string) string {
 	m := s.Messages
-	newest := func(expr, cond string) string {
-		return fmt.Sprintf("(select %s from %s%s order by %s desc limit 1)", expr, m.Of("m", q), cond, m.Order("m"))
-	}
+	newest := func(expr, more string) string { return m.Newest(q, expr, more) }
 	sent := "null::bigint"
 	if m.SentAt != "" {
 		sentAt := m.at("m") + "." + m.SentAt
 		sentBy := m.clock.sentBy(sentAt, q+".stored_at", newest(sentAt, ""))
-		sent = fmt.Sprintf("coalesce(%s, 0)", newest(m.Position("m"), " and "+sentBy))
+		// Below the oldest message where none was sent by then: positions may be negative.
+		none := fmt.Sprintf("coalesce((select least(0, greatest(%s, -9223372036854775807) - 1) from %s order by %s limit 1), 0)", m.Position("m"), m.Of("m", q), m.Order("m"))
+		sent = fmt.Sprintf("coalesce(%s, %s)", newest(m.Position("m"), " and "+sentBy), none)
 	}
 	return fmt.Sprintf("case when %s.%s is null then %s else least(%[1]s.%[2]s, coalesce(%[4]s, 0)) end",
 		q, through, sent, newest(m.Position("m"), ""))
@@ -156,4 +156,12 @@ func (s *Checked) SentBy(row, moment string) string {
 		return "true"
 	}
 	return s.Messages.at(row) + "." + s.Messages.SentAt + " <= " + s.Messages.clock.earliest(moment)
+}
+
+// SentMicros is when the message under the alias row was sent, as microseconds since 1970 UTC, for people; null where nothing says when.
+func (s *Checked) SentMicros(row string) string {
+	if s.Messages.SentAt == "" {
+		return "null::bigint"
+	}
+	return fmt.Sprintf(s.Messages.clock.micros, s.Messages.at(row)+"."+s.Messages.SentAt)
 }

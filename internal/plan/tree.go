@@ -38,6 +38,8 @@ type Parent struct {
 type Referrer struct {
 	Table
 	Reference reference
+	// Own is set for the table of the entry above: its rows don't keep the parent when they go, too.
+	Own bool
 }
 
 // reference is how a row refers to another one: pairs of columns.
@@ -162,12 +164,12 @@ func (s *Checked) OutsideBatch(row string, replay bool) string {
 }
 
 // unreferred is " and " with the condition that no row of the referrers keeps the parent's row, of the
-// first of them none to which the condition other applies.
+// entry above none to which the condition other applies.
 func (p *Parent) unreferred(row string, other func(row string) string) string {
 	out := ""
-	for i, r := range p.Referrers {
+	for _, r := range p.Referrers {
 		cond := r.Refers("r", row)
-		if i == 0 {
+		if r.Own {
 			cond += " and " + other("r")
 		}
 		out += fmt.Sprintf(" and not exists (select from %s r where %s offset 0)", r.Name, cond)

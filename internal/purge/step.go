@@ -60,12 +60,17 @@ type Step struct {
 	Reached bool
 	// Empty says that there was no message above Low, and no child row.
 	Empty bool
+	// Passed says that the batch had no message, and has passed only rows that others keep; the boundary is not reached.
+	Passed bool
 	// Sparse is for the next step; see [Part].
 	Sparse bool
 	// Throttled says that the step was kept from changing anything. Then nothing else
 	// in it counts, not even the record.
 	Throttled Throttled
 }
+
+// Progress reports whether the step has brought the deletion nearer to its end.
+func (s Step) Progress() bool { return s.Rows > 0 || s.Passed }
 
 // Measured returns the limit that the step's duration measures, where it had this one: as
 // many messages as it had time for.

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,8 +17,12 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 		return purge.ConversationsTable, nil
 	}
 	var holds []bool
+	a, err := r.findFirst(ctx, "first_messages", argsOf(d))
+	if err != nil {
+		return 0, err
+	}
 	t := r.begin(false)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&holds) }, r.sql.get("tables"), argsOf(d))
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&holds) }, r.sql.get("tables"), a)
 	if err := r.commit(ctx, t); err != nil {
 		return 0, err
 	}
@@ -30,18 +35,33 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 	return tables, nil
 }
 
+// findFirst finds the first messages for the statements that a is for, where messages are pointers.
+func (r *Repo) findFirst(ctx context.Context, name string, a args) (args, error) {
+	if !r.plan.Messages.Pointed() {
+		return a, nil
+	}
+	positions, t := []int64{}, r.begin(false)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&positions) }, r.sql.get(name), a)
+	err := r.commit(ctx, t)
+	return a.with(args{"positions": slices.Compact(positions)}), err
+}
+
 // Kept finds rows that stay when they are deleted, in a deletion that makes no
 // progress and whose lease is ours. Rows that others have locked are skipped. It changes nothing.
 // If there are none, something that the plan looks up may be missing, of a deletion that an older worker or another
 // plan has begun.
 func (r *Repo) Kept(ctx context.Context, d purge.Deletion) (purge.Kept, error) {
-	a, n := argsOf(d), len(r.plan.Children)
+	a, err := r.findFirst(ctx, "kept_first", argsOf(d))
+	if err != nil {
+		return purge.Kept{}, err
+	}
+	n := len(r.plan.Children)
 	read := func(k *purge.Kept) func(pgx.Rows) error {
 		return func(rows pgx.Rows) error { return rows.Scan(&k.Rows, &k.Seq) }
 	}
 	messages := purge.Kept{Table: r.plan.Messages.Name}
 	children := make([]purge.Kept, n)
-	err := r.begin(false).try(ctx, func(t *transaction) {
+	err = r.begin(false).try(ctx, func(t *transaction) {
 		ofMessages := func() { t.query(read(&messages), r.sql.get("kept_messages"), a) }
 		if r.plan.Locked {
 			t.exec(nil, r.sql.get("kept_lock"), a)

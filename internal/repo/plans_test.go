@@ -110,7 +110,7 @@ func astray(plan []string) string {
 		if strings.Contains(l, "Seq Scan on") || strings.Contains(l, "Join Filter") && !batch {
 			return l
 		}
-		if i > 0 && strings.Contains(plan[i-1], "->  Sort") && strings.Contains(l, "Sort Key: m.") {
+		if i > 0 && strings.Contains(plan[i-1], "->  Sort") && strings.Contains(l, "Sort Key: m.") && !strings.Contains(plan[max(i-2, 0)], "->  Unique") {
 			return l
 		}
 	}

@@ -54,3 +54,17 @@ func TestPositionsOfEveryIntegerType(t *testing.T) {
 		}
 	}
 }
+
+// Where no message was sent by the time of the command, the boundary is below them all, and not 0.
+func TestNewerMessagesStayWithNegativePositions(t *testing.T) {
+	t.Parallel()
+	r := newTags(t, tagPlan, `update h.posts set id = id - 1000, at = now() + interval '1 minute'`)
+	d := ownersDeletion("1", "a", 0)
+	d.ThroughSeq = nil
+	if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}}).Records[0]; rec.State != purge.Done || rec.ThroughSeq != -1000 || rec.MessagesDeleted != 0 {
+		t.Errorf("record %+v; want done with nothing, through -1000", rec)
+	}
+	if got, want := tagsLeft(t, r), "2 threads, 6 posts, 6 tags, 4 notes, 5 files"; got != want {
+		t.Errorf("left %s; want %s", got, want)
+	}
+}

@@ -54,14 +54,16 @@ func (p *Replayer) Due(ctx context.Context, deletions []purge.Record) ([]bool, e
 // Count counts what the next batch of at most limit messages above low would
 // delete. It locks and changes nothing.
 func (p *Replayer) Count(ctx context.Context, d purge.Record, low int64, limit int) (purge.Step, error) {
-	step, found := purge.Step{}, 0
+	var step purge.Step
+	var found int
 	t := p.begin(false)
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&step.Low, &found, &step.Messages) }, p.sql.get("replay_count"),
-		replayArgs(d).with(args{"low": low, "limit": limit}))
+		replayArgs(d).with(args{"low": low, "limit": limit, "span": spanFactor * limit}))
 	if err := p.commit(ctx, t); err != nil {
 		return purge.Step{}, err
 	}
-	step.Rows, step.Full, step.Reached = step.Messages, found >= limit, found < limit
+	step.Rows, step.Reached = step.Messages, step.Low >= d.ThroughSeq
+	step.Full = !step.Reached
 	return step, nil
 }
 

@@ -79,6 +79,7 @@ func (c Config) withDefaults() Config {
 type Repo struct {
 	cfg         Config
 	trial       bool // nothing may change
+	ledgerless  bool // a trial's: setup has not run
 	source      *source
 	conns       *pools
 	pool        *pgxpool.Pool // one of conns

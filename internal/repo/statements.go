@@ -149,6 +149,19 @@ func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.
 // Ours is [plan.Locked].
 func (a sqlArgs) Ours(row string) string { return plan.Locked(row) }
 
+// SentInReplay is " and " with the condition that the message m was sent by the moment, in a replay.
+func (a sqlArgs) SentInReplay(moment string) string {
+	if !a.Replay {
+		return ""
+	}
+	return " and " + a.SentBy("m", moment)
+}
+
+// PositionAndSent are the position of the message m, and 1 where it was sent by the moment.
+func (a sqlArgs) PositionAndSent(moment string) string {
+	return "array[" + a.Messages.Position("m") + ", (" + a.SentBy("m", moment) + ")::int]"
+}
+
 // Below are the child tables that refer to the child table, or to the messages.
 func (a sqlArgs) Below() []*plan.Child {
 	if a.Child != nil {

@@ -24,6 +24,9 @@ const (
 	// leastTime is the part of the target that messages have in any case, after round trips and
 	// locks that took long, so that each step gets on.
 	leastTime = 0.2
+	// spanFactor is how many rows, for each message of its limit, a batch of pointers passes in search of them: to
+	// look whether a row is one of the user's takes a tenth of the time that it takes to delete a message.
+	spanFactor = 10
 )
 
 // Step deletes one batch of a deletion, as p says, and what belongs to its messages, in one
@@ -62,10 +65,11 @@ type step struct {
 type batchRange struct {
 	ours      bool // the lease is ours
 	low, high int64
-	crowded   bool   // there are more messages than the batch may have, for the last of them have one position
-	first     *int64 // the batch's first message; nil for none
-	through   int64  // the boundary
-	deleted   int64  // messages, by earlier steps
+	crowded   bool    // there are more messages than the batch may have, for the last of them have one position
+	first     *int64  // the batch's first message; nil for none
+	through   int64   // the boundary
+	deleted   int64   // messages, by earlier steps
+	positions []int64 // of the batch's messages, ascending, where they are pointers
 }
 
 // run runs the step. A foreign key that a child row of this moment violates makes it run
@@ -164,7 +168,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	sql, name := s.r.sql, "step_range"
 	a := s.a.with(args{
 		"lease": s.r.cfg.Lease(), "low": s.p.Low, "limit": max(1, s.p.Limit), "claim": s.p.Claim, "dense": !s.p.Sparse,
-		"from": s.p.MarkFrom, "to": s.p.MarkTo,
+		"span": spanFactor * max(1, s.p.Limit), "from": s.p.MarkFrom, "to": s.p.MarkTo,
 	})
 	if s.p.Claim {
 		t.exec(nil, sql.get("enter_command"), a)
@@ -177,7 +181,11 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	f := &s.found
 	t.query(func(rows pgx.Rows) error {
 		f.ours = true
-		return rows.Scan(&f.low, &f.first, &f.high, &f.crowded, &f.through, &s.historyKept, &f.deleted)
+		into := []any{&f.low, &f.first, &f.high, &f.crowded, &f.through, &s.historyKept, &f.deleted}
+		if s.r.plan.Messages.Pointed() {
+			into = append(into, &f.positions)
+		}
+		return rows.Scan(into...)
 	}, sql.get(name), a)
 	if s.p.MarkTo > s.p.MarkFrom {
 		t.exec(nil, sql.get("step_mark"), a)
@@ -191,9 +199,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	}
 	s.out.Low = f.low
 	a["low"], a["high"], a["locked"], s.a = f.low, f.high, s.lock, a
-	if s.r.plan.Messages.Pointed() && f.first != nil && *f.first > f.low {
-		a["low"] = *f.first - 1 // else each statement would pass by all messages below, which others still have
-	}
+	a["positions"] = slices.Compact(f.positions)
 	return nil
 }
 
@@ -214,6 +220,16 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 		return nil
 	}
 	n := batchCount{children: make([]tableCount, len(s.r.plan.Children))}
+	pointed := s.r.plan.Messages.Pointed()
+	if pointed && s.found.first == nil { // nothing can be found without messages
+		s.count(n)
+		return nil
+	}
+	if pointed {
+		if err := s.lockPointers(t, roundTrip); err != nil {
+			return err
+		}
+	}
 	s.allot()
 	if s.r.plan.Locked {
 		s.queueLocks(t)
@@ -258,14 +274,26 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 	return nil
 }
 
+// lockPointers locks the batch's messages, which are pointers, and their parents before them, and notes where the messages are.
+func (s *step) lockPointers(t *transaction, roundTrip func() error) error {
+	var parts, places []string
+	t.exec(nil, s.r.sql.get(s.named("step_lock_parents", "replay_lock_parents")), s.a)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&parts, &places) }, s.r.sql.get(s.named("step_lock", "replay_lock")), s.a)
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	s.a["parts"], s.a["places"] = parts, places
+	return nil
+}
+
 // queueLocks adds the statements that lock the batch's rows, from the messages down: where parents may go with
 // them, and all that something refers to where that has turned out to be needed.
 func (s *step) queueLocks(t *transaction) {
 	sql, of := s.r.sql, s.r.plan
-	if len(of.Parents) > 0 {
+	if len(of.Parents) > 0 && !of.Messages.Pointed() {
 		t.exec(nil, sql.get(s.named("step_lock_parents", "replay_lock_parents")), s.a)
 	}
-	if s.lock || len(of.Parents) > 0 {
+	if (s.lock || len(of.Parents) > 0) && !of.Messages.Pointed() {
 		t.exec(nil, sql.get(s.named("step_lock", "replay_lock")), s.a)
 	}
 	if len(of.Parents) > 0 {
@@ -374,9 +402,11 @@ func (s *step) count(n batchCount) {
 	}
 	again := n.again || overflow
 	out.Late = n.cut || n.late && overflow
-	out.Empty = f.first == nil && out.Rows == 0 && !again
+	passed := f.high < f.through && s.r.plan.Messages.Pointed() // as many as it may, so that its time measures that
+	out.Passed = passed && f.first == nil
+	out.Empty = f.first == nil && out.Rows == 0 && !again && !passed
 	out.Reached = !again && !n.cut && f.high >= f.through
-	out.Full = out.Late || overflow || 5*n.messages.gone >= 4*s.p.Limit
+	out.Full = out.Late || overflow || passed || 5*n.messages.gone >= 4*s.p.Limit
 	out.Sparse = s.sparse(n)
 	if !again {
 		out.Low = f.high

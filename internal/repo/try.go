@@ -7,12 +7,19 @@ import (
 	"math"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
+
+// NoLedger is why a trial knows nothing of what workers have noted where there are no tables of schema lethe.
+const NoLedger = "worker setup has not run here"
+
+// Ledgerless reports whether the database of [OpenTrial] has no ledger: then nothing is there for [Repo.Watch].
+func (r *Repo) Ledgerless() bool { return r.ledgerless }
 
 // Trial is what a deletion would do now.
 type Trial struct {
@@ -22,6 +29,8 @@ type Trial struct {
 	Messages int64
 	// Tables are all of the plan's, the messages' first.
 	Tables []TrialTable
+	// NewestDeleted and OldestKept are when these messages were sent, by their order and the plan's sent_at; zero where there is none.
+	NewestDeleted, OldestKept time.Time
 	// ConversationRemoved says that no row of the conversation would be left.
 	ConversationRemoved bool
 	// Pages says how many transactions the dry run took.
@@ -63,11 +72,12 @@ const tryLarge = 10_000
 func (r *Repo) Try(ctx context.Context, d purge.Deletion) (*Trial, error) {
 	t := &trial{r: r, a: argsOf(d), out: &Trial{}}
 	t.a["wanted"] = d.ThroughSeq
-	for _, step := range []func(context.Context) error{t.measure, t.pin, t.count, t.conversation} {
+	for _, step := range []func(context.Context) error{t.measure, t.pin, t.count, t.times, t.conversation} {
 		if err := step(ctx); err != nil {
 			return nil, t.locked(ctx, classifyShared(ctx, err))
 		}
 	}
+	t.doubtTimes(time.Now())
 	if err := t.doubt(ctx, d); err != nil {
 		return nil, err
 	}
@@ -93,6 +103,13 @@ func OpenTrial(ctx context.Context, cfg Config) (*Repo, *plan.Report, error) {
 		return nil, report, err
 	}
 	r.plan = report.Checked
+	r.plan.Unpin()
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&r.ledgerless) }, general.get("try_ledgerless"), nil)
+	if err := t.commit(ctx); err != nil {
+		r.Close()
+		return nil, nil, classifyShared(ctx, err)
+	}
 	return r, report, nil
 }
 
@@ -262,6 +279,23 @@ func (t *trial) count(ctx context.Context) error {
 			t.out.Tables[0].Kept += n
 			return err
 		}, kept, a)
+	})
+}
+
+// times finds out when the messages at the boundary were sent.
+func (t *trial) times(ctx context.Context) error {
+	return t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var deleted, kept *int64
+			err := rows.Scan(&deleted, &kept)
+			if deleted != nil && t.out.Messages > 0 {
+				t.out.NewestDeleted = time.UnixMicro(*deleted).UTC()
+			}
+			if kept != nil {
+				t.out.OldestKept = time.UnixMicro(*kept).UTC()
+			}
+			return err
+		}, t.statement("_try_times", sqlArgs{}), t.a.with(args{"through": t.out.ThroughSeq}))
 	})
 }
 

@@ -284,8 +284,57 @@ func tryUsesIndexes(t *testing.T, r *Repo) {
 			own.sql[childName(table.query, i)].name = childName(table.query, i)
 		}
 	}
-	for _, name := range []string{"_try_boundary", "_try_page", "_try_count"} {
+	for _, name := range []string{"_try_boundary", "_try_times", "_try_page", "_try_count"} {
 		own.sql[name] = of.statement(name, sqlArgs{})
 	}
 	everyStatementUsesIndexes(t, own)
+}
+
+// Before setup a trial does without the ledger, whatever the plan looks up; and a wrong unit shows in the times.
+func TestTryBeforeSetup(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	execSQL(t, openPool(t, url), `drop schema lethe cascade;
+		create table public.people (id bigint primary key, login text not null unique);
+		create table public.posts (owner bigint not null, room text not null, id bigint not null, ms bigint not null, primary key (owner, room, id));
+		insert into public.people values (7, 'alice');
+		insert into public.posts select 7, 'c2c_bob', n, 1700000000000 + n from generate_series(1, 20) n;
+		insert into public.posts values (7, 'c2c_bob', 21, (extract(epoch from now() + interval '1 hour') * 1000)::bigint)`)
+	for unit, want := range map[string]struct {
+		messages int64
+		newest   string
+		doubts   []string
+	}{
+		"ms": {20, "2023-11-14T22:13:20.02Z", nil},
+		"us": {21, "1970-01-", []string{"the newest message that goes was sent at 1970-01-"}},
+		"s":  {0, "", []string{"the oldest message that stays was sent at 55840-"}},
+		"ms, shift: 22, since: 2015-01-01T00:00:00Z": {21, "2015-01-01T", nil}, // a day that messages may have: the times are for people
+	} {
+		p, err := plan.Parse([]byte(`
+tenant: demo
+ids: {owner: {lookup: public.people, where: {login: $user}, column: id}}
+messages:
+  table: public.posts
+  where: {owner: $owner, room: $conversation}
+  seq: id
+  sent_at: {column: ms, unit: ` + unit + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, report, err := OpenTrial(t.Context(), Config{URL: url, Plan: p})
+		if err != nil || r == nil {
+			t.Fatal(err, report)
+		}
+		defer r.Close()
+		got, err := r.Try(t.Context(), purge.Deletion{Key: purge.Key{App: "demo", Command: "-", Conversation: "c2c_bob"}, User: "alice", StoredAt: time.Now()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		newest := got.NewestDeleted.Format(time.RFC3339Nano)
+		if !r.Ledgerless() || got.Unpaced != NoLedger || got.Messages != want.messages || got.Tables[0].Kept != 21-want.messages || !strings.HasPrefix(newest, want.newest) ||
+			got.NewestDeleted.IsZero() != (want.messages == 0) || got.OldestKept.IsZero() != (want.messages == 21) {
+			t.Errorf("%s: %+v", unit, got)
+		}
+		compareLines(t, "doubts of "+unit, got.Doubts, want.doubts)
+	}
 }

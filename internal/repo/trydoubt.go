@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -43,6 +44,28 @@ func (t *trial) doubt(ctx context.Context, d purge.Deletion) error {
 		}
 	}
 	return nil
+}
+
+// doubtTimes doubts the unit of sent_at where it makes times that no message has. Workers don't: they would have to read the time of
+// one more message with each boundary that they pin.
+func (t *trial) doubtTimes(now time.Time) {
+	for _, message := range []struct {
+		which string
+		sent  time.Time
+	}{{"the newest message that goes", t.out.NewestDeleted}, {"the oldest message that stays", t.out.OldestKept}} {
+		why := ""
+		switch {
+		case message.sent.IsZero():
+		case message.sent.Year() < 2000:
+			why = "before 2000"
+		case message.sent.After(now.Add(24 * time.Hour)):
+			why = "more than a day from now"
+		}
+		if why != "" {
+			t.out.Doubts = append(t.out.Doubts, fmt.Sprintf("by the plan's sent_at, %s was sent at %s, %s: see that its unit, shift and since are right",
+				message.which, message.sent.Format(time.RFC3339Nano), why))
+		}
+	}
 }
 
 // locked adds to an error that a table is locked by whom.
@@ -84,15 +107,9 @@ func (t *trial) block(ctx context.Context) {
 			return err
 		}
 	}
-	_ = t.read(ctx, func(tx *transaction) { tx.query(note(""), general.get("try_under_way"), t.a) })
-	_ = t.read(ctx, func(tx *transaction) {
-		tx.query(func(rows pgx.Rows) error {
-			var noted purge.Throttle
-			err := rows.Scan(&noted.Reason, &noted.Detail)
-			t.out.Throttles = append(t.out.Throttles, noted)
-			return err
-		}, general.get("try_throttles"), nil)
-	})
+	if !t.r.ledgerless {
+		t.noted(ctx, note(""))
+	}
 	if len(t.locks) > 0 {
 		_ = t.read(ctx, func(tx *transaction) {
 			tx.query(note("the conversation's row is locked by "), general.get("try_holders"), args{"transactions": t.locks})
@@ -103,8 +120,25 @@ func (t *trial) block(ctx context.Context) {
 	}
 }
 
+// noted finds what workers have noted.
+func (t *trial) noted(ctx context.Context, blocker func(pgx.Rows) error) {
+	_ = t.read(ctx, func(tx *transaction) { tx.query(blocker, general.get("try_under_way"), t.a) })
+	_ = t.read(ctx, func(tx *transaction) {
+		tx.query(func(rows pgx.Rows) error {
+			var noted purge.Throttle
+			err := rows.Scan(&noted.Reason, &noted.Detail)
+			t.out.Throttles = append(t.out.Throttles, noted)
+			return err
+		}, general.get("try_throttles"), nil)
+	})
+}
+
 // pace finds out how fast large deletions were.
 func (t *trial) pace(ctx context.Context) {
+	if t.r.ledgerless {
+		t.out.Unpaced = NoLedger
+		return
+	}
 	err := t.read(ctx, func(tx *transaction) {
 		tx.query(func(rows pgx.Rows) error {
 			var rate float64

@@ -229,7 +229,7 @@ seen as materialized (
   where q.through_seq is not null
 ),
 due as materialized (select * from seen q where q.finished and q.there),
-{{template "_rows" .}},
+{{template "_rows" .Skipping}},
 settled as materialized (
   select q.*, q.finished and ({{template "_stays" .}} or not q.there or (q.part, q.id) in (select x.part, x.id from dropped x)){{template "_ended" .}} as done from seen q
 ),

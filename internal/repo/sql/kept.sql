@@ -1,10 +1,22 @@
 {{/* Why a deletion makes no progress: which tables have rows of it, and whether they stay. */}}
 
+{{/* The positions of the first messages that are pointers, of the deletion and, for kept's statements, of those that it covers: each of the
+statements below would pass by all that others have before them. The side with fewer rows, its keys forward; deletions_pkey. */}}
+{{define "first_messages"}}{{if .Messages.Pointed}}
+select {{.Messages.First "q" "" 1000}}
+from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id{{template "_looked_up_args" .}} offset 0) q
+{{end}}{{end}}
+{{define "kept_first"}}{{if .Messages.Pointed}}
+with {{template "_fence" .}}
+select {{.Messages.First "q" "q.through_seq" 100}} from fence q where not q.history_kept
+{{end}}{{end}}
+{{define "_known_messages"}}{{if .Messages.Pointed}}{{.Messages.PositionsArgs "m"}}{{else}}{{.Messages.OfArgs "m"}}{{end}}{{end}}
+
 {{/* In which of the plan's tables the deletion has rows, the messages' and the conversations' first. Of rows that refer to messages
 by a reference, only those of the first 1,000 messages are looked for. Each key forward, one row. */}}
 {{define "tables"}}
 select array[
-  exists (select from {{.Messages.OfArgs "m"}}),
+  exists (select from {{template "_known_messages" .}}),
   {{if .Conversations.Keep}}false{{else}}exists (select from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}}){{end}}
   {{- range .Conversations.Children}} or exists (
     {{- if .Reference}}select from {{$.Conversations.Name}} c
@@ -32,7 +44,7 @@ where @app::text is not null
   {{- $keys := "x.ctid, x.tableoid"}}{{if .Parents}}{{$keys = print $keys ", " (.ParentColumns "x")}}{{end}}
   {{- if .Child.Reference}}
   {{- with .Child.Top}}(select {{$.TopKeys $.Child "x"}} from {{.Name}} x where {{.MatchArgs "x"}} order by x.{{.Seq}} limit 1000) above_1
-  {{- else}}(select {{.ChildKeys "m"}} from {{.Messages.OfArgs "m"}} order by {{.Messages.Order "m"}} limit 1000) m
+  {{- else}}(select {{.ChildKeys "m"}} from {{template "_known_messages" $}} order by {{$.Messages.Order "m"}} limit 1000) m
   {{- end}}{{.ReadHops .Child}}
   cross join lateral (select {{$keys}} from {{.Child.Name}} x where {{.Child.BelongsTo "x" .Child.Above ""}}
   {{- else}}(select {{$keys}} from {{.Child.Name}} x where {{.Child.MatchArgs "x"}}
@@ -42,7 +54,7 @@ where @app::text is not null
 {{define "kept_lock"}}{{if .Locked}}
 with {{template "_fence" .}}
 select pg_catalog.count(*) from (
-  select from {{.Messages.OfArgs "m"}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
+  select from {{template "_known_messages" .}} and {{.Messages.AtOrBelow "m" "(select f.through_seq from fence f where not f.history_kept)"}}
   order by {{.Messages.Order "m"}} limit 100
   {{.Messages.ForUpdate}} skip locked) l
 {{end}}{{end}}
@@ -55,7 +67,7 @@ with {{template "_fence" .}},
 q as materialized (select f.* from fence f where not f.history_kept),
 found as materialized (
 {{- if not .Child}}
-  select m.tableoid as part, m.ctid as id, {{.Messages.Position "m"}} as seq from {{.Messages.OnlyOfArgs "m"}}
+  select m.tableoid as part, m.ctid as id, {{.Messages.Position "m"}} as seq from {{if .Messages.Pointed}}{{.Messages.OnlyPositionsArgs "m"}}{{else}}{{.Messages.OnlyOfArgs "m"}}{{end}}
     and {{.Messages.AtOrBelow "m" "(select through_seq from q)"}}
   {{- if .Locked}} and {{template "_locked"}}{{range .OfMessages}}
     and not exists (select from {{.Name}} x where {{.BelongsToArgs "x" "m"}} offset 0)
@@ -72,7 +84,7 @@ found as materialized (
     order by x.{{.Seq}} limit 100) above_1
   {{- else}}
   cross join lateral (
-    select {{.Messages.Position "m"}} as lethe_seq, {{.ChildKeys "m"}} from {{.Messages.Of "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
+    select {{.Messages.Position "m"}} as lethe_seq, {{.ChildKeys "m"}} from {{if .Messages.Pointed}}{{template "_known_messages" .}}{{else}}{{.Messages.Of "m" "q"}}{{end}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
     order by {{.Messages.Order "m"}} limit 100) m
   {{- end}}{{.ReadHops .Child}}
   cross join lateral (
@@ -110,12 +122,12 @@ with {{template "_fence" .}},
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
-    exists (select from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "q.through_seq"}}) as newer
+    {{.Messages.Exists "q" "q.through_seq" "" ""}} as newer
   from fence q cross join conversation c
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
 {{template "_rows" .}}
-select array[(select pg_catalog.count(*) from leaving) - (select pg_catalog.count(*) from dropped)
+select array[(select pg_catalog.count(*) from leaving where true{{template "_ended" .}}) - (select pg_catalog.count(*) from dropped)
   {{- range $i, $c := .Conversations.Children}},
   (select pg_catalog.count(*) from ending_{{$i}}) - (select pg_catalog.count(*) from ended_{{$i}}){{end}}]::bigint[]
 {{end}}

@@ -39,8 +39,7 @@ left join lateral (
 where what finds them was looked up too late for that (another plan pinned the boundary), nothing is proven. A replay spares what was sent after the deletion had finished,
 and the child rows of that; where child rows go first, none can belong to a message that has gone. */}}
 {{define "_remaining"}}(
-    exists (select from {{.Messages.Of "m" "q"}} and {{.Messages.AtOrBelow "m" "q.through_seq"}}
-      {{- if .Replay}} and {{.SentBy "m" "q.completed_at"}}{{end}})
+    {{.Messages.Exists "q" "" "q.through_seq" (.SentInReplay "q.completed_at")}}
     {{- if not (and .Replay .Locked)}}{{range .RangeChildren}}
     or exists (select from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} <= q.through_seq
       {{- if $.Replay}}
@@ -57,16 +56,10 @@ and the child rows of that; where child rows go first, none can belong to a mess
 
 {{/* Removes or keeps the conversations' rows that the query due lists by part and id, with the ids and the boundary of their deletions:
 newer messages keep a row, with no more unread ones than there are. An earlier statement of the transaction has locked them. A trigger may
-keep a row that should go; dropped are those that went. The conversations' key. */}}
-{{define "_rows"}}leaving as materialized (select q.part, q.id from due q where not {{template "_stays" .}}),
-dropped as (
-  {{- if .Conversations.Name}}
-  delete from {{.Conversations.From}} c where {{.Conversations.At "c" "leaving"}}
-  returning c.tableoid as part, c.ctid as id
-  {{- else}}
-  select l.part, l.id from leaving l
-  {{- end}}
-)
+keep a row that should go; dropped are those that went. No row goes before its children have gone, for nothing would lead to them any more:
+where there are too many of them for one transaction, a trigger keeps one, or somebody else has locked or changed it, all rows stay for now.
+The conversations' key; its children's keys or references. */}}
+{{define "_rows"}}leaving as materialized (select q.part, q.id from due q where not {{template "_stays" .}})
 {{- range $i, $c := .Conversations.Children}},
 ending_{{$i}} as materialized (
   {{- if $c.Reference}}
@@ -80,9 +73,24 @@ ending_{{$i}} as materialized (
   cross join lateral (select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.Match "x" "q"}} offset 0) x
   where q.finished and not q.newer
   {{- end}}
+  limit 10000
 ),
-ended_{{$i}} as (delete from {{$c.From}} x where {{$c.At "x" (printf "ending_%d" $i)}} returning 1)
+{{- if $.SkipLocked}}
+free_{{$i}} as materialized (
+  select e.part, e.id
+  from ending_{{$i}} e cross join lateral (select from {{$c.Name}} x where x.tableoid = e.part and x.ctid = e.id for update skip locked) x
+),
 {{- end}}
+ended_{{$i}} as (delete from {{$c.From}} x where {{$c.At "x" (printf (or (and $.SkipLocked "free_%d") "ending_%d") $i)}} returning 1)
+{{- end}},
+dropped as (
+  {{- if .Conversations.Name}}
+  delete from {{.Conversations.From}} c where {{.Conversations.At "c" "leaving"}}{{template "_ended" .}}
+  returning c.tableoid as part, c.ctid as id
+  {{- else}}
+  select l.part, l.id from leaving l
+  {{- end}}
+)
 {{- if or .Conversations.Unread .Conversations.Set}},
 recounted as (
   update {{.Conversations.Name}} c
@@ -108,9 +116,9 @@ recounted as (
 )
 {{- end}}{{end}}
 
-{{/* The condition that all of the conversations' children that were found have gone. */}}
+{{/* The condition that all of the conversations' children have gone. */}}
 {{define "_ended"}}{{range $i, $c := .Conversations.Children}}
-    and (select pg_catalog.count(*) from ending_{{$i}}) = (select pg_catalog.count(*) from ended_{{$i}}){{end}}{{end}}
+    and (select pg_catalog.count(*) < 10000 and pg_catalog.count(*) = (select pg_catalog.count(*) from ended_{{$i}}) from ending_{{$i}}){{end}}{{end}}
 
 {{/* The messages that remain of a finished deletion q. All of them, where it kept the history, and in a replay, which spares some. */}}
 {{define "_remain"}}{{.Messages.Of "m" "q"}}

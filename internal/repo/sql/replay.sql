@@ -18,18 +18,31 @@ where d.state is distinct from 'done' or not q.history_kept and {{template "_rem
 order by q.ord
 {{end}}{{end}}
 
-{{/* Reads up to @limit messages above @low and returns how far they reach, how many they are and how many of them a replay would
+{{/* Reads up to @limit messages above @low, of pointers those that a step would pass, and returns how far they reach, how many they are and how many of them a replay would
 delete. Locks and changes nothing. The messages' key forward. */}}
-{{define "replay_count"}}
-select coalesce(pg_catalog.max(s.seq), @through_seq::bigint), pg_catalog.count(*), pg_catalog.count(*) filter (where s.goes)
+{{define "replay_count"}}{{if .Messages.Pointed}}
+select case when pg_catalog.count(s.seq) >= @limit::bigint then pg_catalog.max(s.seq) else least(pg_catalog.max(e.seq), r.through_seq) end,
+  pg_catalog.count(s.seq), pg_catalog.count(*) filter (where s.goes)
+from (select @low::bigint as low, @through_seq::bigint as through_seq where @app::text is not null offset 0) r
+left join lateral (
+  select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "@completed_at::timestamptz"}} as goes from {{.Messages.WalkArgs "m" "r.low" "r.through_seq"}}
+  order by {{.Messages.Order "m"}} fetch first (@limit::bigint) rows with ties) s on true
+{{- template "_span_end" .}}
+group by r.through_seq
+{{else}}
+select case when pg_catalog.count(*) >= @limit::bigint then pg_catalog.max(s.seq) else @through_seq::bigint end, pg_catalog.count(*), pg_catalog.count(*) filter (where s.goes)
 from (
   select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "@completed_at::timestamptz"}} as goes from {{.Messages.OfArgs "m"}}
     and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@through_seq::bigint"}} and @app::text is not null
   order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}limit @limit::bigint{{else}}fetch first (@limit::bigint) rows with ties{{end}}) s
-{{end}}
+{{end}}{{end}}
 
 {{/* step_range without the ledger: a replay holds no lease. The messages' key forward. */}}
-{{define "replay_range"}}
+{{define "replay_range"}}{{if .Messages.Pointed}}{{with .Replaying}}
+select {{template "_walked" .}}, @kept::boolean, 0::bigint, {{template "_positions" .}}
+from (select @low::bigint as low, @through_seq::bigint as through_seq, @kept::boolean as history_kept where @app::text is not null offset 0) r
+{{- template "_walk" .}}
+{{end}}{{else}}
 select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, @kept::boolean, 0::bigint
 from (
   select @low::bigint as low, @through_seq::bigint as through_seq, (
@@ -38,7 +51,7 @@ from (
     order by {{.Messages.Order "m"}} limit 1) as first
   offset 0) r
 {{- template "_ends" .Replaying}}
-{{end}}
+{{end}}{{end}}
 
 {{/* Finishes a deletion that is done again, if nothing of what it removed is left: the conversation's row goes, unless newer messages
 remain, and the ledger learns the outcome that the event tells. lock_conversation has locked the rows. A command that the ledger doesn't
@@ -56,11 +69,8 @@ seen as materialized (
   from q
   cross join conversation c
   cross join lateral ( -- the newest message: whether there is one, and whether it is newer than the deletion
-    select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_or(m.seq > q.through_seq or m.by_then is not true), false) as newer
-    from (
-      select {{.Messages.Position "m"}} as seq, {{.SentBy "m" "q.completed_at"}} as by_then
-      from {{.Messages.Of "m" "q"}}
-      order by {{.Messages.Order "m"}} desc limit 1) m) n
+    select m.newest is not null as there, m.newest is not null and (m.newest[1] > q.through_seq or m.newest[2] is distinct from 1) as newer
+    from (select {{.Messages.Newest "q" (.PositionAndSent "q.completed_at") ""}} as newest offset 0) m) n
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
 {{template "_rows" .}},

@@ -20,7 +20,15 @@ messages have one position and @dense is set, as many positions as the limit hol
 looked at but the first. Otherwise an index scan counts them off. A cursor that has reached the boundary, with no proof that nothing is left, starts
 over: something came in below it. No row: the lease is not ours.
 deletions_pkey; the messages' key forward. */}}
-{{define "step_range"}}
+{{define "step_range"}}{{if .Messages.Pointed}}
+with {{template "_fence" .}}
+select {{template "_walked" .}}, r.history_kept, r.messages_deleted, {{template "_positions" .}}
+from (
+  select f.through_seq, f.history_kept, f.messages_deleted, {{template "_low" .}} as low
+  from fence f
+  offset 0) r
+{{- template "_walk" .}}
+{{else}}
 with {{template "_fence" .}}
 select r.low, r.first, {{template "_high" .}}, {{template "_crowded" .}}, r.through_seq, r.history_kept, r.messages_deleted
 from (
@@ -30,12 +38,33 @@ from (
     order by {{.Messages.Order "m"}} limit 1) end as first
   from (
     select f.through_seq, f.history_kept, f.messages_deleted,
-      case when not @claim::boolean then @low::bigint
-        when f.cursor_seq = 0 or f.cursor_seq >= f.through_seq then (-9223372036854775808)::bigint else f.cursor_seq end as low
+      {{template "_low" .}} as low
     from fence f) q
   offset 0) r
 {{- template "_ends" .}}
+{{end}}{{end}}
+
+{{define "_low"}}case when not @claim::boolean then @low::bigint
+        when f.cursor_seq = 0 or f.cursor_seq >= f.through_seq then (-9223372036854775808)::bigint else f.cursor_seq end{{end}}
+
+{{/* The batch where messages are pointers: those among the next @span rows that they may point to, whether any does, so that a step where others
+have most of the rows takes no longer than one. Rows at the position of the last one count with it. The rows' key forward; the messages' reference. */}}
+{{define "_walk"}}
+cross join lateral (
+  select pg_catalog.array_agg(s.seq) as seqs from (
+    select {{.Messages.Position "m"}} as seq from {{.Messages.WalkArgs "m" "r.low" "r.through_seq"}} and not r.history_kept
+      {{- if .Replay}} and {{.SentBy "m" "@completed_at::timestamptz"}}{{end}}
+    order by {{.Messages.Order "m"}} limit @limit::bigint + 1) s) w
+{{- template "_span_end" .}}
 {{end}}
+{{define "_span_end"}}
+left join lateral (
+  select {{.Messages.Position "m"}} as seq from {{.Messages.RowsArgs "m_at" "r.low"}}
+  order by {{.Messages.Order "m"}} offset @span::bigint - 1 limit 1) e on true
+{{end}}
+{{define "_walked"}}r.low, w.seqs[1] as first, least(coalesce(w.seqs[@limit::bigint], e.seq, r.through_seq), r.through_seq) as high,
+  coalesce(w.seqs[@limit::bigint] = w.seqs[@limit::bigint + 1], false) as crowded, r.through_seq{{end}}
+{{define "_positions"}}w.seqs[:@limit::bigint] as positions{{end}}
 
 {{define "_high"}}case when r.first is null then r.through_seq
   {{- if .Messages.UniqueSeq}}
@@ -73,16 +102,22 @@ select
 
 {{/* Locks the batch's messages, for child rows that foreign keys tie to them: none can come in between then. The messages' key. */}}
 {{define "_step_lock"}}{{if .Locked}}
+{{- if .Messages.Pointed}}
+select pg_catalog.array_agg(l.tableoid::text), pg_catalog.array_agg(l.ctid::text) from (
+  select m.tableoid, m.ctid from {{template "_first_batch" .}}
+  limit @limit::bigint
+{{- else}}
 select pg_catalog.count(*) from (
   select from {{template "_batch" .}}
   order by {{.Messages.Order "m"}}{{if not .Messages.UniqueSeq}} limit @limit::bigint{{end}}
+{{- end}}
   {{.Messages.ForUpdate}}) l
 {{end}}{{end}}
 
 {{define "step_lock"}}{{template "_step_lock" .}}{{end}}
 {{define "replay_lock"}}{{template "_step_lock" .Replaying}}{{end}}
 
-{{/* The batch's messages, as many as there is time for: the clock is read for each row, in 30 ns. Of more messages with one position than a
+{{/* The batch's messages, as many as there is time for, and some of them even after a slow start: the clock is read for each row, in 30 ns. Of more messages with one position than a
 batch has, those that were locked, if any were. Waits for a locked row, for the cursor must not
 pass one. The messages' key forward. */}}
 {{define "_step_messages"}}
@@ -97,7 +132,7 @@ where {{.Messages.MatchArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and
   {{- if and .Locked (not .Messages.UniqueSeq)}}
   and (not @locked::boolean or {{template "_locked"}})
   {{- end}}
-  and pg_catalog.clock_timestamp() < (select pg_catalog.now() + @time::interval)
+  and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + @time::interval, pg_catalog.clock_timestamp() + @least::interval))
 {{end}}
 
 {{define "step_messages"}}{{if .Parents}}{{template "_messages_with_parents" .}}{{else}}{{template "_step_messages" .}}{{end}}{{end}}

@@ -6,12 +6,20 @@ of the other rows that refer to a parent one, which keeps it from being the last
 deletions never wait for each other in a circle, an insert that a foreign key ties to a parent waits or is seen, and a later statement of
 the transaction knows by the locks which rows are the batch's. */}}
 
-{{/* The messages of the batch, those above @low and up to @high. A replay spares what was sent after the deletion had finished. */}}
-{{define "_batch"}}{{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+{{/* The messages of the batch, those above @low and up to @high. A replay spares what was sent after the deletion had finished. Pointers, once
+they are locked, are known by their places: to find them takes two look-ups each. */}}
+{{define "_batch"}}{{if .Messages.Pointed}}{{.Messages.From}} m where m.ctid = any (@places::text[]::tid[])
+      {{- if .Messages.Partitioned}}
+      and (m.tableoid, m.ctid) in (select p.part, p.place from pg_catalog.unnest(@parts::text[]::oid[], @places::text[]::tid[]) p (part, place))
+      {{- end}}{{else}}{{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@low::bigint"}} and {{.Messages.AtOrBelow "m" "@high::bigint"}}
+      {{- if .Replay}}
+      and {{.SentBy "m" "@completed_at::timestamptz"}}
+      {{- end}}{{end}}{{end}}
+{{define "_first_batch"}}{{.Messages.PositionsArgs "m"}}
       {{- if .Replay}}
       and {{.SentBy "m" "@completed_at::timestamptz"}}
       {{- end}}{{end}}
-{{define "_batch_order"}}order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}
+{{define "_batch_order"}}{{if .Messages.Pointed}}offset 0{{else}}order by {{.Messages.Order "m"}} {{if .Messages.UniqueSeq}}offset 0{{else}}limit @limit::bigint{{end}}{{end}}{{end}}
 
 {{/* The condition that the row x of a range is of the batch. A replay spares those of messages that stay. */}}
 {{define "_in_range"}}{{.Child.MatchArgs "x"}} and x.{{.Child.Seq}} > @low::bigint and x.{{.Child.Seq}} <= @high::bigint
@@ -45,7 +53,9 @@ the transaction knows by the locks which rows are the batch's. */}}
 {{define "_lock_parents"}}{{if .Parents}}
 select {{range $i, $p := .Parents}}{{if $i}},
 {{end}}(select pg_catalog.count(*) from (
-  select from (select distinct {{$p.Columns "x"}} from ({{template "_referring" $}}) x order by {{$p.Columns "x"}} offset 0) x
+  select from (select distinct {{$p.Columns "x"}} from (
+    {{- if and $.Messages.Pointed (not $.Child)}}select {{$.ParentColumns "m"}} from {{template "_first_batch" $}} limit @limit::bigint
+    {{- else}}{{template "_referring" $}}{{end}}) x order by {{$p.Columns "x"}} offset 0) x
   cross join lateral (select from {{$p.Name}} p where {{$p.Refers "x" "p"}} for update) p) l)
 {{- end}}
 {{end}}{{end}}
@@ -67,7 +77,8 @@ select pg_catalog.count(*) from (
 {{define "_outside"}}{{if .Child}}(not {{.Ours "r"}}
         or r.tableoid::text || r.ctid::text not in (select b.lethe_place from batch b)){{else}}{{.OutsideBatch "r" .Replay}}{{end}}{{end}}
 
-{{/* Locks, for each parent of the batch's rows, one other row that refers to it, and waits for those that somebody is removing. The way to
+{{/* Locks, for each parent of the batch's rows, one other row that refers to it: one that nobody is changing, or else whoever removes or changes it
+is waited for. An update takes a reference away, too, and no foreign key makes it wait for the parent's lock. The way to
 the rows; the parents' keys; the references to the parents. */}}
 {{define "_lock_keepers"}}{{if .Parents}}
 with batch as materialized ({{template "_referring" .}})
@@ -77,9 +88,10 @@ select {{range $i, $p := .Parents}}{{if $i}},
   select from (select distinct {{$p.Columns "x"}} from batch x offset 0) x
   cross join lateral (select {{$p.Targets "p"}} from {{$p.Name}} p where {{$p.Refers "x" "p"}} offset 0) p
   cross join lateral (
-    select from {{$r.Name}} r where {{$r.Refers "r" "p"}}
-      {{- if not $j}} and {{template "_outside" $}}{{end}} limit 1
-    for key share) r) l)
+    select from (select from {{$r.Name}} r where {{$r.Refers "r" "p"}}{{if $r.Own}} and {{template "_outside" $}}{{end}} and r.xmax = '0'::xid limit 1 for key share) free
+    union all
+    select from (select from {{$r.Name}} r where {{$r.Refers "r" "p"}}{{if $r.Own}} and {{template "_outside" $}}{{end}} limit 1 for share) touched
+    limit 1) r) l)
 {{- end}}{{end}}
 {{end}}{{end}}
 
@@ -120,7 +132,7 @@ The rows' places; the parents' keys and the references to them. */}}
   {{template "_remove" .}}
   where {{.Table.At "x" "found"}}{{template "_free" .}}
     and pg_catalog.clock_timestamp() < (select greatest(pg_catalog.now() + {{if .Child}}@child_time{{else}}@time{{end}}::interval, pg_catalog.clock_timestamp() + @least::interval))
-  returning {{.ParentColumns "x"}}
+  returning {{.ParentColumns "x"}}, x.tableoid as part, x.ctid as id
 )
 {{- range $i, $p := .Parents}},
 due_{{$i}} as materialized (
@@ -128,13 +140,17 @@ due_{{$i}} as materialized (
   from (select {{$p.Columns "g"}}, pg_catalog.count(*) as n from gone g group by {{$p.Columns "g"}}) g
   cross join lateral (
     select p.tableoid as part, p.ctid as id from {{$p.Name}} p
-    where {{$p.Refers "g" "p"}} and {{$.Ours "p"}}
+    where {{$p.Refers "g" "p"}}
+      {{- range $k, $earlier := $.Parents}}{{if and (lt $k $i) (eq $earlier.Name $p.Name)}}
+      and (p.tableoid, p.ctid) not in (select d.part, d.id from due_{{$k}} d)
+      {{- end}}{{end}}
       {{- range $p.Children}}
       and not exists (select from {{.Name}} y where {{.BelongsTo "y" "p" ""}} offset 0)
       {{- end}}
       {{- range $j, $r := $p.Referrers}}
       {{- if $j}}
-      and not exists (select from {{$r.Name}} r where {{$r.Refers "r" "p"}} offset 0)
+      and not exists (select from {{$r.Name}} r where {{$r.Refers "r" "p"}}
+        {{- if $r.Own}} and (r.tableoid, r.ctid) not in (select o.part, o.id from gone o){{end}} offset 0)
       {{- else}}
       and (select pg_catalog.count(*) from (select from {{$r.Name}} r where {{$r.Refers "r" "p"}} limit g.n + 1) r) = g.n
       {{- end}}{{end}}

@@ -19,6 +19,12 @@ join pg_catalog.pg_class c on c.oid = t.name::regclass
 order by t.ord
 {{end}}
 
+{{/* Whether setup has yet to run. A name would be an error where the role may not use the schema. */}}
+{{define "try_ledgerless"}}
+select not exists (
+  select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace where n.nspname = 'lethe' and c.relname = 'deletions')
+{{end}}
+
 {{/* How fast the last large deletions were: messages a second, from when they were taken up until they were done. commands_created_at
 backward; deletions_pkey. */}}
 {{define "try_pace"}}
@@ -56,7 +62,14 @@ order by s.xact_start limit 3
 select {{.Boundary "q" "wanted"}},
   (select {{.Messages.Position "m"}} from {{.Messages.Of "m" "q"}} order by {{.Messages.Order "m"}} desc limit 1),
   {{with .Missing "q"}}{{.}}{{else}}null::text{{end}}
-from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at{{template "_looked_up_args" .}}) q
+from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at) q
+{{end}}
+
+{{/* When the newest message that goes and the oldest that stays were sent, by their positions. The messages' key. */}}
+{{define "_try_times"}}
+select
+  (select {{.SentMicros "m"}} from {{.Messages.OfArgs "m"}} and {{.Messages.AtOrBelow "m" "@through::bigint"}} order by {{.Messages.Order "m"}} desc limit 1),
+  (select {{.SentMicros "m"}} from {{.Messages.OfArgs "m"}} and {{.Messages.Above "m" "@through::bigint"}} order by {{.Messages.Order "m"}} limit 1)
 {{end}}
 
 {{/* Where the page of @limit messages above @low ends. The messages' key forward. */}}
