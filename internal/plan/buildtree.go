@@ -138,6 +138,14 @@ func (k *checker) wantUnique(path string, rel *relation, columns []string, why s
 	if rel.unique(names...) {
 		return
 	}
+	if rel.kind == "p" { // where no index is unique without the partition key
+		for _, i := range rel.indexes {
+			if i.unique && !slices.Contains(i.columns, "") && !slices.ContainsFunc(names, func(c string) bool { return !slices.Contains(i.columns, c) }) {
+				k.refuse("%s.references.to: %s is partitioned, and %s are unique only together, so that %s; refer to all of them, by as many columns: to: %s", path, rel, list(i.columns), why, scalars(i.columns))
+				return
+			}
+		}
+	}
 	what := "a column with a unique index on it alone"
 	if len(names) > 1 {
 		what = "columns with a unique index on them alone"

@@ -84,6 +84,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
 	k.checkDistinct()
+	k.checkLookups()
 	k.checkTables(opts.Connections)
 	k.checkConversations()
 	k.checkIndexes()

@@ -4,15 +4,12 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"github.com/jackc/pgx/v5/pgtype"
 )
 
 // checkDoubts warns of what is legal, and often not what was meant: names tell.
 func (k *checker) checkDoubts() {
-	for _, id := range k.plan.IDs {
-		if id.Lookup != nil {
-			k.doubtLookup(id)
-		}
-	}
 	for _, e := range k.plan.Entries() {
 		rel := k.relation(e.Table)
 		if rel == nil {
@@ -20,31 +17,17 @@ func (k *checker) checkDoubts() {
 		}
 		if strings.HasPrefix(e.Path, "messages") {
 			k.doubtSender(e, rel)
+			k.doubtPosition(e, rel)
+		}
+		k.doubtDeleted(e, rel)
+		if strings.HasPrefix(e.Path, "conversations.children[") && e.References == nil {
+			k.doubtPart(e, rel)
 		}
 		if e.References == nil || e.Seq.Column != "" {
 			k.doubtAll(e, rel)
 		} else if !e.isParent() {
 			k.doubtReference(e, rel)
 		}
-	}
-}
-
-// doubtLookup warns of an id that rows of several people may have in common.
-func (k *checker) doubtLookup(id ID) {
-	rel := k.relation(id.Lookup.Table)
-	column, _ := parseColumn(id.Lookup.Column) // validated
-	if rel == nil || rel.columns[column].typ == 0 || !k.plan.commands(Value{Name, id.Name}) {
-		return
-	}
-	with := []string{column}
-	for _, w := range id.Lookup.Where {
-		if w.Value == (Value{Name, "app"}) { // which the tables have, too
-			name, _ := parseColumn(w.Column)
-			with = append(with, name)
-		}
-	}
-	if !rel.unique(with...) {
-		k.warn("ids.%s: several rows of %s may have the same %s, and a deletion for one of them would find what belongs to the others; look up a column that is unique", id.Name, rel, quote(column))
 	}
 }
 
@@ -62,6 +45,67 @@ func (k *checker) doubtSender(e Placed, rel *relation) {
 		if k.plan.binds([]Pair{c}, "user") != notAtAll && senders.MatchString(bare(column)) {
 			k.warn("%s: by its name, column %s of %s is who sent the message, and not whose copy it is: a deletion would take what its user has sent from everybody, and leave what others have sent; "+
 				"name the column of the message's owner; if there is none, the table is a log that members share, and no plan of copies fits it", e.Path, quote(column), rel)
+		}
+	}
+}
+
+// doubtPosition warns where nothing keeps two messages of a conversation from having one position.
+func (k *checker) doubtPosition(e Placed, rel *relation) {
+	seq, _ := parseColumn(e.Seq.Column) // validated
+	c := rel.columns[seq]
+	if !isInteger(c) || e.Seq.Unit != "" || strings.HasPrefix(c.preset, "nextval(") { // a sequence gives none twice
+		return
+	}
+	var with []string
+	for _, cond := range e.Conditions() {
+		name, _ := parseColumn(cond.Column) // validated
+		with = append(with, name)
+	}
+	with = append(with, seq)
+	parted := slices.ContainsFunc(rel.indexes, func(i index) bool { // where no index is unique without the partition key
+		return rel.kind == "p" && i.unique && slices.Contains(i.columns, seq)
+	})
+	if len(rel.heirs) > 0 || rel.unique(with...) || parted {
+		return
+	}
+	k.warn("%s.seq: no unique index keeps two messages of a conversation from having the same %s, and a message that is newer than the command goes with an older one of the same position; name a column that is never used twice, or if this one isn't, run: %s",
+		e.Path, quote(seq), createIndex("create unique index", rel, with))
+}
+
+// doubtPart warns where rows that go with the conversation have the position of a message.
+func (k *checker) doubtPart(e Placed, rel *relation) {
+	var columns []string
+	for _, c := range e.Conditions() {
+		name, _ := parseColumn(c.Column) // validated
+		columns = append(columns, name)
+	}
+	m := k.plan.Messages
+	if k.messages.rel == nil || m.Seq.Column == "" || m.Seq.Unit != "" || rel.unique(columns...) { // one row for the conversation: its last message's
+		return
+	}
+	seq, _ := parseColumn(m.Seq.Column) // validated
+	if k.messages.rel.unique(seq) || !isInteger(k.messages.rel.columns[seq]) {
+		return
+	}
+	for _, c := range rel.columnNames() {
+		if isInteger(rel.columns[c]) && slices.Contains(messageNames(k.messages.rel), bare(c)) {
+			k.warn("%s: by its name, column %s of %s has a message's position, and its rows would go with the conversation's row only; if they belong to messages, move the entry to children, and add seq: %s",
+				e.Path, quote(c), rel, scalar(c))
+			return
+		}
+	}
+}
+
+// deleteds are bare names of columns that mark a row as deleted.
+var deleteds = regexp.MustCompile(`^(is)?(deleted|discarded|removed|trashed)(at|on|time)?$`)
+
+// doubtDeleted warns of a condition that leaves rows out because they are marked as deleted.
+func (k *checker) doubtDeleted(e Placed, rel *relation) {
+	for _, c := range e.Conditions() {
+		column, _ := parseColumn(c.Column) // validated
+		if c.Value.Kind != Name && !strings.Contains(e.Path, "kept_by") && deleteds.MatchString(bare(column)) {
+			k.warn("%s: by its name, column %s of %s marks rows as deleted, and those with another value than %s would stay; take the condition out of where, for rows marked as deleted are rows, too",
+				e.Path, quote(column), rel, c.Value)
 		}
 	}
 }
@@ -92,14 +136,25 @@ func (k *checker) doubtAll(e Placed, rel *relation) {
 			continue
 		}
 		for _, c := range i.columns {
-			tells := discriminators.MatchString(bare(c)) || i.unique && discriminatorsKeys.MatchString(bare(c))
+			tells := discriminators.MatchString(bare(c)) || i.unique && discriminatorsKeys.MatchString(bare(c)) || rel.fewValues(i, c, named)
 			if tells && !said[c] && !slices.Contains(named, c) {
 				said[c] = true
-				k.warn("%s: by its name, column %s of %s tells kinds of rows apart (it is in index %s), and no condition names it: rows of every kind go; if they aren't all meant, add to where: {%s: …}",
+				k.warn("%s: column %s of %s seems to tell kinds of rows apart (it is in index %s), and no condition names it: rows of every kind go; if they aren't all meant, add to where: {%s: …}",
 					e.Path, quote(c), rel, quote(i.name), scalar(c))
 			}
 		}
 	}
+}
+
+// fewValues reports whether the column is an enum or a boolean by which the index tells apart rows that have the same of these
+// columns: it is unique, or has one of them behind it.
+func (r *relation) fewValues(i index, column string, named []string) bool {
+	c := r.columns[column]
+	if c.typ != pgtype.BoolOID && len(c.labels) == 0 || deleteds.MatchString(bare(column)) {
+		return false
+	}
+	at := slices.Index(i.columns, column)
+	return i.unique || slices.ContainsFunc(i.columns[at:], func(c string) bool { return slices.Contains(named, c) })
 }
 
 // doubtReference warns of a reference to rows of several tables without a condition that tells of which.

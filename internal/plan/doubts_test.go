@@ -70,13 +70,69 @@ var doubts = map[string]doubt{
 	},
 	"a_column_that_tells_archives_apart": {
 		sql:     `alter table social."Post" add store text not null default 'archive'; create index on social."Post" (owner, store, thread, position)`,
-		warned:  `messages: by its name, column "store" of "social"."Post" tells kinds of rows apart (it is in index "Post_owner_store_thread_position_idx"), and no condition names it: rows of every kind go; if they aren't all meant, add to where: {store: …}`,
+		warned:  `messages: column "store" of "social"."Post" seems to tell kinds of rows apart (it is in index "Post_owner_store_thread_position_idx"), and no condition names it: rows of every kind go; if they aren't all meant, add to where: {store: …}`,
 		settled: "archive",
 	},
 	"a_kind_that_a_key_counts_on": {
 		sql:     `alter table social."Post" add kind int not null default 1; create unique index k on social."Post" (thread, owner, kind, body)`,
-		warned:  `messages: by its name, column "kind" of "social"."Post" tells kinds of rows apart (it is in index "k")`,
+		warned:  `messages: column "kind" of "social"."Post" seems to tell kinds of rows apart (it is in index "k")`,
 		settled: "1",
+	},
+	"an_enum_amid_an_index": {
+		sql:     `create type social.kind as enum ('chat', 'call'); alter table social."Post" add k social.kind not null default 'chat'; create index on social."Post" (owner, k, thread, position)`,
+		warned:  `messages: column "k" of "social"."Post" seems to tell kinds of rows apart (it is in index "Post_owner_k_thread_position_idx")`,
+		settled: "chat",
+	},
+	"a_boolean_of_a_key": {
+		sql:     `alter table social.thread_members add is_group boolean not null default false, drop constraint thread_members_pkey, add primary key (thread, member, is_group)`,
+		warned:  `conversations: column "is_group" of "social"."thread_members" seems to tell kinds of rows apart (it is in index "thread_members_pkey")`,
+		stays:   `conversations: several rows of "social"."thread_members" may be of one conversation`,
+		settled: "false",
+	},
+	"a_boolean_at_the_end_of_an_index": {
+		sql: `alter table social."Post" add flagged boolean not null default false; create index on social."Post" (owner, thread, flagged)`,
+	},
+	"rows_that_are_marked_as_deleted": {
+		sql:    `alter table social."Post" add deleted_at timestamptz`,
+		edit:   func(p *Plan) { p.Messages.Where = []Pair{{"deleted_at", Value{Kind: Null}}} },
+		warned: `messages: by its name, column "deleted_at" of "social"."Post" marks rows as deleted, and those with another value than null would stay`,
+		follow: func(p *Plan) { p.Messages.Where = nil },
+	},
+	"a_position_that_is_used_twice": {
+		sql:    `drop table social.files; alter table social."Post" add version int not null default 1; create index on social."Post" (owner, thread, version)`,
+		edit:   func(p *Plan) { p.Messages.Seq.Column, p.Children = "version", slices.Delete(p.Children, 1, 2) },
+		warned: `messages.seq: no unique index keeps two messages of a conversation from having the same "version", and a message that is newer than the command goes with an older one of the same position; name a column that is never used twice, or if this one isn't, run: create unique index concurrently on "social"."Post" ("owner", "thread", "version")`,
+	},
+	"a_table_of_members_that_refers_to_what_messages_refer_to": {
+		sql: `create table social.people (id bigint primary key); alter table social."Post" add foreign key (owner) references social.people;
+			create table social.participants (owner bigint not null references social.people, thread uuid not null, primary key (owner, thread))`,
+		warned: `table "social"."participants" is not in the plan`,
+		stays:  `messages: table "social"."participants" lists the users of conversations, so that column owner of the messages may be who sent one`,
+		follow: func(p *Plan) {
+			p.Conversations.Children = append(p.Conversations.Children, parseEntry("{table: social.participants, where: {owner: $user, thread: $conversation}}", "a conversation's child"))
+		},
+	},
+	"conversations_of_members": {
+		sql:    `alter table social."Post" rename owner to user_id`,
+		edit:   func(p *Plan) { p.Messages.User = "user_id" },
+		warned: `messages: table "social"."thread_members" lists the users of conversations, so that column user_id of the messages may be who sent one`,
+		follow: func(p *Plan) { p.Conversations = Entry{} },
+	},
+	"a_table_that_refers_to_the_position_by_another_name": {
+		sql:    `create table social.stars (id bigint primary key, owner bigint not null, thread uuid not null, message_id bigint not null); create index on social.stars (owner, thread, message_id); alter table social.likes drop constraint likes_post_id_fkey; alter table social."Post" drop constraint "Post_pkey"`,
+		edit:   func(p *Plan) { p.Children = p.Children[1:2] },
+		warned: `it has the messages' columns "owner", "thread", "message_id"; if its rows go with them, add to children: {table: social.stars, where: {owner: $user, thread: $conversation}, seq: message_id}`,
+	},
+	"rows_of_messages_that_go_with_the_conversation": {
+		sql: `create table social.stars (owner bigint not null, thread uuid not null, message_id bigint not null, primary key (owner, thread, message_id))`,
+		edit: func(p *Plan) {
+			p.Conversations.Children = []Entry{parseEntry("{table: social.stars, where: {owner: $user, thread: $conversation}}", "a conversation's child")}
+		},
+		warned: `conversations.children[0]: by its name, column "message_id" of "social"."stars" has a message's position, and its rows would go with the conversation's row only; if they belong to messages, move the entry to children, and add seq: message_id`,
+		follow: func(p *Plan) {
+			p.Children = append(p.Children, parseEntry("{table: social.stars, where: {owner: $user, thread: $conversation}, seq: message_id}", "a child"))
+			p.Conversations.Children = nil
+		},
 	},
 	"a_kind_of_message_that_is_in_a_plain_index": {
 		sql: `alter table social."Post" add kind int not null default 1; create index on social."Post" (thread, owner, kind)`,

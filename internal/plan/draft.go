@@ -307,19 +307,20 @@ func (d *draft) appOf(r *relation, conversation, user string) string {
 	})
 }
 
-// discriminate asks for a condition where each index begins with a column that tells kinds of
-// rows apart: rows of other kinds have the same keys.
+// discriminate asks for a condition where each index has a column that tells kinds of
+// rows apart, by its name or as an enum or a boolean: rows of other kinds have the same keys.
 func (d *draft) discriminate(path string, r *relation, equal []string, e *Entry) {
 	for _, c := range r.columnNames() {
 		col := r.columns[c]
-		if slices.Contains(equal, c) || !slices.Contains(distinguishes, bare(c)) || !isText(col) || !col.notNull {
+		named := slices.Contains(distinguishes, bare(c)) && isText(col)
+		if slices.Contains(equal, c) || !col.notNull {
 			continue
 		}
 		all, with := 0, 0
 		for _, i := range r.indexes {
 			if slices.ContainsFunc(equal, func(e string) bool { return slices.Contains(i.columns, e) }) {
 				all++
-				if slices.Contains(i.columns, c) {
+				if slices.Contains(i.columns, c) && (named || r.fewValues(i, c, equal)) {
 					with++
 				}
 			}

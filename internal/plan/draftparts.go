@@ -105,12 +105,33 @@ func (d *draft) rangeChild(r *relation, path string) (Entry, bool) {
 	if path != "children" || m.Seq.Unit != "" || len(m.Where) > 0 || m.User == "" || m.Conversation == "" || isTime(d.log.columns[m.Seq.Column]) {
 		return Entry{}, false
 	}
-	for _, c := range []string{m.App, m.User, m.Conversation, m.Seq.Column} {
+	for _, c := range []string{m.App, m.User, m.Conversation} {
 		if _, there := r.columns[c]; c != "" && (!there || c == "id") {
 			return Entry{}, false
 		}
 	}
-	return Entry{Table: planTable(r), Columns: m.Columns, Seq: m.Seq}, true
+	seq := m.Seq
+	if _, there := r.columns[seq.Column]; !there || seq.Column == "id" {
+		if seq.Column = d.positionIn(r); seq.Column == "" {
+			return Entry{}, false
+		}
+		d.note(nth(path, len(d.plan.Children)), "By the names of its columns; no foreign key says so.")
+	}
+	return Entry{Table: planTable(r), Columns: m.Columns, Seq: seq}, true
+}
+
+// positionIn is a column that has the messages' position by the name of a reference, where the position alone is no key.
+func (d *draft) positionIn(r *relation) string {
+	m := d.plan.Messages
+	if d.log.unique(m.Seq.Column) || r.unique(m.User, m.Conversation) || slices.ContainsFunc(d.cat.keys, func(f foreignKey) bool { return f.from == r && f.to == d.log }) {
+		return ""
+	}
+	return best(r, func(c column) int {
+		if isInteger(c) && c.notNull {
+			return rank(messageNames(d.log), bare(c.name))
+		}
+		return 0
+	})
 }
 
 // child is an entry by a reference.
@@ -125,6 +146,9 @@ func (d *draft) child(path string, r *relation, j joint) Entry {
 			}
 		}
 		d.note(path, "The row stays without its message, as on delete set null says. Take set out if it should go.")
+	} else if c := j.Column[0]; j.key.blocks() && !j.key.required && len(j.Column) == 1 {
+		e.Set = append(e.Set, Pair{c, Value{Kind: Null}})
+		d.note(path, "The row stays without what it refers to, as %s may be null. Take set out if each row is a part of that, and should go.", c)
 	}
 	if has(r.name, keepWords) && strings.HasPrefix(path, "messages.parents") {
 		d.note(path, "If %s should keep the message, move it to kept_by.", planTable(r))

@@ -192,6 +192,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			case m.above != nil && f.to == m.above.rel && f.refs[i] == m.own().to(c):
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
 			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
+			case k.follows(m, c):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
 				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
@@ -201,6 +202,19 @@ func (k *checker) elsewhere(f foreignKey) bool {
 		}
 	}
 	return false
+}
+
+// follows reports whether another foreign key, which has the column, is just the entry's reference: then the rows are those that
+// the plan means, whatever else the column refers to.
+func (k *checker) follows(m member, column string) bool {
+	ref, to := m.own(), k.messages.rel
+	if m.above != nil {
+		to = m.above.rel
+	}
+	if to == nil || ref.none() {
+		return false
+	}
+	return ref.to(column) != "" && slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool { return f.from == m.rel && f.to == to && ref.within(f) })
 }
 
 // lookedUp reports whether the column is compared with the key of a row that the plan looks up there.

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	bareTables = `alter table social.files drop constraint files_owner_thread_position_fkey; alter table social."Post" drop constraint "Post_thread_owner_position_key";`
+	bareTables = `alter table social.files drop constraint files_owner_thread_position_fkey; alter table social."Post" drop constraint "Post_thread_owner_position_key", add unique (position);`
 	wantPosts  = `messages: "social"."Post" has no btree index that leads with "owner", "thread" and goes on with "position"`
 )
 

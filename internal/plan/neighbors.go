@@ -17,17 +17,28 @@ type neighbor struct {
 	schema, name string
 	columns      []string
 	types        []uint32
-	tied         []bool // by a foreign key, which says more than a name
+	tied         []string // what each refers to by foreign keys, which say more than a name: "schema"."table" column, by lines
 }
 
-// free returns the column of this bare name that no foreign key has; "" if there is none.
-func (n neighbor) free(name string, fits func(typ uint32) bool) string {
+// free returns the column of this bare name that refers to nothing by a foreign key, or to one of the same; "" if there is none.
+func (n neighbor) free(name string, fits func(typ uint32) bool, same ...string) string {
 	for i, c := range n.columns {
-		if bare(c) == name && !n.tied[i] && fits(n.types[i]) {
+		tied := n.tied[i] != "" && !slices.ContainsFunc(strings.Split(n.tied[i], "\n"), func(to string) bool { return slices.Contains(same, to) })
+		if bare(c) == name && (!tied || slices.Contains(same, quote(n.schema, n.name)+" "+c)) && fits(n.types[i]) {
 			return c
 		}
 	}
 	return ""
+}
+
+// tiedTo is what the column of the relation refers to by foreign keys, in the way of [neighbor].tied.
+func (c *catalog) tiedTo(rel *relation, column string) (out []string) {
+	for _, f := range c.keys {
+		if i := slices.Index(f.columns, column); f.from == rel && i >= 0 {
+			out = append(out, f.toName+" "+f.refs[i])
+		}
+	}
+	return out
 }
 
 // named returns the column of this bare name; "" if there is none.
@@ -67,6 +78,7 @@ var somethingElse = regexp.MustCompile(`^(.*able|record|item|subject|target|obje
 type target struct {
 	Placed
 	key   column   // what they would refer to
+	with  []string // what it is unique with, of a partitioned table
 	names []string // plain ones, of columns that refer to it
 	class string   // as Rails calls it
 }
@@ -80,12 +92,12 @@ func (k *checker) targets() []target {
 			continue
 		}
 		t := target{Placed: e, key: rel.ownKey()}
+		if t.key.name == "" && rel.kind == "p" {
+			t.key, t.with = rel.partKey(e.Seq.Column)
+		}
 		t.names = []string{singular(rel.name) + "id"}
 		if e.Seq.Column != "" && strings.HasPrefix(e.Path, "messages") {
-			t.names = append(t.names, "messageid", "msgid")
-			if all := words(rel.name); len(all) > 1 {
-				t.names = append(t.names, singular(all[len(all)-1])+"id")
-			}
+			t.names = messageNames(rel)
 		}
 		t.class = class(rel.name)
 		if t.key.name != "" {
@@ -111,6 +123,18 @@ func (r *relation) ownKey() (key column) {
 	return key
 }
 
+// partKey is the column by which others would refer to a row of a partitioned table, and those with which it is unique.
+func (r *relation) partKey(seq string) (key column, with []string) {
+	for _, i := range r.indexes {
+		for _, name := range []string{"id", seq} {
+			if at := slices.Index(i.columns, name); i.unique && at >= 0 && name != "" && key.name == "" && !slices.Contains(i.columns, "") {
+				key, with = r.columns[name], slices.Delete(slices.Clone(i.columns), at, at+1)
+			}
+		}
+	}
+	return key, with
+}
+
 // checkNeighbors warns of tables which aren't in the plan and whose columns' names say that their rows belong to
 // what a deletion removes. Foreign keys say it better, and aren't asked here.
 func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
@@ -121,11 +145,14 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 	}
 	keys := k.copied()
 	for _, c := range keys {
-		names = append(names, bare(c.name))
+		names = append(names, c.names...)
 	}
 	all, err := k.cat.readNeighbors(ctx, q, names)
 	if err != nil {
 		return err
+	}
+	if convs := k.convs.rel; convs != nil && has(convs.name, memberWords) && len(keys) > 0 {
+		k.doubtLog(convs.String(), func(column string) bool { return anyUser.MatchString(bare(column)) })
 	}
 	said := 0
 	for _, n := range all {
@@ -149,25 +176,38 @@ const maxNeighbors = 20
 
 // doubtMembers warns of a table that lists whose conversations there are, beside messages that may have one row for
 // all of them.
-func (k *checker) doubtMembers(n neighbor, keys []column) {
+func (k *checker) doubtMembers(n neighbor, keys []copied) {
 	if !has(n.name, memberWords) || n.shares(keys, k.plan) == "" {
 		return
 	}
+	k.doubtLog(quote(n.schema, n.name), func(string) bool { return true })
+}
+
+// doubtLog warns beside a table of members of the messages' column of the user, if it may be the sender's.
+func (k *checker) doubtLog(members string, may func(column string) bool) {
 	for _, c := range k.plan.Messages.Conditions() {
-		if k.plan.binds([]Pair{c}, "user") != notAtAll {
+		if k.plan.binds([]Pair{c}, "user") != notAtAll && may(c.Column) {
 			k.warn("messages: table %s lists the users of conversations, so that column %s of the messages may be who sent one, and not whose copy it is; if a message is one row for all members, no plan of copies fits it",
-				quote(n.schema, n.name), scalar(c.Column))
+				members, scalar(c.Column))
 			return
 		}
 	}
 }
 
+// anyUser are bare names of columns that don't say whether the user has sent a message or owns it.
+var anyUser = regexp.MustCompile(`^(user|member|account|profile|person)(id|name|uid)?$`)
+
 // resembles says why the neighbor's rows may belong to those of the plan, and which entry would remove them; ""
 // if nothing speaks for it.
-func (k *checker) resembles(n neighbor, targets []target, keys []column) string {
+func (k *checker) resembles(n neighbor, targets []target, keys []copied) string {
 	for _, t := range targets {
 		for _, name := range t.names {
-			if c := n.free(name, t.joins); c != "" {
+			switch c := n.free(name, t.joins); {
+			case c == "":
+			case len(t.with) > 0:
+				return fmt.Sprintf("by its name, column %s refers to %s of %s, a partitioned table, where that is unique only with %s; if they belong to it, give them columns of that, too, and add to %s: {table: %s, references: {column: %s, to: %s}}",
+					quote(c), quote(t.key.name), t.Table, list(t.with), t.place(), n.planned(), scalars(append([]string{c}, t.with...)), scalars(append([]string{t.key.name}, t.with...)))
+			default:
 				return fmt.Sprintf("by its name, column %s refers to %s of %s; if they belong to it, add to %s: {table: %s, references: {column: %s, to: %s}}",
 					quote(c), quote(t.key.name), t.Table, t.place(), n.planned(), scalar(c), scalar(t.key.name))
 			}
@@ -176,12 +216,12 @@ func (k *checker) resembles(n neighbor, targets []target, keys []column) string 
 	if text := n.shares(keys, k.plan); text != "" {
 		return text
 	}
-	if len(targets) == 0 {
+	if len(targets) == 0 || len(targets[0].with) > 0 {
 		return ""
 	}
 	for i, c := range n.columns {
 		of := somethingElse.FindStringSubmatch(bare(c))
-		if of == nil || of[2] != "id" || n.tied[i] || !targets[0].joinsAsText(n.types[i]) {
+		if of == nil || of[2] != "id" || n.tied[i] != "" || !targets[0].joinsAsText(n.types[i]) {
 			continue
 		}
 		kind, value := n.named(of[1]+"type"), scalar(targets[0].class)
@@ -221,35 +261,62 @@ func (n neighbor) planned() string {
 
 // copied are the columns of the messages, or of the conversations, that name whose conversation it is, and the
 // position; nil where not all of them are in one table.
-func (k *checker) copied() []column {
+func (k *checker) copied() []copied {
 	rel := k.relation(k.plan.Messages.Table)
 	if rel == nil || k.plan.Messages.Seq.Column == "" {
 		return nil
 	}
-	var out []column
+	var out []copied
 	for _, c := range k.plan.Messages.Conditions() {
-		if c.Value.Kind == Name {
-			out = append(out, rel.columns[c.Column])
+		if name, _ := parseColumn(c.Column); c.Value.Kind == Name { // validated
+			out = append(out, copied{rel.columns[name], k.cat.tiedTo(rel, name), []string{bare(name)}})
 		}
 	}
-	if len(out) < 2 || slices.ContainsFunc(out, func(c column) bool { return c.typ == 0 }) {
+	if len(out) < 2 || slices.ContainsFunc(out, func(c copied) bool { return c.typ == 0 }) {
 		return nil
 	}
 	seq := rel.columns[k.plan.Messages.Seq.Column]
 	if k.plan.Messages.Seq.Unit != "" || !isInteger(seq) || rel.unique(seq.name) {
 		seq = column{} // another table's column of that name is something else: its own key, or a time
 	}
-	return append(out, seq)
+	var names []string
+	if seq.name != "" {
+		names = append(names, bare(seq.name))
+		if names = append(names, messageNames(rel)...); names[0] == "id" { // which may be another table's own key
+			names = append(names[1:], "id")
+		}
+	}
+	return append(out, copied{seq, nil, names})
+}
+
+// copied is a column that other tables may have, too.
+type copied struct {
+	column
+	tied  []string // as in neighbor
+	names []string // plain ones, under which others have it, the surest first
+}
+
+// messageNames are plain names of columns that refer to a message.
+func messageNames(rel *relation) []string {
+	names := []string{singular(rel.name) + "id", "messageid", "msgid"}
+	if all := words(rel.name); len(all) > 1 {
+		names = append(names, singular(all[len(all)-1])+"id")
+	}
+	return names
 }
 
 // shares says which entry would remove the rows of a table that has the messages' columns by the same names.
-func (n neighbor) shares(keys []column, p Plan) string {
+func (n neighbor) shares(keys []copied, p Plan) string {
 	if len(keys) == 0 {
 		return ""
 	}
 	own := make([]string, len(keys))
 	for i, key := range keys {
-		own[i] = n.free(bare(key.name), func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key) })
+		for _, name := range key.names {
+			if own[i] == "" {
+				own[i] = n.free(name, func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key.column) }, key.tied...)
+			}
+		}
 	}
 	seq := own[len(own)-1]
 	own = own[:len(own)-1]

@@ -114,7 +114,7 @@ func (k *checker) newLookup(id ID) *lookedUp {
 		l.lookup.conditions = append(l.lookup.conditions, k.condition(&l.member, "where."+p.Column, p))
 	}
 	if by := l.found(); l.rel != nil && !slices.Contains(by, "") && !l.rel.unique(by...) {
-		k.refuse("%s: nothing keeps two rows of %s from having the same %s, so that $%s could be either's; run: %s",
+		k.refuse("%s: nothing keeps two rows of %s from having the same %s, so that $%s could be either's (a unique index on an expression, such as lower(jid), doesn't count; ids are compared as written); run: %s",
 			l.path, l.rel, strings.Join(by, ", "), id.Name, createIndex("create unique index", l.rel, by))
 	}
 	return l

@@ -92,11 +92,16 @@ func TestAConversationGoesAfterItsChildren(t *testing.T) {
 	d := ownersDeletion("1", "a", 100)
 	for name, start := range map[string]func(t *testing.T, r *Repo){
 		"step":  func(*testing.T, *Repo) {},
-		"alone": func(t *testing.T, r *Repo) { bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}}) },
+		"alone": func(t *testing.T, r *Repo) {
+			t.Helper()
+			bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}})
+		},
 		"batch": func(t *testing.T, r *Repo) {
+			t.Helper()
 			bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d, ownersDeletion("2", "b", 100)}})
 		},
 		"replay": func(t *testing.T, r *Repo) {
+			t.Helper()
 			rec := purge.Record{Key: d.Key, User: d.User, State: purge.Done, ThroughSeq: 4, CompletedAt: time.Now(), ConversationRemoved: true}
 			step, err := r.Replayer().Redo(t.Context(), rec, purge.Part{Low: -1, Limit: 100, Finish: true})
 			if err != nil || step.Finished {

@@ -1,8 +1,14 @@
 -- The tables beside those of $1, in their schemas, with those of their columns whose names, without
--- underscores and in lower case, are among $2 or match $3. Extensions' tables and partitions are left out.
+-- underscores and in lower case, are among $2 or match $3, and what these refer to by foreign keys. Extensions' tables and partitions are left out.
 select n.nspname, c.relname,
   pg_catalog.array_agg(a.attname::text order by a.attnum), pg_catalog.array_agg(case when y.typtype = 'd' then y.typbasetype else y.oid end order by a.attnum),
-  pg_catalog.array_agg(exists (select from pg_catalog.pg_constraint k where k.conrelid = c.oid and k.contype = 'f' and a.attnum = any (k.conkey)) order by a.attnum)
+  pg_catalog.array_agg(coalesce((
+    select pg_catalog.string_agg('"' || s.nspname || '"."' || t.relname || '" ' || r.attname, e'\n')
+    from pg_catalog.pg_constraint k
+    join pg_catalog.pg_class t on t.oid = k.confrelid
+    join pg_catalog.pg_namespace s on s.oid = t.relnamespace
+    join pg_catalog.pg_attribute r on r.attrelid = t.oid and r.attnum = k.confkey[pg_catalog.array_position(k.conkey, a.attnum)]
+    where k.conrelid = c.oid and k.contype = 'f' and a.attnum = any (k.conkey)), '') order by a.attnum)
 from pg_catalog.pg_class c
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 join pg_catalog.pg_attribute a on a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped

@@ -12,3 +12,5 @@ create index on active_storage_attachments (record_type, record_id);
 create table pins (id bigserial primary key, message_id bigint references messages on delete set null);
 create index on pins (message_id);
 create table users (id bigserial primary key, email text not null unique);
+create table clips (id bigserial primary key, message_id bigint references messages);
+create index on clips (message_id);
