@@ -91,7 +91,7 @@ func TestAConversationGoesAfterItsChildren(t *testing.T) {
 		create trigger keep before delete on h.tags for each row when (old.label = 'x') execute function h.keep();`
 	d := ownersDeletion("1", "a", 100)
 	for name, start := range map[string]func(t *testing.T, r *Repo){
-		"step":  func(*testing.T, *Repo) {},
+		"step": func(*testing.T, *Repo) {},
 		"alone": func(t *testing.T, r *Repo) {
 			t.Helper()
 			bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}})
