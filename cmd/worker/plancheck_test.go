@@ -47,7 +47,7 @@ conversations: {table: threads, user: owner, conversation: thread}
 		`warning: line [34]: conversations: several rows of "public"\."threads" may be of one conversation`,
 		`warning: line [34]: messages\.sent_at: column "at" of "public"\."posts" keeps times to 1s only`,
 		`warning: the worker's own tables are missing; run: worker setup$`)
-	if !strings.Contains(o.stderr, "the plan doesn't fit: 3 problems, 3 warnings") {
+	if !strings.Contains(o.stderr, "the plan doesn't fit: 3 problems, 4 warnings") {
 		t.Errorf("standard error: %s", o.stderr)
 	}
 	for line := range strings.Lines(check(exitError, "--plan", file, "--json").stdout) {
