@@ -47,7 +47,7 @@ var wanted = struct{ publish, subscribe []string }{
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.CONVERSATION_COMMANDS_A", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
 		"$JS.API.STREAM.PURGE.CONVERSATION_COMMANDS", "$JS.API.STREAM.PURGE.CONVERSATION_EVENTS", "$JS.API.STREAM.DELETE.CONVERSATION_EVENTS",
 		"$JS.API.STREAM.MSG.GET.CONVERSATION_COMMANDS", "$JS.API.STREAM.MSG.GET.CONVERSATION_EVENTS", "$JS.API.STREAM.MSG.DELETE.CONVERSATION_EVENTS",
-		"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
+		"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS", "$JS.API.DIRECT.GET.FRONT",
 		"$JS.API.DIRECT.GET.CONVERSATION_EVENTS.conversation.deleted.other.alice",
 		"$JS.API.CONSUMER.CREATE.CONVERSATION_COMMANDS", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x",
 		"$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.deleted.other.>", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.*.demo.*",
@@ -87,7 +87,7 @@ func mayDoTheirOwnWorkAndNothingElse(t *testing.T, accounts string) {
 		{setupUser, forSetup, []string{"_INBOX_setup.>"}},
 		{workerUser, []string{
 			"conversation.deleted.demo.alice", "conversation.deleted.other.alice", "conversation.delete_failed.demo.alice", "conversation.deleting.demo.alice",
-			"conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
+			"conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.DIRECT.GET.FRONT",
 			"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS_A.deletion-worker", "$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0",
 		}, []string{"_INBOX_worker.>"}},
 		{gatewayUser, []string{"conversation.delete.demo", "conversation.shard.a.delete.demo", "chat.message.demo.alice"}, []string{"_INBOX_gateway-demo.>"}},
