@@ -65,7 +65,7 @@ func (c *planTryCommand) run(ctx context.Context, t terminal) error {
 		return fmt.Errorf("the plan doesn't fit; worker plan check says all of it: %w", report.Err())
 	}
 	defer store.Close()
-	d := purge.Deletion{Key: purge.Key{App: c.App, Command: "-", Conversation: c.Conversation}, User: c.User, ThroughSeq: c.ThroughSeq, StoredAt: time.Now()}
+	d := purge.Deletion{Key: purge.Key{App: c.App, Command: "-", User: c.User, Conversation: c.Conversation}, ThroughSeq: c.ThroughSeq, StoredAt: time.Now()}
 	if err := refusal(ctx, store, d); err != nil {
 		return err
 	}

@@ -65,8 +65,8 @@ func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 	digest, retry := digestOf(cmd), retryOf(j.delivery)
 	for _, c := range cmd.Conversations {
 		t := &task{job: j, since: time.Now(), lane: expressLane, d: purge.Deletion{
-			Key:  purge.Key{App: cmd.AppID, Command: cmd.CommandID, Conversation: c.ID},
-			User: cmd.UserID, Device: cmd.DeviceID, ThroughSeq: c.ThroughSeq, StoredAt: j.storedAt,
+			Key:    purge.Key{App: cmd.AppID, Command: cmd.CommandID, User: cmd.UserID, Conversation: c.ID},
+			Device: cmd.DeviceID, ThroughSeq: c.ThroughSeq, StoredAt: j.storedAt,
 			KeepHistory: cmd.KeepHistory, RequestedAt: cmd.RequestedAt, Digest: digest, Retry: retry, Token: newToken(),
 		}}
 		whole, err := h.cfg.Store.Incompatible(t.d)

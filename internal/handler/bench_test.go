@@ -47,7 +47,7 @@ func BenchmarkJob(b *testing.B) {
 func BenchmarkEvent(b *testing.B) {
 	j := &job{}
 	rec := purge.Record{
-		Key: purge.Key{App: "demo", Command: "01JD8Z7K4W3V9Q2M5N6P7R8S9T", Conversation: "c2c_bob"}, User: "alice", Device: "alice-phone",
+		Key: purge.Key{App: "demo", Command: "01JD8Z7K4W3V9Q2M5N6P7R8S9T", User: "alice", Conversation: "c2c_bob"}, Device: "alice-phone",
 		State: purge.Done, ThroughSeq: 1200, MessagesDeleted: 1200, ConversationRemoved: true, CompletedAt: time.Now(),
 	}
 	b.ReportAllocs()

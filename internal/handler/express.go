@@ -107,7 +107,7 @@ func (b *bulk) encodable(tasks []*task) []*task {
 			t.refusal = &failure{conversation.ReasonIncompatibleID, u.Err.Error()}
 		default:
 			t.newlyFinal, t.rec = true, purge.Record{
-				Key: t.d.Key, User: t.d.User, Device: t.d.Device, State: purge.Failed, FailedAt: time.Now(),
+				Key: t.d.Key, Device: t.d.Device, State: purge.Failed, FailedAt: time.Now(),
 				Reason: string(conversation.ReasonIncompatibleID), Message: u.Err.Error(),
 			}
 		}

@@ -90,7 +90,7 @@ var acceptCases = map[string]planCheck{
 			create index on social."Post" (member, thread)`,
 		warned: []string{`commands with keep_history will fail, for the history would go with the conversation's row, by foreign key "up"`},
 		also: func(s *Checked) string {
-			d := purge.Deletion{Key: purge.Key{App: "solo", Conversation: thread}, User: "7"}
+			d := purge.Deletion{Key: purge.Key{App: "solo", User: "7", Conversation: thread}}
 			if _, err := s.Incompatible(d); err != nil {
 				return err.Error()
 			}

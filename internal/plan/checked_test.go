@@ -83,7 +83,7 @@ func TestIncompatible(t *testing.T) {
 	for name, c := range cases {
 		t.Run("refuses_"+name, func(t *testing.T) {
 			t.Parallel()
-			whole, err := s.Incompatible(purge.Deletion{Key: purge.Key{App: c.app, Conversation: c.conversation}, User: c.user})
+			whole, err := s.Incompatible(purge.Deletion{Key: purge.Key{App: c.app, User: c.user, Conversation: c.conversation}})
 			if whole != c.whole || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 				t.Errorf("Incompatible = %t, %v; want %t, %s", whole, err, c.whole, c.want)
 			}

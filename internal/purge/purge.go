@@ -9,11 +9,21 @@ import (
 	"time"
 )
 
-// Key names one deletion: one conversation of one command. It is the primary
-// key of the ledger. Comparable; the zero value names nothing.
+// Key names one deletion: one conversation of one command, for one user. It is the
+// primary key of the ledger. Comparable; the zero value names nothing.
 type Key struct {
-	App, Command, Conversation string
+	App, Command, User, Conversation string
 }
+
+// Erasure reports whether the key names no deletion of a command, but the erasure of a
+// shared log: what is at or below its floor.
+func (k Key) Erasure() bool { return k.Command == "" }
+
+// Scope is whose history a command deletes.
+type Scope string
+
+// ScopeEveryone is all members' history; the zero value is the user's own.
+const ScopeEveryone Scope = "everyone"
 
 // Token fences a deletion: only the holder of the token in the ledger's row may
 // change it. Sixteen random bytes; the zero value is never issued.
@@ -26,7 +36,6 @@ type Digest [32]byte
 // plain value; nothing in it changes once it is made.
 type Deletion struct {
 	Key
-	User   string // whose copy goes
 	Device string // the origin device; "" if the command named none
 
 	// ThroughSeq is the boundary that the command asked for; nil asks for
@@ -37,6 +46,14 @@ type Deletion struct {
 	StoredAt time.Time
 	// KeepHistory removes the conversation's row alone.
 	KeepHistory bool
+	// KeepConversation leaves the conversation's row, whatever remains.
+	KeepConversation bool
+	// Scope and RequestedBy, who asked for it, are those of a command for everyone.
+	Scope       Scope
+	RequestedBy string
+	// Boundary is the one that such a command has pinned for all members of a shared
+	// log; nil where the deletion decides it.
+	Boundary *int64
 	// RequestedAt is the producer's time, zero if it gave none. Only repeated
 	// in the event; no decision depends on it.
 	RequestedAt time.Time
@@ -65,8 +82,8 @@ const (
 // that the ledger has no row.
 type Record struct {
 	Key
-	User, Device string
-	State        State
+	Device string
+	State  State
 	// Reused says that the ledger knows the command's id with other content;
 	// then nothing else in the record but Key is set.
 	Reused bool
@@ -80,14 +97,21 @@ type Record struct {
 	MessagesDeleted     int64
 	HistoryKept         bool
 	ConversationRemoved bool
-	MultiClientSync     bool
-	RequestedAt         time.Time // zero if the command had none
-	CompletedAt         time.Time // Done only
-	FailedAt            time.Time // Failed only
-	Reason              string    // Failed only: machine-readable
-	Message             string    // Failed only: for people
-	Attempts            int       // real failures so far
-	LastError           string    // of the last real failure
+	ConversationKept    bool
+	Scope               Scope
+	RequestedBy         string
+	// Erased says that no message at or below the boundary was left for anybody when
+	// the deletion finished. ErasedAt is when that was so later, zero if it isn't yet.
+	Erased          bool
+	ErasedAt        time.Time
+	MultiClientSync bool
+	RequestedAt     time.Time // zero if the command had none
+	CompletedAt     time.Time // Done only
+	FailedAt        time.Time // Failed only
+	Reason          string    // Failed only: machine-readable
+	Message         string    // Failed only: for people
+	Attempts        int       // real failures so far
+	LastError       string    // of the last real failure
 	// Doubt is what the conversation's row said of messages, as column names and
 	// figures, if this very call has finished the deletion, removed the row and
 	// found no message; otherwise "". It may be right, or rows were not found.
@@ -112,3 +136,6 @@ func (r Record) Final() bool { return r.State == Done || r.State == Failed }
 // ErrBoundaryRequired is why a deletion without through_seq can't be carried out: the plan doesn't
 // say when messages were sent.
 var ErrBoundaryRequired = errors.New("through_seq is required: the plan's messages have no sent_at, so that the time of the command decides nothing")
+
+// ErrUnsupportedScope is why the plan can't do what a command asks for.
+var ErrUnsupportedScope = errors.New("the plan can't do this")

@@ -37,7 +37,7 @@ func deletionOf(m bus.Stored) (d purge.Record, ok bool, err error) {
 		return purge.Record{}, false, fmt.Errorf("%s: is %.60q, which is not that of its deletion", conversation.HeaderEventID, e.ID)
 	}
 	return purge.Record{
-		Key: purge.Key{App: v.AppID, Command: v.CommandID, Conversation: v.ConversationID}, User: v.UserID, Device: v.OriginDeviceID,
+		Key: purge.Key{App: v.AppID, Command: v.CommandID, User: v.UserID, Conversation: v.ConversationID}, Device: v.OriginDeviceID,
 		State: purge.Done, ThroughSeq: v.ThroughSeq, MessagesDeleted: v.MessagesDeleted, HistoryKept: v.HistoryKept,
 		ConversationRemoved: v.ConversationRemoved, MultiClientSync: v.MultiClientSync,
 		RequestedAt: v.RequestedAt, CompletedAt: v.CompletedAt,

@@ -70,8 +70,8 @@ func benchDeletions(from, n int) []purge.Deletion {
 	ds := make([]purge.Deletion, n)
 	for i := range ds {
 		d := purge.Deletion{
-			Key:  purge.Key{App: "bench", Command: fmt.Sprintf("command-%09d", from+i), Conversation: "c2c_friend"},
-			User: fmt.Sprintf("user_%d", from+i), Device: "phone", StoredAt: time.Now(), RequestedAt: time.Now(),
+			Key:    purge.Key{App: "bench", Command: fmt.Sprintf("command-%09d", from+i), User: fmt.Sprintf("user_%d", from+i), Conversation: "c2c_friend"},
+			Device: "phone", StoredAt: time.Now(), RequestedAt: time.Now(),
 		}
 		_, _ = rand.Read(d.Token[:])
 		d.Digest = purge.DigestOf(purge.Content{User: d.User, Device: d.Device, Targets: []purge.Target{{Conversation: d.Conversation}}})

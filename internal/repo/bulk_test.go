@@ -31,7 +31,7 @@ var tokens = func() func() purge.Token {
 
 func deletion(command, conversation string) purge.Deletion {
 	return purge.Deletion{
-		Key: purge.Key{App: "demo", Command: command, Conversation: conversation}, User: "alice", Device: "phone",
+		Key: purge.Key{App: "demo", Command: command, User: "alice", Conversation: conversation}, Device: "phone",
 		StoredAt: time.Now(), Digest: purge.DigestOf(purge.Content{User: "alice", Device: "phone", Targets: []purge.Target{{Conversation: conversation}}}),
 		Token: tokens(),
 	}

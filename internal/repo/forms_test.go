@@ -281,7 +281,7 @@ func (m *formModel) deletion(command, user, conv string) *formDeletion {
 		}
 	}
 	d := &formDeletion{Deletion: purge.Deletion{
-		Key: purge.Key{App: "demo", Command: m.schema + command, Conversation: conv}, User: user, Token: tokens(), StoredAt: time.UnixMicro(near.sent + m.rng.Int64N(3) - 1),
+		Key: purge.Key{App: "demo", Command: m.schema + command, User: user, Conversation: conv}, Token: tokens(), StoredAt: time.UnixMicro(near.sent + m.rng.Int64N(3) - 1),
 	}}
 	newest, sent := int64(math.MinInt64), int64(math.MinInt64)
 	for i := range m.messages {
@@ -336,7 +336,7 @@ func (m *formModel) run() {
 
 	// What was sent before the deletion had finished, and not after.
 	again := m.deletion("5", formUsers[users[0]], "c1")
-	told := purge.Record{Key: again.Key, User: again.User, State: purge.Done, ThroughSeq: again.boundary, CompletedAt: again.StoredAt}
+	told := purge.Record{Key: again.Key, State: purge.Done, ThroughSeq: again.boundary, CompletedAt: again.StoredAt}
 	for i := range m.messages {
 		if f := &m.messages[i]; f.gone && f.user == again.User && f.conversation == "c1" && m.timed && f.sent > told.CompletedAt.UnixMicro() {
 			f.gone = false

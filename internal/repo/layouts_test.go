@@ -65,7 +65,7 @@ func TestLayoutsWithForeignKeysOfEachKind(t *testing.T) {
 						seqs := tables.Seqs(t, "public", user, id)
 						through := seqs[len(seqs)*2/3]
 						d := purge.Deletion{
-							Key: purge.Key{App: l.App, Command: fmt.Sprint(user, id), Conversation: id}, User: user, ThroughSeq: &through, StoredAt: time.Now(), Token: tokens(),
+							Key: purge.Key{App: l.App, Command: fmt.Sprint(user, id), User: user, Conversation: id}, ThroughSeq: &through, StoredAt: time.Now(), Token: tokens(),
 							Digest: purge.DigestOf(purge.Content{User: user, Targets: []purge.Target{{Conversation: id, ThroughSeq: &through}}}),
 						}
 						want := int64(0)

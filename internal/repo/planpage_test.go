@@ -122,7 +122,7 @@ func TestTheSQLOfThePageIsWhatADeletionDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			d := purge.Deletion{
-				Key: purge.Key{App: "demo", Command: "c", Conversation: "thread 1"}, User: "alice", StoredAt: asked, Token: tokens(),
+				Key: purge.Key{App: "demo", Command: "c", User: "alice", Conversation: "thread 1"}, StoredAt: asked, Token: tokens(),
 				Digest: purge.DigestOf(purge.Content{User: "alice", Targets: []purge.Target{{Conversation: "thread 1"}}}),
 			}
 			if rec, _ := stepThrough(t, r, d, 7); rec.State != purge.Done || rec.MessagesDeleted != 20 || rec.ConversationRemoved != (newer == 0) {

@@ -116,7 +116,7 @@ func pointersAgainstAModel(t *testing.T, r *Repo, rng *rand.Rand, seq string) {
 	for i := range 12 {
 		owner, topic, replayed := rng.IntN(3), rng.IntN(2), i%4 == 3
 		stored := base.Add(time.Duration(rng.IntN(40)) * time.Second)
-		d := purge.Deletion{Key: purge.Key{App: "demo", Command: fmt.Sprint(i), Conversation: fmt.Sprint(topic)}, User: fmt.Sprint(owner), StoredAt: stored, Token: tokens()}
+		d := purge.Deletion{Key: purge.Key{App: "demo", Command: fmt.Sprint(i), User: fmt.Sprint(owner), Conversation: fmt.Sprint(topic)}, StoredAt: stored, Token: tokens()}
 		boundary, n, newer := int64(0), 0, false
 		for id, b := range bodies {
 			if b.topic == topic && copies[id][owner] && !b.sent.After(stored) {
@@ -143,7 +143,7 @@ func pointersAgainstAModel(t *testing.T, r *Repo, rng *rand.Rand, seq string) {
 			}
 		}
 		if replayed {
-			told := purge.Record{Key: d.Key, User: d.User, State: purge.Done, ThroughSeq: boundary, CompletedAt: stored}
+			told := purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: boundary, CompletedAt: stored}
 			if got := redo(t, r.Replayer(), told, 1+rng.IntN(9)); got != n {
 				t.Errorf("a replay deletes %d messages; want %d", got, n)
 			}

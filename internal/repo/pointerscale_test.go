@@ -18,7 +18,7 @@ func TestPointersAmongManyThatOthersKeep(t *testing.T) {
 			r := newPointers(t, seq)
 			execSQL(t, r.pool, `insert into bodies (id, topic, at) select i, 0, timestamptz '2026-03-01' + i / 4 * interval '1 second' from generate_series(1, $1::int) i`, rows)
 			execSQL(t, r.pool, `insert into copies (owner, body) select 1, id from bodies union all select 0, id from bodies where id % ($1::int / $2) = 7`, rows, mine)
-			d := purge.Deletion{Key: purge.Key{App: "demo", Command: "c", Conversation: "0"}, User: "0", StoredAt: time.Now(), Token: tokens()}
+			d := purge.Deletion{Key: purge.Key{App: "demo", Command: "c", User: "0", Conversation: "0"}, StoredAt: time.Now(), Token: tokens()}
 			steps, began := 0, time.Now()
 			step, err := r.Step(t.Context(), d, purge.Part{Claim: true, Limit: 200})
 			for ; err == nil && !step.Reached; steps++ {
@@ -37,7 +37,7 @@ func TestPointersAmongManyThatOthersKeep(t *testing.T) {
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("it takes %v", took)
 			}
-			told := purge.Record{Key: d.Key, User: "0", State: purge.Done, ThroughSeq: 1 << 62, CompletedAt: time.Now()}
+			told := purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: 1 << 62, CompletedAt: time.Now()}
 			execSQL(t, r.pool, `insert into copies (owner, body) select 0, id from bodies where id % ($1::int / $2) = 9`, rows, mine)
 			if n := redo(t, r.Replayer(), told, 200); n != mine {
 				t.Errorf("a replay deletes %d messages; want %d", n, mine)

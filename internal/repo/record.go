@@ -52,7 +52,7 @@ func (l *ledgerRow) scan(rows pgx.Rows, front ...any) error {
 
 // key is the deletion's, if the ledger has it.
 func (l *ledgerRow) key() purge.Key {
-	return purge.Key{App: value(l.app), Command: value(l.command), Conversation: value(l.conversation)}
+	return purge.Key{App: value(l.app), Command: value(l.command), User: value(l.user), Conversation: value(l.conversation)}
 }
 
 // record is the row as a record; the zero record if there is no row.
@@ -60,7 +60,7 @@ func (l *ledgerRow) record() (rec purge.Record, err error) {
 	if l.state == nil {
 		return purge.Record{}, nil
 	}
-	rec.Key, rec.User, rec.Device, rec.State = l.key(), value(l.user), value(l.device), purge.State(*l.state)
+	rec.Key, rec.Device, rec.State = l.key(), value(l.device), purge.State(*l.state)
 	rec.Pinned, rec.ThroughSeq = l.through != nil, value(l.through)
 	rec.CursorSeq, rec.MessagesDeleted = value(l.cursor), value(l.deleted)
 	rec.HistoryKept, rec.ConversationRemoved, rec.MultiClientSync = value(l.kept), value(l.removed), value(l.sync)

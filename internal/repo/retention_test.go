@@ -166,7 +166,7 @@ func expireReopened(t *testing.T) {
 	if err != nil || found != 1 || len(ripe) != 1 {
 		t.Fatalf("found %d, %v, %v; want the one command", found, ripe, err)
 	}
-	d := purge.Deletion{Key: purge.Key{App: "demo", Command: "1", Conversation: "1"}, Retry: 9}
+	d := purge.Deletion{Key: purge.Key{App: "demo", Command: "1", User: "alice", Conversation: "1"}, Retry: 9}
 	execSQL(t, r.pool, `update lethe.commands set digest = $1`, d.Digest[:])
 	if err := r.Reopen(t.Context(), []purge.Deletion{d}); err != nil {
 		t.Fatal(err)

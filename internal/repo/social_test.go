@@ -87,7 +87,7 @@ func socialLeft(tb testing.TB, r *Repo, owner int64) string {
 func removal(command string, through *int64) purge.Deletion {
 	id := strings.ToUpper(thread)
 	return purge.Deletion{
-		Key: purge.Key{App: "solo", Command: command, Conversation: id}, User: "7", ThroughSeq: through, StoredAt: time.Now(), Token: tokens(),
+		Key: purge.Key{App: "solo", Command: command, User: "7", Conversation: id}, ThroughSeq: through, StoredAt: time.Now(), Token: tokens(),
 		Digest: purge.DigestOf(purge.Content{User: "7", Targets: []purge.Target{{Conversation: id, ThroughSeq: through}}}),
 	}
 }

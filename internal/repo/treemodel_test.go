@@ -304,7 +304,7 @@ func (m *treeModel) left(t *testing.T, r *Repo) (want, got string) {
 // ownersDeletion is a deletion of a thread of owner 1.
 func ownersDeletion(command, thread string, through int64) purge.Deletion {
 	return purge.Deletion{
-		Key: purge.Key{App: "solo", Command: command, Conversation: thread}, User: "1", ThroughSeq: &through, StoredAt: time.Now(), Token: tokens(),
+		Key: purge.Key{App: "solo", Command: command, User: "1", Conversation: thread}, ThroughSeq: &through, StoredAt: time.Now(), Token: tokens(),
 		Digest: purge.DigestOf(purge.Content{User: "1", Targets: []purge.Target{{Conversation: thread, ThroughSeq: &through}}}),
 	}
 }
@@ -372,7 +372,7 @@ func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 					}
 					var deleted int64
 					if limit := 1 + m.rnd.IntN(30); i == 1 && thread == "b" {
-						rec := purge.Record{Key: purge.Key{App: "solo", Command: "redo", Conversation: thread}, User: "1", ThroughSeq: through, CompletedAt: time.Now()}
+						rec := purge.Record{Key: purge.Key{App: "solo", Command: "redo", User: "1", Conversation: thread}, ThroughSeq: through, CompletedAt: time.Now()}
 						deleted = redoThrough(t, r, rec, limit)
 					} else {
 						rec, _ := stepThrough(t, r, ownersDeletion(fmt.Sprint(i, thread), thread, through), limit, func() {

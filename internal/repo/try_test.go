@@ -164,7 +164,7 @@ func TestTryIsWhatADeletionDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer trial.Close()
-			d := purge.Deletion{Key: purge.Key{App: "demo", Command: "c", Conversation: "c2c_bob"}, User: c.user, ThroughSeq: c.through, StoredAt: time.Now(), Token: purge.Token{1}}
+			d := purge.Deletion{Key: purge.Key{App: "demo", Command: "c", User: c.user, Conversation: "c2c_bob"}, ThroughSeq: c.through, StoredAt: time.Now(), Token: purge.Token{1}}
 			was := tableSums(t, url, p)
 			got, err := trial.Try(t.Context(), d)
 			if err != nil {
@@ -237,7 +237,7 @@ func TestTryDoubtsAndNamesBlockers(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer r.Close()
-		got, err := r.Try(t.Context(), purge.Deletion{Key: purge.Key{App: "demo", Command: "c", Conversation: conversation}, User: user})
+		got, err := r.Try(t.Context(), purge.Deletion{Key: purge.Key{App: "demo", Command: "c", User: user, Conversation: conversation}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -326,7 +326,7 @@ messages:
 			t.Fatal(err, report)
 		}
 		defer r.Close()
-		got, err := r.Try(t.Context(), purge.Deletion{Key: purge.Key{App: "demo", Command: "-", Conversation: "c2c_bob"}, User: "alice", StoredAt: time.Now()})
+		got, err := r.Try(t.Context(), purge.Deletion{Key: purge.Key{App: "demo", Command: "-", User: "alice", Conversation: "c2c_bob"}, StoredAt: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -61,6 +61,6 @@ written as (
 )
 select 0::bigint, null::bytea, w.* from written w
 union all
-select 1, k.digest, d.* from (values (@app::text, @command::text, @conversation::text)) q (app_id, command_id, conversation_id) {{template "_known"}}
+select 1, k.digest, d.* from (values (@app::text, @command::text, @user::text, @conversation::text)) q (app_id, command_id, user_id, conversation_id) {{template "_known"}}
 where not exists (select from written)
 {{end}}

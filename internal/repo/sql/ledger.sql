@@ -35,7 +35,7 @@ where {{template "_entry"}} and d.state in ('pending', 'running')
 
 {{/* What the ledger has of a deletion. commands_pkey, deletions_pkey */}}
 {{define "record"}}
-select 1::bigint, k.digest, d.* from (values (@app::text, @command::text, @conversation::text)) q (app_id, command_id, conversation_id) {{template "_known"}}
+select 1::bigint, k.digest, d.* from (values (@app::text, @command::text, @user::text, @conversation::text)) q (app_id, command_id, user_id, conversation_id) {{template "_known"}}
 {{end}}
 
 {{/* Keeps the lease of a deletion that is throttled, and says what it waits for. deletions_pkey */}}

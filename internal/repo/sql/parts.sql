@@ -4,7 +4,7 @@ No statement leaves the planner a choice that statistics could get wrong: a tabl
 make a plan that reads all of it later. So a row is looked up in a lateral query that can't be flattened (limit, offset 0, an
 aggregate), and changed by where it lies (tableoid and ctid; ctid alone repeats across partitions). */}}
 
-{{define "_entry"}}d.app_id = @app::text and d.command_id = @command::text and d.conversation_id = @conversation::text{{end}}
+{{define "_entry"}}d.app_id = @app::text and d.command_id = @command::text and d.user_id = @user::text and d.conversation_id = @conversation::text{{end}}
 
 {{/* The deletion of a statement about one, if its lease is ours: whoever took the lease over holds another token, and
 what isn't running has none. The first of a transaction locks it. */}}
@@ -33,7 +33,7 @@ what isn't running has none. The first of a transaction locks it. */}}
   select k.digest from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id limit 1) k on true
 left join lateral (
   select {{template "_record"}} from lethe.deletions d
-  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id limit 1) d on true{{end}}
+  where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id limit 1) d on true{{end}}
 
 {{/* The proof: whether anything is left at or below the boundary of q. A boundary shows that there were messages:
 where what finds them was looked up too late for that (another plan pinned the boundary), nothing is proven. A replay spares what was sent after the deletion had finished,

@@ -13,7 +13,7 @@ select q.ord
 from q
 left join lateral (
   select d.state from lethe.deletions d
-  where d.app_id = q.app_id and d.command_id = q.command_id and d.conversation_id = q.conversation_id limit 1) d on true
+  where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id limit 1) d on true
 where d.state is distinct from 'done' or not q.history_kept and {{template "_remaining" .}}
 order by q.ord
 {{end}}{{end}}
@@ -88,7 +88,7 @@ written as (
   select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif(@device::text, ''), 'done', q.completed_at, q.through_seq, q.through_seq,
     @deleted::bigint, q.history_kept, @removed::boolean, @sync::boolean, nullif(@requested_at::text, ''), q.completed_at, q.completed_at
   from settled q
-  on conflict (app_id, command_id, conversation_id) do update
+  on conflict (app_id, command_id, user_id, conversation_id) do update
   set state = 'done', through_seq = excluded.through_seq, cursor_seq = excluded.cursor_seq, messages_deleted = excluded.messages_deleted,
     conversation_removed = excluded.conversation_removed, multi_client_sync = excluded.multi_client_sync, completed_at = excluded.completed_at,
     failed_at = null, reason = null, message = null, waiting_for = null, waiting_detail = null, lease_token = null, lease_until = null
