@@ -1,9 +1,7 @@
 package main
 
 import (
-	"cmp"
 	"context"
-	"fmt"
 	"runtime"
 	"runtime/debug"
 )
@@ -24,11 +22,6 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
-// String is the build in one line, for people.
-func (b build) String() string {
-	return fmt.Sprintf("worker %s %s %s", b.Version, b.Go, b.Platform)
-}
-
 func (c *versionCommand) check() problems { return nil }
 
 func (c *versionCommand) run(_ context.Context, t terminal) error {
@@ -36,22 +29,16 @@ func (c *versionCommand) run(_ context.Context, t terminal) error {
 	if c.JSON {
 		return t.printJSON(b)
 	}
-	return t.printf("%s\n", b)
+	return t.printf("worker %s %s\n", b.Version, b.Go+" "+b.Platform)
 }
 
 // buildOf reads what the linker and the go command have left in the binary.
 func buildOf() build {
+	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
-	return buildFrom(version, info)
-}
-
-// buildFrom prefers the release's version to the module's, which `go install …@v1.2.3`
-// and a build in a checkout have.
-func buildFrom(release string, info *debug.BuildInfo) build {
-	b := build{Version: cmp.Or(release, info.Main.Version, "(devel)"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	changed := ""
 	for _, s := range info.Settings {
 		switch {
@@ -63,6 +50,12 @@ func buildFrom(release string, info *debug.BuildInfo) build {
 	}
 	if b.Revision != "" {
 		b.Revision += changed
+	}
+	if b.Version == "" {
+		b.Version = info.Main.Version
+	}
+	if b.Version == "" {
+		b.Version = "(devel)"
 	}
 	return b
 }

@@ -88,7 +88,6 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkTables(opts.Connections)
 	k.checkConversations()
 	k.checkIndexes()
-	k.checkLists(s)
 	k.checkForeignKeys(s)
 	k.checkCollations()
 	k.checkTied()
@@ -134,7 +133,6 @@ type checker struct {
 	lacking   []error         // what a grant or a setup solves
 	cause     string          // of lacking, for metrics
 	warnings  []string
-	notes     []string // for [Report.Notes]
 }
 
 // member is a table of the plan as the catalog has it.
