@@ -57,13 +57,11 @@ func addStreams(t *testing.T, nc *nats.Conn, change func(*jetstream.StreamConfig
 	}
 	for _, cfg := range []jetstream.StreamConfig{
 		{
-			Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*", "conversation.delete_everyone.*"},
+			Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*"},
 			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
 		},
 		{
-			Name: conversation.EventsStream, Subjects: []string{
-				"conversation.deleted.*.*", "conversation.delete_failed.*.*", "conversation.erased.*.*", "conversation.all_deleted.*.*",
-			},
+			Name: conversation.EventsStream, Subjects: []string{"conversation.deleted.*.*", "conversation.delete_failed.*.*"},
 			Discard: jetstream.DiscardNew, MaxAge: 30 * 24 * time.Hour, MaxMsgsPerSubject: 100_000, AllowDirect: true,
 			Duplicates: time.Hour,
 		},
