@@ -59,7 +59,7 @@ func (s *Checked) Tables() []Table {
 	for _, c := range s.Conversations.Children {
 		out = append(out, c.Table)
 	}
-	if s.Members != nil {
+	if s.Members != nil && (s.Conversations.Name == "" || s.Conversations.Keep) { // else they are among the children
 		out = append(out, s.Members.Table)
 	}
 	return out
