@@ -17,20 +17,23 @@ type eraserStore interface {
 	// Hides reports whether deletions hide: whether the plan's messages are a shared log with
 	// members.
 	Hides() bool
+	Raisable(ctx context.Context, ks []purge.Key) ([]purge.Key, error)
 	RaiseFloor(ctx context.Context, app, conversation string) (purge.Raised, error)
+	ReopenErasure(ctx context.Context, app, conversation string) error
+	Erasure(ctx context.Context, app, conversation string) (purge.Erasure, error)
 	Erasures(ctx context.Context, limit int) ([]purge.Key, error)
 	Untold(ctx context.Context, limit int) ([]purge.Key, error)
 	PinErased(ctx context.Context, k purge.Key, limit int) ([]purge.Record, error)
-	MarkErased(ctx context.Context, rs []purge.Record) error
+	MarkErased(ctx context.Context, recs []purge.Record) error
 	TakeSweep(ctx context.Context, every time.Duration) (taken bool, err error)
-	Sweep(ctx context.Context, after purge.Key, limit int) (keys []purge.Key, next purge.Key, err error)
+	Sweep(ctx context.Context, after purge.Key, limit int) (risen []purge.Key, next purge.Key, err error)
 }
 
 const (
 	// openPage is how many open erasures, and untold ones, a worker takes from the database at
-	// a time, toldPage how many members are told in one batch, and sweepPage how many shared
-	// logs a sweep checks in one statement.
-	openPage, toldPage, sweepPage = 1000, 1000, 200
+	// a time, toldPage how many members are told in one batch, and floorPage how many floors are
+	// checked in one statement.
+	openPage, toldPage, floorPage = 1000, 1000, 200
 	// erasePoll is the default of [Config.ErasePoll], and sweepEvery that of [Config.SweepEvery]:
 	// half of the minute in which a floor that rises without a command is noticed.
 	erasePoll, sweepEvery = 3 * time.Second, 30 * time.Second
@@ -79,11 +82,15 @@ func (e *eraser) finished(tasks []*task) {
 // raiseHidden raises the floors of shared logs of which a member has hidden messages.
 func (e *eraser) raiseHidden(ctx context.Context) {
 	for {
-		k, ok := e.hidden.take(ctx)
-		if !ok || !e.h.watcher.awaitExpress(ctx) {
+		ks := e.hidden.take(ctx, floorPage)
+		if len(ks) == 0 || !e.h.watcher.awaitExpress(ctx) {
 			return
 		}
-		e.raise(k, "hide")
+		risen, err := storeCall(e, func() ([]purge.Key, error) { return e.store.Raisable(e.h.working, ks) })
+		e.failed("floors of shared logs not checked; a later sweep tries again", err)
+		for _, k := range risen {
+			e.raise(k, "hide")
+		}
 	}
 }
 
@@ -95,7 +102,7 @@ func (e *eraser) raise(k purge.Key, by string) {
 		e.failed("floor of a shared log not raised; a later sweep tries again", err, "app", k.App, "conversation", k.Conversation)
 		return
 	}
-	if !raised.Open {
+	if !raised.Open || raised.Failed {
 		return
 	}
 	e.h.cfg.Metrics.FloorsRaised.WithLabelValues(by).Inc()
@@ -106,63 +113,45 @@ func (e *eraser) raise(k purge.Key, by string) {
 // eraseOpen runs open erasures, as many at a time as the long lane has room for.
 func (e *eraser) eraseOpen(ctx context.Context) {
 	for {
-		k, ok := e.open.take(ctx)
-		if !ok {
-			return
-		}
 		select {
 		case e.running <- struct{}{}:
 		case <-ctx.Done():
 			return
 		}
-		e.erase(k)
+		for _, k := range e.open.take(ctx, 1) {
+			e.erase(k)
+		}
 	}
 }
 
-// erase has a shared log erased through its floor.
+// erase has a shared log erased through its floor. What has to be tried again is queued
+// again after the delay, unless another worker has it.
 func (e *eraser) erase(k purge.Key) {
-	j := &job{app: k.App, open: 1}
-	t := &task{job: j, d: purge.Deletion{Key: k, Token: newToken()}, since: time.Now(), lane: expressLane}
-	j.slot = erasureSlot{e, t}
-	e.h.beginErasure(j)
-	e.h.enterLong(t)
-}
-
-// erasureSlot ends an erasure, which has no delivery.
-type erasureSlot struct {
-	*eraser
-	t *task
-}
-
-// Leave does nothing: an erasure takes no room of a command.
-func (s erasureSlot) Leave() {}
-
-// Settle ends the erasure. One that has to be tried again is queued again after the delay,
-// unless another worker has it.
-func (s erasureSlot) Settle(o bus.Outcome) {
-	<-s.running
-	switch rec := s.t.rec; {
-	case o.Verdict == bus.Retry && !rec.Mine && rec.LeaseLeft > 0:
-	case o.Verdict == bus.Retry:
-		s.h.goroutines.Go(func() {
-			retry.Sleep(s.h.stopping, o.Delay)
-			s.open.push(s.t.d.Key)
-		})
-	case rec.State == purge.Done:
-		crash.Point("after_erase")
-		s.erased.push(s.t.d.Key)
-	}
+	e.h.runErasure(k, func(t *task, o bus.Outcome) {
+		<-e.running
+		switch rec := t.rec; {
+		case o.Verdict == bus.Retry && !rec.Mine && rec.LeaseLeft > 0:
+		case o.Verdict == bus.Retry:
+			e.h.goroutines.Go(func() {
+				retry.Sleep(e.h.stopping, o.Delay)
+				e.open.push(k)
+			})
+		case rec.State == purge.Done:
+			crash.Point("after_erase")
+			e.erased.push(k)
+		}
+	})
 }
 
 // tellErased publishes what has been erased. While the stream takes no events it waits here,
 // and nothing else does.
 func (e *eraser) tellErased(ctx context.Context) {
 	for {
-		k, ok := e.erased.take(ctx)
-		if !ok {
+		ks := e.erased.take(ctx, 1)
+		if len(ks) == 0 {
 			return
 		}
-		e.tell(k)
+		e.tell(ks[0])
 	}
 }
 
@@ -184,9 +173,7 @@ func (e *eraser) tell(k purge.Key) {
 	crash.Point("after_told")
 	_, err = storeCall(e, func() (struct{}, error) { return struct{}{}, e.store.MarkErased(e.h.working, recs) })
 	e.failed("erased deletions not marked as told; their events will be repeated", err, "app", k.App, "conversation", k.Conversation)
-	if len(recs) == toldPage {
-		e.erased.push(k) // behind the others
-	}
+	e.erased.push(k) // behind the others, until none is left
 }
 
 // erasedEvent returns the event of a deletion whose messages are erased.
@@ -256,7 +243,7 @@ func (e *eraser) sweepOnce(ctx context.Context) error {
 	for {
 		start := time.Now()
 		p, err := storeCall(e, func() (p page, err error) {
-			p.keys, p.next, err = e.store.Sweep(e.h.working, after, sweepPage)
+			p.keys, p.next, err = e.store.Sweep(e.h.working, after, floorPage)
 			return p, err
 		})
 		if err != nil {

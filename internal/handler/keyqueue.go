@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"github.com/lethe-im/lethe/internal/purge"
@@ -48,24 +49,30 @@ func (q *keyQueue) signal() {
 	}
 }
 
-// take waits for a key and removes the oldest; false when ctx ends before.
-func (q *keyQueue) take(ctx context.Context) (purge.Key, bool) {
+// take waits for keys and removes the oldest, at most limit; none when ctx ends before.
+func (q *keyQueue) take(ctx context.Context, limit int) []purge.Key {
 	for {
 		select {
 		case <-q.filled:
 		case <-ctx.Done():
-			return purge.Key{}, false
+			return nil
 		}
-		q.mu.Lock()
-		if len(q.keys) == 0 {
-			q.mu.Unlock()
-			continue
+		if taken := q.first(limit); len(taken) > 0 {
+			return taken
 		}
-		k := q.keys[0]
-		q.keys = q.keys[1:]
-		delete(q.held, k)
-		q.signal()
-		q.mu.Unlock()
-		return k, true
 	}
+}
+
+// first removes the oldest keys, at most limit.
+func (q *keyQueue) first(limit int) []purge.Key {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	n := min(limit, len(q.keys))
+	taken := slices.Clone(q.keys[:n])
+	q.keys = slices.Delete(q.keys, 0, n)
+	for _, k := range taken {
+		delete(q.held, k)
+	}
+	q.signal()
+	return taken
 }
