@@ -5,6 +5,7 @@ GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-li
 # Without the service discoveries, which rules don't need and which take as long again to build.
 PROMTOOL       ?= $(GO) run -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@v0.316.0
 GORELEASER     ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
+CRANE          ?= $(GO) run github.com/google/go-containerregistry/cmd/crane@v0.22.1
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
@@ -67,7 +68,7 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/release .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
 	$(GO) vet -tags crashpoints ./internal/crash/...
@@ -185,6 +186,10 @@ release-snapshot: ## build what a release has into dist/, publish nothing; error
 .PHONY: release
 release: ## publish the release of this commit's tag (docs/versions.md)
 	@GORELEASER='$(GORELEASER)' scripts/release
+
+.PHONY: pin-images
+pin-images: ## write the digests of the images of others behind their tags
+	@CRANE='$(CRANE)' scripts/pin-images
 
 .PHONY: check
 check: lint manifests test alerts release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
