@@ -4,7 +4,10 @@ GO             ?= go
 GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Without the service discoveries, which rules don't need and which take as long again to build.
 PROMTOOL       ?= $(GO) run -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+ACTIONLINT     ?= $(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
 GORELEASER     ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
+GOVULNCHECK    ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GRYPE          ?= $(GO) run github.com/anchore/grype/cmd/grype@v0.121.3
 CRANE          ?= $(GO) run github.com/google/go-containerregistry/cmd/crane@v0.22.1
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
@@ -70,6 +73,7 @@ lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
 	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	@for m in $(MODULES); do (cd $$m && $(GOLANGCI) run -c $(CURDIR)/.golangci.yml) || exit 1; done
@@ -190,6 +194,16 @@ release: ## publish the release of this commit's tag (docs/versions.md)
 .PHONY: pin-images
 pin-images: ## write the digests of the images of others behind their tags
 	@CRANE='$(CRANE)' scripts/pin-images
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in the code that is called (needs vuln.go.dev)
+	@for m in $(MODULES); do (cd $$m && $(GOVULNCHECK) ./...) || exit 1; done
+
+.PHONY: image-scan
+image-scan: ## look for known vulnerabilities in the images (needs Docker; the first time builds grype: minutes)
+	@for image in worker chat; do \
+		docker build -q -f deploy/Dockerfile --target $$image -t lethe/$$image:scan . && $(GRYPE) docker:lethe/$$image:scan --only-fixed --fail-on high || exit 1; \
+	done
 
 .PHONY: check
 check: lint manifests test alerts release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
