@@ -37,6 +37,8 @@ type Checked struct {
 	// cascades is the foreign key by which the history would go together with the
 	// conversation's row, in words; "" if there is none.
 	cascades string
+	// all lists the conversations of a user, owners the users of a conversation.
+	all, owners listings
 }
 
 // Tables are all tables from which rows go: the messages', the conversations', those of Children, those of
@@ -101,7 +103,11 @@ func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 	}
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
 	for _, b := range s.bounds {
-		if err := b.condition.fits(ids[b.condition.value.id]); err != nil {
+		id := ids[b.condition.value.id]
+		if id == "" { // not known yet: of a command that names its deletions by a rule
+			continue
+		}
+		if err := b.condition.fits(id); err != nil {
 			return b.condition.value.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
 		}
 	}

@@ -38,6 +38,7 @@ func (k *checker) build() *Checked {
 	k.readByPointer(s)
 	k.spell(s)
 	s.bind()
+	k.list(s)
 	return s
 }
 
