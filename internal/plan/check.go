@@ -119,6 +119,7 @@ type checker struct {
 	cat      *catalog
 	messages member
 	convs    member
+	memb     member // of a shared log
 	// children are those of the messages and of others, as in Checked, parents all parents, keepers
 	// the tables of kept_by, and convChildren the conversations' children.
 	children, parents, keepers, convChildren []member
@@ -179,7 +180,7 @@ func (k *checker) joined(m member) []string {
 
 // members are all of the plan's tables, the messages' first.
 func (k *checker) members() []member {
-	return slices.Concat([]member{k.messages, k.convs}, k.children, k.parents, k.convChildren)
+	return slices.Concat([]member{k.messages, k.convs}, k.children, k.parents, k.convChildren, []member{k.memb})
 }
 
 func (k *checker) refuse(format string, args ...any) {

@@ -88,7 +88,7 @@ func (k *checker) targets() []target {
 	var out []target
 	for _, e := range k.plan.Entries() {
 		rel := k.relation(e.Table)
-		if rel == nil || len(e.Set) > 0 || strings.HasPrefix(e.Path, "conversations") || strings.Contains(e.Path, "kept_by") {
+		if rel == nil || len(e.Set) > 0 || strings.HasPrefix(e.Path, "conversations") || e.Path == "members" || strings.Contains(e.Path, "kept_by") {
 			continue
 		}
 		t := target{Placed: e, key: rel.ownKey()}

@@ -39,7 +39,7 @@ type Finding struct {
 // Texts have one form: `plan: line 3: path: what; run: statement; or what else to do`. All but
 // what is wrong may be absent.
 var (
-	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|conversations|children)\b[^\s:]*)(?::| is| needs) )?`)
+	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|members|conversations|children|everyone)\b[^\s:]*)(?::| is| needs) )?`)
 	runForm  = regexp.MustCompile(`[;,] run: (.*?)(?:; or .*)?$`)
 )
 

@@ -19,6 +19,8 @@ func (p Plan) validate(known problems) error {
 	v := &validator{problems: known, plan: p}
 	v.ids()
 	v.messages()
+	v.members()
+	v.everyone()
 	v.conversations()
 	for i, c := range p.Children {
 		path := nth("children", i)
@@ -188,6 +190,10 @@ func (v *validator) entry(path string, e Entry) {
 	}
 	v.reading(e, path, "seq", e.Seq)
 	v.reading(e, path, "sent_at", e.SentAt)
+	optional("watermark", e.Watermark.Column)
+	v.reading(e, path, "watermark", e.Watermark)
+	optional("visible_from", e.VisibleFrom.Column)
+	v.reading(e, path, "visible_from", e.VisibleFrom)
 	if e.Unread != "" {
 		v.column(e.at("unread"), path+".unread", e.Unread)
 	}
@@ -414,6 +420,9 @@ func (v *validator) usesApp() bool {
 // has one on the app, that is said once, of the tenant.
 func (v *validator) bound(path string, e Entry, conds []Pair) {
 	for _, name := range commandIDs {
+		if name == "user" && path != "members" && v.unowned(path, e, conds) {
+			continue
+		}
 		how := v.plan.binds(conds, name)
 		rows := "other people's rows"
 		if name != "user" {

@@ -139,6 +139,9 @@ func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
 // Of is the arguments for a part about a child table.
 func (a sqlArgs) Of(c *plan.Child) sqlArgs { a.Child = c; return a }
 
+// Hides reports whether the plan's deletions hide, instead of removing rows.
+func (a sqlArgs) Hides() bool { return a.Members != nil }
+
 // Parents are those of the child table, or of the messages.
 func (a sqlArgs) Parents() []*plan.Parent {
 	if a.Child != nil {
@@ -222,7 +225,7 @@ func makeStatements(s *plan.Checked) statements {
 		switch {
 		case strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".sql") || name == "sql":
 		case slices.Contains(planless, t.ParseName) != (s == nil):
-		case strings.HasPrefix(name, "bulk_") && s != nil && s.Single():
+		case strings.HasPrefix(name, "bulk_") && s != nil && (s.Single() || s.Members != nil):
 		case strings.HasPrefix(name, "child_"):
 			for i, c := range s.Children {
 				add(name, childName(name, i), sqlArgs{Child: c})

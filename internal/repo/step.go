@@ -33,7 +33,11 @@ const (
 // transaction of a few round trips. It doesn't wait for a permit, and deletes for no
 // longer than the target: what it has left by then is for the next one. Except for what claims or
 // finishes, the commit doesn't wait for the disk: a batch that is lost in a crash is done again.
+// What hides is done in one.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
+	if r.hides(d) {
+		return r.hideStep(ctx, d, p)
+	}
 	s := &step{r: r, d: d, p: p, a: argsOf(d)}
 	s.a["completed_at"] = time.Time{}
 	step, err := s.run(ctx)
