@@ -26,7 +26,9 @@ type commands struct {
 	Settings    settingsCommands   `cmd:"" help:"Show or change the settings of an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop dead letters: commands that failed for good."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
-	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Version     versionCommand     `cmd:"" help:"Print the version, as --version does."`
+
+	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
 }
 
 const description = `Deletes conversations: takes commands from JetStream, deletes the history from Postgres, publishes the events.
@@ -109,6 +111,7 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 	p := &parser{}
 	options := []kong.Option{
 		kong.Name("worker"), kong.Description(description), kong.Writers(stdout, stdout),
+		kong.Vars{"version": buildOf().String()},
 		kong.Exit(func(int) { p.helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}), kong.ValueFormatter(helpOf),
 		kong.Resolvers(environment(getenv)), defaults,
@@ -168,7 +171,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call does, and not how. They have no
 // variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
+var invocation = []string{"help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

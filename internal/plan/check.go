@@ -88,6 +88,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkTables(opts.Connections)
 	k.checkConversations()
 	k.checkIndexes()
+	k.checkLists(s)
 	k.checkForeignKeys(s)
 	k.checkCollations()
 	k.checkTied()
@@ -133,6 +134,7 @@ type checker struct {
 	lacking   []error         // what a grant or a setup solves
 	cause     string          // of lacking, for metrics
 	warnings  []string
+	notes     []string // for [Report.Notes]
 }
 
 // member is a table of the plan as the catalog has it.
