@@ -61,21 +61,18 @@ func (s *Checked) LooksUp() bool { return len(s.pinned()) > 0 }
 // LookUp is the array of what the plan looks up, for the deletion under the alias q; "" if that is nothing. What
 // was pinned for its command is so.
 func (s *Checked) LookUp(q string) string {
-	return s.array(func(l *lookup) string { return fmt.Sprintf("coalesce(%s, %s)", l.pin.ofCommand(q), l.find("::text", idsOf(q))) })
+	return s.array(func(l *lookup) string {
+		return fmt.Sprintf("coalesce(%s, %s)", l.pin.ofCommand(q), l.find("::text", idsOf(q)))
+	})
 }
 
 // LookUpUser is [Checked.LookUp] for a command that doesn't name its conversations: null for what depends on one.
-func (s *Checked) LookUpUser(q string) string { return s.lookUpWithout("conversation_id", q) }
-
-// LookUpConversation is [Checked.LookUp] for a command that doesn't name the users.
-func (s *Checked) LookUpConversation(q string) string { return s.lookUpWithout("user_id", q) }
-
-func (s *Checked) lookUpWithout(unknown, q string) string {
+func (s *Checked) LookUpUser(q string) string {
 	return s.array(func(l *lookup) string {
-		if l.uses(func(id string) bool { return id == unknown }) {
+		if l.uses(func(id string) bool { return id == "conversation_id" }) {
 			return "null"
 		}
-		return fmt.Sprintf("coalesce(%s, %s)", l.pin.ofCommand(q), l.find("::text", idsOf(q)))
+		return l.find("::text", idsOf(q))
 	})
 }
 

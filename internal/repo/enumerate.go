@@ -19,11 +19,11 @@ func (r *Repo) Lists(d purge.Deletion) error {
 	return err
 }
 
-func (r *Repo) lists(d purge.Deletion) ([]*plan.Listing, error) {
+func (r *Repo) lists(d purge.Deletion) ([]*plan.List, error) {
 	if d.Scope == purge.ScopeEveryone {
-		return r.plan.Owners()
+		return r.plan.UsersOfConversation()
 	}
-	return r.plan.AllConversations()
+	return r.plan.ConversationsOfUser()
 }
 
 // Enumerate enters the command d, unless the ledger knows it, and returns how far its deletions have been found.
@@ -71,7 +71,7 @@ func (r *Repo) List(ctx context.Context, d purge.Deletion, from purge.Place, lim
 	}
 	name := "list_conversations"
 	if d.Scope == purge.ScopeEveryone {
-		name = "list_owners"
+		name = "list_users"
 	}
 	next = from
 	if from.List >= len(tables) {

@@ -112,7 +112,7 @@ type sqlArgs struct {
 	One        bool              // for one deletion, whose values aren't arrays
 	Replay     bool              // spare what was sent after the deletion had finished
 	Listed     bool              // of commands that name their deletions by a rule, and are entered
-	List       *plan.Listing     // where such deletions are found
+	List       *plan.List        // where such deletions are found
 	Start      bool              // the first id, and not the one after i.id
 	Parent     *plan.Parent      // in a dry run: of the messages, or the rows of Child
 	Sizes      map[string]string // expressions for the bytes of a row x, by its table, in a dry run
@@ -156,13 +156,13 @@ func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.
 // First is the arguments for the first id of the list.
 func (a sqlArgs) First() sqlArgs { a.Start = true; return a }
 
-// After is " and " with the condition that the row l of the list is behind i.id.
-func (a sqlArgs) After() string {
+// NextID is " and " with the condition that the row l of the list is behind i.id.
+func (a sqlArgs) NextID() string {
 	switch {
 	case !a.Start:
-		return " and " + a.List.ID("l") + " > i.id"
+		return " and " + a.List.After("l", "i.id")
 	case a.List.Text():
-		return " and " + a.List.ID("l") + " > ''"
+		return " and " + a.List.After("l", "''")
 	}
 	return ""
 }
@@ -231,7 +231,7 @@ func makeStatements(s *plan.Checked) statements {
 				add(name, childName(name, i), sqlArgs{Child: c})
 			}
 		case strings.HasPrefix(name, "list_"):
-			for i, l := range listings(s, name) {
+			for i, l := range lists(s, name) {
 				add(name, childName(name, i), sqlArgs{List: l})
 			}
 		default:
@@ -241,11 +241,11 @@ func makeStatements(s *plan.Checked) statements {
 	return made
 }
 
-// listings are the tables for the statements of a name, none where the plan can't list what they are for.
-func listings(s *plan.Checked, name string) []*plan.Listing {
-	find := s.AllConversations
-	if name == "list_owners" {
-		find = s.Owners
+// lists are the tables for the statements of a name, none where the plan can't list what they are for.
+func lists(s *plan.Checked, name string) []*plan.List {
+	find := s.ConversationsOfUser
+	if name == "list_users" {
+		find = s.UsersOfConversation
 	}
 	found, _ := find()
 	return found

@@ -52,49 +52,40 @@ where d.app_id = @app and d.command_id = @command and (d.user_id, d.conversation
 order by d.user_id, d.conversation_id limit @limit::bigint
 {{end}}
 
-{{/* The ids in the table above @after, in their order, each once: up to @limit, and of each whether a deletion is to be made of it. Each
-step of the recursion looks the next one up. */}}
-{{define "_ids"}}
-ids (id, given) as (
-  {{- if .List.Text}}
-  select case when @after::text <> '' then @after::text else {{template "_next_id" .First}} end, @after::text <> '' from q
-  {{- else}}
-  select coalesce({{.List.Cast "nullif(@after::text, '')"}}, {{template "_next_id" .First}}), @after::text <> '' from q
-  {{- end}}
+{{/* The ids in the list behind @after, in their order, each once. Each step of the recursion looks the next one up. */}}
+{{define "_ids"}}ids (id, given) as (
+  select case when @after::text <> '' then @after::text else {{template "_next_id" .First}} end, @after::text <> ''
   union all
-  select {{template "_next_id" .}}, false from ids i, q where i.id is not null
-)
-{{end}}
+  select {{template "_next_id" .}}, false from ids i where i.id is not null
+){{end}}
 {{define "_next_id"}}(
     select {{.List.ID "l"}} from {{.List.Name}} l
-    where {{.List.Others "l" "q"}}{{.After}}
+    where {{.List.OfArgs "l"}}{{.NextID}}
     order by {{.List.Order "l"}} limit 1){{end}}
 
-{{/* The conversations of a user: those of messages that were sent by the time of the command; and those rows of conversations that no message
-has, unless the ledger has deleted their messages. The listing index forward; the messages' key backward; deletions_pkey. */}}
+{{/* Up to @limit conversations of a user, and of each whether a deletion is to be made of it. Those of messages that were sent by the time of
+the command; and those rows of conversations that no message has, unless the ledger knows why. In a shared log, those of the
+user's rows but for conversations with newer messages alone. The list's index forward; the messages' key backward; deletions_pkey. */}}
 {{define "list_conversations"}}
-with recursive q as materialized (
-  select q.*{{with .LookUpUser "q"}}, {{.}} as looked_up{{end}}
-  from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, @stored_at::timestamptz as stored_at) q
-),
-{{template "_ids" .}}
-select i.id::text, {{if .List.Messages}}{{.Sent "c"}}{{else}}{{.Messages.Newest "c" "1" ""}} is null
+with recursive {{template "_ids" .}}
+select i.id, {{if .Shared}}{{.Sent "q"}} or {{.Messages.Newest "q" "1" ""}} is null
+  {{- else if eq .List.Name .Messages.Name}}{{.Sent "q"}}
+  {{- else}}{{.Messages.Newest "q" "1" ""}} is null
   and not exists (select from lethe.deletions d
-    where d.app_id = c.app_id and d.command_id = c.command_id and d.user_id = c.user_id and d.conversation_id = c.conversation_id offset 0){{end}}
-from ids i cross join q
+    where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}
+from ids i
 cross join lateral (
-  select q.app_id, q.command_id, q.user_id, i.id::text as conversation_id, q.stored_at{{if .LooksUp}}, q.looked_up{{end}} offset 0) c
+  select q.*{{template "_look_up" .}}
+  from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, i.id as conversation_id,
+    @stored_at::timestamptz as stored_at) q
+  offset 0) q
 where i.id is not null and not i.given
 limit @limit::bigint
 {{end}}
 
-{{/* The owners of a conversation's copies. The listing index forward. */}}
-{{define "list_owners"}}
-with recursive q as materialized (
-  select q.*{{with .LookUpConversation "q"}}, {{.}} as looked_up{{end}}
-  from (select @app::text as app_id, @command::text as command_id, @conversation::text as conversation_id) q
-),
-{{template "_ids" .}}
-select i.id::text, true from ids i where i.id is not null and not i.given
+{{/* Up to @limit users of a conversation. The list's index forward. */}}
+{{define "list_users"}}
+with recursive {{template "_ids" .}}
+select i.id, true from ids i where i.id is not null and not i.given
 limit @limit::bigint
 {{end}}
