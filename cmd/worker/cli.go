@@ -21,6 +21,7 @@ type commands struct {
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows about a command."`
 	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
+	Erase       eraseCommand       `cmd:"" help:"Erase a conversation of a shared log through its floor now."`
 	Replay      replayCommand      `cmd:"" help:"Delete again what was deleted after the time to which the database was restored."`
 	Plan        planCommands       `cmd:"" help:"Draft a plan, check it against the database, or try a deletion without deleting."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change the settings of an app."`

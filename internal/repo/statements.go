@@ -98,7 +98,7 @@ func (s statements) all() []*statement {
 }
 
 // planless are the files whose statements don't depend on a plan.
-var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql"}
+var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql", "sweep.sql"}
 
 // general are the statements that need no plan.
 var general = makeStatements(nil)
