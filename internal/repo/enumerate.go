@@ -13,6 +13,9 @@ import (
 // Below, d is a command that names its deletions by a rule: without a conversation for all of its user's, or, for everyone,
 // with one and the user who asks.
 
+// Shared reports whether the plan's messages are a shared log.
+func (r *Repo) Shared() bool { return r.plan.Shared }
+
 // Lists returns why the plan can't list the deletions of d, nil if it can. The error wraps [purge.ErrUnsupportedScope].
 func (r *Repo) Lists(d purge.Deletion) error {
 	_, err := r.lists(d)
@@ -104,9 +107,19 @@ func (r *Repo) List(ctx context.Context, d purge.Deletion, from purge.Place, lim
 func (r *Repo) Advance(ctx context.Context, d purge.Deletion, from, to purge.Place, open []string) (bool, error) {
 	moved := 0
 	t := r.begin(false) // in the log before what depends on it
-	t.exec(&moved, r.sql.get("enumeration_advance"), args{"app": d.App, "command": d.Command, "was": from.String(), "cursor": to.String(), "page": open})
+	t.exec(&moved, r.sql.get("enumeration_advance"), args{
+		"app": d.App, "command": d.Command, "was": from.String(), "cursor": to.String(), "page": open, "on": from.Target != to.Target,
+	})
 	err := r.commit(ctx, t)
 	return moved > 0, err
+}
+
+// PinBoundary decides the boundary of d, a deletion for everyone in a shared log, and returns it: the same until the
+// enumeration moves on to the command's next conversation.
+func (r *Repo) PinBoundary(ctx context.Context, d purge.Deletion) (boundary int64, err error) {
+	t := r.begin(true)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&boundary) }, r.sql.get("enumeration_pin"), argsOf(d))
+	return boundary, r.commit(ctx, t)
 }
 
 // Known returns up to limit deletions of the command that the ledger knows, in the order of its key, behind a deletion.

@@ -17,10 +17,26 @@ cross join lateral (select k.digest from lethe.commands k where k.app_id = q.app
 left join lateral (select * from lethe.enumerations e where e.app_id = q.app_id and e.command_id = q.command_id limit 1) e on true
 {{end}}
 
-{{/* Moves the cursor, and notes which deletions up to there are open, unless another worker has moved it. enumerations_pkey */}}
+{{/* Moves the cursor, and notes which deletions up to there are open, unless another worker has moved it. @on says that it leaves the boundary's
+conversation. enumerations_pkey */}}
 {{define "enumeration_advance"}}
-update lethe.enumerations e set cursor = @cursor::text, page = @page::text[]
+update lethe.enumerations e
+set cursor = @cursor::text, page = @page::text[], through_seq = case when not @on::boolean then e.through_seq end
 where e.app_id = @app and e.command_id = @command and coalesce(e.cursor, '') = @was::text and e.completed_at is null
+{{end}}
+
+{{/* Pins the boundary of the conversation that the cursor is in, in a shared log. enumerations_pkey; the messages' key backward */}}
+{{define "enumeration_pin"}}
+update lethe.enumerations e
+set through_seq = coalesce(e.through_seq, (
+  select {{.Boundary "q" "wanted"}}
+  from (
+    select q.*{{template "_look_up" .}}
+    from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, @conversation::text as conversation_id,
+      @wanted::bigint as wanted, @stored_at::timestamptz as stored_at) q
+    offset 0) q))
+where e.app_id = @app and e.command_id = @command
+returning e.through_seq
 {{end}}
 
 {{/* Notes that all deletions are final, for the first time, unless another worker has moved the cursor. enumerations_pkey, apps_pkey */}}
