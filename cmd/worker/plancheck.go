@@ -25,7 +25,7 @@ type planCheckCommand struct {
 // Help is the long form of the subcommand's help.
 func (c *planCheckCommand) Help() string {
 	return `Prints one line for each finding, as a worker would at its start: "problem: …" where the worker would refuse the plan,
-"warning: …" where it wouldn't, but what the tables allow is dangerous, and "note: …" where it would refuse some commands. Reads the catalog alone, needs no NATS, and changes
+"warning: …" where it wouldn't, but what the tables allow is dangerous, and "note: …" for what is slow, or refused, without an index. Reads the catalog alone, needs no NATS, and changes
 nothing. Call it with the worker's own Postgres role, whose grants it checks, too.
 
 Exit status: 0 the plan fits, perhaps with warnings; 1 it doesn't; 2 it couldn't be checked.

@@ -122,8 +122,10 @@ func (k *checker) listAny(s *Checked, tables []listed) {
 		}
 	}
 	if len(s.usersOfConversation.tables) == 0 && len(missing) > 0 {
-		s.usersOfConversation.why = "no index lists the owners of a conversation; run: " + missing[len(missing)-1]
-		k.unindexed = append(k.unindexed, fmt.Errorf("plan: everyone: %s; or take everyone out of the plan", s.usersOfConversation.why))
+		// Not refused: a worker must start on tables that were enough for an older plan.
+		const why = "no index lists the owners of a conversation"
+		s.usersOfConversation.why = why + "; run: " + missing[len(missing)-1]
+		k.warn("everyone: %s, so that commands with scope everyone are refused (unsupported_scope); run: %s; or take everyone out of the plan", why, missing[len(missing)-1])
 	}
 }
 

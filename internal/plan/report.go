@@ -14,7 +14,7 @@ type Report struct {
 	Checked *Checked
 	// Findings are the problems, and after them the warnings.
 	Findings []Finding
-	// Notes are what the worker will refuse to do although the plan fits.
+	// Notes are what else an operator may want to know: what is slow, or refused until there is an index.
 	Notes []Finding
 	err   error
 }

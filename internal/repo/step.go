@@ -175,8 +175,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 		"span": spanFactor * max(1, s.p.Limit), "from": s.p.MarkFrom, "to": s.p.MarkTo,
 	})
 	if s.p.Claim {
-		t.exec(nil, sql.get("enter_command"), a)
-		t.exec(nil, sql.get("enter"), a)
+		s.r.enter(t, s.d)
 		t.exec(nil, sql.get("claim"), a)
 	}
 	if s.replay != nil {

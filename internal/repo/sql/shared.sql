@@ -1,22 +1,16 @@
 {{/* Deletions of a shared log's members, which hide the history at once: hide_lock, hide. */}}
 
 {{/* Locks the members' rows of @fresh deletions, in their order, so that hides of one member come one after the other and each sees what the one
-before has hidden. Without a column to set, the worker may not lock rows, and a lock of the member's name stands for the row.
-The members' key. */}}
+before has hidden. The members' key. */}}
 {{define "_hide_lock"}}{{if .Hides}}
 with q as materialized (
   select *{{template "_look_up" .}}
   from unnest(@apps::text[], @conversations::text[], @users::text[], @fresh::boolean[]) as q (app_id, conversation_id, user_id, fresh)
   offset 0
 )
-{{- if .Members.Sets}}
 select pg_catalog.count(*) from (
   select from q
   cross join lateral (select from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and q.fresh for update{{if .SkipLocked}} skip locked{{end}}) x) l
-{{- else}}
-select pg_catalog.count(pg_catalog.pg_advisory_xact_lock(pg_catalog.hashtextextended(pg_catalog.concat_ws('/', q.app_id, q.conversation_id, q.user_id), 0)))
-from q where q.fresh
-{{- end}}
 {{end}}{{end}}
 
 {{define "hide_lock"}}{{template "_hide_lock" .}}{{end}}
@@ -57,7 +51,7 @@ seen as materialized (
   select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through) as cleared
   from taken t
   left join lateral (
-    select x.tableoid as part, x.ctid as id, {{template "_cleared" .}} as cleared, {{if .Members.Sets}}{{.Ours "x"}}{{else}}true{{end}} as ours
+    select x.tableoid as part, x.ctid as id, {{template "_cleared" .}} as cleared, {{.Ours "x"}} as ours
     from {{.Members.Name}} x where {{.Members.Match "x" "t"}} limit 1) x on true
   left join lateral (
     select w.cleared_through from lethe.watermarks w
