@@ -228,6 +228,8 @@ func (p *recorder) summary() (out []string) {
 			out = append(out, fmt.Sprintf("deleted %s %d", a.Deleted.ConversationID, a.Deleted.MessagesDeleted))
 		case a.Failed != nil:
 			out = append(out, fmt.Sprintf("failed %s %s", a.Failed.ConversationID, a.Failed.Reason))
+		case a.AllDeleted != nil:
+			out = append(out, fmt.Sprintf("all deleted %d", a.AllDeleted.Conversations))
 		default:
 			out = append(out, fmt.Sprintf("letter %s", a.Letter.Reason))
 		}
