@@ -43,8 +43,8 @@ const (
 
 // enumeration is a command that names its deletions by a rule, while it is in flight: all conversations of a user, or everyone's
 // copy of conversations. It goes along an index from page to page. The ledger has how far it has come and what is open up to there, so that
-// whoever continues it publishes what has not been published, and misses nothing. Two workers may do so at a time: the
-// ledger tells who moves it, and the other one goes on from there.
+// whoever continues it publishes what has not been published, and misses nothing. Where two workers do so at a time, the
+// one that can't move the ledger's place leaves it to the other.
 type enumeration struct {
 	h       *Handler
 	job     *job
@@ -127,38 +127,32 @@ func (e *enumeration) walk() (sum purge.Totals, err error) {
 	if err := e.encodable(); err != nil {
 		return sum, err
 	}
-	for first := true; ; first = false {
-		known, err := storeTry(e, func() (purge.Enumeration, error) { return e.h.cfg.Store.Enumerate(e.h.working, e.d) })
-		switch {
-		case err != nil:
-			return sum, err
-		case known.Reused:
-			return sum, e.refuse(failure{conversation.ReasonCommandIDReused, reused})
-		case known.Completed && first:
-			err = e.repeat()
-		case known.Completed: // by another worker
-			err = e.awaitPages()
-		default:
-			err = e.continueFrom(known)
-		}
-		if errors.Is(err, errMoved) {
-			continue
-		}
-		if err != nil {
-			return sum, err
-		}
-		var completed bool
-		_, err = storeTry(e, func() (_ struct{}, err error) {
-			sum, completed, err = e.h.cfg.Store.Complete(e.h.working, e.d, e.at)
-			return struct{}{}, err
-		})
-		if err != nil || completed {
-			return sum, err
-		}
+	known, err := storeTry(e, func() (purge.Enumeration, error) { return e.h.cfg.Store.Enumerate(e.h.working, e.d) })
+	switch {
+	case err != nil:
+		return sum, err
+	case known.Reused:
+		return sum, e.refuse(failure{conversation.ReasonCommandIDReused, reused})
+	case known.Completed:
+		err = e.repeat()
+	default:
+		err = e.continueFrom(known)
 	}
+	if err != nil {
+		return sum, err
+	}
+	completed := false
+	_, err = storeTry(e, func() (_ struct{}, err error) {
+		sum, completed, err = e.h.cfg.Store.Complete(e.h.working, e.d, e.at)
+		return struct{}{}, err
+	})
+	if err == nil && !completed {
+		err = errMoved
+	}
+	return sum, err
 }
 
-// errMoved is that another worker has moved the enumeration.
+// errMoved is that another worker carries the command out, too. Whoever finds that first leaves it to the other one for now.
 var errMoved = errors.New("another worker has moved the enumeration")
 
 // encodable refuses the command where the database, and so the ledger, can't store an id of it.
@@ -505,8 +499,11 @@ func storeTry[T any](e *enumeration, call func() (T, error)) (T, error) {
 // trouble notes why the enumeration can't go on, and returns after what time it may.
 func (e *enumeration) trouble(err error) (delay time.Duration) {
 	h := e.h
-	if errors.Is(err, errLeft) || h.stopping.Err() != nil {
+	switch {
+	case errors.Is(err, errLeft) || h.stopping.Err() != nil:
 		return 0
+	case errors.Is(err, errMoved):
+		return purge.DeferDelay(retry.Random())
 	}
 	fault, _ := purge.FaultOf(err)
 	if fault.MayBeCommand() {
