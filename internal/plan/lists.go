@@ -148,7 +148,8 @@ func (t listed) list(name string) (l *List, missing string, err error) {
 	id, constants := unquoted(l.id.column), t.constants
 	keys := slices.DeleteFunc(slices.Clone(t.keys), func(c string) bool { return c == id })
 	for _, rel := range append([]*relation{t.rel}, t.rel.heirs...) {
-		if !rel.indexed(keys, constants, id) {
+		// Of few rows, one for each id, all may be read for a page of them; of messages only the first of each id.
+		if !rel.indexed(keys, constants, id) && (t.path == "messages" || !rel.indexed(keys, constants, "")) {
 			return nil, createIndex("create index", rel, slices.Concat(keys, constants, []string{id})), nil
 		}
 	}
