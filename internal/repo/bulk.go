@@ -24,6 +24,11 @@ func (r *Repo) Single() bool { return r.plan.Single() }
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	for _, d := range b.Deletions {
+		if err := r.widenKey(ctx, d.Scope); err != nil {
+			return purge.Result{}, err
+		}
+	}
 	order := make([]int, len(b.Deletions))
 	for i := range order {
 		order[i] = i

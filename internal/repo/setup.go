@@ -137,6 +137,11 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	if err != nil {
 		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, change))
 	}
+	if report.Before == 0 { // no older worker needs the older key
+		if _, err := db.ExecContext(ctx, general.get("widen_key").sql); err != nil {
+			return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, change))
+		}
+	}
 	if opts.Shard != "" && found == "" {
 		_, err := db.ExecContext(ctx, fmt.Sprintf("comment on schema lethe is 'shard %s'", opts.Shard)) // a name without quotes
 		if err != nil {

@@ -34,6 +34,9 @@ const (
 // longer than the target: what it has left by then is for the next one. Except for what claims or
 // finishes, the commit doesn't wait for the disk: a batch that is lost in a crash is done again.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
+	if err := r.widenKey(ctx, d.Scope); err != nil {
+		return purge.Step{}, err
+	}
 	s := &step{r: r, d: d, p: p, a: argsOf(d)}
 	s.a["completed_at"] = time.Time{}
 	step, err := s.run(ctx)
