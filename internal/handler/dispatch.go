@@ -153,11 +153,14 @@ func (d *dispatcher) attribute(self int64) {
 // final notes a deletion that needs no more work.
 func (d *dispatcher) final(t *task) {
 	d.h.logFinal(t)
+	d.ended = append(d.ended, t)
+	if t.d.Erasure() {
+		return // nobody has asked for it; the eraser tells whom it concerns
+	}
 	if t.rec.State == purge.Failed {
 		t.job.fail(failure{conversation.Reason(t.rec.Reason), t.rec.Message})
 	}
 	d.announced.add(t.job, event(t.job, t.rec))
-	d.ended = append(d.ended, t)
 }
 
 // refuseTask gives up a task's whole command, and announces that once.
@@ -236,6 +239,7 @@ func (d *dispatcher) publish() {
 		return
 	}
 	crash.Point("after_publish")
+	h.eraser.finished(d.ended)
 	finished := d.refused
 	for _, t := range d.ended {
 		if t.job.endFinal() {
@@ -297,8 +301,11 @@ func (h *Handler) lockDetail(ctx context.Context, t *task) (detail string) {
 	return detail
 }
 
-// reportProgress publishes how far a deletion has come.
+// reportProgress publishes how far a deletion has come. Nobody waits for an erasure.
 func (h *Handler) reportProgress(t *task, waitingFor string) {
+	if t.d.Erasure() {
+		return
+	}
 	rec := t.rec
 	h.cfg.Publisher.Progress(conversation.Deleting{
 		CommandID: t.d.Command, AppID: t.d.App, UserID: t.d.User, ConversationID: t.d.Conversation,

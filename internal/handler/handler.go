@@ -49,6 +49,7 @@ type Store interface {
 
 	watchStore
 	detectorStore
+	eraserStore
 	Probe(ctx context.Context) error
 }
 
@@ -98,6 +99,10 @@ type Config struct {
 	ForegroundBackoff float64       // how many times as long as a batch the long lane waits while other clients are busy; 0 for not
 	SlowBatch         time.Duration // from when a batch of the long lane is slow; twice Target
 	WatchEvery        time.Duration // the longest time between two samples of the database; 1 s
+
+	// Of shared logs.
+	ErasePoll  time.Duration // the longest time between two looks for what other workers have left; 3 s
+	SweepEvery time.Duration // from one look for floors that have risen without a command to the next; 30 s
 }
 
 // Defaults of [Config] that others need to know.
@@ -125,6 +130,12 @@ func (c Config) withDefaults() Config {
 	if c.Target <= 0 {
 		c.Target = purge.DefaultTarget
 	}
+	if c.ErasePoll <= 0 {
+		c.ErasePoll = erasePoll
+	}
+	if c.SweepEvery <= 0 {
+		c.SweepEvery = sweepEvery
+	}
 	if c.Grace <= 0 {
 		c.Grace = 5 * time.Second
 	}
@@ -146,6 +157,8 @@ type Handler struct {
 	express  *pacer
 	watcher  *watcher
 	detector *faultDetector
+	eraser   *eraser
+	hides    bool // deletions hide, and the eraser works
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
 	lockHolder lockHolder
@@ -174,6 +187,7 @@ func New(cfg Config) *Handler {
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
+	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
 		busy: func() bool { return len(h.longRuns) > 0 }, unavailable: h.unavailable,
@@ -196,6 +210,9 @@ func (h *Handler) Start() {
 	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
 	for range h.cfg.ExpressLanes {
 		h.goroutines.Go(h.expressLoop)
+	}
+	if h.hides {
+		h.eraser.start()
 	}
 }
 

@@ -47,6 +47,7 @@ type task struct {
 	since   time.Time // for the log
 	lane    string    // for the log and the metrics
 	batches int
+	erased  int64 // messages, of an erasure
 
 	refusal      *failure     // why the whole command can't be carried out
 	incompatible error        // the id can't be a key of the plan's tables

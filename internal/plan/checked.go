@@ -39,7 +39,8 @@ type Checked struct {
 	// lookups are what the conditions compare columns with, each once.
 	lookups []*lookup
 	// bounds are the conditions that not every id can meet.
-	bounds []bound
+	bounds                                   []bound
+	conversationsOfUser, usersOfConversation lists
 	// cascades is the foreign key by which the history would go together with the
 	// conversation's row, in words; "" if there is none.
 	cascades string
@@ -58,7 +59,7 @@ func (s *Checked) Tables() []Table {
 	for _, c := range s.Conversations.Children {
 		out = append(out, c.Table)
 	}
-	if s.Members != nil {
+	if s.Members != nil && (s.Conversations.Name == "" || s.Conversations.Keep) { // else they are among the children
 		out = append(out, s.Members.Table)
 	}
 	return out

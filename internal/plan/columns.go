@@ -39,6 +39,9 @@ func (k *checker) build() *Checked {
 	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
 	s.Conversations.Set, s.Conversations.Keep = k.conversationSet(c.Set), c.Keep
 	k.tree(s)
+	if s.Members != nil && c.Table != "" && !c.Keep {
+		s.Conversations.Children = append(s.Conversations.Children, s.Members.leaving())
+	}
 	k.readByPointer(s)
 	k.spell(s)
 	s.bind()

@@ -39,6 +39,19 @@ func (m *Members) SetCleared(number string) string {
 	return m.watermark.of(m.watermark.highest, number)
 }
 
+// AtOrBelow is the condition that the row's watermark, as it is, is at or below the bound; a row without one is not.
+func (m *Members) AtOrBelow(row, bound string) string { return m.watermark.AtOrBelow(row, bound) }
+
+// Sets reports whether a deletion changes columns of a row.
+func (m *Members) Sets() bool { return m.Watermark != "" || m.Unread != "" }
+
+// leaving are the rows of a conversation as a child table of it: they go with its row.
+func (m *Members) leaving() *Child {
+	t := m.Table
+	t.conditions = without(t.conditions, "user_id")
+	return &Child{Path: "members", Table: t}
+}
+
 // Visible is the number of the position below the first one that the row's member sees; "" where there is no such
 // column.
 func (m *Members) Visible(row string) string {

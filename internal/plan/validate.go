@@ -12,6 +12,8 @@ import (
 type validator struct {
 	problems
 	plan Plan
+	// ownerless is set where no condition of the messages uses $user.
+	ownerless bool
 }
 
 // validate returns what is wrong with the plan, beside what is known.
@@ -68,6 +70,7 @@ func (v *validator) messages() {
 	if m.Seq.Column == "" && pointed < 0 {
 		v.add(m.line, "messages.seq is missing: it must name a column, or one of the messages' parents must have seq")
 	}
+	v.ownerless = v.plan.binds(conds, "user") == notAtAll
 	v.bound("messages", m, conds)
 }
 

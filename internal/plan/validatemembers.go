@@ -6,7 +6,10 @@ import "slices"
 func (v *validator) unowned(path string, e Entry, conds []Pair) bool {
 	uses := v.plan.binds(conds, "user") != notAtAll
 	switch {
-	case !v.plan.Shared() && path == "messages" && !uses:
+	case !v.plan.Shared() && !uses && v.ownerless:
+		if path != "messages" {
+			return true // the answer for the messages tells
+		}
 		v.add(e.line, "messages.user is missing, a column or a condition on $user under where: whose are the messages? If each message has a row for each of its owners, name the column of the owner. "+
 			"If it has one row that all members read, the plan must say who they are: members: {table: …, user: …, conversation: …}, or members: none if no table does")
 		return true

@@ -14,7 +14,7 @@ import (
 )
 
 // Single reports whether the plan needs a transaction for each deletion: all of them are for [Repo.Step] then.
-func (r *Repo) Single() bool { return r.plan.Single() }
+func (r *Repo) Single() bool { return r.plan.Single() && r.plan.Members == nil }
 
 // Bulk takes up the deletions that the ledger doesn't know, removes rows within the
 // budget, and finishes what is empty, in one transaction of two round trips, or of one where
@@ -33,13 +33,17 @@ func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return compare(b.Deletions[i], b.Deletions[j]) })
+	carryOut, before := r.bulk, compare
+	if r.plan.Members != nil {
+		carryOut, before = r.hide, compareHides
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return before(b.Deletions[i], b.Deletions[j]) })
 	sorted := b
 	sorted.Deletions = make([]purge.Deletion, len(order))
 	for i, o := range order {
 		sorted.Deletions[i] = b.Deletions[o]
 	}
-	res, err := r.bulk(ctx, sorted)
+	res, err := carryOut(ctx, sorted)
 	if err == nil {
 		err = r.adoptReused(ctx, sorted.Deletions, res.Records)
 	}

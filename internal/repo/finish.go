@@ -138,8 +138,11 @@ func (r *Repo) fail(ctx context.Context, d purge.Deletion, f purge.Failure, s *s
 }
 
 // enter adds the statements that enter a deletion which the ledger doesn't know,
-// without its boundary.
+// without its boundary. An erasure has been entered with its floor.
 func (r *Repo) enter(t *transaction, d purge.Deletion) {
+	if d.Erasure() {
+		return
+	}
 	a := argsOf(d)
 	t.exec(nil, r.sql.get("enter_command"), a)
 	t.exec(nil, r.sql.get("enter"), a)

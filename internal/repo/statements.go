@@ -98,7 +98,7 @@ func (s statements) all() []*statement {
 }
 
 // planless are the files whose statements don't depend on a plan.
-var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql"}
+var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql", "sweep.sql"}
 
 // general are the statements that need no plan.
 var general = makeStatements(nil)
@@ -134,6 +134,9 @@ func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
 
 // Of is the arguments for a part about a child table.
 func (a sqlArgs) Of(c *plan.Child) sqlArgs { a.Child = c; return a }
+
+// Hides reports whether the plan's deletions hide, instead of removing rows.
+func (a sqlArgs) Hides() bool { return a.Members != nil }
 
 // Parents are those of the child table, or of the messages.
 func (a sqlArgs) Parents() []*plan.Parent {
@@ -204,7 +207,7 @@ func makeStatements(s *plan.Checked) statements {
 		switch {
 		case strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".sql") || name == "sql":
 		case slices.Contains(planless, t.ParseName) != (s == nil):
-		case strings.HasPrefix(name, "bulk_") && s != nil && s.Single():
+		case strings.HasPrefix(name, "bulk_") && s != nil && (s.Single() || s.Members != nil):
 		case strings.HasPrefix(name, "child_"):
 			for i, c := range s.Children {
 				add(name, childName(name, i), sqlArgs{Child: c})

@@ -13,6 +13,6 @@ create unique index concurrently deletions_key on lethe.deletions (app_id, comma
 drop index concurrently if exists lethe.deletions_hidden;
 create index concurrently deletions_hidden on lethe.deletions (app_id, conversation_id, through_seq) where state = 'done' and not erased and not erased_told;
 
--- Shared logs that are being erased: the ledger's rows without command and user.
+-- Shared logs that are being erased, or of which hidden deletions are to be reported as erased: the ledger's rows without command and user.
 drop index concurrently if exists lethe.deletions_erasing;
-create index concurrently deletions_erasing on lethe.deletions (app_id, conversation_id) where command_id = '' and state in ('pending', 'running');
+create index concurrently deletions_erasing on lethe.deletions (app_id, conversation_id) where command_id = '' and (state in ('pending', 'running') or not erased_told);

@@ -8,7 +8,7 @@ comment on column lethe.deletions.erased_at is 'Of a deletion that was not erase
 -- not go on after an outage without it. Nobody waits for longer than the lock's timeout; then it fails, and is called again.
 -- +goose StatementBegin
 create function lethe.widen_key() returns void language plpgsql security definer
-set search_path = pg_catalog, pg_temp set lock_timeout = '500ms' as $$
+set search_path = pg_catalog, pg_temp set lock_timeout = '250ms' as $$
 begin
     if to_regclass('lethe.deletions_key') is null then
         return;
