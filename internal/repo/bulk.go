@@ -136,7 +136,7 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	c := columnsOf(b.Deletions)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
-		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
+		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "conversations_kept": c.keepRow, "scopes": c.scopes, "requesters": c.requesters, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take, lock := "bulk_take", "bulk_lock"
@@ -199,7 +199,8 @@ type columns struct {
 	users, devices, requested     []string
 	through                       []*int64
 	stored                        []time.Time
-	keep                          []bool
+	keep, keepRow                 []bool
+	scopes, requesters            []string
 	digests                       [][]byte
 }
 
@@ -211,6 +212,7 @@ func columnsOf(ds []purge.Deletion) columns {
 		c.users, c.devices = append(c.users, d.User), append(c.devices, d.Device)
 		c.requested, c.through = append(c.requested, formatTime(d.RequestedAt)), append(c.through, d.ThroughSeq)
 		c.stored, c.keep = append(c.stored, d.StoredAt), append(c.keep, d.KeepHistory)
+		c.keepRow, c.scopes, c.requesters = append(c.keepRow, d.KeepConversation), append(c.scopes, string(d.Scope)), append(c.requesters, d.RequestedBy)
 		c.digests = append(c.digests, d.Digest[:])
 	}
 	return c

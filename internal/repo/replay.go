@@ -84,6 +84,7 @@ func replayArgs(d purge.Record) args {
 	return args{
 		"app": d.App, "command": d.Command, "conversation": d.Conversation, "user": d.User, "device": d.Device, "through_seq": d.ThroughSeq,
 		"completed_at": d.CompletedAt, "kept": d.HistoryKept, "deleted": d.MessagesDeleted, "removed": d.ConversationRemoved,
+		"scope": string(d.Scope), "requested_by": d.RequestedBy,
 		"sync": d.MultiClientSync, "requested_at": formatTime(d.RequestedAt),
 	}
 }
