@@ -95,11 +95,15 @@ func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 }
 
 // orRace is err, or contention where a child row may have come in between: a foreign key
-// that it violates says nothing of the deletion. A batch that passes over locked rows has
+// that it violates says nothing of the deletion, nor does the ledger's key. A batch that passes over locked rows has
 // locked its messages before it looks for child rows, so that none can.
 func (r *Repo) orRace(err error, b purge.Batch) error {
 	var pg *pgconn.PgError
-	if !r.plan.Locked || r.plan.Loose || b.SkipLocked || !errors.As(err, &pg) || pg.Code != foreignKeyViolation {
+	switch {
+	case !errors.As(err, &pg):
+		return err
+	case b.Listed && pg.Code == uniqueViolation && pg.SchemaName == "lethe": // another worker has taken one up
+	case !r.plan.Locked || r.plan.Loose || b.SkipLocked || pg.Code != foreignKeyViolation:
 		return err
 	}
 	_, cause := purge.FaultOf(err)
@@ -140,8 +144,11 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take, lock := "bulk_take", "bulk_lock"
+	if b.Listed {
+		take, lock = take+"_listed", lock+"_listed"
+	}
 	if b.SkipLocked {
-		take, lock = "bulk_take_unlocked", "bulk_lock_unlocked"
+		take, lock = take+"_unlocked", lock+"_unlocked"
 	}
 	if s := r.sql[lock]; s != nil { // the plan needs it
 		t.exec(nil, s, a)

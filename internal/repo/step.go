@@ -98,7 +98,7 @@ func (s *step) run(ctx context.Context) (purge.Step, error) {
 	return s.out, nil
 }
 
-const foreignKeyViolation = "23503"
+const foreignKeyViolation, uniqueViolation = "23503", "23505"
 
 func (s *step) try(ctx context.Context) error {
 	s.out, s.found = purge.Step{Low: s.p.Low}, batchRange{}

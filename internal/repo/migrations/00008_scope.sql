@@ -20,6 +20,7 @@ create table lethe.enumerations (
     app_id            text        not null,
     command_id        text        not null,
     cursor            text,
+    page              text[],
     through_seq       bigint,
     looked_up         text[],
     multi_client_sync boolean,
@@ -28,7 +29,8 @@ create table lethe.enumerations (
 );
 
 comment on table lethe.enumerations is 'One row for each command for all conversations or for everyone: how far its deletions have been found.';
-comment on column lethe.enumerations.cursor is 'Up to where all deletions are final and their events are stored.';
+comment on column lethe.enumerations.cursor is 'Up to where deletions have been found.';
+comment on column lethe.enumerations.page is 'Of those, the conversations or owners whose deletions may not be final, or whose events may not be stored.';
 comment on column lethe.enumerations.through_seq is 'In a shared log: the boundary, pinned once for all members.';
 
 -- Through which seq a member of a shared log has deleted a conversation. It never moves back, and stays when the member leaves.

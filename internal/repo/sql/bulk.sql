@@ -50,7 +50,8 @@ due as materialized (
   select q.app_id, q.user_id, q.conversation_id{{if .LooksUp}}, q.looked_up{{end}}, {{.Boundary "q" "wanted"}} as through_seq
   from q
   where q.fresh and not q.history_kept
-    and not exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id offset 0)
+    {{- if .Listed}} and {{template "_unknown"}}{{else}}
+    and not exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id offset 0){{end}}
 )
 select pg_catalog.count(*) from (
   select from due q cross join lateral (
@@ -63,6 +64,13 @@ select pg_catalog.count(*) from (
 
 {{define "bulk_lock"}}{{template "_bulk_lock" .}}{{end}}
 {{define "bulk_lock_unlocked"}}{{template "_bulk_lock" .Skipping}}{{end}}
+{{define "bulk_lock_listed"}}{{template "_bulk_lock" .Listing}}{{end}}
+{{define "bulk_lock_listed_unlocked"}}{{template "_bulk_lock" .Listing.Skipping}}{{end}}
+
+{{/* Whether the ledger doesn't know the deletion q, of a command that names its deletions by a rule and has been entered. Where another
+worker takes it up meanwhile, the key of the ledger refuses ours. deletions_pkey */}}
+{{define "_unknown"}}not exists (select from lethe.deletions d
+      where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}
 
 {{/* Takes up the commands that the ledger doesn't know yet, and deletes up to @each messages of each of their deletions and up to @rows
 in all, oldest first, and up to @rows of each table's child rows. A row whose writer holds its message meanwhile is not
@@ -82,6 +90,7 @@ with q as materialized (
     @kept::boolean[], @digests::bytea[], @fresh::boolean[])
     with ordinality as q (app_id, command_id, conversation_id, user_id, wanted, stored_at, history_kept, digest, fresh, ord)
 ),
+{{- if not .Listed}}
 entered as (
   insert into lethe.commands (app_id, command_id, digest)
   select distinct q.app_id, q.command_id, q.digest from q where q.fresh
@@ -89,10 +98,11 @@ entered as (
   on conflict do nothing
   returning app_id, command_id, digest
 ),
+{{- end}}
 taken as materialized (
   select q.ord, q.app_id, q.user_id, q.conversation_id, q.history_kept{{if .LooksUp}}, q.looked_up{{end}}, {{.Boundary "q" "wanted"}} as through_seq
   from q
-  where q.fresh and (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
+  where q.fresh and {{if .Listed}}{{template "_unknown"}}{{else}}(q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e){{end}}
 ),
 {{- if .Conversations.Name}}
 conversations as materialized (
@@ -196,6 +206,10 @@ from (select pg_catalog.count(*) as n from gone) g
 
 {{/* Passes over messages and child rows that somebody else has locked, instead of waiting for them. */}}
 {{define "bulk_take_unlocked"}}{{template "_bulk_take" .Skipping}}{{end}}
+
+{{/* bulk_take for deletions of commands that name them by a rule, and that the ledger knows. */}}
+{{define "bulk_take_listed"}}{{template "_bulk_take" .Listing}}{{end}}
+{{define "bulk_take_listed_unlocked"}}{{template "_bulk_take" .Listing.Skipping}}{{end}}
 
 {{/* Enters in the ledger what was taken, with its boundary (@through_seqs) and its messages (@deleted), as done where nothing is left, and
 returns what the ledger has of every deletion. bulk_take has locked the conversations' rows. A row that came or was locked by
