@@ -158,6 +158,7 @@ type Handler struct {
 	watcher  *watcher
 	detector *faultDetector
 	eraser   *eraser
+	hides    bool // deletions hide, and the eraser works
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
 	lockHolder lockHolder
@@ -186,7 +187,7 @@ func New(cfg Config) *Handler {
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
-	h.eraser = newEraser(h)
+	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
 		busy: func() bool { return len(h.longRuns) > 0 }, unavailable: h.unavailable,
@@ -210,7 +211,7 @@ func (h *Handler) Start() {
 	for range h.cfg.ExpressLanes {
 		h.goroutines.Go(h.expressLoop)
 	}
-	if h.cfg.Store.Hides() {
+	if h.hides {
 		h.eraser.start()
 	}
 }
