@@ -133,7 +133,7 @@ func awaitTold(t *testing.T, workers []*rig, want ...string) {
 // that once, afterwards.
 func TestWhatAllMembersHaveHiddenIsErasedAndTold(t *testing.T) {
 	t.Parallel()
-	r := newRooms(t, func(c *handler.Config) { c.PerDeletion, c.MinRows, c.MaxRows = 10, 30, 30 })
+	r := newRooms(t, func(c *handler.Config) { c.PerDeletion, c.MinRows, c.MaxRows, c.SweepEvery = 10, 30, 30, time.Hour })
 	early := make(chan string, 10)
 	r.pub.check = func(a bus.Announcement) {
 		if a.Erased != nil && r.messages(a.Erased.ConversationID) > 0 {
@@ -171,6 +171,7 @@ func TestWhatAllMembersHaveHiddenIsErasedAndTold(t *testing.T) {
 	}{
 		{"hidden", r.metrics.MessagesHidden, 300},
 		{"erased", r.metrics.MessagesErased, 100},
+		{"floors", r.metrics.FloorsRaised.WithLabelValues("hide"), 1},
 		{"erasures", r.metrics.Erasures.WithLabelValues("done"), 1},
 	} {
 		if got := figure(m.of); got != m.want {
