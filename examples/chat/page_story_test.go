@@ -68,17 +68,7 @@ func (r *rig) samples(t *testing.T) {
 // onServer are the texts that the server has of a user's conversation.
 func (r *rig) onServer(t *testing.T, user, id string) []string {
 	t.Helper()
-	var got struct {
-		Messages []struct {
-			Text string `json:"text"`
-		} `json:"messages"`
-	}
-	r.as(t, user, user+"-other").do(t, http.MethodGet, "/v1/conversations/"+id+"/messages", nil, http.StatusOK, &got)
-	texts := []string{}
-	for _, m := range got.Messages {
-		texts = append(texts, m.Text)
-	}
-	return texts
+	return r.as(t, user, user+"-other").texts(t, id)
 }
 
 func withoutSync(t *testing.T, r *rig, p *tab) {
