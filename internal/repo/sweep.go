@@ -15,4 +15,4 @@ func (r *Repo) TakeSweep(ctx context.Context, every time.Duration) (taken bool, 
 }
 
 // Hides reports whether deletions hide: whether the plan's messages are a shared log with members.
-func (r *Repo) Hides() bool { return false }
+func (r *Repo) Hides() bool { return r.plan.Members != nil }
