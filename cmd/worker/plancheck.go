@@ -58,13 +58,13 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 			return err
 		}
 	}
+	if wrong > 0 {
+		return fmt.Errorf("the plan doesn't fit: %s, %s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"))
+	}
 	for _, f := range report.Notes {
 		if err := c.print(t, "note", f); err != nil {
 			return err
 		}
-	}
-	if wrong > 0 {
-		return fmt.Errorf("the plan doesn't fit: %s, %s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"))
 	}
 	if c.JSON {
 		return nil

@@ -39,22 +39,26 @@ var ErrNoMembers = errors.New("the plan has no shared log with members, so that 
 // false if there was nothing to erase. It is for a Handler that isn't started; the
 // caller must call Stop. Workers publish the events.
 func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.Erasure, open bool, err error) {
-	if !h.cfg.Store.Hides() {
+	if !h.hides {
 		return purge.Erasure{}, false, ErrNoMembers
 	}
 	h.watcher.sample(h.stopping)
 	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
 	store, k := h.cfg.Store, purge.Key{App: app, Conversation: conversation}
+	found, err := store.Erasure(ctx, app, conversation)
+	if err == nil && found.State == purge.Failed {
+		open, err = true, store.ReopenErasure(ctx, app, conversation)
+	}
+	if err != nil {
+		return found, open, err
+	}
 	for {
 		raised, err := retryInPlace(h, maxContended, func() (purge.Raised, error) { return store.RaiseFloor(ctx, app, conversation) })
-		if err == nil && raised.Failed && !open {
-			err = store.ReopenErasure(ctx, app, conversation)
-		}
 		if err != nil {
-			return purge.Erasure{}, open, fmt.Errorf("raise the floor: %w", err)
+			return found, open, fmt.Errorf("raise the floor: %w", err)
 		}
 		open = open || raised.Open
-		found, err := store.Erasure(ctx, app, conversation)
+		found, err = store.Erasure(ctx, app, conversation)
 		switch {
 		case err != nil || !open || found.State == purge.Done:
 			return found, open, err

@@ -105,7 +105,9 @@ func (e *eraser) raise(k purge.Key, by string) {
 	if !raised.Open || raised.Failed {
 		return
 	}
-	e.h.cfg.Metrics.FloorsRaised.WithLabelValues(by).Inc()
+	if raised.Risen {
+		e.h.cfg.Metrics.FloorsRaised.WithLabelValues(by).Inc()
+	}
 	crash.Point("after_raise")
 	e.open.push(k)
 }

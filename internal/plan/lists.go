@@ -25,9 +25,12 @@ func (l *List) ID(row string) string { return row + "." + l.id.column + "::text"
 // Order is the column in whose order ids are listed.
 func (l *List) Order(row string) string { return row + "." + l.id.column }
 
+// Text says that the ids are text. The empty text is none.
+func (l *List) Text() bool { return l.id.typ != bigintKey && l.id.typ != intKey && l.id.typ != uuidKey }
+
 // After is the condition that the row's id is behind the one of the expression, of type text.
 func (l *List) After(row, id string) string {
-	if l.id.typ == bigintKey || l.id.typ == intKey || l.id.typ == uuidKey {
+	if !l.Text() {
 		return fmt.Sprintf("%s.%s > (%s)::%s", row, l.id.column, id, l.id.typ)
 	}
 	return fmt.Sprintf("%s.%s::text > %s", row, l.id.column, id)
@@ -145,7 +148,8 @@ func (t listed) list(name string) (l *List, missing string, err error) {
 	id, constants := unquoted(l.id.column), t.constants
 	keys := slices.DeleteFunc(slices.Clone(t.keys), func(c string) bool { return c == id })
 	for _, rel := range append([]*relation{t.rel}, t.rel.heirs...) {
-		if !rel.indexed(keys, constants, id) {
+		// Of few rows, one for each id, all may be read for a page of them; of messages only the first of each id.
+		if !rel.indexed(keys, constants, id) && (t.path == "messages" || !rel.indexed(keys, constants, "")) {
 			return nil, createIndex("create index", rel, slices.Concat(keys, constants, []string{id})), nil
 		}
 	}

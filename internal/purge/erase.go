@@ -11,6 +11,8 @@ type Raised struct {
 	Open bool
 	// Floor is the pinned floor, if Open.
 	Floor int64
+	// Risen says that this very call has moved the floor on.
+	Risen bool
 	// Empty says that nothing was left at or below the floor: hidden deletions are to be reported, and
 	// nothing is to be erased.
 	Empty bool

@@ -34,7 +34,7 @@ func (r *Repo) RaiseFloor(ctx context.Context, app, conversation string) (purge.
 		r.lockConversation(t, a)
 		t.query(func(rows pgx.Rows) error {
 			var state purge.State
-			err := rows.Scan(&state, &raised.Floor, &raised.Empty)
+			err := rows.Scan(&state, &raised.Floor, &raised.Risen, &raised.Empty)
 			raised.Open, raised.Failed = state != purge.Failed, state == purge.Failed
 			return err
 		}, r.sql.get("floor_raise"), a.with(args{"floor": floor, "since": since}))

@@ -115,7 +115,7 @@ all that there is. Opens the erasure if something is left at or below it, or a r
 to be reported, it stays done. No row: there is nothing to do. deletions_pkey; as floor_look. */}}
 {{define "floor_raise"}}{{if .Hides}}
 with q as materialized (
-  select d.app_id, d.user_id, d.conversation_id, d.state as was, d.through_seq{{template "_looked_up" .}}
+  select d.app_id, d.user_id, d.conversation_id, d.state as was, d.through_seq, d.through_seq as before{{template "_looked_up" .}}
   from lethe.deletions d where {{template "_entry"}}
 ),
 floor as materialized (
@@ -126,7 +126,7 @@ floor as materialized (
   from q
 ),
 raised as materialized (
-  select q.app_id, q.user_id, q.conversation_id, q.was{{if .LooksUp}}, q.looked_up{{end}}, greatest(q.through_seq, q.floor) as through_seq, q.left_over from floor q
+  select q.app_id, q.user_id, q.conversation_id, q.was, q.before{{if .LooksUp}}, q.looked_up{{end}}, greatest(q.through_seq, q.floor) as through_seq, q.left_over from floor q
 ),
 found as materialized (
   select q.*, q.left_over or {{template "_remaining" .}} as remains, exists (select from {{template "_hidden_of" .}} and h.through_seq <= q.through_seq) as waits
@@ -137,7 +137,7 @@ update lethe.deletions d
 set through_seq = q.through_seq{{if .LooksUp}}, looked_up = q.looked_up{{end}}, scope = case when q.was <> 'done' then d.scope end, {{template "_begun"}}
 from due q
 where {{template "_entry"}}
-returning d.state, d.through_seq, not q.remains
+returning d.state, d.through_seq, d.through_seq > q.before, not q.remains
 {{end}}{{end}}
 
 {{/* Opens the erasure of a log through @boundary, whatever members have cleared. deletions_pkey */}}
