@@ -61,7 +61,8 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 			[]string{
 				"deleted group_42 of alice: 5 messages through seq 7; hidden, not yet erased; conversation removed; for the origin device",
 				"deleted group_42 of bob: 5 messages through seq 7; hidden, not yet erased; conversation removed; for the origin device",
-			}, "", false,
+			},
+			"", false,
 		},
 		"everyone, and one deletion fails": {
 			"--everyone --keep-conversation --conversation group_42", "conversation.delete_everyone.demo",
@@ -80,7 +81,8 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 				"deleted a: 5 messages through seq 7; conversation stays; for the origin device",
 				"deleted b: 5 messages through seq 7; hidden, not yet erased; conversation stays; for the origin device",
 				"all deleted: 2 conversations, 10 messages; for the origin device",
-			}, "", false,
+			},
+			"", false,
 		},
 		"all conversations, as JSON": {
 			"--all-conversations --json", "conversation.delete.demo", []message{allDeletedEvent(2, 0)}, exitOK,
