@@ -67,7 +67,9 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 		"everyone, and one deletion fails": {
 			"--everyone --keep-conversation --conversation group_42", "conversation.delete_everyone.demo",
 			[]message{deletedEvent("bob", "group_42", everyone), failedEvent("group_42", conversation.ReasonAttemptsExhausted)},
-			exitError, []string{"deleted group_42 of bob: ", "delete_failed group_42: attempts_exhausted: why"}, "1 of 2 deletions failed: see the events", false,
+			exitError,
+			[]string{"deleted group_42 of bob: ", "delete_failed group_42: attempts_exhausted: why"},
+			"1 of 2 deletions failed: see the events", false,
 		},
 		"everyone, and no end": {
 			"--everyone --conversation group_42 --timeout 300ms", "conversation.delete_everyone.demo", nil,
@@ -85,21 +87,32 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 			"", false,
 		},
 		"all conversations, as JSON": {
-			"--all-conversations --json", "conversation.delete.demo", []message{allDeletedEvent(2, 0)}, exitOK,
-			[]string{`{"type":"conversation.all_deleted","id":`, `"conversations":2,"failed":0,"messages_deleted":10,`}, "", false,
+			"--all-conversations --json", "conversation.delete.demo",
+			[]message{allDeletedEvent(2, 0)},
+			exitOK,
+			[]string{`{"type":"conversation.all_deleted","id":`, `"conversations":2,"failed":0,"messages_deleted":10,`},
+			"", false,
 		},
 		"all conversations, of which one fails": {
 			"--all-conversations", "conversation.delete.demo",
 			[]message{deletedEvent("alice", "a", same), failedEvent("b", conversation.ReasonAttemptsExhausted), allDeletedEvent(1, 1)},
-			exitError, []string{"all deleted: 1 conversation, 5 messages; 1 conversation failed"}, "1 of 2 conversations failed: see the events", false,
+			exitError,
+			[]string{"all deleted: 1 conversation, 5 messages; 1 conversation failed"},
+			"1 of 2 conversations failed: see the events", false,
 		},
 		"all conversations, which the plan can't": {
-			"--all-conversations", "conversation.delete.demo", []message{failedEvent("", conversation.ReasonUnsupportedScope)},
-			exitError, []string{"delete_failed: unsupported_scope: why"}, "the command failed: see its event", false,
+			"--all-conversations", "conversation.delete.demo",
+			[]message{failedEvent("", conversation.ReasonUnsupportedScope)},
+			exitError,
+			[]string{"delete_failed: unsupported_scope: why"},
+			"the command failed: see its event", false,
 		},
 		"a conversation of a shared log": {
-			"--conversation group_42", "conversation.delete.demo", []message{deletedEvent("alice", "group_42", hidden)}, exitOK,
-			[]string{"deleted group_42: 5 messages through seq 7; hidden, not yet erased; conversation stays"}, "", false,
+			"--conversation group_42", "conversation.delete.demo",
+			[]message{deletedEvent("alice", "group_42", hidden)},
+			exitOK,
+			[]string{"deleted group_42: 5 messages through seq 7; hidden, not yet erased; conversation stays"},
+			"", false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
