@@ -77,7 +77,7 @@ func (s *Checked) array(value func(*lookup) string) string {
 func pinOfArgs(p pin, l *lookup) string {
 	return fmt.Sprintf(`coalesce((
       select %s from lethe.deletions d
-      where d.app_id = @app::text and d.command_id = @command::text and d.conversation_id = @conversation::text and d.looked_up[1] = %s limit 1), %s)`,
+      where d.app_id = @app::text and d.command_id = @command::text and d.user_id = @user::text and d.conversation_id = @conversation::text and d.looked_up[1] = %s limit 1), %s)`,
 		p.in("d"), text(p.digest), l.find("::text", idArgs()))
 }
 
