@@ -50,6 +50,7 @@ type Store interface {
 	watchStore
 	detectorStore
 	eraserStore
+	enumeratorStore
 	Probe(ctx context.Context) error
 }
 
@@ -152,19 +153,21 @@ var errStopping = errors.New("the worker is stopping")
 // Handler works on deliveries from [Handler.Start] to [Handler.Stop]. Safe for concurrent
 // use.
 type Handler struct {
-	cfg      Config
-	queue    *queue
-	express  *pacer
-	watcher  *watcher
-	detector *faultDetector
-	eraser   *eraser
-	hides    bool // deletions hide, and the eraser works
+	cfg          Config
+	queue        *queue
+	express      *pacer
+	watcher      *watcher
+	detector     *faultDetector
+	eraser       *eraser
+	hides        bool // deletions hide, and the eraser works
+	enumerations *enumerations
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
 	lockHolder lockHolder
 	// One for each deletion that runs alone, isolated or in the long lane, or is in the wait
 	// queue.
 	singles, isolated, longRuns, waitQueue chan struct{}
+	pageRounds                             chan struct{} // one for each page in its express round
 
 	stopping   context.Context // done at once at a stop: start nothing new
 	stop       context.CancelCauseFunc
@@ -183,11 +186,13 @@ func New(cfg Config) *Handler {
 		cfg: cfg, queue: newQueue(), express: newPacer(cfg.pace(), cfg.Metrics.BatchLimit.WithLabelValues(expressLane)),
 		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, cfg.Isolated),
 		longRuns: make(chan struct{}, cfg.LongLanes), waitQueue: make(chan struct{}, waitQueueLength),
+		pageRounds: make(chan struct{}, pageRounds),
 	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
 	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
+	h.enumerations = newEnumerations(h.stopping)
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
 		busy: func() bool { return len(h.longRuns) > 0 }, unavailable: h.unavailable,
@@ -225,6 +230,10 @@ func (h *Handler) Throttled() string { return h.watcher.summary() }
 func (h *Handler) Handle(d bus.Delivery, s bus.Slot) {
 	e := h.accept(d, s)
 	e.describe()
+	if e.enumeration != nil {
+		e.enumeration.start()
+		return
+	}
 	h.queue.push(e)
 }
 

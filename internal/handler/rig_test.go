@@ -266,6 +266,8 @@ func (p *recorder) summary() (out []string) {
 			out = append(out, "erased "+a.Erased.ConversationID)
 		case a.Failed != nil:
 			out = append(out, fmt.Sprintf("failed %s %s", a.Failed.ConversationID, a.Failed.Reason))
+		case a.AllDeleted != nil:
+			out = append(out, fmt.Sprintf("all deleted %d", a.AllDeleted.Conversations))
 		default:
 			out = append(out, fmt.Sprintf("letter %s", a.Letter.Reason))
 		}

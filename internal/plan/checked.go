@@ -111,14 +111,18 @@ func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 		return true, fmt.Errorf("keep_history: the history would go with the conversation's row, by %s", s.cascades)
 	}
 	if whole, err := s.unsupported(d); err != nil {
-		return whole, fmt.Errorf("%w: %s", purge.ErrUnsupportedScope, err)
+		return whole, fmt.Errorf("%w: %w", purge.ErrUnsupportedScope, err)
 	}
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
 	for _, b := range s.bounds {
-		if d.Scope == purge.ScopeEveryone && b.condition.value.id == "user_id" {
-			continue // who asks needn't be a member
+		id := ids[b.condition.value.id]
+		switch {
+		case id == "": // not known yet: of a command that names its deletions by a rule
+			continue
+		case d.Scope == purge.ScopeEveryone && b.condition.value.id == "user_id": // who asks needn't be a member
+			continue
 		}
-		if err := b.condition.fits(ids[b.condition.value.id]); err != nil {
+		if err := b.condition.fits(id); err != nil {
 			return b.condition.value.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
 		}
 	}
@@ -139,7 +143,7 @@ func (s *Checked) unsupported(d purge.Deletion) (whole bool, err error) {
 	case s.Shared || !everyone:
 	case s.Everyone == nil:
 		return true, errors.New("the plan doesn't say for which conversations all owners share the id (everyone: {prefix: …}), so that scope everyone could mean others' conversations")
-	case !strings.HasPrefix(d.Conversation, s.Everyone.Prefix):
+	case d.Conversation != "" && !strings.HasPrefix(d.Conversation, s.Everyone.Prefix):
 		return false, fmt.Errorf("scope everyone is for conversations whose ids begin with %q; %q may be another conversation for each owner", s.Everyone.Prefix, d.Conversation)
 	}
 	return false, nil

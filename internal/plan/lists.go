@@ -25,9 +25,12 @@ func (l *List) ID(row string) string { return row + "." + l.id.column + "::text"
 // Order is the column in whose order ids are listed.
 func (l *List) Order(row string) string { return row + "." + l.id.column }
 
+// Text says that the ids are text. The empty text is none.
+func (l *List) Text() bool { return l.id.typ != bigintKey && l.id.typ != intKey && l.id.typ != uuidKey }
+
 // After is the condition that the row's id is behind the one of the expression, of type text.
 func (l *List) After(row, id string) string {
-	if l.id.typ == bigintKey || l.id.typ == intKey || l.id.typ == uuidKey {
+	if !l.Text() {
 		return fmt.Sprintf("%s.%s > (%s)::%s", row, l.id.column, id, l.id.typ)
 	}
 	return fmt.Sprintf("%s.%s::text > %s", row, l.id.column, id)

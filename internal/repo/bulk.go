@@ -24,6 +24,11 @@ func (r *Repo) Single() bool { return r.plan.Single() && r.plan.Members == nil }
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	for _, d := range b.Deletions {
+		if err := r.widenKey(ctx, d.Scope); err != nil {
+			return purge.Result{}, err
+		}
+	}
 	order := make([]int, len(b.Deletions))
 	for i := range order {
 		order[i] = i
@@ -90,11 +95,15 @@ func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 }
 
 // orRace is err, or contention where a child row may have come in between: a foreign key
-// that it violates says nothing of the deletion. A batch that passes over locked rows has
+// that it violates says nothing of the deletion, nor does the ledger's key. A batch that passes over locked rows has
 // locked its messages before it looks for child rows, so that none can.
 func (r *Repo) orRace(err error, b purge.Batch) error {
 	var pg *pgconn.PgError
-	if !r.plan.Locked || r.plan.Loose || b.SkipLocked || !errors.As(err, &pg) || pg.Code != foreignKeyViolation {
+	switch {
+	case !errors.As(err, &pg):
+		return err
+	case b.Listed && pg.Code == uniqueViolation && pg.SchemaName == "lethe": // another worker has taken one up
+	case !r.plan.Locked || r.plan.Loose || b.SkipLocked || pg.Code != foreignKeyViolation:
 		return err
 	}
 	_, cause := purge.FaultOf(err)
@@ -131,12 +140,15 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	c := columnsOf(b.Deletions)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
-		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
+		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "conversations_kept": c.keepRow, "scopes": c.scopes, "requesters": c.requesters, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take, lock := "bulk_take", "bulk_lock"
+	if b.Listed {
+		take, lock = take+"_listed", lock+"_listed"
+	}
 	if b.SkipLocked {
-		take, lock = "bulk_take_unlocked", "bulk_lock_unlocked"
+		take, lock = take+"_unlocked", lock+"_unlocked"
 	}
 	if s := r.sql[lock]; s != nil { // the plan needs it
 		t.exec(nil, s, a)
@@ -194,7 +206,8 @@ type columns struct {
 	users, devices, requested     []string
 	through                       []*int64
 	stored                        []time.Time
-	keep                          []bool
+	keep, keepRow                 []bool
+	scopes, requesters            []string
 	digests                       [][]byte
 }
 
@@ -206,6 +219,7 @@ func columnsOf(ds []purge.Deletion) columns {
 		c.users, c.devices = append(c.users, d.User), append(c.devices, d.Device)
 		c.requested, c.through = append(c.requested, formatTime(d.RequestedAt)), append(c.through, d.ThroughSeq)
 		c.stored, c.keep = append(c.stored, d.StoredAt), append(c.keep, d.KeepHistory)
+		c.keepRow, c.scopes, c.requesters = append(c.keepRow, d.KeepConversation), append(c.scopes, string(d.Scope)), append(c.requesters, d.RequestedBy)
 		c.digests = append(c.digests, d.Digest[:])
 	}
 	return c
