@@ -68,11 +68,18 @@ where d.app_id = @app and d.command_id = @command and (d.user_id, d.conversation
 order by d.user_id, d.conversation_id limit @limit::bigint
 {{end}}
 
-{{/* The ids in the list behind @after, in their order, each once. Each step of the recursion looks the next one up. */}}
+{{/* The ids in the list behind @after, in their order, each once. Where an id may have many rows, each step of the recursion looks the
+next one up. */}}
 {{define "_ids"}}ids (id, given) as (
+  {{- if .List.Skips}}
   select case when @after::text <> '' then @after::text else {{template "_next_id" .First}} end, @after::text <> ''
   union all
   select {{template "_next_id" .}}, false from ids i where i.id is not null
+  {{- else}}
+  select {{.List.ID "l"}}, false from {{.List.Name}} l
+  where {{.List.OfArgs "l"}} and {{.List.From "l" "@after::text"}}
+  group by {{.List.Order "l"}} order by {{.List.Order "l"}} limit @limit::bigint
+  {{- end}}
 ){{end}}
 {{define "_next_id"}}(
     select {{.List.ID "l"}} from {{.List.Name}} l
