@@ -34,9 +34,9 @@ const (
 	// maxEnumerations is how many enumerations a worker runs at a time, and enumerationsWaiting how many wait
 	// for one to end, each for waitQueueTimeout at most.
 	maxEnumerations, enumerationsWaiting = 2, 64
-	// maxPage is how many deletions a page has at most. pageRounds pages at a time are in their express round, over all
+	// maxPage is how many deletions a page has at most. pageRounds express rounds of pages run at a time, over all
 	// enumerations: so many gain what concurrent batches gain, and leave the express lanes to others.
-	maxPage, pageRounds = 256, 2
+	maxPage, pageRounds = 512, 2
 	// maxPages is how many pages of one enumeration may be in flight: those with large deletions wait for these.
 	maxPages = 4
 )
@@ -66,7 +66,7 @@ type enumeration struct {
 type page struct {
 	e     *enumeration
 	job   *job
-	round bool // it is in its express round
+	round bool // it is in its express rounds
 }
 
 // enumerate takes up a command that names its deletions by a rule. Where no table says who reads a shared log
@@ -197,8 +197,7 @@ func (e *enumeration) continueFrom(known purge.Enumeration) error {
 	}
 	from := e.at
 	for e.more(&from) {
-		page := e.h.express.deletions(maxPage)
-		ids, next, err := e.list(from, page)
+		ids, next, err := e.list(from, maxPage)
 		if err != nil {
 			return err
 		}
@@ -357,7 +356,7 @@ func (e *enumeration) endTarget() error {
 	return err
 }
 
-// begin begins a page: in its express round, or, while deletions are tried one at a time, one by one.
+// begin begins a page.
 func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
 	j := e.job
 	p := &page{e: e, round: true, job: &job{
@@ -377,23 +376,31 @@ func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
 	e.mu.Lock()
 	e.pages = append(e.pages, p)
 	e.mu.Unlock()
-	h := e.h
-	h.goroutines.Go(func() {
-		h.pageRounds <- struct{}{}
-		h.watcher.awaitExpress(h.stopping)
-		if h.detector.probes() {
-			h.queue.push(entry{job: p.job, tasks: tasks})
-		} else {
-			h.detector.busy.Add(1)
-			h.expressRound([]entry{{job: p.job, tasks: tasks}}, false)
-			h.detector.busy.Add(-1)
+	e.h.goroutines.Go(func() {
+		for len(tasks) > 0 {
+			n := min(len(tasks), e.h.express.deletions(e.h.cfg.BatchSize))
+			e.h.pageRound(entry{job: p.job, tasks: tasks[:n]})
+			tasks = tasks[n:]
 		}
-		<-h.pageRounds
 		e.mu.Lock()
 		p.round = false
 		e.mu.Unlock()
 		e.signal()
 	})
+}
+
+// pageRound is an express round of a page's deletions, or, while the detector tries deletions one at a time, leaves them to it.
+func (h *Handler) pageRound(e entry) {
+	h.pageRounds <- struct{}{}
+	defer func() { <-h.pageRounds }()
+	h.watcher.awaitExpress(h.stopping)
+	if h.detector.probes() {
+		h.queue.push(e)
+		return
+	}
+	h.detector.busy.Add(1)
+	defer h.detector.busy.Add(-1)
+	h.expressRound([]entry{e}, false)
 }
 
 // nameable returns why no command could have named the deletion.
