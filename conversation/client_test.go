@@ -80,7 +80,7 @@ func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	cmd.Conversations[1].ThroughSeq = seq(7)
 	cmd.RequestedAt = noon
 	receipt, err := client.Delete(t.Context(), cmd, conversation.WithTrace(trace))
-	if want := (conversation.Receipt{CommandID: "1 2", Sequence: 1}); err != nil || receipt != want {
+	if want := (conversation.Receipt{CommandID: "1 2", Stream: "CONVERSATION_COMMANDS", Sequence: 1}); err != nil || receipt != want {
 		t.Fatalf("Delete = %+v, %v; want %+v", receipt, err, want)
 	}
 	stream, err := js.Stream(t.Context(), conversation.CommandsStream)
@@ -102,6 +102,45 @@ func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	}
 }
 
+func TestUnfinishedUntilTheCommandLeavesItsStream(t *testing.T) {
+	t.Parallel()
+	_, js, client := setUp(t)
+	stream, err := js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var receipts [3]conversation.Receipt
+	for i := range receipts {
+		if receipts[i], err = client.Delete(t.Context(), forEveryone("group_42")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(there ...bool) {
+		t.Helper()
+		for i, r := range receipts {
+			if got, err := client.Unfinished(t.Context(), r); err != nil || got != there[i] {
+				t.Errorf("Unfinished(%d) = %v, %v; want %v", r.Sequence, got, err, there[i])
+			}
+		}
+	}
+	want(true, true, true)
+	for i, seq := range []uint64{2, 1, 3} {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+		want(i < 1, false, i < 2)
+	}
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: conversation.CommandsStream + "_FRONT"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stream, says := range map[string]string{"CONVERSATION_COMMANDS_FRONT": "keeps finished commands", "CONVERSATION_COMMANDS_GONE": "worker setup"} {
+		if _, err := client.Unfinished(t.Context(), conversation.Receipt{Stream: stream, Sequence: 1}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("Unfinished in %s = %v; want %q", stream, err, says)
+		}
+	}
+}
+
 // The ids of messages are one name space for all apps of a stream: one that knows
 // or guesses another's command id must not make the stream drop the command.
 func TestNoAppCanMakeTheStreamDropAnothersCommand(t *testing.T) {
@@ -118,7 +157,7 @@ func TestNoAppCanMakeTheStreamDropAnothersCommand(t *testing.T) {
 	}
 	for _, sequence := range []uint64{4, 5} { // and the same again is stored again
 		receipt, err := client.Delete(t.Context(), cmd)
-		if want := (conversation.Receipt{CommandID: "42", Sequence: sequence}); err != nil || receipt != want {
+		if want := (conversation.Receipt{CommandID: "42", Stream: "CONVERSATION_COMMANDS", Sequence: sequence}); err != nil || receipt != want {
 			t.Errorf("Delete = %+v, %v; want %+v", receipt, err, want)
 		}
 	}

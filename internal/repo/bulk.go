@@ -24,6 +24,11 @@ func (r *Repo) Single() bool { return r.plan.Single() && r.plan.Members == nil }
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	for _, d := range b.Deletions {
+		if err := r.widenKey(ctx, d.Scope); err != nil {
+			return purge.Result{}, err
+		}
+	}
 	order := make([]int, len(b.Deletions))
 	for i := range order {
 		order[i] = i
@@ -135,7 +140,7 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	c := columnsOf(b.Deletions)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
-		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
+		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "conversations_kept": c.keepRow, "scopes": c.scopes, "requesters": c.requesters, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take, lock := "bulk_take", "bulk_lock"
@@ -201,7 +206,8 @@ type columns struct {
 	users, devices, requested     []string
 	through                       []*int64
 	stored                        []time.Time
-	keep                          []bool
+	keep, keepRow                 []bool
+	scopes, requesters            []string
 	digests                       [][]byte
 }
 
@@ -213,6 +219,7 @@ func columnsOf(ds []purge.Deletion) columns {
 		c.users, c.devices = append(c.users, d.User), append(c.devices, d.Device)
 		c.requested, c.through = append(c.requested, formatTime(d.RequestedAt)), append(c.through, d.ThroughSeq)
 		c.stored, c.keep = append(c.stored, d.StoredAt), append(c.keep, d.KeepHistory)
+		c.keepRow, c.scopes, c.requesters = append(c.keepRow, d.KeepConversation), append(c.scopes, string(d.Scope)), append(c.requesters, d.RequestedBy)
 		c.digests = append(c.digests, d.Digest[:])
 	}
 	return c

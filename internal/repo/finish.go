@@ -198,7 +198,7 @@ func (r *Repo) adopt(ctx context.Context, ds []purge.Deletion) (bool, error) {
 	t := r.begin(true)
 	t.exec(&n, r.sql.get("adopt"), args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "users": c.users, "devices": c.devices, "wanted": c.through,
-		"kept": c.keep, "digests": c.digests,
+		"kept": c.keep, "requesters": c.requesters, "digests": c.digests,
 	})
 	return n > 0, r.commit(ctx, t)
 }

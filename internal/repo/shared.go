@@ -70,15 +70,15 @@ func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, res *purge.Result)
 		a["count"] = max(leastHideCount, batchHideCount/len(ds))
 	}
 	n := len(ds)
-	boundaries, scopes, requesters, keep := make([]*int64, n), make([]string, n), make([]string, n), make([]bool, n)
+	boundaries := make([]*int64, n)
 	users, conversations := make([]string, n), make([]string, n)
 	for i, d := range ds {
-		boundaries[i], scopes[i], requesters[i], keep[i] = d.Boundary, string(d.Scope), d.RequestedBy, d.KeepConversation
+		boundaries[i] = d.Boundary
 		key := r.plan.Conversation(d)
 		users[i], conversations[i] = key[1], key[2]
 	}
 	a = a.with(args{
-		"boundaries": boundaries, "scopes": scopes, "requesters": requesters, "keep_rows": keep, "log_users": users, "log_conversations": conversations,
+		"boundaries": boundaries, "scopes": c.scopes, "requesters": c.requesters, "conversations_kept": c.keepRow, "log_users": users, "log_conversations": conversations,
 	})
 	t.exec(nil, r.sql.get(lock), a)
 	t.query(readRecords(ds, func(i int, rec purge.Record, written bool) {

@@ -35,6 +35,9 @@ const (
 // finishes, the commit doesn't wait for the disk: a batch that is lost in a crash is done again.
 // What hides is done in one.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
+	if err := r.widenKey(ctx, d.Scope); err != nil {
+		return purge.Step{}, err
+	}
 	if r.hides(d) {
 		return r.hideStep(ctx, d, p)
 	}

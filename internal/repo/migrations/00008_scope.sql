@@ -6,14 +6,12 @@ alter table lethe.deletions
     add column requested_by text,
     add column conversation_kept boolean not null default false,
     add column erased boolean not null default true,
-    add column erased_at timestamptz,
     add column erased_told boolean not null default false;
 
 comment on column lethe.deletions.scope is 'everyone; null for self.';
 comment on column lethe.deletions.requested_by is 'Of scope everyone: the user who asked.';
 comment on column lethe.deletions.conversation_kept is 'keep_conversation: the conversation''s row stays.';
 comment on column lethe.deletions.erased is 'When it was done, no message at or below the boundary was left for anybody. False in a shared log whose floor was below.';
-comment on column lethe.deletions.erased_at is 'Of a deletion that was not erased when it was done: when the last of it was; pinned before the event.';
 comment on column lethe.deletions.erased_told is 'The stream has the event conversation.erased.';
 
 -- Commands that name their deletions by a rule: all conversations of a user, or everyone's copy of a conversation. Their

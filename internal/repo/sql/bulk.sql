@@ -221,15 +221,15 @@ with q as materialized (
 {{- if .One}}
   select @app::text as app_id, @command::text as command_id, @conversation::text as conversation_id, @token::uuid as token, @user::text as user_id,
     @device::text as device_id, @wanted::bigint as wanted, @stored_at::timestamptz as stored_at, @kept::boolean as history_kept,
-    @requested_at::text as requested_at, nullif(pg_catalog.current_setting('lethe.through_seq'), '')::bigint as through_seq,
+    @conversation_kept::boolean as conversation_kept, @scope::text as scope, @requested_by::text as requested_by, @requested_at::text as requested_at, nullif(pg_catalog.current_setting('lethe.through_seq'), '')::bigint as through_seq,
     pg_catalog.current_setting('lethe.deleted')::bigint as deleted, 1::bigint as ord
     {{- if .LooksUp}}, nullif(pg_catalog.current_setting('lethe.looked_up'), '')::text[] as looked_up{{end}}
 {{- else}}
   select *{{if .LooksUp}}, q.pins::text[] as looked_up{{end}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @tokens::uuid[], @users::text[], @devices::text[], @wanted::bigint[],
-    @stored_at::timestamptz[], @kept::boolean[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[]{{if .LooksUp}}, @looked_up::text[]{{end}})
-    with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, requested_at,
-    through_seq, deleted{{if .LooksUp}}, pins{{end}}, ord)
+    @stored_at::timestamptz[], @kept::boolean[], @conversations_kept::boolean[], @scopes::text[], @requesters::text[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[]{{if .LooksUp}}, @looked_up::text[]{{end}})
+    with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, conversation_kept,
+    scope, requested_by, requested_at, through_seq, deleted{{if .LooksUp}}, pins{{end}}, ord)
 {{- end}}
 ),
 seen as materialized (
@@ -249,10 +249,11 @@ settled as materialized (
 ),
 written as (
   insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
-    through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
-    lease_token, lease_until{{if .LooksUp}}, looked_up{{end}})
+    through_seq, cursor_seq, messages_deleted, history_kept, conversation_kept, scope, requested_by, conversation_removed, multi_client_sync, requested_at,
+    completed_at, lease_token, lease_until{{if .LooksUp}}, looked_up{{end}})
   select app_id, command_id, conversation_id, user_id, nullif(device_id, ''), case when done then 'done' else 'running' end,
-    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept, done and not (there and {{if .Conversations.Keep}}true{{else}}newer{{end}}),
+    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept,
+    conversation_kept, nullif(scope, ''), nullif(requested_by, ''), done and not (there and {{template "_stays" .}}),
     done and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false),
     nullif(requested_at, ''), case when done then pg_catalog.clock_timestamp() end,
     case when not done then token end, case when not done then pg_catalog.clock_timestamp() + @lease::interval end

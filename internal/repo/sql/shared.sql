@@ -25,7 +25,7 @@ commands_pkey, deletions_pkey; the messages' key backward and forward; the membe
 with q as materialized (
   select *{{template "_look_up" .}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @devices::text[], @wanted::bigint[], @stored_at::timestamptz[],
-    @digests::bytea[], @requested_at::text[], @fresh::boolean[], @boundaries::bigint[], @scopes::text[], @requesters::text[], @keep_rows::boolean[],
+    @digests::bytea[], @requested_at::text[], @fresh::boolean[], @boundaries::bigint[], @scopes::text[], @requesters::text[], @conversations_kept::boolean[],
     @log_users::text[], @log_conversations::text[])
     with ordinality as q (app_id, command_id, conversation_id, user_id, device_id, wanted, stored_at, digest, requested_at, fresh, boundary,
     scope, requested_by, conversation_kept, log_user, log_conversation, ord)
