@@ -99,27 +99,28 @@ func (e *enumeration) start() {
 			e.leave(purge.DeferDelay(retry.Random()))
 			return
 		}
-		defer release()
 		e.job.slot.Leave()
-		e.run()
+		settle := e.run()
+		release() // before the same command comes again
+		settle()
 	})
 }
 
 // errLeft and errRefused are why an enumeration ends before all deletions are final: the command must be delivered again, or it is given up.
 var errLeft, errRefused = errors.New("the enumeration can't go on"), errors.New("the command is refused")
 
-// run takes the enumeration to its end, or leaves it for redelivery.
-func (e *enumeration) run() {
+// run takes the enumeration to its end, or as far as it can go, and returns what settles the delivery then.
+func (e *enumeration) run() (settle func()) {
 	began := time.Now()
 	sum, err := e.walk()
-	switch {
-	case errors.Is(err, errRefused):
-		e.h.settle([]*job{e.job})
-	case err != nil:
-		e.leave(e.trouble(err))
-	default:
-		e.finish(sum, began)
+	if err == nil {
+		err = e.finish(sum, began)
 	}
+	if err == nil || errors.Is(err, errRefused) {
+		return func() { e.h.settle([]*job{e.job}) }
+	}
+	delay := e.trouble(err)
+	return func() { e.leave(delay) }
 }
 
 // walk carries out all deletions. It returns an error where the command must be delivered again.
@@ -552,9 +553,9 @@ func (e *enumeration) refuse(f failure) error {
 	return errRefused
 }
 
-// finish publishes that all deletions of a user's conversations are final, and settles the command. Where some have failed it has
+// finish publishes that all deletions of a user's conversations are final. Where some have failed the command has
 // one dead letter, with the first failure.
-func (e *enumeration) finish(sum purge.Totals, began time.Time) {
+func (e *enumeration) finish(sum purge.Totals, began time.Time) error {
 	h := e.h
 	crash.Point("enumeration_completed")
 	if sum.Failed > 0 {
@@ -568,12 +569,11 @@ func (e *enumeration) finish(sum purge.Totals, began time.Time) {
 			MultiClientSync: sum.MultiClientSync, OriginDeviceID: e.d.Device, RequestedAt: e.d.RequestedAt, CompletedAt: sum.CompletedAt,
 		}}}})
 		if err != nil {
-			e.leave(0) // the worker stops
-			return
+			return errLeft // the worker stops
 		}
 		crash.Point("all_deleted_published")
 	}
-	h.settle([]*job{e.job})
+	return nil
 }
 
 // enumerations are those that run in a worker. Safe for concurrent use.
