@@ -56,7 +56,8 @@ begin
         from pg_class c cross join lateral aclexplode(c.relacl) a
         where c.oid = 'lethe.deletions'::regclass and a.privilege_type = 'UPDATE' and a.grantee not in (0, c.relowner)
     loop
-        execute 'grant select, insert, update, delete on lethe.enumerations, lethe.watermarks to ' || worker;
+        execute 'grant select, insert, update, delete on lethe.enumerations to ' || worker;
+        execute 'grant select, insert, update on lethe.watermarks to ' || worker;
     end loop;
 end $$;
 -- +goose StatementEnd
