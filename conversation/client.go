@@ -97,8 +97,8 @@ func WithTrace(t Trace) DeleteOption {
 	return func(c *deleteConfig) { c.trace = t }
 }
 
-// Delete publishes cmd on its app's subject and waits until the stream has
-// stored it. An empty CommandID is filled with NewCommandID. The error is an
+// Delete publishes cmd on its app's subject, which for ScopeEveryone is
+// DeleteEveryoneSubject, and waits until the stream has stored it. An empty CommandID is filled with NewCommandID. The error is an
 // *InvalidError, or wraps ErrNoStream, ErrStreamFull, ErrAppFull, ErrTooLarge,
 // ErrNotPermitted or ErrUnconfirmed, or is the context's. After ErrUnconfirmed
 // or a context's end the command may be stored nevertheless; sending it again
@@ -149,7 +149,11 @@ func commandMsg(shard Shard, cmd Command, trace Trace) (*nats.Msg, error) {
 	if err != nil {
 		return nil, err
 	}
-	msg := nats.NewMsg(shard.CommandSubject(cmd.AppID))
+	subject := shard.CommandSubject(cmd.AppID)
+	if cmd.Scope == ScopeEveryone {
+		subject = shard.DeleteEveryoneSubject(cmd.AppID)
+	}
+	msg := nats.NewMsg(subject)
 	trace.Set(msg.Header)
 	msg.Data = data
 	return msg, nil

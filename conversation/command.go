@@ -8,8 +8,16 @@ import (
 	"unicode/utf8"
 )
 
-// Command asks for the deletion of one user's copy of 1 to MaxConversations
-// conversations. Read one with Decode, which is strict; json.Unmarshal is not.
+// Scopes of a command: whose history goes.
+const (
+	// ScopeSelf is the user's own; an empty Scope means the same.
+	ScopeSelf = "self"
+	// ScopeEveryone is that of all members.
+	ScopeEveryone = "everyone"
+)
+
+// Command asks for the deletion of 1 to MaxConversations conversations of one user, or
+// of all. Read one with Decode, which is strict; json.Unmarshal is not.
 type Command struct {
 	// CommandID is unique within the app, 1 to MaxCommandID bytes. The same
 	// command sent again is the same deletion; the same id with other content
@@ -17,15 +25,25 @@ type Command struct {
 	CommandID string `json:"command_id"`
 	// AppID is the tenant, 1 to MaxAppID bytes.
 	AppID string `json:"app_id"`
-	// UserID is whose copy goes, 1 to MaxUserID bytes.
+	// UserID is whose history goes, and with ScopeEveryone who asks; 1 to MaxUserID bytes.
 	UserID string `json:"user_id"`
 	// DeviceID is the client that asked, at most MaxDeviceID bytes. Empty means
 	// that it isn't known.
 	DeviceID string `json:"device_id,omitempty"`
 	// Conversations are what to delete, each id once.
-	Conversations []Target `json:"conversations"`
+	Conversations []Target `json:"conversations,omitempty"`
+	// AllConversations asks, instead of Conversations, for all that the user has when the
+	// stream stores the command.
+	AllConversations bool `json:"all_conversations,omitempty"`
+	// Scope is ScopeSelf, also where it is empty, or ScopeEveryone: the history goes for
+	// every member. Not together with AllConversations or KeepHistory. Such a command has a
+	// subject that the producer needs a permission for, see DeleteEveryoneSubject.
+	Scope string `json:"scope,omitempty"`
 	// KeepHistory removes the conversations' rows alone and leaves the messages.
 	KeepHistory bool `json:"keep_history,omitempty"`
+	// KeepConversation deletes the messages alone and leaves the conversations in the list.
+	// Not together with KeepHistory.
+	KeepConversation bool `json:"keep_conversation,omitempty"`
 	// RequestedAt is when the user asked; the zero time means that it isn't
 	// known. It is repeated in the event, in UTC, and decides nothing.
 	RequestedAt time.Time `json:"requested_at,omitzero"`
@@ -79,15 +97,38 @@ func (c *Command) validate() *InvalidError {
 	if err := checkID("device_id", c.DeviceID, 0, MaxDeviceID); err != nil {
 		return err
 	}
-	if err := checkTargets(c.Conversations); err != nil {
+	if err := c.checkForm(); err != nil {
 		return err
 	}
 	return checkTime("requested_at", c.RequestedAt)
 }
 
+// checkForm checks what is to go, and that its parts agree.
+func (c *Command) checkForm() *InvalidError {
+	switch everyone := c.Scope == ScopeEveryone; {
+	case c.Scope != "" && c.Scope != ScopeSelf && !everyone:
+		return &InvalidError{"scope", "is unknown", expectScope}
+	case c.AllConversations && len(c.Conversations) > 0:
+		return exclusive("all_conversations", "conversations")
+	case c.AllConversations && everyone:
+		return exclusive("all_conversations", `the scope "everyone"`)
+	case c.KeepHistory && everyone:
+		return exclusive("keep_history", `the scope "everyone"`)
+	case c.KeepHistory && c.KeepConversation:
+		return exclusive("keep_history", "keep_conversation")
+	case c.AllConversations:
+		return nil
+	}
+	return checkTargets(c.Conversations)
+}
+
+func exclusive(field, other string) *InvalidError {
+	return &InvalidError{field, "stands beside " + other, "one of the two alone"}
+}
+
 func checkTargets(targets []Target) *InvalidError {
 	if len(targets) == 0 {
-		return &InvalidError{"conversations", "is missing or empty", expectConversations}
+		return noTargets()
 	}
 	if len(targets) > MaxConversations {
 		return &InvalidError{"conversations", "has more than " + strconv.Itoa(MaxConversations) + " elements", expectConversations}
@@ -98,6 +139,10 @@ func checkTargets(targets []Target) *InvalidError {
 		}
 	}
 	return nil
+}
+
+func noTargets() *InvalidError {
+	return &InvalidError{"conversations", "is missing or empty", expectConversations}
 }
 
 // checkTarget compares with each earlier target: at most 100 × 99 / 2 short
@@ -122,6 +167,7 @@ func checkTarget(targets []Target, i int) *InvalidError {
 const (
 	expectObject        = "one JSON object (UTF-8)"
 	expectConversations = "an array of 1 to 100 objects, each with an id"
+	expectScope         = `"self" or "everyone"`
 	expectSeq           = "an integer from 0 to 9223372036854775807, in digits only"
 	expectTime          = "an RFC 3339 time such as 2026-11-23T09:00:00Z"
 )

@@ -10,7 +10,7 @@ import (
 )
 
 // field is a bit for each known name, to find one that stands twice.
-type field uint8
+type field uint16
 
 const (
 	fieldCommandID field = 1 << iota
@@ -18,7 +18,10 @@ const (
 	fieldUserID
 	fieldDeviceID
 	fieldConversations
+	fieldAllConversations
+	fieldScope
 	fieldKeepHistory
+	fieldKeepConversation
 	fieldRequestedAt
 	fieldUnknown field = 0
 )
@@ -121,8 +124,14 @@ func commandField(raw []byte) (string, field) {
 		return "device_id", fieldDeviceID
 	case `"conversations"`:
 		return "conversations", fieldConversations
+	case `"all_conversations"`:
+		return "all_conversations", fieldAllConversations
+	case `"scope"`:
+		return "scope", fieldScope
 	case `"keep_history"`:
 		return "keep_history", fieldKeepHistory
+	case `"keep_conversation"`:
+		return "keep_conversation", fieldKeepConversation
 	case `"requested_at"`:
 		return "requested_at", fieldRequestedAt
 	}
@@ -142,8 +151,14 @@ func (c *Command) set(f field, name string, value []byte) (err *InvalidError) {
 		c.DeviceID, err = decodeID(name, value, 0, MaxDeviceID)
 	case fieldConversations:
 		c.Conversations, err = decodeTargets(value)
+	case fieldAllConversations:
+		c.AllConversations, err = decodeBool(name, value)
+	case fieldScope:
+		c.Scope, err = decodeScope(name, value)
 	case fieldKeepHistory:
 		c.KeepHistory, err = decodeBool(name, value)
+	case fieldKeepConversation:
+		c.KeepConversation, err = decodeBool(name, value)
 	case fieldRequestedAt:
 		c.RequestedAt, err = decodeTime(name, value)
 	default: // unknown: a producer may be newer
@@ -151,6 +166,8 @@ func (c *Command) set(f field, name string, value []byte) (err *InvalidError) {
 	return err
 }
 
+// decodeTargets refuses an empty array, also beside all_conversations: nobody knows which
+// of the two is meant.
 func decodeTargets(raw []byte) ([]Target, *InvalidError) {
 	if raw[0] != '[' {
 		return nil, &InvalidError{"conversations", "is " + kindOf(raw), expectConversations}
@@ -165,6 +182,9 @@ func decodeTargets(raw []byte) ([]Target, *InvalidError) {
 			return nil, err
 		}
 		targets = append(targets, t)
+	}
+	if len(targets) == 0 {
+		return nil, noTargets()
 	}
 	return targets, nil
 }
@@ -225,6 +245,18 @@ func decodeID(name string, raw []byte, minLen, maxLen int) (string, *InvalidErro
 		return "", &InvalidError{name, "is too long", expectID(minLen, maxLen)}
 	}
 	return unquote(raw), nil
+}
+
+// decodeScope refuses the empty string, which means the default only in Go.
+func decodeScope(name string, raw []byte) (string, *InvalidError) {
+	if raw[0] != '"' {
+		return "", &InvalidError{name, "is " + kindOf(raw), expectScope}
+	}
+	switch s := unquote(raw); s {
+	case ScopeSelf, ScopeEveryone:
+		return s, nil
+	}
+	return "", &InvalidError{name, "is unknown", expectScope}
 }
 
 func decodeBool(name string, raw []byte) (bool, *InvalidError) {

@@ -7,8 +7,8 @@
 // EventsStream with a consumer of its own and ParseEvent, and what a device missed
 // with Client.Missed. Both parts also work alone: Decode reads a
 // command as strictly as the workers do, EscapeToken and the subject functions
-// name the subjects, and Deleted, DeleteFailed and Deleting are the bodies of
-// the events.
+// name the subjects, and Deleted, Erased, AllDeleted, DeleteFailed and Deleting are the
+// bodies of the events.
 //
 // # Delivery
 //

@@ -15,13 +15,21 @@ type Deleted struct {
 	// ThroughSeq is the boundary: what has a greater seq survives and stays on
 	// the devices. 0 where the conversation had no message.
 	ThroughSeq int64 `json:"through_seq"`
-	// MessagesDeleted counts messages, not what hung on them, over all tries.
+	// MessagesDeleted counts messages, not their child rows, over all tries. In a shared log
+	// it counts what became hidden for this user.
 	MessagesDeleted int64 `json:"messages_deleted"`
 	// HistoryKept repeats the command's KeepHistory.
 	HistoryKept bool `json:"history_kept"`
 	// ConversationRemoved reports that the conversation has no row any more,
 	// whoever removed it. False where newer messages keep it.
 	ConversationRemoved bool `json:"conversation_removed"`
+	// Erased reports that the messages are physically deleted. False in a shared log as
+	// long as other members read them; then an Erased event follows.
+	Erased bool `json:"erased"`
+	// Scope is ScopeEveryone, or empty for the user's own deletion.
+	Scope string `json:"scope,omitempty"`
+	// RequestedBy is the user who asked with ScopeEveryone, otherwise empty.
+	RequestedBy string `json:"requested_by,omitempty"`
 	// MultiClientSync says whom to notify: all of the user's devices, or
 	// OriginDeviceID alone.
 	MultiClientSync bool `json:"multi_client_sync"`
@@ -30,6 +38,38 @@ type Deleted struct {
 	// RequestedAt repeats the command's, zero if it had none.
 	RequestedAt time.Time `json:"requested_at,omitzero"`
 	// CompletedAt is when the deletion finished.
+	CompletedAt time.Time `json:"completed_at"`
+}
+
+// Erased says that what a deletion in a shared log had hidden for the user is physically
+// deleted now. It is for whoever was told Deleted.
+type Erased struct {
+	CommandID      string `json:"command_id"`
+	AppID          string `json:"app_id"`
+	UserID         string `json:"user_id"`
+	ConversationID string `json:"conversation_id"`
+	// ThroughSeq repeats that of Deleted.
+	ThroughSeq int64 `json:"through_seq"`
+	// ErasedAt is when the last of the messages was deleted.
+	ErasedAt time.Time `json:"erased_at"`
+}
+
+// AllDeleted says that a command with AllConversations has finished: each conversation's
+// Deleted or DeleteFailed came before.
+type AllDeleted struct {
+	CommandID string `json:"command_id"`
+	AppID     string `json:"app_id"`
+	UserID    string `json:"user_id"`
+	// Conversations counts the deletions that have finished, Failed those that failed.
+	Conversations int64 `json:"conversations"`
+	Failed        int64 `json:"failed"`
+	// MessagesDeleted is the sum over the deletions.
+	MessagesDeleted int64 `json:"messages_deleted"`
+	// MultiClientSync, OriginDeviceID and RequestedAt are as in Deleted.
+	MultiClientSync bool      `json:"multi_client_sync"`
+	OriginDeviceID  string    `json:"origin_device_id,omitempty"`
+	RequestedAt     time.Time `json:"requested_at,omitzero"`
+	// CompletedAt is when the last deletion was final.
 	CompletedAt time.Time `json:"completed_at"`
 }
 
@@ -76,18 +116,36 @@ type Deleting struct {
 // can't write is an error.
 func (e Deleted) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
 
+// MarshalJSON writes ErasedAt in UTC, cut to the microsecond.
+func (e Erased) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
+
+// MarshalJSON writes times in UTC, CompletedAt cut to the microsecond.
+func (e AllDeleted) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
+
 // MarshalJSON writes FailedAt in UTC, cut to the microsecond.
 func (e DeleteFailed) MarshalJSON() ([]byte, error) { return json.Marshal(e.wire()) }
 
 // The same structs without their MarshalJSON.
 type (
 	deletedWire      Deleted
+	erasedWire       Erased
+	allDeletedWire   AllDeleted
 	deleteFailedWire DeleteFailed
 )
 
 func (e Deleted) wire() *deletedWire {
 	e.RequestedAt, e.CompletedAt = e.RequestedAt.UTC(), wireTime(e.CompletedAt)
 	return (*deletedWire)(&e)
+}
+
+func (e Erased) wire() *erasedWire {
+	e.ErasedAt = wireTime(e.ErasedAt)
+	return (*erasedWire)(&e)
+}
+
+func (e AllDeleted) wire() *allDeletedWire {
+	e.RequestedAt, e.CompletedAt = e.RequestedAt.UTC(), wireTime(e.CompletedAt)
+	return (*allDeletedWire)(&e)
 }
 
 func (e DeleteFailed) wire() *deleteFailedWire {
@@ -97,12 +155,12 @@ func (e DeleteFailed) wire() *deleteFailedWire {
 
 func wireTime(t time.Time) time.Time { return t.UTC().Truncate(time.Microsecond) }
 
-// Event is one message about a deletion: exactly one of Deleted, Failed and
-// Deleting is set, and Type says which.
+// Event is one message about a deletion: exactly one of Deleted, Erased, AllDeleted,
+// Failed and Deleting is set, and Type says which.
 type Event struct {
 	// ID is the same each time the event is published. Drop those you have seen.
 	ID string
-	// Type is TypeDeleted, TypeDeleteFailed or TypeDeleting.
+	// Type is TypeDeleted, TypeErased, TypeAllDeleted, TypeDeleteFailed or TypeDeleting.
 	Type string
 	// Source is "lethe/" and the escaped app.
 	Source string
@@ -116,9 +174,11 @@ type Event struct {
 	// that published the event.
 	Trace Trace
 
-	Deleted  *Deleted
-	Failed   *DeleteFailed
-	Deleting *Deleting
+	Deleted    *Deleted
+	Erased     *Erased
+	AllDeleted *AllDeleted
+	Failed     *DeleteFailed
+	Deleting   *Deleting
 }
 
 // CommandID returns the id of the command that the event belongs to, empty
@@ -127,6 +187,10 @@ func (e Event) CommandID() string {
 	switch {
 	case e.Deleted != nil:
 		return e.Deleted.CommandID
+	case e.Erased != nil:
+		return e.Erased.CommandID
+	case e.AllDeleted != nil:
+		return e.AllDeleted.CommandID
 	case e.Failed != nil:
 		return e.Failed.CommandID
 	case e.Deleting != nil:
@@ -136,11 +200,13 @@ func (e Event) CommandID() string {
 }
 
 // ConversationID returns the conversation that the event is about, empty where
-// a whole command failed.
+// it is about a whole command.
 func (e Event) ConversationID() string {
 	switch {
 	case e.Deleted != nil:
 		return e.Deleted.ConversationID
+	case e.Erased != nil:
+		return e.Erased.ConversationID
 	case e.Failed != nil:
 		return e.Failed.ConversationID
 	case e.Deleting != nil:

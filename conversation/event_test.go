@@ -18,7 +18,7 @@ var (
 	noon = time.Date(2026, 11, 23, 12, 0, 0, 12_345_678, time.FixedZone("", 3600))
 	gone = conversation.Deleted{
 		CommandID: "1", AppID: "a.b", UserID: "al ice", ConversationID: `c "é"%`, ThroughSeq: 1200, MessagesDeleted: 1100,
-		ConversationRemoved: true, OriginDeviceID: "phone", RequestedAt: noon.Add(-time.Second), CompletedAt: noon,
+		ConversationRemoved: true, Erased: true, OriginDeviceID: "phone", RequestedAt: noon.Add(-time.Second), CompletedAt: noon,
 	}
 	failed = conversation.DeleteFailed{
 		CommandID: "1", AppID: "demo", UserID: "alice", Reason: conversation.ReasonInvalidCommand, Message: "no", FailedAt: noon,
@@ -45,7 +45,7 @@ func TestDeletedMessageIsTheContracts(t *testing.T) {
 		t.Errorf("headers (-want +got):\n%s", diff)
 	}
 	const body = `{"command_id":"1","app_id":"a.b","user_id":"al ice","conversation_id":"c \"é\"%","through_seq":1200,` +
-		`"messages_deleted":1100,"history_kept":false,"conversation_removed":true,"multi_client_sync":false,` +
+		`"messages_deleted":1100,"history_kept":false,"conversation_removed":true,"erased":true,"multi_client_sync":false,` +
 		`"origin_device_id":"phone","requested_at":"2026-11-23T10:59:59.012345678Z","completed_at":"2026-11-23T11:00:00.012345Z"}`
 	if string(msg.Data) != body {
 		t.Errorf("body %s; want %s", msg.Data, body)

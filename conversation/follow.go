@@ -72,7 +72,11 @@ func checkUser(app, user string) error {
 // falls between the two.
 func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg followConfig) error {
 	f.status = f.nc.StatusChanged(nats.CONNECTED, nats.CLOSED)
-	for _, subject := range []string{f.lanes[0].subject, f.lanes[1].subject, DeletingSubject(app, user)} {
+	var subjects []string
+	for _, l := range f.lanes {
+		subjects = append(subjects, l.subject)
+	}
+	for _, subject := range append(subjects, DeletingSubject(app, user)) {
 		sub, err := f.nc.Subscribe(subject, f.inbox.receive)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)

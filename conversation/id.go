@@ -28,11 +28,34 @@ func commandIDAt(t time.Time) string {
 	return crockford.EncodeToString(b[:])[6:]
 }
 
-// DeletedID returns the ce-id of a TypeDeleted event: the same for each telling
-// of the same deletion, another for any other.
+// DeletedID returns the ce-id of a TypeDeleted event: the same each time the event of
+// one deletion is published, another for any other. With ScopeEveryone each member's event
+// has another id, see Deleted.ID.
 func DeletedID(app, command, conversation string) string {
 	return eventID(0, TypeDeleted, app, command, conversation)
 }
+
+// ID returns the event's ce-id: DeletedID, and with ScopeEveryone one that depends on the
+// user, too.
+func (e Deleted) ID() string {
+	if e.Scope == ScopeEveryone {
+		return everyoneDeletedID(e.AppID, e.CommandID, e.ConversationID, e.UserID)
+	}
+	return DeletedID(e.AppID, e.CommandID, e.ConversationID)
+}
+
+func everyoneDeletedID(app, command, conversation, user string) string {
+	return eventID(0, TypeDeleted, app, command, conversation, user)
+}
+
+// ID returns the event's ce-id. It depends on the user, who is the same for all events of a
+// command with ScopeSelf.
+func (e Erased) ID() string {
+	return eventID(0, TypeErased, e.AppID, e.CommandID, e.ConversationID, e.UserID)
+}
+
+// ID returns the event's ce-id.
+func (e AllDeleted) ID() string { return eventID(0, TypeAllDeleted, e.AppID, e.CommandID) }
 
 // DeleteFailedID returns the ce-id of a TypeDeleteFailed event. streamSeq is
 // the command's sequence in CommandsStream, so that each retry of a command can

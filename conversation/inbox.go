@@ -60,8 +60,10 @@ func (b *inbox) receive(m *nats.Msg) {
 // addProgress drops what comes after the end of its own deletion. mu is held.
 func (b *inbox) addProgress(e Event) {
 	d := e.Deleting
-	if _, over := b.seen[DeletedID(d.AppID, d.CommandID, d.ConversationID)]; over {
-		return
+	for _, id := range [2]string{DeletedID(d.AppID, d.CommandID, d.ConversationID), everyoneDeletedID(d.AppID, d.CommandID, d.ConversationID, d.UserID)} {
+		if _, over := b.seen[id]; over {
+			return
+		}
 	}
 	if len(b.running) == maxProgress {
 		b.running = append(b.running[:0], b.running[1:]...)

@@ -16,7 +16,21 @@ import (
 func (e Deleted) Msg(trace Trace) (*nats.Msg, error) {
 	return envelope{
 		typ: TypeDeleted, app: e.AppID, user: e.UserID, conversation: e.ConversationID,
-		id: DeletedID(e.AppID, e.CommandID, e.ConversationID), at: e.CompletedAt,
+		id: e.ID(), at: e.CompletedAt,
+	}.msg(e.wire(), trace)
+}
+
+// Msg returns the event as a message ready to publish; it fails like that of Deleted.
+func (e Erased) Msg(trace Trace) (*nats.Msg, error) {
+	return envelope{
+		typ: TypeErased, app: e.AppID, user: e.UserID, conversation: e.ConversationID, id: e.ID(), at: e.ErasedAt,
+	}.msg(e.wire(), trace)
+}
+
+// Msg returns the event as a message ready to publish; it fails like that of Deleted.
+func (e AllDeleted) Msg(trace Trace) (*nats.Msg, error) {
+	return envelope{
+		typ: TypeAllDeleted, app: e.AppID, user: e.UserID, id: e.ID(), at: e.CompletedAt,
 	}.msg(e.wire(), trace)
 }
 

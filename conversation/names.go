@@ -18,6 +18,10 @@ const (
 	TypeDeleted = "conversation.deleted"
 	// TypeDeleteFailed: a deletion will not finish, with the reason.
 	TypeDeleteFailed = "conversation.delete_failed"
+	// TypeErased: in a shared log, what a deletion had hidden is physically deleted.
+	TypeErased = "conversation.erased"
+	// TypeAllDeleted: a command with AllConversations has finished.
+	TypeAllDeleted = "conversation.all_deleted"
 	// TypeDeleting: the progress of a long deletion.
 	TypeDeleting = "conversation.deleting"
 )
@@ -66,7 +70,7 @@ const (
 const (
 	// HeaderSpecVersion is the version of CloudEvents, "1.0".
 	HeaderSpecVersion = "ce-specversion"
-	// HeaderEventType is one of TypeDeleted, TypeDeleteFailed, TypeDeleting.
+	// HeaderEventType is one of the types above.
 	HeaderEventType = "ce-type"
 	// HeaderEventSource is "lethe/" and the escaped app.
 	HeaderEventSource = "ce-source"
@@ -75,7 +79,7 @@ const (
 	// HeaderEventTime is when the event happened (RFC 3339).
 	HeaderEventTime = "ce-time"
 	// HeaderEventSubject is the conversation's id, percent-encoded; absent
-	// where a whole command failed.
+	// where the event is about a whole command.
 	HeaderEventSubject = "ce-subject"
 	// HeaderContentType is "application/json".
 	HeaderContentType = "content-type"
@@ -94,6 +98,8 @@ const (
 	ReasonInvalidCommand Reason = "invalid_command"
 	// ReasonAppMismatch: subject and body name different apps.
 	ReasonAppMismatch Reason = "app_mismatch"
+	// ReasonScopeMismatch: the subject is for another scope than the body's.
+	ReasonScopeMismatch Reason = "scope_mismatch"
 	// ReasonCommandIDReused: the app has used this command id for other content.
 	ReasonCommandIDReused Reason = "command_id_reused"
 	// ReasonIncompatibleID: an id can't be a key of the tables in use, such as
@@ -102,6 +108,9 @@ const (
 	// ReasonBoundaryRequired: through_seq is missing, and nothing else says up to where to delete: the tables in use don't keep
 	// when a message was sent, or no stream knows when the command was.
 	ReasonBoundaryRequired Reason = "boundary_required"
+	// ReasonUnsupportedScope: the tables in use can't do what is asked, such as a deletion
+	// for everyone where each owner has other ids.
+	ReasonUnsupportedScope Reason = "unsupported_scope"
 	// ReasonAttemptsExhausted: the deletion failed too many times.
 	ReasonAttemptsExhausted Reason = "attempts_exhausted"
 )

@@ -51,9 +51,17 @@ func ParseEvent(subject string, header nats.Header, data []byte) (Event, error) 
 func (e *Event) decodeBody(data []byte) (app, user string, err error) {
 	switch e.Type {
 	case TypeDeleted:
-		e.Deleted = new(Deleted)
+		e.Deleted = &Deleted{Erased: true} // workers that knew only copies left it out
 		err = json.Unmarshal(data, e.Deleted)
 		app, user = e.Deleted.AppID, e.Deleted.UserID
+	case TypeErased:
+		e.Erased = new(Erased)
+		err = json.Unmarshal(data, e.Erased)
+		app, user = e.Erased.AppID, e.Erased.UserID
+	case TypeAllDeleted:
+		e.AllDeleted = new(AllDeleted)
+		err = json.Unmarshal(data, e.AllDeleted)
+		app, user = e.AllDeleted.AppID, e.AllDeleted.UserID
 	case TypeDeleteFailed:
 		e.Failed = new(DeleteFailed)
 		err = json.Unmarshal(data, e.Failed)

@@ -12,10 +12,10 @@ import (
 // stream. Not safe for concurrent use.
 type reader struct {
 	stream jetstream.Stream
-	lanes  [2]*lane
+	lanes  [4]*lane
 }
 
-// lane is one of the two stored subjects of a user.
+// lane is one of the stored subjects of a user.
 type lane struct {
 	subject string
 	cursor  uint64                  // all up to here has been read
@@ -24,9 +24,11 @@ type lane struct {
 
 // newReader has no stream and stands before the first event.
 func newReader(app, user string) reader {
-	return reader{lanes: [2]*lane{
+	return reader{lanes: [4]*lane{
 		{subject: DeletedSubject(app, user)},
 		{subject: DeleteFailedSubject(app, user)},
+		{subject: ErasedSubject(app, user)},
+		{subject: AllDeletedSubject(app, user)},
 	}}
 }
 
@@ -41,27 +43,32 @@ func (r *reader) begin(ctx context.Context, after uint64) error {
 	return nil
 }
 
-// earliest reads ahead in both lanes and returns the one whose next event has
-// the lower sequence, nil if there is none. A lane that was empty is asked again
-// after the other was read: an earlier event may have come between the two, and
-// a cursor must not pass it.
+// earliest reads ahead in all lanes and returns the one whose next event has the lowest
+// sequence, nil if there is none. A lane that was empty is asked again after another was
+// read: an earlier event may have come between the two, and a cursor must not pass it.
 func (r *reader) earliest(ctx context.Context) (*lane, error) {
-	a, b := r.lanes[0], r.lanes[1]
-	for _, l := range [3]*lane{a, b, a} {
+	again := 0 // the lanes before this one were asked before another was read
+	for i, l := range r.lanes {
+		known := l.next != nil
 		if err := r.fill(ctx, l); err != nil {
 			return nil, err
 		}
-		if l == b && b.next == nil {
-			break // then there is nothing that a could come after
+		if !known && l.next != nil {
+			again = i
 		}
 	}
-	switch {
-	case a.next == nil && b.next == nil:
-		return nil, nil
-	case b.next == nil || a.next != nil && a.next.Sequence < b.next.Sequence:
-		return a, nil
+	for _, l := range r.lanes[:again] {
+		if err := r.fill(ctx, l); err != nil {
+			return nil, err
+		}
 	}
-	return b, nil
+	var first *lane
+	for _, l := range r.lanes {
+		if l.next != nil && (first == nil || l.next.Sequence < first.next.Sequence) {
+			first = l
+		}
+	}
+	return first, nil
 }
 
 // fill reads the lane's next event unless it has one.

@@ -43,14 +43,26 @@ func (s Shard) CommandsStream() string {
 // shard. For an empty app it is the subject without one, which only trusted producers
 // may use.
 func (s Shard) CommandSubject(app string) string {
-	root := commandRoot
-	if s != "" {
-		root = shardRoot + string(s) + ".delete"
-	}
+	root := s.root(commandRoot)
 	if app == "" {
 		return root
 	}
 	return root + "." + EscapeToken(app)
+}
+
+// DeleteEveryoneSubject returns the subject that commands of app with ScopeEveryone, and
+// no others, are published on, for this shard. It differs from CommandSubject so that NATS
+// permissions can bind the right to it. There is none without an app.
+func (s Shard) DeleteEveryoneSubject(app string) string {
+	return s.root(everyoneRoot) + "." + EscapeToken(app)
+}
+
+// root is the shard's form of the fixed part of a command's subject.
+func (s Shard) root(unsharded string) string {
+	if s == "" {
+		return unsharded
+	}
+	return shardRoot + string(s) + strings.TrimPrefix(unsharded, "conversation")
 }
 
 // IsCommandsStream reports whether a stream of that name may hold commands: it is
@@ -71,12 +83,19 @@ func SubjectShard(subject string) Shard {
 	return shard
 }
 
-// appToken returns the token that names the app in a command's subject of any shard,
-// and whether there is one.
-func appToken(subject string) (token string, named bool) {
+// cutCommand takes a command's subject of any shard apart: the token that names the app,
+// whether there is one, and whether the subject is that of commands for everyone.
+func cutCommand(subject string) (appToken string, everyone, named bool) {
 	if rest, sharded := strings.CutPrefix(subject, shardRoot); sharded {
 		_, rest, _ = strings.Cut(rest, ".")
-		return strings.CutPrefix(rest, "delete.")
+		subject = "conversation." + rest
 	}
-	return strings.CutPrefix(subject, commandRoot+".")
+	if token, ok := strings.CutPrefix(subject, everyoneRoot+"."); ok {
+		return token, true, true
+	}
+	token, ok := strings.CutPrefix(subject, commandRoot+".")
+	if !ok {
+		return "", false, false
+	}
+	return token, false, true
 }

@@ -9,6 +9,7 @@ import (
 // The subjects' fixed parts.
 const (
 	commandRoot    = "conversation.delete"
+	everyoneRoot   = "conversation.delete_everyone"
 	deadLetterRoot = "conversation.dead_letter"
 	unknownApp     = "_"
 )
@@ -80,11 +81,29 @@ func UnescapeToken(tok string) (string, error) {
 // there is one database, or by whoever doesn't know the shard; see [Shard].
 func CommandSubject(app string) string { return Shard("").CommandSubject(app) }
 
+// DeleteEveryoneSubject returns the subject that commands of app with ScopeEveryone, and
+// no others, are published on; see [Shard.DeleteEveryoneSubject].
+func DeleteEveryoneSubject(app string) string { return Shard("").DeleteEveryoneSubject(app) }
+
+// SubjectScope returns the scope that a command must have on a subject.
+func SubjectScope(subject string) string {
+	if _, everyone, _ := cutCommand(subject); everyone {
+		return ScopeEveryone
+	}
+	return ScopeSelf
+}
+
 // DeletedSubject returns the subject of a user's TypeDeleted events.
 func DeletedSubject(app, user string) string { return eventSubject(TypeDeleted, app, user) }
 
 // DeleteFailedSubject returns the subject of a user's TypeDeleteFailed events.
 func DeleteFailedSubject(app, user string) string { return eventSubject(TypeDeleteFailed, app, user) }
+
+// ErasedSubject returns the subject of a user's TypeErased events.
+func ErasedSubject(app, user string) string { return eventSubject(TypeErased, app, user) }
+
+// AllDeletedSubject returns the subject of a user's TypeAllDeleted events.
+func AllDeletedSubject(app, user string) string { return eventSubject(TypeAllDeleted, app, user) }
 
 // DeletingSubject returns the subject of a user's TypeDeleting messages, which
 // no stream keeps.
@@ -104,7 +123,7 @@ func DeadLetterSubject(app string) string {
 // stands, so that the failure has an app; SubjectFits is the
 // check that such a token never passes.
 func SubjectApp(subject string) (app string, named bool) {
-	tok, named := appToken(subject)
+	tok, _, named := cutCommand(subject)
 	if !named {
 		return "", false
 	}
@@ -118,7 +137,7 @@ func SubjectApp(subject string) (app string, named bool) {
 // SubjectFits reports whether a command of app may come on subject: either the
 // subject names no app, or its token is exactly EscapeToken(app).
 func SubjectFits(subject, app string) bool {
-	tok, named := appToken(subject)
+	tok, _, named := cutCommand(subject)
 	return !named || tok == EscapeToken(app)
 }
 

@@ -106,6 +106,10 @@ func (b *Broker) compose(a *bus.Announcement) (stored, error) {
 	switch {
 	case a.Deleted != nil:
 		msg, err = a.Deleted.Msg(a.Trace)
+	case a.Erased != nil:
+		msg, err = a.Erased.Msg(a.Trace)
+	case a.AllDeleted != nil:
+		msg, err = a.AllDeleted.Msg(a.Trace)
 	case a.Failed != nil:
 		msg, err = a.Failed.Msg(a.Sequence, a.Trace)
 	case a.Letter != nil:

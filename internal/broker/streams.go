@@ -89,9 +89,12 @@ func maxCommand(maxPayload int64) (int32, error) {
 func subjectsOf(shard conversation.Shard, stream string) []string {
 	switch stream {
 	case shard.CommandsStream():
-		return []string{shard.CommandSubject(""), shard.CommandSubject("") + ".*"}
+		return []string{shard.CommandSubject(""), shard.CommandSubject("") + ".*", shard.DeleteEveryoneSubject("") + "*"}
 	case conversation.EventsStream:
-		return []string{conversation.TypeDeleted + ".*.*", conversation.TypeDeleteFailed + ".*.*"}
+		return []string{
+			conversation.TypeDeleted + ".*.*", conversation.TypeDeleteFailed + ".*.*",
+			conversation.TypeErased + ".*.*", conversation.TypeAllDeleted + ".*.*",
+		}
 	}
 	return []string{strings.TrimSuffix(conversation.DeadLetterSubject(""), "_") + "*"}
 }

@@ -74,12 +74,14 @@ type Outcome struct {
 	TraceID string
 }
 
-// Announcement is one message to be stored: exactly one of Deleted, Failed and
-// Letter is set.
+// Announcement is one message to be stored: exactly one of Deleted, Erased, AllDeleted,
+// Failed and Letter is set.
 type Announcement struct {
-	Deleted *conversation.Deleted
-	Failed  *conversation.DeleteFailed
-	Letter  *Letter
+	Deleted    *conversation.Deleted
+	Erased     *conversation.Erased
+	AllDeleted *conversation.AllDeleted
+	Failed     *conversation.DeleteFailed
+	Letter     *Letter
 	// Sequence is that of the command which caused it; part of a failure's id.
 	Sequence uint64
 	// Trace is what the event's headers name; a letter has the command's own.

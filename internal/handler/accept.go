@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"cmp"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -16,7 +17,8 @@ import (
 )
 
 // accept turns a delivery into the tasks of a job, or into a job that is
-// refused and has none. It asks nobody but the plan's column types.
+// refused and has none. It asks nobody but the plan's column types. What is refused here is
+// refused before the ledger knows of it.
 func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 	crash.Point("after_pull")
 	j := &job{delivery: d, slot: s, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
@@ -29,17 +31,48 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 		if named {
 			j.app = subjectApp // nobody may cause events in another app
 		}
-		j.refuse(failure{conversation.ReasonInvalidCommand, err.Error()})
-		return entry{job: j}
+		return j.refusedAs(conversation.ReasonInvalidCommand, err.Error())
 	}
 	j.app, j.user, j.command, j.device = cmd.AppID, cmd.UserID, cmd.CommandID, cmd.DeviceID
 	if !conversation.SubjectFits(d.Subject, cmd.AppID) {
 		j.app = subjectApp
-		j.refuse(failure{conversation.ReasonAppMismatch, fmt.Sprintf(
-			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, conversation.SubjectShard(d.Subject).CommandSubject(cmd.AppID))})
-		return entry{job: j}
+		return j.refusedAs(conversation.ReasonAppMismatch, fmt.Sprintf(
+			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, subjectFor(d, cmd)))
+	}
+	if scope := scopeOf(cmd); scope != conversation.SubjectScope(d.Subject) {
+		return j.refusedAs(conversation.ReasonScopeMismatch, fmt.Sprintf(
+			"the subject is for commands with scope %q and the body has %q: publish on %s", conversation.SubjectScope(d.Subject), scope, subjectFor(d, cmd)))
+	}
+	if undated(d) && (cmd.AllConversations || slices.ContainsFunc(cmd.Conversations, func(c conversation.Target) bool { return c.ThroughSeq == nil })) {
+		return j.refusedAs(conversation.ReasonBoundaryRequired, "the stream that first stored the command has it no longer, so the time of its boundary isn't known: "+
+			"send it again with through_seq, or keep commands in that stream for longer")
+	}
+	if cmd.AllConversations || cmd.Scope == conversation.ScopeEveryone {
+		return h.enumerate(j, cmd)
 	}
 	return h.newEntry(j, cmd)
+}
+
+// refusedAs refuses the whole command.
+func (j *job) refusedAs(reason conversation.Reason, message string) entry {
+	j.refuse(failure{reason, message})
+	return entry{job: j}
+}
+
+// subjectFor is where the command should have been published.
+func subjectFor(d bus.Delivery, cmd conversation.Command) string {
+	shard := conversation.SubjectShard(d.Subject)
+	if cmd.Scope == conversation.ScopeEveryone {
+		return shard.DeleteEveryoneSubject(cmd.AppID)
+	}
+	return shard.CommandSubject(cmd.AppID)
+}
+
+func scopeOf(cmd conversation.Command) string { return cmp.Or(cmd.Scope, conversation.ScopeSelf) }
+
+// enumerate takes up a command that names its deletions by a rule.
+func (h *Handler) enumerate(j *job, _ conversation.Command) entry {
+	return j.refusedAs(conversation.ReasonUnsupportedScope, "this worker carries out no all_conversations and no scope \"everyone\" yet")
 }
 
 // appOfSubject returns the app that a command's subject names; "", true for what
@@ -53,26 +86,17 @@ func appOfSubject(subject string) (app string, named bool) {
 }
 
 // newEntry makes a task of each conversation of the command. It refuses the whole command
-// where a boundary depends on a time that nobody knows, and where the app's or the user's id
-// can't be a key of the plan's tables.
+// where the app's or the user's id can't be a key of the plan's tables, and where the plan
+// can't do what is asked.
 func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
-	if undated(j.delivery) && slices.ContainsFunc(cmd.Conversations, func(c conversation.Target) bool { return c.ThroughSeq == nil }) {
-		j.refuse(failure{conversation.ReasonBoundaryRequired, "the stream that first stored the command has it no longer, so the time of its boundary isn't known: " +
-			"send it again with through_seq, or keep commands in that stream for longer"})
-		return entry{job: j}
-	}
 	e := entry{job: j, tasks: make([]*task, 0, len(cmd.Conversations))}
-	digest, retry := digestOf(cmd), retryOf(j.delivery)
+	d := j.deletion(cmd)
 	for _, c := range cmd.Conversations {
-		t := &task{job: j, since: time.Now(), lane: expressLane, d: purge.Deletion{
-			Key:    purge.Key{App: cmd.AppID, Command: cmd.CommandID, User: cmd.UserID, Conversation: c.ID},
-			Device: cmd.DeviceID, ThroughSeq: c.ThroughSeq, StoredAt: j.storedAt,
-			KeepHistory: cmd.KeepHistory, RequestedAt: cmd.RequestedAt, Digest: digest, Retry: retry, Token: newToken(),
-		}}
+		d.Conversation, d.ThroughSeq, d.Token = c.ID, c.ThroughSeq, newToken()
+		t := &task{job: j, since: time.Now(), lane: expressLane, d: d}
 		whole, err := h.cfg.Store.Incompatible(t.d)
 		if whole && err != nil {
-			j.refuse(failure{refusalOf(err), err.Error()})
-			return entry{job: j}
+			return j.refusedAs(refusalOf(err), err.Error())
 		}
 		t.incompatible = err
 		e.tasks = append(e.tasks, t)
@@ -83,14 +107,37 @@ func (h *Handler) newEntry(j *job, cmd conversation.Command) entry {
 
 // refusalOf is the reason of what the store calls incompatible.
 func refusalOf(err error) conversation.Reason {
-	if errors.Is(err, purge.ErrBoundaryRequired) {
+	switch {
+	case errors.Is(err, purge.ErrBoundaryRequired):
 		return conversation.ReasonBoundaryRequired
+	case errors.Is(err, purge.ErrUnsupportedScope):
+		return conversation.ReasonUnsupportedScope
 	}
 	return conversation.ReasonIncompatibleID
 }
 
+// deletion is what all deletions of the command have in common: for scope "everyone" the user
+// is who asks, until the member is known.
+func (j *job) deletion(cmd conversation.Command) purge.Deletion {
+	d := purge.Deletion{
+		Key:    purge.Key{App: cmd.AppID, Command: cmd.CommandID, User: cmd.UserID},
+		Device: cmd.DeviceID, StoredAt: j.storedAt, KeepHistory: cmd.KeepHistory, KeepConversation: cmd.KeepConversation,
+		RequestedAt: cmd.RequestedAt, Digest: digestOf(cmd), Retry: retryOf(j.delivery),
+	}
+	if cmd.Scope == conversation.ScopeEveryone {
+		d.Scope, d.RequestedBy = purge.ScopeEveryone, cmd.UserID
+	}
+	return d
+}
+
 func digestOf(cmd conversation.Command) purge.Digest {
-	c := purge.Content{User: cmd.UserID, Device: cmd.DeviceID, KeepHistory: cmd.KeepHistory, Targets: make([]purge.Target, len(cmd.Conversations))}
+	c := purge.Content{
+		User: cmd.UserID, Device: cmd.DeviceID, KeepHistory: cmd.KeepHistory, Targets: make([]purge.Target, len(cmd.Conversations)),
+		AllConversations: cmd.AllConversations, KeepConversation: cmd.KeepConversation,
+	}
+	if cmd.Scope == conversation.ScopeEveryone {
+		c.Scope = purge.ScopeEveryone
+	}
 	for i, t := range cmd.Conversations {
 		c.Targets[i] = purge.Target{Conversation: t.ID, ThroughSeq: t.ThroughSeq}
 	}

@@ -24,6 +24,7 @@ func event(j *job, rec purge.Record) bus.Announcement {
 		CommandID: rec.Command, AppID: rec.App, UserID: rec.User, ConversationID: rec.Conversation,
 		ThroughSeq: rec.ThroughSeq, MessagesDeleted: rec.MessagesDeleted,
 		HistoryKept: rec.HistoryKept, ConversationRemoved: rec.ConversationRemoved,
+		Erased: rec.Erased, Scope: string(rec.Scope), RequestedBy: rec.RequestedBy,
 		MultiClientSync: rec.MultiClientSync, OriginDeviceID: rec.Device,
 		RequestedAt: rec.RequestedAt, CompletedAt: rec.CompletedAt,
 	}

@@ -287,6 +287,26 @@ func TestHandler(t *testing.T) {
 				[]string{"letter app_mismatch"},
 				"app_mismatch",
 			},
+			{
+				"conversation.delete.demo", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}],"scope":"everyone"}`,
+				[]string{"failed  scope_mismatch", "letter scope_mismatch"},
+				"scope_mismatch",
+			},
+			{
+				"conversation.delete", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}],"scope":"everyone"}`,
+				[]string{"failed  scope_mismatch", "letter scope_mismatch"},
+				"scope_mismatch",
+			},
+			{
+				"conversation.shard.eu.delete_everyone.demo", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}],"scope":"self"}`,
+				[]string{"failed  scope_mismatch", "letter scope_mismatch"},
+				"scope_mismatch",
+			},
+			{
+				"conversation.delete_everyone.other", `{"command_id":"1","app_id":"demo","user_id":"alice","conversations":[{"id":"c"}]}`,
+				[]string{"failed  app_mismatch", "letter app_mismatch"},
+				"app_mismatch",
+			},
 		} {
 			before := len(r.pub.summary())
 			if o := r.deliver(c.subject, []byte(c.body), nil).wait(t); o.Verdict != bus.Reject || string(o.Reason) != c.reason {

@@ -83,7 +83,11 @@ func lettersFull(err error) bool {
 // malformed says of a reason that the producer's bytes are at fault, so that
 // nothing can come of a retry.
 func malformed(reason conversation.Reason) bool {
-	return reason == conversation.ReasonInvalidCommand || reason == conversation.ReasonAppMismatch
+	switch reason {
+	case conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonScopeMismatch:
+		return true
+	}
+	return false
 }
 
 // letterRoom is the room for letters about malformed commands. It is asked for

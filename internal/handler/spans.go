@@ -180,7 +180,11 @@ func (h *Handler) beginPublish(as announcements) []trace.Span {
 func messageOf(a *bus.Announcement) (subject, id string) {
 	switch {
 	case a.Deleted != nil:
-		return conversation.TypeDeleted, conversation.DeletedID(a.Deleted.AppID, a.Deleted.CommandID, a.Deleted.ConversationID)
+		return conversation.TypeDeleted, a.Deleted.ID()
+	case a.Erased != nil:
+		return conversation.TypeErased, a.Erased.ID()
+	case a.AllDeleted != nil:
+		return conversation.TypeAllDeleted, a.AllDeleted.ID()
 	case a.Failed != nil:
 		return conversation.TypeDeleteFailed, conversation.DeleteFailedID(a.Failed.AppID, a.Failed.CommandID, a.Failed.ConversationID, a.Sequence)
 	}

@@ -14,7 +14,13 @@ type Content struct {
 	User, Device string
 	KeepHistory  bool
 	Targets      []Target
+	// What follows came with the second version of the command.
+	Scope                              Scope
+	AllConversations, KeepConversation bool
 }
+
+// second reports whether only the second version of the command can say this.
+func (c Content) second() bool { return c.Scope != "" || c.AllConversations || c.KeepConversation }
 
 // Target is one conversation of a command; ThroughSeq nil where the command
 // left the boundary to the worker.
@@ -26,12 +32,17 @@ type Target struct {
 // DigestOf returns a digest of c that is the same for any order of the targets
 // and different for any other content (SHA-256 over length-prefixed fields).
 // It does not change c. A different encoding would refuse every command that
-// is redelivered across an upgrade, so a test pins it.
+// is redelivered across an upgrade, so a test pins it: what the first version of the
+// command can say has the digest that workers gave it then.
 func DigestOf(c Content) Digest {
 	targets := slices.Clone(c.Targets)
 	slices.SortFunc(targets, func(a, b Target) int { return strings.Compare(a.Conversation, b.Conversation) })
 	h := sha256.New()
-	writeString(h, "lethe.command.1")
+	version := "lethe.command.1"
+	if c.second() {
+		version = "lethe.command.2"
+	}
+	writeString(h, version)
 	writeString(h, c.User)
 	writeString(h, c.Device)
 	writeBool(h, c.KeepHistory)
@@ -41,6 +52,11 @@ func DigestOf(c Content) Digest {
 		if t.ThroughSeq != nil {
 			writeUint(h, uint64(*t.ThroughSeq)) //nolint:gosec // a bit pattern, not a quantity
 		}
+	}
+	if c.second() {
+		writeString(h, string(c.Scope))
+		writeBool(h, c.AllConversations)
+		writeBool(h, c.KeepConversation)
 	}
 	return Digest(h.Sum(nil))
 }

@@ -24,6 +24,17 @@ func TestDigestOf(t *testing.T) {
 		}
 	})
 
+	t.Run("has a second version", func(t *testing.T) {
+		t.Parallel()
+		c := base
+		c.Scope = ScopeEveryone
+		d := DigestOf(c)
+		const want = "67996470fe2cb1390d1e0c42866cf14e13cfa310fae16d077d03d3a37919f7eb"
+		if got := hex.EncodeToString(d[:]); got != want {
+			t.Errorf("DigestOf = %s; want %s: commands redelivered across an upgrade would be refused", got, want)
+		}
+	})
+
 	t.Run("doesn't depend on the order and leaves the content alone", func(t *testing.T) {
 		t.Parallel()
 		c := Content{User: "alice", Device: "phone", Targets: []Target{{"b", seq(7)}, {"a", nil}}}
@@ -43,6 +54,9 @@ func TestDigestOf(t *testing.T) {
 		"a target less":    {User: "alice", Device: "phone", Targets: base.Targets[:1]},
 		"a through_seq":    {User: "alice", Device: "phone", Targets: []Target{{"a", seq(0)}, {"b", seq(7)}}},
 		"another boundary": {User: "alice", Device: "phone", Targets: []Target{{"a", nil}, {"b", seq(8)}}},
+		"scope":            {User: "alice", Device: "phone", Targets: base.Targets, Scope: ScopeEveryone},
+		"all":              {User: "alice", Device: "phone", Targets: base.Targets, AllConversations: true},
+		"keep":             {User: "alice", Device: "phone", Targets: base.Targets, KeepConversation: true},
 	} {
 		t.Run("tells apart: "+name, func(t *testing.T) {
 			t.Parallel()

@@ -33,7 +33,7 @@ func deletionOf(m bus.Stored) (d purge.Record, ok bool, err error) {
 		return purge.Record{}, false, err
 	}
 	v := e.Deleted
-	if e.ID != conversation.DeletedID(v.AppID, v.CommandID, v.ConversationID) {
+	if e.ID != v.ID() {
 		return purge.Record{}, false, fmt.Errorf("%s: is %.60q, which is not that of its deletion", conversation.HeaderEventID, e.ID)
 	}
 	return purge.Record{

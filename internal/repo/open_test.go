@@ -24,7 +24,8 @@ func TestResolveTellsWhatMayHeal(t *testing.T) {
 			`grant select, update, delete on "social"."thread_members"`, `grant select, update, delete on "social"."likes"`,
 			`grant select, update, delete on "social"."files"`, `grant select, update, delete on "social"."mentions"`,
 			`grant usage on schema "lethe"`, `grant select, insert, delete on "lethe"."commands"`,
-			`grant select, insert, update, delete on "lethe"."deletions"`, `grant select on "lethe"."apps"`,
+			`grant select, insert, update, delete on "lethe"."deletions"`, `grant select, insert, update, delete on "lethe"."enumerations"`,
+			`grant select, insert, update on "lethe"."watermarks"`, `grant select on "lethe"."apps"`,
 		}},
 		"without_the_right_to_set_unread": {
 			`grant usage on schema social, lethe to worker; grant all on all tables in schema social, lethe to worker; revoke update on social.thread_members from worker;

@@ -70,6 +70,7 @@ func probeGrants(t *testing.T) {
 	role, as := newRole(t, url)
 	needs := map[string]string{
 		"lethe.commands": "select insert delete", "lethe.deletions": "select insert update delete", "lethe.apps": "select",
+		"lethe.enumerations": "select insert update delete", "lethe.watermarks": "select insert update",
 		"chat.messages": "select update delete", "chat.conversations": "select update delete",
 		"chat.reactions": "select update delete", "chat.attachments": "select update delete",
 	}

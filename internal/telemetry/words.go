@@ -17,11 +17,11 @@ var (
 	states   = []string{"done", "failed"}
 	spans    = []string{"ended", "exported", "failed"}
 	reasons  = []conversation.Reason{
-		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonCommandIDReused,
-		conversation.ReasonIncompatibleID, conversation.ReasonBoundaryRequired, conversation.ReasonAttemptsExhausted,
+		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonScopeMismatch, conversation.ReasonCommandIDReused,
+		conversation.ReasonIncompatibleID, conversation.ReasonBoundaryRequired, conversation.ReasonUnsupportedScope, conversation.ReasonAttemptsExhausted,
 	}
 	// malformed are those of commands that can't be retried as they are.
-	malformed = []conversation.Reason{conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch}
+	malformed = []conversation.Reason{conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonScopeMismatch}
 
 	// refusals are why events and dead letters can't be stored.
 	refusals = []string{
