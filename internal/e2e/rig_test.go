@@ -12,14 +12,13 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-func TestMain(m *testing.M) { localtest.WaitingMain(m, goleak.Cleanup(exitWithoutBinary)) }
+func TestMain(m *testing.M) { localtest.WaitingMain(m, removeBinary) }
 
 // timeout is how long a test waits for what should happen within milliseconds,
 // on a machine that has other things to do.
