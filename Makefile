@@ -4,6 +4,11 @@ GO             ?= go
 GOLANGCI       ?= $(GO) run github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 # Without the service discoveries, which rules don't need and which take as long again to build.
 PROMTOOL       ?= $(GO) run -tags remove_all_sd github.com/prometheus/prometheus/cmd/promtool@v0.316.0
+ACTIONLINT     ?= $(GO) run github.com/rhysd/actionlint/cmd/actionlint@v1.7.12
+GORELEASER     ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
+GOVULNCHECK    ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
+GRYPE          ?= $(GO) run github.com/anchore/grype/cmd/grype@v0.121.3
+CRANE          ?= $(GO) run github.com/google/go-containerregistry/cmd/crane@v0.22.1
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
@@ -66,8 +71,9 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
+	$(ACTIONLINT) -shellcheck= -pyflakes=
 	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
 	$(GO) vet -tags crashpoints ./internal/crash/...
 	@for m in $(MODULES); do (cd $$m && $(GOLANGCI) run -c $(CURDIR)/.golangci.yml) || exit 1; done
@@ -169,9 +175,39 @@ alerts: ## test alerts, dashboard and runbook (the first time builds promtool: m
 alerts-rules: ## the short form of alerts: the rules and their unit tests, by the promtool there is
 	$(call rules,PROMTOOL='$(PROMTOOL)' scripts/promtool)
 
+.PHONY: release-check
+release-check: ## let goreleaser check .goreleaser.yaml (the first time builds goreleaser: minutes)
+	$(GORELEASER) check
+
+.PHONY: release-schema
+release-schema: ## write anew the schema that the tests hold .goreleaser.yaml against, after a change of goreleaser's version
+	$(GORELEASER) jsonschema -o deploy/goreleaser.schema.json
+
+.PHONY: release-snapshot
+release-snapshot: ## build what a release has into dist/, publish nothing; error 3: without images, for want of Docker
+	@GORELEASER='$(GORELEASER)' scripts/release --snapshot
+
+.PHONY: release
+release: ## publish the release of this commit's tag (docs/versions.md)
+	@GORELEASER='$(GORELEASER)' scripts/release
+
+.PHONY: pin-images
+pin-images: ## write the digests of the images of others behind their tags
+	@CRANE='$(CRANE)' scripts/pin-images
+
+.PHONY: vuln
+vuln: ## look for known vulnerabilities in the code that is called (needs vuln.go.dev)
+	@for m in $(MODULES); do (cd $$m && $(GOVULNCHECK) ./...) || exit 1; done
+
+.PHONY: image-scan
+image-scan: ## look for known vulnerabilities in the images (needs Docker; the first time builds grype: minutes)
+	@for image in worker chat; do \
+		docker build -q -f deploy/Dockerfile --target $$image -t lethe/$$image:scan . && $(GRYPE) docker:lethe/$$image:scan --only-fixed --fail-on high || exit 1; \
+	done
+
 .PHONY: check
-check: lint manifests test alerts demo bench-smoke ## all that CI does, the manifests and the alerts
+check: lint manifests test alerts release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
 
 .PHONY: clean
 clean: ## remove what was built
-	rm -rf bin
+	rm -rf bin dist

@@ -60,6 +60,8 @@ var contract = []struct {
 		return doc["$defs"].(map[string]any)["target"].(map[string]any)
 	}},
 	{"deleted.schema.json", reflect.TypeFor[conversation.Deleted](), root},
+	{"erased.schema.json", reflect.TypeFor[conversation.Erased](), root},
+	{"all_deleted.schema.json", reflect.TypeFor[conversation.AllDeleted](), root},
 	{"delete_failed.schema.json", reflect.TypeFor[conversation.DeleteFailed](), root},
 	{"deleting.schema.json", reflect.TypeFor[conversation.Deleting](), root},
 }
@@ -111,7 +113,7 @@ func TestSchemasLimitLengthsAsTheGoConstantsDo(t *testing.T) {
 	limits := map[string]int{
 		"command_id": conversation.MaxCommandID, "app_id": conversation.MaxAppID, "user_id": conversation.MaxUserID,
 		"device_id": conversation.MaxDeviceID, "origin_device_id": conversation.MaxDeviceID,
-		"conversation_id": conversation.MaxConversationID, "id": conversation.MaxConversationID,
+		"requested_by": conversation.MaxUserID, "conversation_id": conversation.MaxConversationID, "id": conversation.MaxConversationID,
 	}
 	for _, row := range contract {
 		for name, schema := range row.at(readJSON(t, row.file))["properties"].(map[string]any) {
@@ -153,8 +155,9 @@ func TestSchemaListsTheReasons(t *testing.T) {
 
 func reasons() []any {
 	return []any{
-		string(conversation.ReasonInvalidCommand), string(conversation.ReasonAppMismatch), string(conversation.ReasonCommandIDReused),
-		string(conversation.ReasonIncompatibleID), string(conversation.ReasonBoundaryRequired), string(conversation.ReasonAttemptsExhausted),
+		string(conversation.ReasonInvalidCommand), string(conversation.ReasonAppMismatch), string(conversation.ReasonScopeMismatch),
+		string(conversation.ReasonCommandIDReused), string(conversation.ReasonIncompatibleID), string(conversation.ReasonBoundaryRequired),
+		string(conversation.ReasonUnsupportedScope), string(conversation.ReasonAttemptsExhausted),
 	}
 }
 
@@ -173,10 +176,27 @@ func TestMarshalledValuesSatisfyTheirSchemas(t *testing.T) {
 			CommandID: "1", AppID: "a", UserID: "<😀>", DeviceID: "d", KeepHistory: true, RequestedAt: at,
 			Conversations: []conversation.Target{{ID: "c", ThroughSeq: &zero}, {ID: "d", ThroughSeq: &most}},
 		}},
+		"a command for everyone": {"command.schema.json", conversation.Command{
+			CommandID: "1", AppID: "a", UserID: "u", Scope: conversation.ScopeEveryone, KeepConversation: true,
+			Conversations: []conversation.Target{{ID: "c", ThroughSeq: &most}},
+		}},
+		"a command for all conversations": {"command.schema.json", conversation.Command{
+			CommandID: "1", AppID: "a", UserID: "u", AllConversations: true, KeepHistory: true, Scope: conversation.ScopeSelf,
+		}},
 		"the least deleted": {"deleted.schema.json", conversation.Deleted{CommandID: "1", AppID: "a", UserID: "u", ConversationID: "c"}},
 		"a full deleted": {"deleted.schema.json", conversation.Deleted{
 			CommandID: "1", AppID: "a", UserID: "u", ConversationID: "c", ThroughSeq: most, MessagesDeleted: most, HistoryKept: true,
-			ConversationRemoved: true, MultiClientSync: true, OriginDeviceID: "d", RequestedAt: at, CompletedAt: at,
+			ConversationRemoved: true, Erased: true, Scope: conversation.ScopeEveryone, RequestedBy: "v", MultiClientSync: true,
+			OriginDeviceID: "d", RequestedAt: at, CompletedAt: at,
+		}},
+		"the least erased": {"erased.schema.json", conversation.Erased{CommandID: "1", AppID: "a", UserID: "u", ConversationID: "c"}},
+		"a full erased": {"erased.schema.json", conversation.Erased{
+			CommandID: "1", AppID: "a", UserID: "u", ConversationID: "c", ThroughSeq: most, ErasedAt: at,
+		}},
+		"the least of all": {"all_deleted.schema.json", conversation.AllDeleted{CommandID: "1", AppID: "a", UserID: "u"}},
+		"a full one of all": {"all_deleted.schema.json", conversation.AllDeleted{
+			CommandID: "1", AppID: "a", UserID: "u", Conversations: most, Failed: 1, MessagesDeleted: most, MultiClientSync: true,
+			OriginDeviceID: "d", RequestedAt: at, CompletedAt: at,
 		}},
 		"the least failure": {"delete_failed.schema.json", conversation.DeleteFailed{
 			AppID: "a", UserID: "u", Reason: conversation.ReasonInvalidCommand,

@@ -91,13 +91,17 @@ func TestAsyncAPIAddressesAreTheSubjects(t *testing.T) {
 	const app, user, shard = "APP", "USER", "shard"
 	type channel struct{ Address, Stream, Message string }
 	want := map[string]channel{
-		"commands":        {conversation.CommandSubject(app), conversation.CommandsStream, "command"},
-		"trustedCommands": {conversation.CommandSubject(""), conversation.CommandsStream, "command"},
-		"shardCommands":   {conversation.Shard(shard).CommandSubject(app), conversation.Shard(shard).CommandsStream(), "command"},
-		"deleted":         {conversation.DeletedSubject(app, user), conversation.EventsStream, "deleted"},
-		"deleteFailed":    {conversation.DeleteFailedSubject(app, user), conversation.EventsStream, "deleteFailed"},
-		"deleting":        {conversation.DeletingSubject(app, user), "", "deleting"},
-		"deadLetters":     {conversation.DeadLetterSubject(app), conversation.DeadLettersStream, "deadLetter"},
+		"commands":              {conversation.CommandSubject(app), conversation.CommandsStream, "command"},
+		"trustedCommands":       {conversation.CommandSubject(""), conversation.CommandsStream, "command"},
+		"shardCommands":         {conversation.Shard(shard).CommandSubject(app), conversation.Shard(shard).CommandsStream(), "command"},
+		"everyoneCommands":      {conversation.DeleteEveryoneSubject(app), conversation.CommandsStream, "command"},
+		"shardEveryoneCommands": {conversation.Shard(shard).DeleteEveryoneSubject(app), conversation.Shard(shard).CommandsStream(), "command"},
+		"erased":                {conversation.ErasedSubject(app, user), conversation.EventsStream, "erased"},
+		"allDeleted":            {conversation.AllDeletedSubject(app, user), conversation.EventsStream, "allDeleted"},
+		"deleted":               {conversation.DeletedSubject(app, user), conversation.EventsStream, "deleted"},
+		"deleteFailed":          {conversation.DeleteFailedSubject(app, user), conversation.EventsStream, "deleteFailed"},
+		"deleting":              {conversation.DeletingSubject(app, user), "", "deleting"},
+		"deadLetters":           {conversation.DeadLetterSubject(app), conversation.DeadLettersStream, "deadLetter"},
 	}
 	got := map[string]channel{}
 	doc := readAsyncAPI(t)

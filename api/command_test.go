@@ -11,6 +11,10 @@ func with(more string) string {
 	return `{"command_id":"1","app_id":"a","user_id":"u","conversations":[{"id":"c"}]` + more + `}`
 }
 
+func all(more string) string {
+	return `{"command_id":"1","app_id":"a","user_id":"u","all_conversations":true` + more + `}`
+}
+
 func of(targets string) string {
 	return `{"command_id":"1","app_id":"a","user_id":"u","conversations":` + targets + `}`
 }
@@ -79,6 +83,29 @@ func TestCommandSchemaAgreesWithDecode(t *testing.T) {
 		strings.Replace(with(""), `"a"`, `"`+strings.Repeat("a", 65)+`"`, 1):          bad,
 		strings.Replace(with(""), `"u"`, `"`+strings.Repeat("u", 129)+`"`, 1):         bad,
 		strings.Replace(with(""), `"1"`, `"`+strings.Repeat("1", 129)+`"`, 1):         bad,
+		with(`,"scope":"self"`):                                                       good,
+		with(`,"scope":"everyone"`):                                                   good,
+		with(`,"scope":null`):                                                         good,
+		with(`,"scope":""`):                                                           bad,
+		with(`,"scope":"Everyone"`):                                                   bad,
+		with(`,"scope":true`):                                                         bad,
+		with(`,"scope":"everyone","keep_history":false,"keep_conversation":true`):     good,
+		with(`,"scope":"everyone","keep_history":true`):                               bad,
+		with(`,"keep_conversation":true`):                                             good,
+		with(`,"keep_conversation":1`):                                                bad,
+		with(`,"keep_conversation":true,"keep_history":true`):                         bad,
+		with(`,"keep_conversation":false,"keep_history":true`):                        good,
+		with(`,"all_conversations":false`):                                            good,
+		with(`,"all_conversations":true`):                                             bad,
+		with(`,"all_conversations":"true"`):                                           bad,
+		all(``):                                                                       good,
+		all(`,"conversations":null`):                                                  good,
+		all(`,"conversations":[]`):                                                    bad,
+		all(`,"scope":"self"`):                                                        good,
+		all(`,"scope":"everyone"`):                                                    bad,
+		all(`,"keep_history":true`):                                                   good,
+		all(`,"keep_conversation":true`):                                              good,
+		strings.Replace(all(``), "true", "false", 1):                                  bad,
 		strings.ToUpper(with("")):                                                     bad,
 	} {
 		if err := schema.Validate(plain(t, []byte(data))); (err == nil) != want {

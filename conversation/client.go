@@ -83,8 +83,44 @@ type Receipt struct {
 	// CommandID is the command's, also the one that Delete chose. It is set on
 	// an error too, once the command was valid: send the same id again.
 	CommandID string
-	// Sequence is the command's place in the stream that has stored it.
+	// Stream has stored the command, and Sequence is its place there.
+	Stream   string
 	Sequence uint64
+}
+
+// Unfinished reports whether the command of a receipt is still in its stream. Workers take
+// it off when all its events, and its dead letter if it needs one, are stored. The error wraps
+// ErrNoStream or ErrNotPermitted, or says that the stream is one that keeps commands, so that
+// nothing there shows their end.
+func (c *Client) Unfinished(ctx context.Context, r Receipt) (bool, error) {
+	ctx, cancel := c.bound(ctx)
+	defer cancel()
+	ctx, done := c.untilDenied(ctx, "$JS.")
+	defer done()
+	there, err := c.inStream(ctx, r)
+	if err != nil {
+		return false, fmt.Errorf("command %s at %d of %s: %w", r.CommandID, r.Sequence, r.Stream, orDenied(ctx, err))
+	}
+	return there, nil
+}
+
+func (c *Client) inStream(ctx context.Context, r Receipt) (bool, error) {
+	stream, err := c.js.Stream(ctx, r.Stream)
+	if err != nil {
+		return false, c.explainStream(r.Stream, err)
+	}
+	info := stream.CachedInfo()
+	if info.Config.Retention != jetstream.WorkQueuePolicy {
+		return false, errors.New("the stream keeps finished commands, as one does that shards source")
+	}
+	if r.Sequence < info.State.FirstSeq {
+		return false, nil
+	}
+	_, err = stream.GetMsg(ctx, r.Sequence)
+	if errors.Is(err, jetstream.ErrMsgNotFound) {
+		return false, nil
+	}
+	return err == nil, c.explainStream(r.Stream, err)
 }
 
 // DeleteOption changes one Delete.
@@ -127,7 +163,7 @@ func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) 
 	if err != nil {
 		return receipt, fmt.Errorf("command %s: %w", cmd.CommandID, err)
 	}
-	receipt.Sequence = ack.Sequence
+	receipt.Stream, receipt.Sequence = ack.Stream, ack.Sequence
 	return receipt, nil
 }
 

@@ -23,6 +23,55 @@ func command(conversations ...string) conversation.Command {
 	return c
 }
 
+func forEveryone(conversations ...string) conversation.Command {
+	c := command(conversations...)
+	c.Scope = conversation.ScopeEveryone
+	return c
+}
+
+// The scope alone decides on which of the app's subjects a command goes.
+func TestDeleteForEveryoneHasASubjectOfItsOwn(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, startServer(t, nil))
+	js := addStreams(t, nc, nil)
+	_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{Name: conversation.Shard("eu").CommandsStream(), Subjects: []string{"conversation.shard.eu.*.*"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sharded := newClient(t, nc, conversation.WithShard(func(conversation.Command) string { return "eu" }))
+	self, all := command("c"), command()
+	self.Scope, all.AllConversations = conversation.ScopeSelf, true
+	for _, row := range []struct {
+		client          *conversation.Client
+		cmd             conversation.Command
+		stream, subject string
+	}{
+		{newClient(t, nc), forEveryone("c"), "CONVERSATION_COMMANDS", "conversation.delete_everyone.my%2Eapp"},
+		{newClient(t, nc), self, "CONVERSATION_COMMANDS", "conversation.delete.my%2Eapp"},
+		{newClient(t, nc), all, "CONVERSATION_COMMANDS", "conversation.delete.my%2Eapp"},
+		{sharded, forEveryone("c"), "CONVERSATION_COMMANDS_EU", "conversation.shard.eu.delete_everyone.my%2Eapp"},
+	} {
+		receipt, err := row.client.Delete(t.Context(), row.cmd)
+		if err != nil {
+			t.Errorf("%s: Delete = %v", row.subject, err)
+			continue
+		}
+		stream, err := js.Stream(t.Context(), row.stream)
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg, err := stream.GetMsg(t.Context(), receipt.Sequence)
+		if err != nil || msg.Subject != row.subject {
+			t.Errorf("stored %+v, %v; want it on %s", msg, err, row.subject)
+			continue
+		}
+		row.cmd.CommandID = receipt.CommandID
+		if got, err := conversation.Decode(msg.Data); err != nil || !reflect.DeepEqual(got, row.cmd) {
+			t.Errorf("Decode(%s) = %+v, %v; want %+v", msg.Data, got, err, row.cmd)
+		}
+	}
+}
+
 func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	t.Parallel()
 	_, js, client := setUp(t)
@@ -31,7 +80,7 @@ func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	cmd.Conversations[1].ThroughSeq = seq(7)
 	cmd.RequestedAt = noon
 	receipt, err := client.Delete(t.Context(), cmd, conversation.WithTrace(trace))
-	if want := (conversation.Receipt{CommandID: "1 2", Sequence: 1}); err != nil || receipt != want {
+	if want := (conversation.Receipt{CommandID: "1 2", Stream: "CONVERSATION_COMMANDS", Sequence: 1}); err != nil || receipt != want {
 		t.Fatalf("Delete = %+v, %v; want %+v", receipt, err, want)
 	}
 	stream, err := js.Stream(t.Context(), conversation.CommandsStream)
@@ -53,6 +102,45 @@ func TestDeletePublishesTheContractsMessage(t *testing.T) {
 	}
 }
 
+func TestUnfinishedUntilTheCommandLeavesItsStream(t *testing.T) {
+	t.Parallel()
+	_, js, client := setUp(t)
+	stream, err := js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var receipts [3]conversation.Receipt
+	for i := range receipts {
+		if receipts[i], err = client.Delete(t.Context(), forEveryone("group_42")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := func(there ...bool) {
+		t.Helper()
+		for i, r := range receipts {
+			if got, err := client.Unfinished(t.Context(), r); err != nil || got != there[i] {
+				t.Errorf("Unfinished(%d) = %v, %v; want %v", r.Sequence, got, err, there[i])
+			}
+		}
+	}
+	want(true, true, true)
+	for i, seq := range []uint64{2, 1, 3} {
+		if err := stream.DeleteMsg(t.Context(), seq); err != nil {
+			t.Fatal(err)
+		}
+		want(i < 1, false, i < 2)
+	}
+	_, err = js.CreateStream(t.Context(), jetstream.StreamConfig{Name: conversation.CommandsStream + "_FRONT"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for stream, says := range map[string]string{"CONVERSATION_COMMANDS_FRONT": "keeps finished commands", "CONVERSATION_COMMANDS_GONE": "worker setup"} {
+		if _, err := client.Unfinished(t.Context(), conversation.Receipt{Stream: stream, Sequence: 1}); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("Unfinished in %s = %v; want %q", stream, err, says)
+		}
+	}
+}
+
 // The ids of messages are one name space for all apps of a stream: one that knows
 // or guesses another's command id must not make the stream drop the command.
 func TestNoAppCanMakeTheStreamDropAnothersCommand(t *testing.T) {
@@ -69,7 +157,7 @@ func TestNoAppCanMakeTheStreamDropAnothersCommand(t *testing.T) {
 	}
 	for _, sequence := range []uint64{4, 5} { // and the same again is stored again
 		receipt, err := client.Delete(t.Context(), cmd)
-		if want := (conversation.Receipt{CommandID: "42", Sequence: sequence}); err != nil || receipt != want {
+		if want := (conversation.Receipt{CommandID: "42", Stream: "CONVERSATION_COMMANDS", Sequence: sequence}); err != nil || receipt != want {
 			t.Errorf("Delete = %+v, %v; want %+v", receipt, err, want)
 		}
 	}
@@ -101,6 +189,9 @@ func TestAnAppsLimitIsNotTheStreams(t *testing.T) {
 	other.AppID = "other"
 	if _, err := client.Delete(t.Context(), other); err != nil {
 		t.Errorf("Delete of another app = %v; want nil", err)
+	}
+	if _, err := client.Delete(t.Context(), forEveryone("c")); err != nil {
+		t.Errorf("Delete for everyone, which counts apart, = %v; want nil", err)
 	}
 }
 
@@ -260,18 +351,20 @@ func withPermissions(publish, subscribe []string) func(*server.Options) {
 func TestDeleteNamesAMissingPermission(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
+		cmd                conversation.Command
 		publish, subscribe []string
 		says               string
 	}{
-		"to publish":             {[]string{"conversation.delete.other"}, []string{"_INBOX.>"}, `Publish to "conversation.delete.my%2Eapp"`},
-		"to receive the answers": {[]string{"conversation.delete.*"}, []string{"x"}, `Subscription to "_INBOX.`},
+		"to publish":             {command("c"), []string{"conversation.delete.other"}, []string{"_INBOX.>"}, `Publish to "conversation.delete.my%2Eapp"`},
+		"to delete for everyone": {forEveryone("c"), []string{"conversation.delete.*"}, []string{"_INBOX.>"}, `Publish to "conversation.delete_everyone.my%2Eapp"`},
+		"to receive the answers": {command("c"), []string{"conversation.delete.*"}, []string{"x"}, `Subscription to "_INBOX.`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := startServer(t, withPermissions(row.publish, row.subscribe))
 			addStreams(t, connect(t, s, nats.UserInfo("admin", "x")), nil)
 			client := newClient(t, connect(t, s, nats.UserInfo("user", "x")), conversation.WithTimeout(300*time.Millisecond))
-			_, err := client.Delete(t.Context(), command("c"))
+			_, err := client.Delete(t.Context(), row.cmd)
 			if !errors.Is(err, conversation.ErrNotPermitted) || !strings.Contains(err.Error(), row.says) {
 				t.Errorf("Delete = %v; want ErrNotPermitted with %q", err, row.says)
 			}

@@ -29,6 +29,11 @@ func least(more string) string {
 	return `{"command_id":"1","app_id":"a","user_id":"u","conversations":[{"id":"c"}]` + more + `}`
 }
 
+// all is the shortest command for all conversations, with a place for more.
+func all(more string) string {
+	return `{"command_id":"1","app_id":"a","user_id":"u","all_conversations":true` + more + `}`
+}
+
 // withTargets is a command with these conversations.
 func withTargets(targets string) string {
 	return `{"command_id":"1","app_id":"a","user_id":"u","conversations":` + targets + `}`
@@ -46,6 +51,31 @@ func TestDecodeReadsEveryField(t *testing.T) {
 	}
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Fatalf("Decode = %+v, %v; want %+v", got, err, want)
+	}
+}
+
+func TestDecodeReadsTheOtherForms(t *testing.T) {
+	t.Parallel()
+	base := conversation.Command{CommandID: "1", AppID: "a", UserID: "u", Conversations: []conversation.Target{{ID: "c"}}}
+	for data, change := range map[string]func(*conversation.Command){
+		least(`,"scope":"self","all_conversations":false,"keep_conversation":false`): func(c *conversation.Command) { c.Scope = "self" },
+		least(`,"scope":null,"all_conversations":null,"keep_conversation":null`):     func(*conversation.Command) {},
+		least(`,"scope":"\u0065veryone","keep_conversation":true`): func(c *conversation.Command) {
+			c.Scope, c.KeepConversation = conversation.ScopeEveryone, true
+		},
+		all(`,"conversations":null,"keep_history":true`): func(c *conversation.Command) { c.Conversations, c.AllConversations, c.KeepHistory = nil, true, true },
+		all(`,"keep_conversation":true,"scope":"self"`): func(c *conversation.Command) {
+			c.Conversations, c.AllConversations, c.KeepConversation, c.Scope = nil, true, true, conversation.ScopeSelf
+		},
+	} {
+		want := base
+		change(&want)
+		got, err := conversation.Decode([]byte(data))
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("Decode(%s) = %+v, %v; want %+v", data, got, err, want)
+			continue
+		}
+		checkRoundTrip(t, got)
 	}
 }
 
@@ -149,6 +179,21 @@ func TestDecodeRefuses(t *testing.T) {
 		"a known name twice with null":  {least(`,"user_id":null`), "user_id", "stands twice"},
 		"an optional name twice":        {least(`,"device_id":null,"device_id":"d"`), "device_id", "stands twice"},
 		"conversations twice":           {least(`,"conversations":[{"id":"c"}]`), "conversations", "stands twice"},
+		"an unknown scope":              {least(`,"scope":"others"`), "scope", "is unknown"},
+		"a scope in another case":       {least(`,"scope":"Everyone"`), "scope", "is unknown"},
+		"an empty scope":                {least(`,"scope":""`), "scope", "is unknown"},
+		"a scope of a wrong type":       {least(`,"scope":["everyone"]`), "scope", "is an array"},
+		"the scope twice":               {least(`,"scope":"self","scop\u0065":"everyone"`), "scope", "stands twice"},
+		"all of a wrong type":           {all(`,"x":1`)[:len(all(""))-5] + `"true"}`, "all_conversations", "is a string"},
+		"all twice":                     {all(`,"all_conversations":false`), "all_conversations", "stands twice"},
+		"all and conversations":         {least(`,"all_conversations":true`), "all_conversations", "stands beside conversations"},
+		"all and no conversations":      {all(`,"conversations":[]`), "conversations", "is missing or empty"},
+		"all for everyone":              {all(`,"scope":"everyone"`), "all_conversations", `stands beside the scope "everyone"`},
+		"not all and no conversations":  {strings.Replace(all(""), "true", "false", 1), "conversations", "is missing or empty"},
+		"the row alone for everyone":    {least(`,"scope":"everyone","keep_history":true`), "keep_history", `stands beside the scope "everyone"`},
+		"neither row nor history":       {least(`,"keep_history":true,"keep_conversation":true`), "keep_history", "stands beside keep_conversation"},
+		"keep_conversation as a number": {least(`,"keep_conversation":1`), "keep_conversation", "is a number"},
+		"keep_conversation twice":       {least(`,"keep_conversation":true,"keep_conversation":true`), "keep_conversation", "stands twice"},
 		"an object for conversations":   {withTargets(`{"id":"c"}`), "conversations", "is an object"},
 		"null conversations":            {withTargets(`null`), "conversations", "is missing or empty"},
 		"empty conversations":           {withTargets(`[]`), "conversations", "is missing or empty"},

@@ -90,11 +90,11 @@ func (c *Client) explainSilence(subject string, err error) error {
 	return fmt.Errorf("%w: send again with the same id: %w", ErrUnconfirmed, err)
 }
 
-// explainStream turns an error about EventsStream into one that says what to do.
-func (c *Client) explainStream(err error) error {
+// explainStream turns an error about a stream into one that says what to do.
+func (c *Client) explainStream(stream string, err error) error {
 	switch {
 	case errors.Is(err, jetstream.ErrStreamNotFound):
-		return fmt.Errorf("%w: %s: run `worker setup`: %w", ErrNoStream, EventsStream, err)
+		return fmt.Errorf("%w: %s: run `worker setup`: %w", ErrNoStream, stream, err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled),
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: JetStream isn't available: enable it: %w", ErrNoStream, err)

@@ -23,6 +23,11 @@ var (
 	failed = conversation.DeleteFailed{
 		CommandID: "1", AppID: "demo", UserID: "alice", Reason: conversation.ReasonInvalidCommand, Message: "no", FailedAt: noon,
 	}
+	erased  = conversation.Erased{CommandID: "1", AppID: "demo", UserID: "alice", ConversationID: "group_42", ThroughSeq: 7, ErasedAt: noon}
+	allGone = conversation.AllDeleted{
+		CommandID: "1", AppID: "demo", UserID: "alice", Conversations: 3, Failed: 1, MessagesDeleted: 9, MultiClientSync: true,
+		OriginDeviceID: "phone", RequestedAt: noon, CompletedAt: noon,
+	}
 	trace = conversation.Trace{Parent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", State: "x=y"}
 )
 
@@ -49,6 +54,83 @@ func TestDeletedMessageIsTheContracts(t *testing.T) {
 		`"origin_device_id":"phone","requested_at":"2026-11-23T10:59:59.012345678Z","completed_at":"2026-11-23T11:00:00.012345Z"}`
 	if string(msg.Data) != body {
 		t.Errorf("body %s; want %s", msg.Data, body)
+	}
+}
+
+func TestEventsOfTheSecondVersionAreTheContracts(t *testing.T) {
+	t.Parallel()
+	everyone := gone
+	everyone.Scope, everyone.RequestedBy, everyone.Erased = conversation.ScopeEveryone, "bob", false
+	for name, row := range map[string]struct {
+		event interface {
+			Msg(conversation.Trace) (*nats.Msg, error)
+			ID() string
+		}
+		subject, ceSubject, ceTime, body string
+	}{
+		"conversation.deleted": {
+			everyone, "conversation.deleted.a%2Eb.al%20ice", "c%20%22%C3%A9%22%25", "2026-11-23T11:00:00.012345Z",
+			`{"command_id":"1","app_id":"a.b","user_id":"al ice","conversation_id":"c \"é\"%","through_seq":1200,"messages_deleted":1100,` +
+				`"history_kept":false,"conversation_removed":true,"erased":false,"scope":"everyone","requested_by":"bob","multi_client_sync":false,` +
+				`"origin_device_id":"phone","requested_at":"2026-11-23T10:59:59.012345678Z","completed_at":"2026-11-23T11:00:00.012345Z"}`,
+		},
+		"conversation.erased": {
+			erased, "conversation.erased.demo.alice", "group_42", "2026-11-23T11:00:00.012345Z",
+			`{"command_id":"1","app_id":"demo","user_id":"alice","conversation_id":"group_42","through_seq":7,"erased_at":"2026-11-23T11:00:00.012345Z"}`,
+		},
+		"conversation.all_deleted": {
+			allGone, "conversation.all_deleted.demo.alice", "", "2026-11-23T11:00:00.012345Z",
+			`{"command_id":"1","app_id":"demo","user_id":"alice","conversations":3,"failed":1,"messages_deleted":9,"multi_client_sync":true,` +
+				`"origin_device_id":"phone","requested_at":"2026-11-23T11:00:00.012345678Z","completed_at":"2026-11-23T11:00:00.012345Z"}`,
+		},
+	} {
+		msg, err := row.event.Msg(trace)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		id := row.event.ID()
+		want := nats.Header{
+			"ce-specversion": {"1.0"}, "ce-type": {name}, "ce-source": {msg.Header["ce-source"][0]}, "ce-id": {id}, "Nats-Msg-Id": {id},
+			"ce-time": {row.ceTime}, "content-type": {"application/json"}, "traceparent": {trace.Parent}, "tracestate": {"x=y"},
+		}
+		if row.ceSubject != "" {
+			want["ce-subject"] = []string{row.ceSubject}
+		}
+		if diff := cmp.Diff(want, msg.Header); diff != "" || msg.Subject != row.subject {
+			t.Errorf("%s on %s: headers (-want +got):\n%s", name, msg.Subject, diff)
+		}
+		if string(msg.Data) != row.body {
+			t.Errorf("%s: body %s; want %s", name, msg.Data, row.body)
+		}
+		e, err := conversation.ParseEvent(msg.Subject, msg.Header, msg.Data)
+		if err != nil || e.ID != id || e.CommandID() != "1" || (e.ConversationID() == "") != (row.ceSubject == "") {
+			t.Errorf("%s: ParseEvent = %+v, %v", name, e, err)
+		}
+		if _, err := conversation.ParseEvent(row.subject+"x", msg.Header, msg.Data); err == nil {
+			t.Errorf("%s: ParseEvent accepts another user's subject", name)
+		}
+	}
+	for name, event := range map[string]any{"erased": conversation.Erased{}, "all_deleted": conversation.AllDeleted{}, "deleted": conversation.Deleted{}} {
+		data, err := json.Marshal(event)
+		if err != nil || strings.Contains(string(data), "requested") || strings.Contains(string(data), "device") || strings.Contains(string(data), "scope") {
+			t.Errorf("%s without more: %s, %v", name, data, err)
+		}
+	}
+}
+
+// Workers that knew only copies left erased out.
+func TestAnOlderDeletedIsErased(t *testing.T) {
+	t.Parallel()
+	msg, err := gone.Msg(trace)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for old, want := range map[string]bool{"": true, `"erased":true,`: true, `"erased":false,`: false} {
+		data := strings.Replace(string(msg.Data), `"erased":true,`, old, 1)
+		e, err := conversation.ParseEvent(msg.Subject, msg.Header, []byte(data))
+		if err != nil || e.Deleted.Erased != want {
+			t.Errorf("%s: %+v, %v; want erased %v", data, e.Deleted, err, want)
+		}
 	}
 }
 
@@ -104,11 +186,22 @@ func TestEventIDsDependOnTheirPartsAlone(t *testing.T) {
 	if a.Header.Get("ce-id") != b.Header.Get("ce-id") {
 		t.Error("the id of a deletion depends on more than app, command and conversation")
 	}
+	of := func(user, scope string) string {
+		return conversation.Deleted{AppID: "a", CommandID: "b", ConversationID: "c", UserID: user, Scope: scope}.ID()
+	}
+	if of("u", "") != of("v", "") || of("u", "") != conversation.DeletedID("a", "b", "c") {
+		t.Error("the id of a user's own deletion depends on the user")
+	}
 	ids := []string{
-		conversation.DeletedID("a", "b", "c"), conversation.DeletedID("ab", "", "c"), conversation.DeletedID("a", "bc", ""),
+		0: conversation.DeletedID("a", "b", "c"), conversation.DeletedID("ab", "", "c"), conversation.DeletedID("a", "bc", ""),
 		conversation.DeletedID("", "ab", "c"), conversation.DeletedID("b", "a", "c"),
 		conversation.DeleteFailedID("a", "b", "c", 0), conversation.DeleteFailedID("a", "b", "c", 1),
 		conversation.DeleteFailedID("a", "b", "", 1), conversation.DeleteFailedID("a", "b", "", 256),
+		of("u", "everyone"), of("v", "everyone"),
+		conversation.Erased{AppID: "a", CommandID: "b", ConversationID: "c", UserID: "u"}.ID(),
+		conversation.Erased{AppID: "a", CommandID: "b", ConversationID: "c", UserID: "v"}.ID(),
+		conversation.Erased{AppID: "a", CommandID: "b", ConversationID: "d", UserID: "u"}.ID(),
+		conversation.AllDeleted{AppID: "a", CommandID: "b"}.ID(), conversation.AllDeleted{AppID: "a", CommandID: "c"}.ID(),
 	}
 	seen := map[string]int{}
 	for i, id := range ids {

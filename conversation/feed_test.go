@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -179,11 +180,42 @@ func TestFeedCatchesUpFromACursor(t *testing.T) {
 	tellFailure(t, js, "3", 1)
 	tell(t, js, about("4"))
 	tellFailure(t, js, "5", 2)
-	wantNext(t, follow(t, client, conversation.WithAfter(cursor)), "3", "4", "5")
+	tell(t, js, erasedOf("6"), allOf("7"), about("8"))
+	wantNext(t, follow(t, client, conversation.WithAfter(cursor)), "3", "4", "5", "6", "7", "8")
 	feed := follow(t, client, conversation.WithAfter(0))
-	wantNext(t, feed, "1", "2", "3", "4", "5")
-	tell(t, js, about("6"))
-	wantNext(t, feed, "6")
+	wantNext(t, feed, "1", "2", "3", "4", "5", "6", "7", "8")
+	tell(t, js, about("9"))
+	wantNext(t, feed, "9")
+}
+
+// A stream that an earlier `worker setup` has made lacks the newer subjects.
+func TestFeedOfAnOlderStream(t *testing.T) {
+	t.Parallel()
+	nc := connect(t, startServer(t, nil))
+	js := addStreams(t, nc, func(c *jetstream.StreamConfig) { c.Subjects = c.Subjects[:2] })
+	client := newClient(t, nc)
+	cursor := tell(t, js, about("1"))
+	tell(t, js, about("2"))
+	tellFailure(t, js, "3", 1)
+	feed := follow(t, client, conversation.WithAfter(cursor))
+	wantNext(t, feed, "2", "3")
+	tell(t, js, about("4"))
+	wantNext(t, feed, "4")
+	if got, err := missed(t, client, 0, 100); err != nil || !slices.Equal(got, []string{"1", "2", "3", "4"}) {
+		t.Errorf("Missed = %v, %v; want 1 to 4", got, err)
+	}
+}
+
+func erasedOf(command string) conversation.Erased {
+	e := erased
+	e.CommandID = command
+	return e
+}
+
+func allOf(command string) conversation.AllDeleted {
+	e := allGone
+	e.CommandID = command
+	return e
 }
 
 func TestFeedKeepsTheOrderOfTheStreamUnderLoad(t *testing.T) {
@@ -198,12 +230,17 @@ func TestFeedKeepsTheOrderOfTheStreamUnderLoad(t *testing.T) {
 	go func() {
 		for i := range n {
 			var msg *nats.Msg
-			if i%3 == 0 {
+			switch id := fmt.Sprint(i); i % 6 {
+			case 0, 3:
 				f := failed
-				f.CommandID = fmt.Sprint(i)
+				f.CommandID = id
 				msg, _ = f.Msg(uint64(i), trace)
-			} else {
-				msg, _ = about(fmt.Sprint(i)).Msg(trace)
+			case 1:
+				msg, _ = erasedOf(id).Msg(trace)
+			case 2:
+				msg, _ = allOf(id).Msg(trace)
+			default:
+				msg, _ = about(id).Msg(trace)
 			}
 			_, _ = js.PublishMsgAsync(msg)
 		}

@@ -93,7 +93,7 @@ func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg follo
 	}
 	stream, err := c.js.Stream(ctx, EventsStream)
 	if err != nil {
-		return c.explainStream(err)
+		return c.explainStream(EventsStream, err)
 	}
 	f.stream = stream
 	return f.position(ctx, c, cfg)
@@ -107,7 +107,7 @@ func (f *Feed) position(ctx context.Context, c *Client, cfg followConfig) error 
 		from = cfg.after
 	}
 	if err := f.begin(ctx, from); err != nil {
-		return c.explainStream(err)
+		return c.explainStream(EventsStream, err)
 	}
 	if !cfg.hasAfter {
 		return nil

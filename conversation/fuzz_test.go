@@ -20,6 +20,7 @@ func FuzzDecode(f *testing.F) {
 		sample, least(""), "", "{}", "[]", "null", `{"a":`, least("") + "x",
 		least(`,"App_ID":"x","x":[{"y":"\\\""}]`), least(`,"app\u005fid":"b"`), least(`,"x":"\ud83d\ude00"`),
 		least(`,"x":"\ud83d"`), least(`,"device_id":null,"keep_history":true,"requested_at":"2026-11-23t10:00:00.5+01:00"`),
+		all(""), all(`,"conversations":[]`), least(`,"scope":"everyone","keep_conversation":true`), least(`,"scope":"\u0073elf","keep_history":true`),
 		withTargets(`[{"id":"c","through_seq":1e3}]`), withTargets(`[{"id":"c"},{"id":"c"}]`), withTargets(nTargets(101)),
 		withTargets(`[{"id":"c","through_seq":9223372036854775808}]`), least(",\"x\":\"\xff\""), least(",\"user_id\":\"\x7f\""),
 	} {
@@ -79,11 +80,14 @@ func checkSameAsPlainJSON(t *testing.T, c conversation.Command, data []byte) {
 	}
 	device, _ := plain["device_id"].(string)
 	keep, _ := plain["keep_history"].(bool)
+	keepRow, _ := plain["keep_conversation"].(bool)
+	everything, _ := plain["all_conversations"].(bool)
+	scope, _ := plain["scope"].(string)
 	if plain["command_id"] != c.CommandID || plain["app_id"] != c.AppID || plain["user_id"] != c.UserID ||
-		device != c.DeviceID || keep != c.KeepHistory {
+		device != c.DeviceID || keep != c.KeepHistory || keepRow != c.KeepConversation || everything != c.AllConversations || scope != c.Scope {
 		t.Fatalf("Decode = %+v; encoding/json read %v", c, plain)
 	}
-	targets := plain["conversations"].([]any)
+	targets, _ := plain["conversations"].([]any)
 	if len(targets) != len(c.Conversations) {
 		t.Fatalf("Decode read %d conversations, encoding/json %d", len(c.Conversations), len(targets))
 	}
@@ -129,13 +133,22 @@ func modelAccepts(data []byte) bool {
 	if !utf8.Valid(data) || !json.Valid(data) {
 		return false
 	}
-	obj, ok := modelObject(data, "command_id", "app_id", "user_id", "device_id", "conversations", "keep_history", "requested_at")
+	obj, ok := modelObject(data, "command_id", "app_id", "user_id", "device_id", "conversations", "all_conversations", "scope",
+		"keep_history", "keep_conversation", "requested_at")
 	if !ok {
 		return false
 	}
-	var keep *bool
-	var at *string
-	if json.Unmarshal(orNull(obj["keep_history"]), &keep) != nil || json.Unmarshal(orNull(obj["requested_at"]), &at) != nil {
+	var keep, keepRow, everything bool
+	var at, scope *string
+	for name, v := range map[string]any{
+		"keep_history": &keep, "keep_conversation": &keepRow, "all_conversations": &everything, "scope": &scope, "requested_at": &at,
+	} {
+		if json.Unmarshal(orNull(obj[name]), v) != nil {
+			return false
+		}
+	}
+	everyone := scope != nil && *scope == "everyone"
+	if scope != nil && *scope != "self" && !everyone || everyone && (everything || keep) || keep && keepRow {
 		return false
 	}
 	if at != nil {
@@ -145,7 +158,7 @@ func modelAccepts(data []byte) bool {
 		}
 	}
 	return modelID(obj["command_id"], 128) && modelID(obj["app_id"], 64) && modelID(obj["user_id"], 128) &&
-		(modelEmpty(obj["device_id"]) || modelID(obj["device_id"], 128)) && modelTargets(obj["conversations"]) &&
+		(modelEmpty(obj["device_id"]) || modelID(obj["device_id"], 128)) && modelTargets(obj["conversations"], everything) &&
 		(at == nil || modelStrict(*at))
 }
 
@@ -159,7 +172,10 @@ func modelStrict(at string) bool {
 		!strings.Contains(at, "+24") && !strings.Contains(at, "-24:") && !strings.HasSuffix(at, ":60") && len(at) < 190
 }
 
-func modelTargets(raw json.RawMessage) bool {
+func modelTargets(raw json.RawMessage, everything bool) bool {
+	if everything {
+		return string(orNull(raw)) == "null"
+	}
 	var list []json.RawMessage
 	if json.Unmarshal(orNull(raw), &list) != nil || len(list) < 1 || len(list) > 100 {
 		return false

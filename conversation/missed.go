@@ -27,7 +27,7 @@ func (c *Client) Missed(ctx context.Context, app, user string, after, through ui
 				return
 			}
 		}
-		yield(Event{}, fmt.Errorf("missed events on %s: %w", DeletedSubject(app, user), c.explainStream(err)))
+		yield(Event{}, fmt.Errorf("missed events on %s: %w", DeletedSubject(app, user), c.explainStream(EventsStream, err)))
 	}
 }
 

@@ -42,7 +42,7 @@ func TestMissedYieldsWhatCameBetweenTwoCursors(t *testing.T) {
 	if _, err := js.Publish(t.Context(), conversation.DeletedSubject("demo", "alice"), []byte("garbage")); err != nil {
 		t.Fatal(err)
 	}
-	tell(t, js, about("6"))
+	tell(t, js, allOf("6"))
 	for _, c := range []struct {
 		after, through uint64
 		want           []string

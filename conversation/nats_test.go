@@ -57,11 +57,13 @@ func addStreams(t *testing.T, nc *nats.Conn, change func(*jetstream.StreamConfig
 	}
 	for _, cfg := range []jetstream.StreamConfig{
 		{
-			Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*"},
+			Name: conversation.CommandsStream, Subjects: []string{"conversation.delete", "conversation.delete.*", "conversation.delete_everyone.*"},
 			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew,
 		},
 		{
-			Name: conversation.EventsStream, Subjects: []string{"conversation.deleted.*.*", "conversation.delete_failed.*.*"},
+			Name: conversation.EventsStream, Subjects: []string{
+				"conversation.deleted.*.*", "conversation.delete_failed.*.*", "conversation.erased.*.*", "conversation.all_deleted.*.*",
+			},
 			Discard: jetstream.DiscardNew, MaxAge: 30 * 24 * time.Hour, MaxMsgsPerSubject: 100_000, AllowDirect: true,
 			Duplicates: time.Hour,
 		},

@@ -59,19 +59,22 @@ func TestSubjectAppReadsTheToken(t *testing.T) {
 		app   string
 		named bool
 	}{
-		"conversation.delete":                {"", false},
-		"conversation.deleted.a":             {"", false},
-		"elsewhere":                          {"", false},
-		"conversation.delete.demo":           {"demo", true},
-		"conversation.delete.a%2Eb":          {"a.b", true},
-		"conversation.delete.a%2eb":          {"a%2eb", true},
-		"conversation.delete.%zz":            {"%zz", true},
-		"conversation.delete.*":              {"*", true},
-		"conversation.delete.a.b":            {"a.b", true},
-		"conversation.shard.eu.delete.a%2Eb": {"a.b", true},
-		"conversation.shard.eu.delete.%zz":   {"%zz", true},
-		"conversation.shard.eu.delete":       {"", false},
-		"conversation.shard.eu":              {"", false},
+		"conversation.delete":                        {"", false},
+		"conversation.deleted.a":                     {"", false},
+		"elsewhere":                                  {"", false},
+		"conversation.delete.demo":                   {"demo", true},
+		"conversation.delete.a%2Eb":                  {"a.b", true},
+		"conversation.delete.a%2eb":                  {"a%2eb", true},
+		"conversation.delete.%zz":                    {"%zz", true},
+		"conversation.delete.*":                      {"*", true},
+		"conversation.delete.a.b":                    {"a.b", true},
+		"conversation.shard.eu.delete.a%2Eb":         {"a.b", true},
+		"conversation.shard.eu.delete.%zz":           {"%zz", true},
+		"conversation.shard.eu.delete":               {"", false},
+		"conversation.shard.eu":                      {"", false},
+		"conversation.delete_everyone.a%2Eb":         {"a.b", true},
+		"conversation.delete_everyone":               {"", false},
+		"conversation.shard.eu.delete_everyone.demo": {"demo", true},
 	} {
 		if app, named := conversation.SubjectApp(subject); app != want.app || named != want.named {
 			t.Errorf("SubjectApp(%q) = %q, %v; want %q, %v", subject, app, named, want.app, want.named)
@@ -97,10 +100,41 @@ func TestSubjectFitsOnlyTheExactToken(t *testing.T) {
 		{"conversation.shard.eu.delete", "anything", true},
 		{"conversation.shard.eu.delete.demo", "demo", true},
 		{"conversation.shard.eu.delete.demo", "eu", false},
+		{"conversation.delete_everyone.demo", "demo", true},
+		{"conversation.delete_everyone.demo", "Demo", false},
+		{"conversation.shard.eu.delete_everyone.a%2Eb", "a.b", true},
+		{"conversation.shard.eu.delete_everyone.a.b", "a.b", false},
 	} {
 		if got := conversation.SubjectFits(row.subject, row.app); got != row.want {
 			t.Errorf("SubjectFits(%q, %q) = %v; want %v", row.subject, row.app, got, row.want)
 		}
+	}
+}
+
+func TestTheSubjectForEveryoneIsAnother(t *testing.T) {
+	t.Parallel()
+	for subject, want := range map[string]string{
+		conversation.DeleteEveryoneSubject("a.b"):                  "conversation.delete_everyone.a%2Eb",
+		conversation.Shard("us-1").DeleteEveryoneSubject("delete"): "conversation.shard.us-1.delete_everyone.delete",
+		conversation.Shard("delete_everyone").CommandSubject("a"):  "conversation.shard.delete_everyone.delete.a",
+		conversation.CommandSubject("delete_everyone"):             "conversation.delete.delete_everyone",
+		conversation.Shard("eu").CommandSubject(""):                "conversation.shard.eu.delete",
+		conversation.ErasedSubject("a.b", "al ice"):                "conversation.erased.a%2Eb.al%20ice",
+		conversation.AllDeletedSubject("a.b", "al ice"):            "conversation.all_deleted.a%2Eb.al%20ice",
+	} {
+		if subject != want {
+			t.Errorf("subject %s; want %s", subject, want)
+		}
+		scope := conversation.ScopeSelf
+		if strings.Contains(want, "delete_everyone.") && !strings.Contains(want, "shard.delete_everyone") {
+			scope = conversation.ScopeEveryone
+		}
+		if got := conversation.SubjectScope(subject); got != scope {
+			t.Errorf("SubjectScope(%s) = %s; want %s", subject, got, scope)
+		}
+	}
+	if got := conversation.SubjectShard("conversation.shard.us-1.delete_everyone.demo"); got != "us-1" {
+		t.Errorf("SubjectShard = %q; want us-1", got)
 	}
 }
 

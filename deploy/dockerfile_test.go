@@ -8,13 +8,13 @@ import (
 	"testing"
 )
 
-// instruction is one of the Dockerfile's, continued lines joined.
+// instruction is one of a Dockerfile's, continued lines joined.
 type instruction struct{ name, args string }
 
-func instructions(t *testing.T) []instruction {
+func instructions(t *testing.T, file string) []instruction {
 	t.Helper()
 	var all []instruction
-	text := strings.ReplaceAll(read(t, "Dockerfile"), "\\\n", " ")
+	text := strings.ReplaceAll(read(t, file), "\\\n", " ")
 	for line := range strings.Lines(text) {
 		line = strings.TrimSpace(line)
 		if line == "" || strings.HasPrefix(line, "#") {
@@ -33,7 +33,7 @@ func TestTheDockerfileNeedsNoBuildKit(t *testing.T) {
 		t.Error("it asks for a syntax of its own")
 	}
 	flags := regexp.MustCompile(`^--(\w+)`)
-	for _, i := range instructions(t) {
+	for _, i := range instructions(t, "Dockerfile") {
 		m := flags.FindStringSubmatch(i.args)
 		switch {
 		case strings.Contains(i.args, "<<"):
@@ -48,7 +48,7 @@ func TestTheImagesAreSmallSafeAndReproducible(t *testing.T) {
 	t.Parallel()
 	stages := map[string][]instruction{}
 	last := ""
-	for _, i := range instructions(t) {
+	for _, i := range instructions(t, "Dockerfile") {
 		if i.name == "FROM" {
 			last = i.args[strings.LastIndex(i.args, " ")+1:]
 		}

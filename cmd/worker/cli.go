@@ -21,12 +21,15 @@ type commands struct {
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows about a command."`
 	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
+	Erase       eraseCommand       `cmd:"" help:"Erase a conversation of a shared log through its floor now."`
 	Replay      replayCommand      `cmd:"" help:"Delete again what was deleted after the time to which the database was restored."`
 	Plan        planCommands       `cmd:"" help:"Draft a plan, check it against the database, or try a deletion without deleting."`
 	Settings    settingsCommands   `cmd:"" help:"Show or change the settings of an app."`
 	DeadLetters deadLetterCommands `cmd:"" help:"List, show, retry or drop dead letters: commands that failed for good."`
 	Health      healthCommand      `cmd:"" help:"Ask the worker on this machine whether it is ready, for a container's health check."`
-	Version     versionCommand     `cmd:"" help:"Print the version."`
+	Version     versionCommand     `cmd:"" help:"Print the version, as --version does."`
+
+	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
 }
 
 const description = `Deletes conversations: takes commands from JetStream, deletes the history from Postgres, publishes the events.
@@ -109,6 +112,7 @@ func newParser(getenv func(string) string, stdout io.Writer) (*parser, error) {
 	p := &parser{}
 	options := []kong.Option{
 		kong.Name("worker"), kong.Description(description), kong.Writers(stdout, stdout),
+		kong.Vars{"version": buildOf().String()},
 		kong.Exit(func(int) { p.helped = true }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, WrapUpperBound: 120}), kong.ValueFormatter(helpOf),
 		kong.Resolvers(environment(getenv)), defaults,
@@ -168,7 +172,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call does, and not how. They have no
 // variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
+var invocation = []string{"help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

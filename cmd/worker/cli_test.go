@@ -46,7 +46,7 @@ func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
 		switch f.Name {
 		case "nats-url", "database-url", "http-addr", "log-level", "log-format":
 			want = []string{strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
-		case "help", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page":
+		case "help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page":
 			// what one call is about, not a setting
 		case "app":
 			if !strings.Contains(f.Help, "Only those") && !strings.Contains(f.Help, "Replay only") { // what one call is about
@@ -195,7 +195,12 @@ func TestWrongUsageEndsWithTwoAndOneLine(t *testing.T) {
 		{nil, "expected one of"},
 		{[]string{"dance"}, "unexpected argument dance"},
 		{[]string{"run", "--fast"}, "unknown flag --fast"},
-		{[]string{"send", "--app", "a"}, "missing flags: --conversation=ID, --user=USER"},
+		{[]string{"send", "--app", "a"}, "missing flags: --user=USER"},
+		{[]string{"send", "--app", "a", "--user", "u"}, "no conversations given: expected --conversation or --all-conversations"},
+		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--all-conversations"}, "--conversation and --all-conversations are mutually exclusive"},
+		{[]string{"send", "--app", "a", "--user", "u", "--everyone", "--all-conversations"}, "--everyone and --all-conversations are mutually exclusive"},
+		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--everyone", "--keep-history"}, "--everyone and --keep-history are mutually exclusive"},
+		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--keep-conversation", "--keep-history"}, "--keep-conversation and --keep-history are mutually exclusive"},
 		{[]string{"send", "--app", "a", "--user", "u", "--conversation", ""}, "--conversation: conversations[0].id"},
 		{[]string{"send", "--app", "a", "--user", "u", "--conversation", "c", "--through-seq", "x"}, `--through-seq: "x" is not a seq`},
 		{[]string{"send", "--app", "a", "--user", "u", "--through-seq", "4", "--conversation", "c"}, "4 belongs to no conversation"},

@@ -3,21 +3,27 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
-// follower receives the events of one command.
+// follower receives the events of one command of a user.
 type follower struct {
-	cmd       conversation.Command
-	feed      *conversation.Feed
-	open      []string // conversations without a final event, in the command's order
-	failed    map[string]bool
-	lookBack  bool // a command of this id may have finished before: its events may be old
-	followErr error
+	cmd      conversation.Command
+	feed     *conversation.Feed
+	missing  []string // conversations without a final event, in the command's order
+	ended    bool
+	done     int // deletions that have finished, of a command for all conversations
+	failed   map[string]bool
+	lookBack bool // a command of this id may have finished before: its events may be old
 }
 
 // follow begins to listen: to what comes from now on, or with lookBack also to all
@@ -25,7 +31,7 @@ type follower struct {
 func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command, lookBack bool) (*follower, error) {
 	f := &follower{cmd: cmd, failed: map[string]bool{}, lookBack: lookBack}
 	for _, t := range cmd.Conversations {
-		f.open = append(f.open, t.ID)
+		f.missing = append(f.missing, t.ID)
 	}
 	var from []conversation.FollowOption
 	if lookBack {
@@ -38,16 +44,17 @@ func follow(ctx context.Context, client *conversation.Client, cmd conversation.C
 
 func (f *follower) close() { f.feed.Close() }
 
+func (f *follower) stored(conversation.Receipt) {}
+
 // secondThought is how long one waits after a failure that may be an old one: a
 // retry from the dead letters may have mended it, and its event comes at once.
 const secondThought = time.Second
 
-// next returns the next event of the command; false when all its conversations
-// are final.
+// next returns the next event of the command; false when it has ended.
 func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
-	for len(f.open) > 0 || f.lookBack && len(f.failed) > 0 {
+	for !f.ended || f.lookBack && len(f.failed) > 0 {
 		limit, cancel := ctx, context.CancelFunc(func() {})
-		if len(f.open) == 0 {
+		if f.ended {
 			limit, cancel = context.WithTimeout(ctx, secondThought)
 		}
 		e, err := f.feed.Next(limit)
@@ -70,28 +77,55 @@ func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
 // the command's conversations, or about all.
 func (f *follower) note(e conversation.Event) bool {
 	id := e.ConversationID()
-	about := false
-	var open []string
-	for _, t := range f.cmd.Conversations {
-		if t.ID != id && id != "" {
-			continue
-		}
-		about = true
-		switch {
-		case e.Deleted != nil:
-			delete(f.failed, t.ID)
-		case e.Failed != nil:
+	if !f.cmd.AllConversations && id != "" && !slices.ContainsFunc(f.cmd.Conversations, func(t conversation.Target) bool { return t.ID == id }) {
+		return false
+	}
+	switch {
+	case e.Deleted != nil:
+		delete(f.failed, id)
+		f.done++
+	case e.Failed != nil && id == "" && !f.cmd.AllConversations:
+		for _, t := range f.cmd.Conversations {
 			f.failed[t.ID] = true
 		}
+	case e.Failed != nil:
+		f.failed[id] = true
+	case e.AllDeleted != nil:
+		f.done = int(e.AllDeleted.Conversations)
+		f.ended = true
 	}
-	if !about || e.Deleting != nil {
-		return about
+	if e.Deleted != nil || e.Failed != nil {
+		f.missing = slices.DeleteFunc(f.missing, func(m string) bool { return m == id })
+		f.ended = id == "" || !f.cmd.AllConversations && len(f.missing) == 0
 	}
-	for _, o := range f.open {
-		if o != id && id != "" {
-			open = append(open, o)
-		}
-	}
-	f.open = open
 	return true
+}
+
+func (f *follower) outcome() error {
+	switch n := len(f.failed); {
+	case n == 0:
+		return nil
+	case f.failed[""]:
+		return errors.New("the command failed: see its event")
+	case f.cmd.AllConversations:
+		return fmt.Errorf("%d of %s failed: see the events", n, purge.Count(n+f.done, "conversation"))
+	default:
+		return fmt.Errorf("%d of %s failed: see the events", n, purge.Count(len(f.cmd.Conversations), "conversation"))
+	}
+}
+
+func (f *follower) open() string {
+	what := "all conversations"
+	if !f.cmd.AllConversations {
+		quoted := make([]string, len(f.missing))
+		for i, id := range f.missing {
+			quoted[i] = printable(strconv.Quote(id))
+		}
+		what = strings.Join(quoted, ", ")
+	}
+	what += ": " + continues(f.cmd)
+	if f.lookBack {
+		what += "; if the id was used before, check that it was for the same conversations"
+	}
+	return what
 }

@@ -24,6 +24,7 @@ type limits struct {
 	batchSize, expressLanes, longLanes int
 	minRows, maxRows                   int
 	statementTimeout, slowBatch        time.Duration
+	erasePoll, sweepEvery              time.Duration
 }
 
 // parseLimits reads the variable's value. The error names every word that is wrong.
@@ -32,7 +33,9 @@ func parseLimits(text string) (limits, problems) {
 	counts := map[string]*int{
 		"batch-size": &l.batchSize, "express-lanes": &l.expressLanes, "long-lanes": &l.longLanes, "min-rows": &l.minRows, "max-rows": &l.maxRows,
 	}
-	durations := map[string]*time.Duration{"statement-timeout": &l.statementTimeout, "slow-batch": &l.slowBatch}
+	durations := map[string]*time.Duration{
+		"statement-timeout": &l.statementTimeout, "slow-batch": &l.slowBatch, "erase-poll": &l.erasePoll, "sweep-every": &l.sweepEvery,
+	}
 	var found problems
 	for _, word := range strings.Fields(text) {
 		name, value, _ := strings.Cut(word, "=")

@@ -137,6 +137,7 @@ var credentials = map[string]string{
 	"settings":     byOperator,
 	"dead-letters": byOperator,
 	"plan":         "plan check and plan try have the worker's Postgres role, or one that may read the plan's tables (lethe_worker in deploy/)",
+	"erase":        "an erasure has the worker's Postgres role (lethe_worker in deploy/)",
 	"replay": "a replay has the worker's Postgres role and the operator's NATS user (lethe_worker and operator in deploy/; " +
 		"docker compose run --rm replay …, deploy/kubernetes/operator …)",
 }

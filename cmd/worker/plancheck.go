@@ -25,7 +25,7 @@ type planCheckCommand struct {
 // Help is the long form of the subcommand's help.
 func (c *planCheckCommand) Help() string {
 	return `Prints one line for each finding, as a worker would at its start: "problem: …" where the worker would refuse the plan,
-"warning: …" where it wouldn't, but what the tables allow is dangerous. Reads the catalog alone, needs no NATS, and changes
+"warning: …" where it wouldn't, but what the tables allow is dangerous, and "note: …" for what is slow, or refused, without an index. Reads the catalog alone, needs no NATS, and changes
 nothing. Call it with the worker's own Postgres role, whose grants it checks, too.
 
 Exit status: 0 the plan fits, perhaps with warnings; 1 it doesn't; 2 it couldn't be checked.
@@ -49,15 +49,22 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 	}
 	wrong := 0
 	for _, f := range report.Findings {
+		severity := "warning"
 		if f.Problem {
+			severity = "problem"
 			wrong++
 		}
-		if err := c.print(t, f); err != nil {
+		if err := c.print(t, severity, f); err != nil {
 			return err
 		}
 	}
 	if wrong > 0 {
 		return fmt.Errorf("the plan doesn't fit: %s, %s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"))
+	}
+	for _, f := range report.Notes {
+		if err := c.print(t, "note", f); err != nil {
+			return err
+		}
 	}
 	if c.JSON {
 		return nil
@@ -72,7 +79,7 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 
 // planFinding is a finding for programs.
 type planFinding struct {
-	Severity string `json:"severity"` // problem or warning
+	Severity string `json:"severity"` // problem, warning or note
 	Line     int    `json:"line,omitempty"`
 	Path     string `json:"path,omitempty"`
 	Table    string `json:"table,omitempty"`
@@ -80,11 +87,7 @@ type planFinding struct {
 	Run      string `json:"run,omitempty"`
 }
 
-func (c *planCheckCommand) print(t terminal, f plan.Finding) error {
-	severity := "warning"
-	if f.Problem {
-		severity = "problem"
-	}
+func (c *planCheckCommand) print(t terminal, severity string, f plan.Finding) error {
 	if c.JSON {
 		return t.printJSON(planFinding{severity, f.Line, f.Path, f.Table, f.Text, f.Run})
 	}

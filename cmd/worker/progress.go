@@ -41,6 +41,10 @@ func (p *progress) event(e conversation.Event) error {
 		return p.deleting(id, e.Deleting)
 	case e.Deleted != nil:
 		return p.t.printf("%s\n", deletedLine(id, e.Deleted))
+	case e.Erased != nil:
+		return p.t.printf("erased %s: through seq %d\n", id, e.Erased.ThroughSeq)
+	case e.AllDeleted != nil:
+		return p.t.printf("%s\n", allDeletedLine(e.AllDeleted))
 	case e.Failed != nil && id == "":
 		return p.t.printf("delete_failed: %s: %s\n", printable(string(e.Failed.Reason)), printable(e.Failed.Message))
 	case e.Failed != nil:
@@ -50,19 +54,38 @@ func (p *progress) event(e conversation.Event) error {
 }
 
 func deletedLine(id string, d *conversation.Deleted) string {
+	if d.Scope == conversation.ScopeEveryone {
+		id += " of " + printable(d.UserID)
+	}
 	s := fmt.Sprintf("deleted %s: %s through seq %d", id, purge.Count(d.MessagesDeleted, "message"), d.ThroughSeq)
+	if !d.Erased {
+		s += "; hidden, not yet erased"
+	}
 	switch {
 	case d.ConversationRemoved && d.HistoryKept:
 		s += "; conversation removed, history kept"
 	case d.ConversationRemoved:
 		s += "; conversation removed"
 	default:
-		s += "; newer messages keep the conversation"
+		s += "; conversation stays"
 	}
-	if d.MultiClientSync {
-		return s + "; for all devices"
+	return s + "; " + devices(d.MultiClientSync)
+}
+
+func allDeletedLine(d *conversation.AllDeleted) string {
+	s := fmt.Sprintf("all deleted: %s, %s", purge.Count(d.Conversations, "conversation"), purge.Count(d.MessagesDeleted, "message"))
+	if d.Failed > 0 {
+		s += fmt.Sprintf("; %s failed", purge.Count(d.Failed, "conversation"))
 	}
-	return s + "; for the origin device"
+	return s + "; " + devices(d.MultiClientSync)
+}
+
+// devices says whom an event is for.
+func devices(multiClientSync bool) string {
+	if multiClientSync {
+		return "for all devices"
+	}
+	return "for the origin device"
 }
 
 func (p *progress) deleting(id string, d *conversation.Deleting) error {
@@ -124,6 +147,10 @@ func (p *progress) eventJSON(e conversation.Event) error {
 	switch {
 	case e.Deleted != nil:
 		body = e.Deleted
+	case e.AllDeleted != nil:
+		body = e.AllDeleted
+	case e.Erased != nil:
+		body = e.Erased
 	case e.Failed != nil:
 		body = e.Failed
 	}

@@ -31,7 +31,7 @@ func TestProgressShowsPercentageAndRate(t *testing.T) {
 		tell(5000, 5000, "lock")
 		deleted := conversation.Event{Type: conversation.TypeDeleted, Deleted: &conversation.Deleted{
 			ConversationID: "group_42",
-			ThroughSeq:     10_000, MessagesDeleted: 10_000, ConversationRemoved: true, MultiClientSync: true,
+			ThroughSeq:     10_000, MessagesDeleted: 10_000, ConversationRemoved: true, Erased: true, MultiClientSync: true,
 		}}
 		if err := p.event(deleted); err != nil {
 			t.Fatal(err)

@@ -234,6 +234,7 @@ func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo
 		Target: w.cfg.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,
+		ErasePoll: w.test.erasePoll, SweepEvery: w.test.sweepEvery,
 	})
 	h.Start()
 	w.handler.Store(h)

@@ -13,7 +13,6 @@ import (
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/broker"
-	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // sendCommand is `worker send`.
@@ -22,11 +21,14 @@ type sendCommand struct {
 	natsConfig
 	jsonConfig
 	App           string        `name:"app" required:"" placeholder:"APP" help:"The app."`
-	User          string        `name:"user" required:"" placeholder:"USER" help:"The user whose copy is deleted."`
+	User          string        `name:"user" required:"" placeholder:"USER" help:"The user whose history is deleted; with --everyone, who asks."`
 	Device        string        `name:"device" placeholder:"DEVICE" help:"The device that asks."`
-	Conversations []string      `name:"conversation" type:"target" required:"" sep:"none" placeholder:"ID" help:"A conversation to delete; up to 100 times."`
+	Conversations []string      `name:"conversation" type:"target" sep:"none" placeholder:"ID" help:"A conversation to delete; up to 100 times."`
 	ThroughSeqs   []int64       `name:"through-seq" type:"through-seq" sep:"none" placeholder:"N" help:"Last seq to delete of the --conversation before it. Without it: all that was sent until now."`
+	All           bool          `name:"all-conversations" help:"Delete all conversations of the user, instead of --conversation."`
+	Everyone      bool          `name:"everyone" help:"Delete the history of every member. NATS must let this user publish on conversation.delete_everyone.APP."`
 	KeepHistory   bool          `name:"keep-history" help:"Remove the conversation from the list only; its messages stay."`
+	KeepRow       bool          `name:"keep-conversation" help:"Delete the messages only; the conversation stays in the list."`
 	CommandID     string        `name:"command-id" placeholder:"ID" help:"The command's id. The same id is the same deletion again. Without it: a new one."`
 	Wait          bool          `name:"wait" help:"Show progress and wait for the events."`
 	Timeout       time.Duration `name:"timeout" placeholder:"DURATION" default:"1m" range:"1ms..720h" help:"Timeout of publishing, and of --wait."`
@@ -38,10 +40,13 @@ type sendCommand struct {
 func (c *sendCommand) Help() string {
 	return `Prints the command's id and its sequence in the stream. With --wait it also prints each event, and fails if a
 deletion fails or isn't finished in time. The command continues nevertheless, and worker status shows its progress.
+A deletion whose event says "hidden" has ended: what the other members still read is erased when they have deleted it.
 
     worker send --app demo --user alice --conversation c2c_bob --wait
     worker send --app demo --user alice --device phone --conversation c2c_bob --conversation group_42 --through-seq 1200
-    worker send --app demo --user alice --conversation c2c_bob --wait --json | jq -r .messages_deleted`
+    worker send --app demo --user alice --conversation c2c_bob --wait --json | jq -r .messages_deleted
+    worker send --app demo --user alice --all-conversations --wait
+    worker send --app demo --user alice --conversation group_42 --everyone --wait`
 }
 
 func (c *sendCommand) check() problems {
@@ -49,6 +54,18 @@ func (c *sendCommand) check() problems {
 	c.shardConfig.check(&p)
 	c.natsConfig.check(&p)
 	p = append(p, c.order.problems...)
+	given := map[string]bool{
+		"conversation": len(c.order.targets) > 0, "all-conversations": c.All, "everyone": c.Everyone,
+		"keep-history": c.KeepHistory, "keep-conversation": c.KeepRow,
+	}
+	for _, pair := range exclusive {
+		if given[pair[0]] && given[pair[1]] {
+			return append(p, fmt.Errorf("--%s and --%s are mutually exclusive", pair[0], pair[1]))
+		}
+	}
+	if !c.All && len(c.order.targets) == 0 {
+		return append(p, errors.New("no conversations given: expected --conversation or --all-conversations"))
+	}
 	cmd := c.command()
 	if cmd.CommandID == "" {
 		cmd.CommandID = "-" // one is made later
@@ -58,6 +75,11 @@ func (c *sendCommand) check() problems {
 		p = append(p, fmt.Errorf("%s: %w", flagOf(invalid.Field), err))
 	}
 	return p
+}
+
+// exclusive are the flags that contradict each other.
+var exclusive = [][2]string{
+	{"conversation", "all-conversations"}, {"everyone", "all-conversations"}, {"everyone", "keep-history"}, {"keep-conversation", "keep-history"},
 }
 
 // flagOf names the flag that a field of the command comes from.
@@ -75,10 +97,25 @@ func flagOf(field string) string {
 }
 
 func (c *sendCommand) command() conversation.Command {
-	return conversation.Command{
+	cmd := conversation.Command{
 		CommandID: c.CommandID, AppID: c.App, UserID: c.User, DeviceID: c.Device,
-		Conversations: c.order.targets, KeepHistory: c.KeepHistory,
+		Conversations: c.order.targets, AllConversations: c.All, KeepHistory: c.KeepHistory, KeepConversation: c.KeepRow,
 	}
+	if c.Everyone {
+		cmd.Scope = conversation.ScopeEveryone
+	}
+	return cmd
+}
+
+// commandEvents are the events of one command, from before it is published.
+type commandEvents interface {
+	stored(r conversation.Receipt)
+	// next returns the next event; false when the command has ended.
+	next(ctx context.Context) (conversation.Event, bool, error)
+	// outcome says what has failed, open what hasn't ended.
+	outcome() error
+	open() string
+	close()
 }
 
 // receipt is the stream's reply, for programs.
@@ -105,11 +142,16 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	if cmd.CommandID == "" {
 		cmd.CommandID = conversation.NewCommandID()
 	}
-	var events *follower
+	var events commandEvents
 	if c.Wait {
-		// A command of this id may have finished before: its event is stored, and the
-		// stream drops it where it is published again.
-		if events, err = follow(ctx, client, cmd, c.CommandID != ""); err != nil {
+		if c.Everyone {
+			events, err = followEveryone(ctx, nc, client, cmd)
+		} else {
+			// A command of this id may have finished before: its event is stored, and the
+			// stream drops it where it is published again.
+			events, err = follow(ctx, client, cmd, c.CommandID != "")
+		}
+		if err != nil {
 			return err
 		}
 		defer events.close()
@@ -121,6 +163,7 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	if err := c.printReceipt(t, got); err != nil || !c.Wait {
 		return err
 	}
+	events.stored(got)
 	return c.wait(ctx, t, events)
 }
 
@@ -131,19 +174,17 @@ func (c *sendCommand) printReceipt(t terminal, r conversation.Receipt) error {
 	return t.printf("command %s stored at %d\n", printable(r.CommandID), r.Sequence)
 }
 
-// wait prints the events until all conversations are final.
-func (c *sendCommand) wait(ctx context.Context, t terminal, events *follower) error {
+// wait prints the events until the command has ended.
+func (c *sendCommand) wait(ctx context.Context, t terminal, events commandEvents) error {
 	show := newProgress(t, c.JSON)
 	for {
 		e, more, err := events.next(ctx)
 		switch {
 		case err != nil:
 			show.clear()
-			return c.unfinished(ctx, events, err)
-		case !more && len(events.failed) > 0:
-			return fmt.Errorf("%d of %s failed: see the events", len(events.failed), purge.Count(int64(len(events.cmd.Conversations)), "conversation"))
+			return c.unfinished(ctx, events.open(), err)
 		case !more:
-			return nil
+			return events.outcome()
 		}
 		if err := show.event(e); err != nil {
 			return err
@@ -152,22 +193,19 @@ func (c *sendCommand) wait(ctx context.Context, t terminal, events *follower) er
 }
 
 // unfinished is the error that names what is still open when the wait ends.
-func (c *sendCommand) unfinished(ctx context.Context, events *follower, err error) error {
-	still := make([]string, len(events.open))
-	for i, id := range events.open {
-		still[i] = printable(strconv.Quote(id))
-	}
-	hint := "the command is stored and continues: `worker status " + events.cmd.CommandID + "` shows its progress"
-	if events.lookBack {
-		hint += "; if the id was used before, check that it was for the same conversations"
-	}
+func (c *sendCommand) unfinished(ctx context.Context, open string, err error) error {
 	switch {
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		return fmt.Errorf("not finished within %v: %s: %s (%w)", c.Timeout, strings.Join(still, ", "), hint, err)
+		return fmt.Errorf("not finished within %v: %s (%w)", c.Timeout, open, err)
 	case ctx.Err() != nil:
-		return fmt.Errorf("interrupted; not finished: %s: %s", strings.Join(still, ", "), hint)
+		return fmt.Errorf("interrupted; not finished: %s", open)
 	}
 	return err
+}
+
+// continues says how the command's progress can be seen from now on.
+func continues(cmd conversation.Command) string {
+	return "the command is stored and continues: `worker status " + cmd.CommandID + "` shows its progress"
 }
 
 // targetOrder are --conversation and --through-seq as they stand on the command

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"runtime"
 	"runtime/debug"
 )
@@ -22,6 +24,11 @@ type build struct {
 	Platform string `json:"platform"`
 }
 
+// String is the build in one line, for people.
+func (b build) String() string {
+	return fmt.Sprintf("worker %s %s %s", b.Version, b.Go, b.Platform)
+}
+
 func (c *versionCommand) check() problems { return nil }
 
 func (c *versionCommand) run(_ context.Context, t terminal) error {
@@ -29,16 +36,22 @@ func (c *versionCommand) run(_ context.Context, t terminal) error {
 	if c.JSON {
 		return t.printJSON(b)
 	}
-	return t.printf("worker %s %s\n", b.Version, b.Go+" "+b.Platform)
+	return t.printf("%s\n", b)
 }
 
 // buildOf reads what the linker and the go command have left in the binary.
 func buildOf() build {
-	b := build{Version: version, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		info = &debug.BuildInfo{}
 	}
+	return buildFrom(version, info)
+}
+
+// buildFrom prefers the release's version to the module's, which `go install …@v1.2.3`
+// and a build in a checkout have.
+func buildFrom(release string, info *debug.BuildInfo) build {
+	b := build{Version: cmp.Or(release, info.Main.Version, "(devel)"), Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH}
 	changed := ""
 	for _, s := range info.Settings {
 		switch {
@@ -50,12 +63,6 @@ func buildOf() build {
 	}
 	if b.Revision != "" {
 		b.Revision += changed
-	}
-	if b.Version == "" {
-		b.Version = info.Main.Version
-	}
-	if b.Version == "" {
-		b.Version = "(devel)"
 	}
 	return b
 }

@@ -229,6 +229,7 @@ func TestLettersKeepHostileCommandsByteForByte(t *testing.T) {
 		"conversation.delete", "conversation.delete.demo", "conversation.delete.*", "conversation.delete.>", "conversation.delete.%2A",
 		"conversation.delete.%zz", "conversation.delete.ünïcode💩", "conversation.delete.\xff\xfe", "conversation.delete.a%2Eb",
 		"conversation.delete.'\"\\{}", "conversation.delete.\x00\x01\x7f", "conversation.delete." + strings.Repeat("~", 1800),
+		"conversation.delete_everyone.demo", "conversation.delete_everyone.%zz",
 	}
 	sent := map[uint64]*nats.Msg{}
 	publish := func(m *nats.Msg) {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +44,14 @@ func failedEvent() bus.Announcement {
 	return bus.Announcement{
 		Failed:   &conversation.DeleteFailed{CommandID: "c", AppID: "demo", UserID: "alice", Reason: conversation.ReasonInvalidCommand, Message: "m", FailedAt: completed},
 		Sequence: 5,
+	}
+}
+
+// sharedEvents are those of a shared log and of a command for all conversations.
+func sharedEvents() []bus.Announcement {
+	return []bus.Announcement{
+		{Erased: &conversation.Erased{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "group_42", ThroughSeq: 7, ErasedAt: completed}},
+		{AllDeleted: &conversation.AllDeleted{CommandID: "c", AppID: "demo", UserID: "alice", Conversations: 3, CompletedAt: completed}},
 	}
 }
 
@@ -107,14 +116,14 @@ func TestPublishStoresAllAndRepeatsAreTheSame(t *testing.T) {
 	metrics := telemetry.New("", func() float64 { return 0 })
 	b, n := ready(t, Config{Metrics: metrics})
 	js := admin(t, n)
-	as := append(deletedEvents(3), failedEvent(), letters(5)[0])
+	as := slices.Concat(deletedEvents(3), []bus.Announcement{failedEvent(), letters(5)[0]}, sharedEvents())
 	for range 2 {
 		if err := b.Publish(t.Context(), as); err != nil {
 			t.Fatalf("Publish = %v; want nil", err)
 		}
 	}
-	if got := count(t, js, conversation.EventsStream); got != 4 {
-		t.Errorf("%d events; want 4: those repeated have the same ids", got)
+	if got := count(t, js, conversation.EventsStream); got != 6 {
+		t.Errorf("%d events; want 6: those repeated have the same ids", got)
 	}
 	if got := count(t, js, conversation.DeadLettersStream); got != 1 {
 		t.Errorf("%d dead letters; want 1", got)

@@ -58,14 +58,16 @@ func TestSetupCreatesWhatTheContractNames(t *testing.T) {
 	if c.Retention != jetstream.WorkQueuePolicy || c.Storage != jetstream.FileStorage || c.Discard != jetstream.DiscardNew ||
 		c.MaxBytes != 1<<30 || c.MaxMsgSize != 1<<20-64<<10 || c.Duplicates != 100*time.Millisecond || c.MaxAge != 0 ||
 		c.MaxMsgsPerSubject != 50_000 || !c.DiscardNewPerSubject ||
-		!slices.Equal(c.Subjects, []string{"conversation.delete", "conversation.delete.*"}) {
+		!slices.Equal(c.Subjects, []string{"conversation.delete", "conversation.delete.*", "conversation.delete_everyone.*"}) {
 		t.Errorf("commands = %+v", c)
 	}
 	e := streamOf(t, js, "CONVERSATION_EVENTS")
 	if e.Retention != jetstream.LimitsPolicy || e.Storage != jetstream.FileStorage || e.Discard != jetstream.DiscardNew ||
 		e.MaxAge != 30*24*time.Hour || e.MaxMsgsPerSubject != 100_000 || e.DiscardNewPerSubject || e.Duplicates != time.Hour ||
 		!e.AllowDirect || e.MaxConsumers < 1000 ||
-		!slices.Equal(e.Subjects, []string{"conversation.deleted.*.*", "conversation.delete_failed.*.*"}) {
+		!slices.Equal(e.Subjects, []string{
+			"conversation.deleted.*.*", "conversation.delete_failed.*.*", "conversation.erased.*.*", "conversation.all_deleted.*.*",
+		}) {
 		t.Errorf("events = %+v", e)
 	}
 	l := streamOf(t, js, "CONVERSATION_DEAD_LETTERS")
@@ -100,6 +102,13 @@ func TestSetupTakesOptions(t *testing.T) {
 	}
 	if e.MaxBytes != 3<<20 || e.MaxAge != 10*time.Minute || e.Duplicates != 10*time.Minute {
 		t.Errorf("events = %+v; want the options, and a duplicate window that the server takes", e)
+	}
+	for _, subject := range []string{"conversation.delete.demo", "conversation.delete_everyone.demo", "conversation.delete_everyone.other"} {
+		for i := range 8 { // each counts apart
+			if _, err := js.Publish(t.Context(), subject, nil); (err == nil) != (i < 7) {
+				t.Errorf("%s: command %d: %v; want 7 stored", subject, i+1, err)
+			}
+		}
 	}
 	if got := streamOf(t, js, conversation.DeadLettersStream).MaxBytes; got != 8<<20 {
 		t.Errorf("dead letters max bytes = %d", got)
@@ -161,7 +170,7 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 		t.Errorf("setup: %+v", report)
 	}
 	c := streamOf(t, js, conversation.CommandsStream)
-	if !slices.Equal(c.Subjects, []string{"own.subject", "conversation.delete", "conversation.delete.*"}) || c.MaxAge != 0 ||
+	if !slices.Equal(c.Subjects, []string{"own.subject", "conversation.delete", "conversation.delete.*", "conversation.delete_everyone.*"}) || c.MaxAge != 0 ||
 		!c.DiscardNewPerSubject || c.MaxMsgSize != 1<<20-64<<10 || c.Discard != jetstream.DiscardNew || c.Duplicates != 100*time.Millisecond {
 		t.Errorf("commands = %+v; want what the contract requires", c)
 	}
@@ -169,8 +178,9 @@ func TestSetupUpgradesAndKeepsWhatWasTuned(t *testing.T) {
 		t.Errorf("commands = %+v; want what was tuned", c)
 	}
 	e := streamOf(t, js, conversation.EventsStream)
-	if !slices.Equal(e.Subjects, []string{"conversation.deleted.>", "conversation.delete_failed.*.*"}) || e.DiscardNewPerSubject || !e.AllowDirect ||
-		e.Duplicates != time.Hour || e.NoAck {
+	if !slices.Equal(e.Subjects, []string{
+		"conversation.deleted.>", "conversation.delete_failed.*.*", "conversation.erased.*.*", "conversation.all_deleted.*.*",
+	}) || e.DiscardNewPerSubject || !e.AllowDirect || e.Duplicates != time.Hour || e.NoAck {
 		t.Errorf("events = %+v; want what the contract requires", e)
 	}
 	if e.MaxAge != 24*time.Hour || e.MaxMsgsPerSubject != 500_000 || e.MaxBytes != 20<<20 || e.MaxConsumers != 77 {

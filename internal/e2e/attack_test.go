@@ -32,6 +32,7 @@ var requests = []request{
 	{"conversation.delete.demo", `{"command_id":"a","app_id":"demo","user_id":"eve","conversations":[{"id":"c"}]}`},
 	{"conversation.delete.demo", ""},
 	{"conversation.delete.demo", "garbage"},
+	{"conversation.delete_everyone.demo", `{"command_id":"e","app_id":"demo","user_id":"eve","scope":"everyone","conversations":[{"id":"group_c"}]}`},
 	{"chat.message.demo.alice", "{}"},
 	{"lethe.events.demo", "{}"},
 	{"$JS.FC.CONVERSATION_EVENTS.demo.x", ""},
@@ -60,6 +61,7 @@ var requests = []request{
 	// What belongs to others.
 	{"conversation.delete", `{"command_id":"b","app_id":"other","user_id":"bob","conversations":[{"id":"c"}]}`},
 	{"conversation.delete.other", `{"command_id":"b","app_id":"other","user_id":"bob","conversations":[{"id":"c"}]}`},
+	{"conversation.delete_everyone.other", `{"command_id":"b","app_id":"other","user_id":"bob","scope":"everyone","conversations":[{"id":"group_c"}]}`},
 	{"conversation.deleted.other.bob", "{}"},
 	{"conversation.delete_failed.other.bob", "{}"},
 	{"conversation.dead_letter.other", "{}"},
@@ -85,6 +87,7 @@ var requests = []request{
 var replies = []string{
 	"", "_INBOX.x", "_INBOX_worker.x", "_INBOX_operator.x", "_INBOX_presence-other.x", "_R_.x", "$JSC.R.x", "$NRG.V.x", "$GR.x",
 	"conversation.delete", "conversation.delete.other", "lethe.operator.delete.other", "conversation.shard.x.delete.other",
+	"conversation.delete_everyone.other",
 	"conversation.deleted.other.bob", "conversation.delete_failed.other.bob", "conversation.deleting.other.bob",
 	"conversation.dead_letter.other", "conversation.dead_letter._", "chat.message.other.bob",
 	"lethe.events.other", "lethe.events.demo", "$JS.FC.CONVERSATION_EVENTS.other.x", "$JS.FC.CONVERSATION_EVENTS.demo.x",
@@ -138,11 +141,13 @@ var attackers = []struct {
 	reach []string
 }{
 	{gatewayUser, reachOfApp},
+	{everyoneUser, reachOfApp},
 	{presenceUser, reachOfApp},
 	{setupApp, reachOfApp},
 	{ownerUser, reachOfApp},
 	{operatorUser, []string{
-		"conversation.delete", "conversation.delete.*", "lethe.operator.delete.*", "lethe.nothing.>",
+		"conversation.delete", "conversation.delete.*", "lethe.operator.delete.*", "conversation.delete_everyone.*", "lethe.operator.delete_everyone.*",
+		"lethe.nothing.>", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
 		"$JS.API.STREAM.INFO.CONVERSATION_EVENTS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
 		"$JS.API.STREAM.INFO.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_DEAD_LETTERS",
 		"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.STREAM.MSG.DELETE.CONVERSATION_DEAD_LETTERS",
@@ -150,7 +155,7 @@ var attackers = []struct {
 }
 
 var reachOfApp = []string{
-	"conversation.delete.demo", "lethe.events.demo", "$JS.API.CONSUMER.RESET.CONVERSATION_EVENTS.demo", "$JS.FC.CONVERSATION_EVENTS.demo.*",
+	"conversation.delete.demo", "conversation.delete_everyone.demo", "lethe.events.demo", "$JS.API.CONSUMER.RESET.CONVERSATION_EVENTS.demo", "$JS.FC.CONVERSATION_EVENTS.demo.*",
 }
 
 // battle is the shipped configuration with two apps, and somebody who looks on in

@@ -85,7 +85,7 @@ func (c *recorder) add(to *[]event, m message) {
 // listen begins to record what is published.
 func (r *rig) listen(t testing.TB) {
 	t.Helper()
-	for _, subject := range []string{"conversation.deleted.>", "conversation.delete_failed.>", "conversation.deleting.>"} {
+	for _, subject := range []string{"conversation.deleted.>", "conversation.erased.>", "conversation.all_deleted.>", "conversation.delete_failed.>", "conversation.deleting.>"} {
 		_, err := r.nc.Subscribe(subject, func(m *nats.Msg) {
 			r.add(&r.heard, message{subject: m.Subject, header: m.Header, data: m.Data, at: time.Now()})
 		})

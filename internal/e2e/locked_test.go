@@ -70,7 +70,7 @@ func replaceOnce(t testing.TB, text, old, with string) string {
 // natsPasswords sets the variables that the configuration asks for, once, since
 // they belong to the process.
 var natsPasswords = sync.OnceFunc(func() {
-	for _, user := range []string{"setup", "worker", "operator", "gateway", "presence"} {
+	for _, user := range []string{"setup", "worker", "operator", "gateway", "gateway_everyone", "presence"} {
 		for _, app := range []string{"", "_demo", "_other"} {
 			if err := os.Setenv("NATS_"+strings.ToUpper(user)+"_PASSWORD"+app, user); err != nil {
 				panic("BUG: " + err.Error())
@@ -116,6 +116,7 @@ var (
 	operatorUser = lockedUser{"operator", "operator"}
 	setupApp     = lockedUser{"setup-demo", "setup"}
 	gatewayUser  = lockedUser{"gateway-demo", "gateway"}
+	everyoneUser = lockedUser{"gateway-everyone-demo", "gateway_everyone"}
 	presenceUser = lockedUser{"presence-demo", "presence"}
 )
 

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"cmp"
 	"fmt"
 	"strings"
 	"testing"
@@ -20,12 +21,15 @@ type specimen struct {
 	headers []string
 	app     string // token of the dead letter's subject; "" for demo
 	told    string // user who is told of the failure; "" for nobody, "?" for either
+	reason  string // "" for invalid_command
 }
 
 // body is a valid command whose parts are replaced by what is given: name and raw
 // JSON in turns. The value "-" leaves the field out.
 func body(parts ...string) string {
-	fields := []string{"command_id", "app_id", "user_id", "device_id", "conversations", "keep_history", "requested_at"}
+	fields := []string{
+		"command_id", "app_id", "user_id", "device_id", "conversations", "all_conversations", "scope", "keep_history", "keep_conversation", "requested_at",
+	}
 	raw := map[string]string{"command_id": `"c"`, "app_id": `"demo"`, "user_id": `"alice"`, "conversations": `[{"id":"g"}]`}
 	for i := 0; i+1 < len(parts); i += 2 {
 		raw[parts[i]] = parts[i+1]
@@ -124,7 +128,21 @@ func broken() []specimen {
 		add("conversations_"+name, "alice", body("conversations", v))
 	}
 	for name, v := range map[string]string{"string": `"true"`, "one": "1", "zero": "0", "array": "[]", "object": "{}", "empty": `""`} {
-		add("keep_history_"+name, "alice", body("keep_history", v))
+		for _, field := range []string{"keep_history", "keep_conversation", "all_conversations", "scope"} {
+			add(field+"_"+name, "alice", body(field, v))
+		}
+	}
+	for name, parts := range map[string][]string{
+		"unknown_scope":                 {"scope", `"others"`},
+		"capital_scope":                 {"scope", `"Everyone"`},
+		"all_beside_conversations":      {"all_conversations", "true"},
+		"all_beside_no_conversations":   {"all_conversations", "true", "conversations", "[]"},
+		"not_all_and_no_conversations":  {"all_conversations", "false", "conversations", "-"},
+		"all_for_everyone":              {"all_conversations", "true", "conversations", "-", "scope", `"everyone"`},
+		"history_kept_for_everyone":     {"keep_history", "true", "scope", `"everyone"`},
+		"history_and_conversation_kept": {"keep_history", "true", "keep_conversation", "true"},
+	} {
+		add(name, "alice", body(parts...))
 	}
 	add("keep_history_twice", "alice", strings.Replace(body("keep_history", "true"), "{", `{"keep_history":false,`, 1))
 	add("conversations_twice", "alice", strings.Replace(body(), "{", `{"conversations":[{"id":"h"}],`, 1))
@@ -159,6 +177,12 @@ func misled() []specimen {
 		{name: "the_body_knows_the_app", data: body("conversations", "[]"), subject: "conversation.delete", told: "alice"},
 		{name: "the_subject_knows_the_app", data: "x", subject: "conversation.delete.sh%2Eop", app: "sh%2Eop"},
 		{name: "the_subject_knows_better", data: body("conversations", "[]"), subject: "conversation.delete.shop", app: "shop", told: "alice"},
+		{name: "the_subject_is_for_everyone", data: body("scope", `"everyone"`, "keep_history", "true"), subject: "conversation.delete_everyone.demo", told: "alice"},
+		{name: "everyone_where_one_user_is", data: body("scope", `"everyone"`), told: "alice", reason: "scope_mismatch"},
+		{name: "everyone_from_a_trusted_producer", data: body("scope", `"everyone"`), subject: "conversation.delete", told: "alice", reason: "scope_mismatch"},
+		{name: "one_user_where_everyone_is", data: body("scope", `"self"`), subject: "conversation.delete_everyone.demo", told: "alice", reason: "scope_mismatch"},
+		{name: "no_scope_where_everyone_is", data: body(), subject: "conversation.delete_everyone.demo", told: "alice", reason: "scope_mismatch"},
+		{name: "everyone_of_another_app", data: body("scope", `"everyone"`), subject: "conversation.delete_everyone.shop", app: "shop", told: "alice", reason: "app_mismatch"},
 		{name: "a_status_without_a_body", data: "", headers: []string{"Status", "503", "Description", "No Responders"}},
 		{name: "a_heartbeat", data: "", headers: []string{"Status", "100", "Description", "Idle Heartbeat"}},
 		{name: "the_end_of_a_request", data: "", headers: []string{"Status", "408", "Nats-Pending-Messages", "1"}},
@@ -183,9 +207,7 @@ func TestMalformedCommandsEndAsDeadLettersByteForByte(t *testing.T) {
 		if s.subject == "" {
 			s.subject = "conversation.delete.demo"
 		}
-		if s.app == "" {
-			s.app = "demo"
-		}
+		s.app, s.reason = cmp.Or(s.app, "demo"), cmp.Or(s.reason, "invalid_command")
 		bySeq[r.publish(t, s.subject, []byte(s.data), s.headers...)] = s
 	}
 	t.Logf("%d malformed commands", len(all))
@@ -203,7 +225,7 @@ func TestMalformedCommandsEndAsDeadLettersByteForByte(t *testing.T) {
 		switch {
 		case !known:
 			t.Errorf("a dead letter of command %d, which was never sent", seq)
-		case l.header.Get("Lethe-Reason") != "invalid_command" || l.subject != "conversation.dead_letter."+s.app || !bytes.Equal(l.data, []byte(s.data)) || found[fmt.Sprint(seq)] != 1:
+		case l.header.Get("Lethe-Reason") != s.reason || l.subject != "conversation.dead_letter."+s.app || !bytes.Equal(l.data, []byte(s.data)) || found[fmt.Sprint(seq)] != 1:
 			t.Errorf("%s: %d dead letters, on %s, %.200q; want one on %s:\n%.200q; want\n%.200q", s.name, found[fmt.Sprint(seq)], l.subject, l.header, s.app, l.data, s.data)
 		}
 		r.wantTold(t, s, seq)
@@ -241,7 +263,7 @@ func (r *rig) wantTold(t testing.TB, s specimen, seq uint64) {
 	case s.told != "" && len(stored) != 1:
 		t.Errorf("%s: %d events; want one", s.name, len(stored))
 	case s.told != "":
-		wantFields(t, stored[0], "user_id", s.told, "app_id", unescape(s.app), "reason", "invalid_command", "conversation_id", nil)
+		wantFields(t, stored[0], "user_id", s.told, "app_id", unescape(s.app), "reason", s.reason, "conversation_id", nil)
 	}
 }
 

@@ -42,8 +42,10 @@ func maySubscribe(t testing.TB, nc *nats.Conn, subject string) bool {
 var wanted = struct{ publish, subscribe []string }{
 	publish: []string{
 		"conversation.delete", "conversation.delete.demo", "conversation.delete.other", "conversation.shard.a.delete.demo", "conversation.shard.a.delete.other",
+		"conversation.delete_everyone", "conversation.delete_everyone.demo", "conversation.delete_everyone.other",
+		"conversation.shard.a.delete_everyone.demo", "conversation.shard.a.delete_everyone.other",
 		"conversation.deleted.demo.alice", "conversation.deleted.other.alice", "conversation.delete_failed.demo.alice", "conversation.deleting.demo.alice",
-		"conversation.dead_letter.demo", "chat.message.demo.alice", "chat.message.other.alice",
+		"conversation.erased.demo.alice", "conversation.all_deleted.demo.alice", "conversation.dead_letter.demo", "chat.message.demo.alice", "chat.message.other.alice",
 		"$JS.API.INFO", "$JS.API.STREAM.NAMES", "$JS.API.STREAM.LIST", "$JS.API.STREAM.CREATE.CONVERSATION_COMMANDS_A", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
 		"$JS.API.STREAM.PURGE.CONVERSATION_COMMANDS", "$JS.API.STREAM.PURGE.CONVERSATION_EVENTS", "$JS.API.STREAM.DELETE.CONVERSATION_EVENTS",
 		"$JS.API.STREAM.MSG.GET.CONVERSATION_COMMANDS", "$JS.API.STREAM.MSG.GET.CONVERSATION_EVENTS", "$JS.API.STREAM.MSG.DELETE.CONVERSATION_EVENTS",
@@ -57,8 +59,10 @@ var wanted = struct{ publish, subscribe []string }{
 	},
 	subscribe: []string{
 		">", "*.>", "conversation.>", "conversation.delete.demo", "conversation.delete.other", "conversation.deleted.*.*", "conversation.deleted.demo.*",
-		"conversation.deleted.other.*", "conversation.deleting.demo.*", "conversation.dead_letter.*", "chat.message.demo.*", "chat.message.other.*",
-		"_INBOX.>", "_INBOX_setup.>", "_INBOX_worker.>", "_INBOX_gateway-demo.>", "_INBOX_presence-demo.>", "_INBOX_operator.>",
+		"conversation.deleted.other.*", "conversation.erased.demo.*", "conversation.all_deleted.demo.*", "conversation.all_deleted.other.*",
+		"conversation.deleting.demo.*", "conversation.dead_letter.*", "chat.message.demo.*", "chat.message.other.*",
+		"_INBOX.>", "_INBOX_setup.>", "_INBOX_worker.>", "_INBOX_gateway-demo.>", "_INBOX_gateway-everyone-demo.>",
+		"_INBOX_presence-demo.>", "_INBOX_operator.>",
 		"$JS.ACK.>", "$JS.API.>", "$JS.EVENT.>", "$SYS.>",
 	},
 }
@@ -87,17 +91,30 @@ func mayDoTheirOwnWorkAndNothingElse(t *testing.T, accounts string) {
 		{setupUser, forSetup, []string{"_INBOX_setup.>"}},
 		{workerUser, []string{
 			"conversation.deleted.demo.alice", "conversation.deleted.other.alice", "conversation.delete_failed.demo.alice", "conversation.deleting.demo.alice",
-			"conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.DIRECT.GET.FRONT",
+			"conversation.erased.demo.alice", "conversation.all_deleted.demo.alice", "conversation.dead_letter.demo", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.DIRECT.GET.FRONT",
 			"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", "$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS_A.deletion-worker", "$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0",
 		}, []string{"_INBOX_worker.>"}},
 		{gatewayUser, []string{"conversation.delete.demo", "conversation.shard.a.delete.demo", "chat.message.demo.alice"}, []string{"_INBOX_gateway-demo.>"}},
+		{everyoneUser, []string{
+			"conversation.delete.demo", "conversation.shard.a.delete.demo", "conversation.delete_everyone.demo", "conversation.shard.a.delete_everyone.demo",
+			"chat.message.demo.alice",
+		}, []string{"_INBOX_gateway-everyone-demo.>"}},
 		{presenceUser, []string{
 			"$JS.API.DIRECT.GET.CONVERSATION_EVENTS", "$JS.API.CONSUMER.CREATE.CONVERSATION_EVENTS.x.conversation.*.demo.*",
-		}, []string{"conversation.deleted.demo.*", "conversation.deleting.demo.*", "chat.message.demo.*", "_INBOX_presence-demo.>"}},
+		}, []string{
+			"conversation.deleted.demo.*", "conversation.erased.demo.*", "conversation.all_deleted.demo.*", "conversation.deleting.demo.*", "chat.message.demo.*",
+			"_INBOX_presence-demo.>",
+		}},
 		{operatorUser, []string{
 			"conversation.delete", "conversation.delete.demo", "conversation.delete.other", "conversation.shard.a.delete.demo", "conversation.shard.a.delete.other",
+			"conversation.delete_everyone.demo", "conversation.delete_everyone.other",
+			"conversation.shard.a.delete_everyone.demo", "conversation.shard.a.delete_everyone.other",
+			"$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.STREAM.MSG.GET.CONVERSATION_COMMANDS",
 			"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
-		}, []string{"conversation.deleted.*.*", "conversation.deleted.demo.*", "conversation.deleted.other.*", "conversation.deleting.demo.*", "_INBOX_operator.>"}},
+		}, []string{
+			"conversation.deleted.*.*", "conversation.deleted.demo.*", "conversation.deleted.other.*", "conversation.erased.demo.*",
+			"conversation.all_deleted.demo.*", "conversation.all_deleted.other.*", "conversation.deleting.demo.*", "_INBOX_operator.>",
+		}},
 	} {
 		t.Run(u.name, func(t *testing.T) {
 			t.Parallel()
@@ -133,6 +150,17 @@ func TestAGatewayPublishesForItsOwnAppAlone(t *testing.T) {
 	_, err = client.Delete(t.Context(), chat{"other", "alice", "c2c_bob"}.ask())
 	if !errors.Is(err, conversation.ErrNotPermitted) || !strings.Contains(err.Error(), `"conversation.delete.other"`) {
 		t.Errorf("for another app: %v; want ErrNotPermitted and the subject", err)
+	}
+	everyone := chat{"demo", "alice", "group_42"}.ask()
+	everyone.Scope = conversation.ScopeEveryone
+	_, err = client.Delete(t.Context(), everyone)
+	if !errors.Is(err, conversation.ErrNotPermitted) || !strings.Contains(err.Error(), `"conversation.delete_everyone.demo"`) {
+		t.Errorf("for everyone: %v; want ErrNotPermitted and the subject", err)
+	}
+	may, err := conversation.NewClient(everyoneUser.connect(t, r.nats), conversation.WithTimeout(5*time.Minute))
+	must(t, err)
+	if _, err := may.Delete(t.Context(), everyone); err != nil {
+		t.Errorf("for everyone, as the gateway that may: %v", err)
 	}
 	if _, err := client.Follow(t.Context(), "demo", "alice"); !errors.Is(err, conversation.ErrNotPermitted) {
 		t.Errorf("a gateway follows events: %v; want ErrNotPermitted", err)

@@ -36,12 +36,12 @@ func streamsFor(t testing.TB, n *localstack.NATS, shards ...string) jetstream.Je
 	js, err := jetstream.New(observer.connect(t, n))
 	must(t, err)
 	for _, shard := range shards {
-		name, subject := "CONVERSATION_COMMANDS", "conversation.delete.*"
+		name, root := "CONVERSATION_COMMANDS", "conversation."
 		if shard != "" {
-			name, subject = name+"_"+strings.ToUpper(shard), "conversation.shard."+shard+".delete.*"
+			name, root = name+"_"+strings.ToUpper(shard), "conversation.shard."+shard+"."
 		}
 		_, err := js.CreateStream(t.Context(), jetstream.StreamConfig{
-			Name: name, Subjects: []string{subject}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Duplicates: 1e8,
+			Name: name, Subjects: []string{root + "delete.*", root + "delete_everyone.*"}, Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Duplicates: 1e8,
 		})
 		must(t, err)
 	}
@@ -89,6 +89,9 @@ func TestRoutesOfTheServerBringCommandsToShards(t *testing.T) {
 				t.Errorf("40 apps are spread as %v; want about half and half", where)
 			}
 			want := storedIn(t, js, all, "conversation.delete.demo")
+			if at := storedIn(t, js, all, "conversation.delete_everyone.demo"); at != strings.Replace(want, ".delete.", ".delete_everyone.", 1) {
+				t.Errorf("a command for everyone is stored in %s; want the shard of %s", at, want)
+			}
 			for _, u := range []lockedUser{gatewayUser, operatorUser} {
 				if at := storedIn(t, js, u.connect(t, n), "conversation.delete.demo"); at != want {
 					t.Errorf("%s's is stored in %s; want %s, as of everybody", u.name, at, want)
@@ -109,6 +112,10 @@ func TestRoutesOfTheServerBringCommandsToShards(t *testing.T) {
 				{all, "delete.demo", " delete.demo"},
 				{gatewayUser.connect(t, n), "delete.demo", " delete.demo"},
 				{gatewayUser.connect(t, n), "shard.a.delete.demo", "_A shard.a.delete.demo"},
+				{all, "shard.a.delete_everyone.acme", "_B shard.b.delete_everyone.acme"},
+				{everyoneUser.connect(t, n), "delete_everyone.demo", " delete_everyone.demo"},
+				{everyoneUser.connect(t, n), "shard.a.delete_everyone.demo", "_A shard.a.delete_everyone.demo"},
+				{operatorUser.connect(t, n), "delete_everyone.acme", "_B shard.b.delete_everyone.acme"},
 				{operatorUser.connect(t, n), "delete.acme", "_B shard.b.delete.acme"},
 				{operatorUser.connect(t, n), "shard.a.delete.acme", "_B shard.b.delete.acme"},
 				{operatorUser.connect(t, n), "delete.demo", " delete.demo"},
@@ -192,7 +199,7 @@ func TestAFrontStreamBringsEachCommandToOneShard(t *testing.T) {
 	n := lockedNATS(t, oneAccount)
 	js, err := jetstream.New(observer.connect(t, n))
 	must(t, err)
-	gateway := gatewayUser.connect(t, n)
+	gateway := everyoneUser.connect(t, n)
 	fromFile(t, js, "front.json")
 	const apps = 60
 	for i := range apps {
@@ -230,9 +237,11 @@ func TestAFrontStreamBringsEachCommandToOneShard(t *testing.T) {
 			return s == moved
 		})
 	})
-	storedIn(t, js, gateway, "conversation.delete.demo")
+	if at := storedIn(t, js, gateway, "conversation.delete_everyone.demo"); at != "_FRONT bucket."+bucket+".delete_everyone.demo" {
+		t.Errorf("a command for everyone is stored in %s; want the bucket of the app's others, %s", at, bucket)
+	}
 	moved.OptStartSeq = last + 1
-	moved.SubjectTransforms[0].Destination = "conversation.shard." + to + ".delete.{{wildcard(1)}}"
+	moved.SubjectTransforms[0].Destination = "conversation.shard." + to + ".{{wildcard(1)}}.{{wildcard(2)}}"
 	editStream(t, js, names[to], func(c *jetstream.StreamConfig) { c.Sources = append(c.Sources, moved) })
 	eventually(t, timeout, "the later command is in the other shard", func() bool { return in(to) == before+1 })
 	if in("a")+in("b") != apps+2 {
@@ -241,5 +250,5 @@ func TestAFrontStreamBringsEachCommandToOneShard(t *testing.T) {
 }
 
 func isBucket(s *jetstream.StreamSource, bucket string) bool {
-	return len(s.SubjectTransforms) == 1 && s.SubjectTransforms[0].Source == "conversation.bucket."+bucket+".*"
+	return len(s.SubjectTransforms) == 1 && s.SubjectTransforms[0].Source == "conversation.bucket."+bucket+".*.*"
 }

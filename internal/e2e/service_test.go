@@ -51,8 +51,10 @@ func TestTheStreamsAreAsTheContractSays(t *testing.T) {
 		age                 time.Duration
 		perSubject          int64
 	}{
-		conversation.CommandsStream:    {"WorkQueue", "conversation.delete conversation.delete.*", 0, 50_000},
-		conversation.EventsStream:      {"Limits", "conversation.deleted.*.* conversation.delete_failed.*.*", 30 * 24 * time.Hour, 100_000},
+		conversation.CommandsStream: {"WorkQueue", "conversation.delete conversation.delete.* conversation.delete_everyone.*", 0, 50_000},
+		conversation.EventsStream: {
+			"Limits", "conversation.deleted.*.* conversation.delete_failed.*.* conversation.erased.*.* conversation.all_deleted.*.*", 30 * 24 * time.Hour, 100_000,
+		},
 		conversation.DeadLettersStream: {"Limits", "conversation.dead_letter.*", 0, -1},
 	} {
 		stream, err := r.js.Stream(t.Context(), name)

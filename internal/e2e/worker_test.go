@@ -143,7 +143,7 @@ func (r *rig) command(t testing.TB, words []string) *exec.Cmd {
 func isLimit(word string) bool {
 	name, _, found := strings.Cut(word, "=")
 	return found && slices.Contains([]string{
-		"batch-size", "express-lanes", "long-lanes", "min-rows", "max-rows", "statement-timeout", "slow-batch",
+		"batch-size", "express-lanes", "long-lanes", "min-rows", "max-rows", "statement-timeout", "slow-batch", "erase-poll", "sweep-every",
 	}, name)
 }
 

@@ -70,11 +70,6 @@ func subjectFor(d bus.Delivery, cmd conversation.Command) string {
 
 func scopeOf(cmd conversation.Command) string { return cmp.Or(cmd.Scope, conversation.ScopeSelf) }
 
-// enumerate takes up a command that names its deletions by a rule.
-func (h *Handler) enumerate(j *job, _ conversation.Command) entry {
-	return j.refusedAs(conversation.ReasonUnsupportedScope, "this worker carries out no all_conversations and no scope \"everyone\" yet")
-}
-
 // appOfSubject returns the app that a command's subject names; "", true for what
 // can't be one, about which nothing can be published.
 func appOfSubject(subject string) (app string, named bool) {

@@ -35,7 +35,7 @@ func BenchmarkJob(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		j := &job{open: 100}
-		for !j.endFinal() {
+		for !j.endFinal(purge.Key{}) {
 		}
 		if o := j.outcome(); o.Verdict != bus.Done {
 			b.Fatalf("outcome = %+v", o)

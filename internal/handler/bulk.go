@@ -160,6 +160,7 @@ func finished(tasks []*task, res purge.Result) []purge.Key {
 func (b *bulk) batch(tasks []*task) (res purge.Result, began time.Time, err error) {
 	h := b.h
 	batch := purge.Batch{
+		Listed:    !slices.ContainsFunc(tasks, func(t *task) bool { return t.job.whole == nil }),
 		Deletions: deletions(tasks), Budget: purge.Budget{PerDeletion: h.cfg.PerDeletion, Rows: h.express.rows()}, Timeout: h.batchTimeout(b.slow > 0),
 	}
 	span := h.beginBatch(tasks)

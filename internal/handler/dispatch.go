@@ -153,16 +153,21 @@ func (d *dispatcher) attribute(self int64) {
 // final notes a deletion that needs no more work.
 func (d *dispatcher) final(t *task) {
 	d.h.logFinal(t)
+	d.ended = append(d.ended, t)
+	if t.d.Erasure() {
+		return // nobody has asked for it; the eraser tells whom it concerns
+	}
 	if t.rec.State == purge.Failed {
 		t.job.fail(failure{conversation.Reason(t.rec.Reason), t.rec.Message})
 	}
 	d.announced.add(t.job, event(t.job, t.rec))
-	d.ended = append(d.ended, t)
 }
+
+const reused = "command_id has been used for a command with other content: a new command needs a new command_id"
 
 // refuseTask gives up a task's whole command, and announces that once.
 func (d *dispatcher) refuseTask(t *task) {
-	f := failure{conversation.ReasonCommandIDReused, "command_id has been used for a command with other content: a new command needs a new command_id"}
+	f := failure{conversation.ReasonCommandIDReused, reused}
 	if t.refusal != nil {
 		f = *t.refusal
 	}
@@ -198,24 +203,24 @@ func (d *dispatcher) deferTask(t *task, f purge.Facts, m purge.Move) {
 		t.job.trouble(t.err)
 	}
 	if !t.taken || f.Entered || m.Unavailable {
-		h.redeliver(t, m.Delay)
+		h.redeliver(t, m)
 		return
 	}
 	h.goroutines.Go(func() {
 		h.release(t, m.Retry == purge.RetryLock)
-		h.redeliver(t, m.Delay)
+		h.redeliver(t, m)
 	})
 }
 
-// redeliver ends a task that must be delivered again after delay. As long as another
-// one of its command is in the long lane, perhaps for hours, the delivery stays in
-// flight: then only the task is tried again.
-func (h *Handler) redeliver(t *task, delay time.Duration) {
-	if t.job.othersLong(t) && h.stopping.Err() == nil {
-		h.startSingle(&task{job: t.job, d: t.d, since: t.since, lane: expressLane, batches: t.batches}, delay)
+// redeliver ends a task that must be delivered again after the move's delay. As long as another
+// one of its command is in the long lane, perhaps for hours, or the command goes from page to page,
+// the delivery stays in flight: then only the task is tried again.
+func (h *Handler) redeliver(t *task, m purge.Move) {
+	if (t.job.othersLong(t) || t.job.whole != nil && !m.Unavailable) && h.stopping.Err() == nil {
+		h.startSingle(&task{job: t.job, d: t.d, since: t.since, lane: expressLane, batches: t.batches, incompatible: t.incompatible}, m.Delay)
 		return
 	}
-	if t.job.endDeferred(delay) {
+	if t.job.endDeferred(m.Delay) {
 		h.settle([]*job{t.job})
 	}
 }
@@ -228,7 +233,7 @@ func (d *dispatcher) publish() {
 	crash.Point("after_commit")
 	if err := h.announce(d.announced); err != nil {
 		for _, t := range d.ended {
-			h.redeliver(t, 0)
+			h.redeliver(t, purge.Move{})
 		}
 		for _, j := range d.refused {
 			j.settle(bus.Outcome{Verdict: bus.Retry})
@@ -236,9 +241,10 @@ func (d *dispatcher) publish() {
 		return
 	}
 	crash.Point("after_publish")
+	h.eraser.finished(d.ended)
 	finished := d.refused
 	for _, t := range d.ended {
-		if t.job.endFinal() {
+		if t.job.endFinal(t.d.Key) {
 			finished = append(finished, t.job)
 		}
 	}
@@ -297,8 +303,11 @@ func (h *Handler) lockDetail(ctx context.Context, t *task) (detail string) {
 	return detail
 }
 
-// reportProgress publishes how far a deletion has come.
+// reportProgress publishes how far a deletion has come. Nobody waits for an erasure.
 func (h *Handler) reportProgress(t *task, waitingFor string) {
+	if t.d.Erasure() {
+		return
+	}
 	rec := t.rec
 	h.cfg.Publisher.Progress(conversation.Deleting{
 		CommandID: t.d.Command, AppID: t.d.App, UserID: t.d.User, ConversationID: t.d.Conversation,

@@ -65,6 +65,8 @@ func (b *bulk) admit(entries []entry) []*task {
 		}
 		for _, t := range e.tasks {
 			switch {
+			case t.d.Erasure():
+				b.next(t, b.h.facts(t)) // alone
 			case t.incompatible != nil:
 				t.err = t.incompatible
 				b.next(t, b.h.facts(t))

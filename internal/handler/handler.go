@@ -49,6 +49,8 @@ type Store interface {
 
 	watchStore
 	detectorStore
+	eraserStore
+	enumeratorStore
 	Probe(ctx context.Context) error
 }
 
@@ -98,6 +100,10 @@ type Config struct {
 	ForegroundBackoff float64       // how many times as long as a batch the long lane waits while other clients are busy; 0 for not
 	SlowBatch         time.Duration // from when a batch of the long lane is slow; twice Target
 	WatchEvery        time.Duration // the longest time between two samples of the database; 1 s
+
+	// Of shared logs.
+	ErasePoll  time.Duration // the longest time between two looks for what other workers have left; 3 s
+	SweepEvery time.Duration // from one look for floors that have risen without a command to the next; 30 s
 }
 
 // Defaults of [Config] that others need to know.
@@ -125,6 +131,12 @@ func (c Config) withDefaults() Config {
 	if c.Target <= 0 {
 		c.Target = purge.DefaultTarget
 	}
+	if c.ErasePoll <= 0 {
+		c.ErasePoll = erasePoll
+	}
+	if c.SweepEvery <= 0 {
+		c.SweepEvery = sweepEvery
+	}
 	if c.Grace <= 0 {
 		c.Grace = 5 * time.Second
 	}
@@ -141,17 +153,21 @@ var errStopping = errors.New("the worker is stopping")
 // Handler works on deliveries from [Handler.Start] to [Handler.Stop]. Safe for concurrent
 // use.
 type Handler struct {
-	cfg      Config
-	queue    *queue
-	express  *pacer
-	watcher  *watcher
-	detector *faultDetector
+	cfg          Config
+	queue        *queue
+	express      *pacer
+	watcher      *watcher
+	detector     *faultDetector
+	eraser       *eraser
+	hides        bool // deletions hide, and the eraser works
+	enumerations *enumerations
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
 	lockHolder lockHolder
 	// One for each deletion that runs alone, isolated or in the long lane, or is in the wait
 	// queue.
 	singles, isolated, longRuns, waitQueue chan struct{}
+	pageRounds                             chan struct{} // one for each page in its express round
 
 	stopping   context.Context // done at once at a stop: start nothing new
 	stop       context.CancelCauseFunc
@@ -170,10 +186,13 @@ func New(cfg Config) *Handler {
 		cfg: cfg, queue: newQueue(), express: newPacer(cfg.pace(), cfg.Metrics.BatchLimit.WithLabelValues(expressLane)),
 		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, cfg.Isolated),
 		longRuns: make(chan struct{}, cfg.LongLanes), waitQueue: make(chan struct{}, waitQueueLength),
+		pageRounds: make(chan struct{}, pageRounds),
 	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
+	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
+	h.enumerations = newEnumerations(h.stopping)
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
 		busy: func() bool { return len(h.longRuns) > 0 }, unavailable: h.unavailable,
@@ -197,6 +216,9 @@ func (h *Handler) Start() {
 	for range h.cfg.ExpressLanes {
 		h.goroutines.Go(h.expressLoop)
 	}
+	if h.hides {
+		h.eraser.start()
+	}
 }
 
 // Throttled returns what throttles the worker's lanes, in one line; "" for nothing.
@@ -208,6 +230,10 @@ func (h *Handler) Throttled() string { return h.watcher.summary() }
 func (h *Handler) Handle(d bus.Delivery, s bus.Slot) {
 	e := h.accept(d, s)
 	e.describe()
+	if e.enumeration != nil {
+		e.enumeration.start()
+		return
+	}
 	h.queue.push(e)
 }
 

@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -23,6 +24,7 @@ type job struct {
 	storedAt time.Time          // the time of the boundary
 	// who the command says it is from, as far as it can be read
 	app, user, command, device string
+	whole                      *job // the command's, of a page of an enumeration; nil of a delivery
 
 	mu       sync.Mutex    // guards what follows
 	open     int           // tasks that have not ended
@@ -32,6 +34,8 @@ type job struct {
 	refused  bool          // the whole command failed
 	failure  *failure      // the first
 	cause    string        // of the last fault, for the span
+	// unfinished are the deletions of a page that are not final; nil of a delivery.
+	unfinished map[purge.Key]bool
 }
 
 // failure is why a command or one of its deletions failed.
@@ -47,6 +51,7 @@ type task struct {
 	since   time.Time // for the log
 	lane    string    // for the log and the metrics
 	batches int
+	erased  int64 // messages, of an erasure
 
 	refusal      *failure     // why the whole command can't be carried out
 	incompatible error        // the id can't be a key of the plan's tables
@@ -77,8 +82,31 @@ func (h *Handler) failedFacts(t *task, err error) purge.Facts {
 	return h.facts(t).After(err)
 }
 
+// of is the job of the whole command.
+func (j *job) of() *job {
+	if j.whole != nil {
+		return j.whole
+	}
+	return j
+}
+
+// isRefused reports whether the whole command failed.
+func (j *job) isRefused() bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.refused
+}
+
+// unfinishedKeys are the deletions of a page that are not final.
+func (j *job) unfinishedKeys() []purge.Key {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.Collect(maps.Keys(j.unfinished))
+}
+
 // fail notes a failure of the job; the first one counts.
 func (j *job) fail(f failure) {
+	j = j.of()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.failure == nil {
@@ -89,6 +117,7 @@ func (j *job) fail(f failure) {
 // refuse notes that the whole command failed. It reports whether it is the
 // first to say so.
 func (j *job) refuse(f failure) bool {
+	j = j.of()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	first := !j.refused
@@ -96,10 +125,11 @@ func (j *job) refuse(f failure) bool {
 	return first
 }
 
-// endFinal ends a task that is final or refused. It reports whether it was the last one.
-func (j *job) endFinal() (last bool) {
+// endFinal ends the task of a deletion that is final or refused. It reports whether it was the last one.
+func (j *job) endFinal(k purge.Key) (last bool) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	delete(j.unfinished, k)
 	j.open--
 	return j.open == 0
 }
@@ -153,6 +183,7 @@ func (j *job) outcome() bus.Outcome {
 
 // why returns the first failure; nil if there is none.
 func (j *job) why() *failure {
+	j = j.of()
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	return j.failure

@@ -8,6 +8,9 @@ import (
 
 // attrs are what every log line about a task carries: ids, never a body.
 func (t *task) attrs() []any {
+	if t.d.Erasure() {
+		return t.job.traced("app", t.d.App, "conversation", t.d.Conversation, "lane", t.lane, "erasure", true)
+	}
 	return t.job.traced("app", t.d.App, "command", t.d.Command, "user", t.d.User, "conversation", t.d.Conversation, "lane", t.lane)
 }
 
@@ -24,6 +27,10 @@ func (j *job) traced(attrs ...any) []any {
 // for one that is only published once more, a line for debugging.
 func (h *Handler) logFinal(t *task) {
 	rec := t.rec
+	if t.d.Erasure() {
+		h.logErasure(t)
+		return
+	}
 	attrs := append(t.attrs(), "state", rec.State, "through_seq", rec.ThroughSeq, "messages_deleted", rec.MessagesDeleted,
 		"batches", t.batches, "took", time.Since(t.since).Round(time.Microsecond), "deliveries", t.job.delivery.Deliveries)
 	switch {
@@ -33,6 +40,9 @@ func (h *Handler) logFinal(t *task) {
 	case rec.State == purge.Failed:
 		h.cfg.Log.Warn("deletion given up", append(attrs, "reason", rec.Reason, "error", rec.Message)...)
 	default:
+		if h.hides {
+			h.cfg.Metrics.MessagesHidden.Add(float64(rec.MessagesDeleted))
+		}
 		h.cfg.Log.Info("deletion finished", append(attrs, "conversation_removed", rec.ConversationRemoved)...)
 	}
 	if rec.Doubt != "" {
@@ -47,4 +57,19 @@ func (h *Handler) logFinal(t *task) {
 		}
 	}
 	h.cfg.Metrics.Deletions.WithLabelValues(t.lane, string(rec.State)).Inc()
+}
+
+// logErasure is logFinal for an erasure.
+func (h *Handler) logErasure(t *task) {
+	if !t.newlyFinal {
+		return
+	}
+	rec := t.rec
+	attrs := append(t.attrs(), "through_seq", rec.ThroughSeq, "batches", t.batches, "took", time.Since(t.since).Round(time.Microsecond))
+	if rec.State == purge.Failed {
+		h.cfg.Log.Error("erasure of a shared log given up; worker erase retries it", append(attrs, "error", rec.Message)...)
+	} else {
+		h.cfg.Log.Info("shared log erased through its floor", append(attrs, "messages_erased", t.erased, "conversation_removed", rec.ConversationRemoved)...)
+	}
+	h.cfg.Metrics.Erasures.WithLabelValues(string(rec.State)).Inc()
 }

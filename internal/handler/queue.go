@@ -7,6 +7,9 @@ import "sync"
 type entry struct {
 	job   *job
 	tasks []*task
+	// enumeration is what finds the deletions of a command that names them by a rule; nil
+	// for all others. It doesn't go through the queue.
+	enumeration *enumeration
 }
 
 // entryOf returns the entry of one task.

@@ -32,6 +32,7 @@ func shortLease() time.Duration { return 5 * time.Second }
 type rig struct {
 	*testing.T
 	h       *handler.Handler
+	cfg     handler.Config
 	gate    *handler.Gate
 	pool    *pgxpool.Pool
 	url     string
@@ -49,32 +50,52 @@ func newRig(t *testing.T, change func(*handler.Config)) *rig {
 // newRigOn is newRig on a database of the test's own, or, for "", on a fresh one.
 func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New("", func() float64 { return 0 })}
 	if address == "" {
-		r.url = localtest.Database(t)
+		address = localtest.Database(t)
 	}
+	return openRig(t, address, plan.Bundled(), "", change)
+}
+
+// openRig is newRigOn with a plan and, unless they are there, its tables.
+func openRig(t *testing.T, address string, p plan.Plan, tables string, change func(*handler.Config)) *rig {
+	t.Helper()
+	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New("", func() float64 { return 0 })}
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
-	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: plan.Bundled(), Lease: shortLease, StatementTimeout: time.Second})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(store.Close)
+	var err error
 	if r.pool, err = pgxpool.New(t.Context(), r.url); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.pool.Close)
-	cfg := handler.Config{
+	r.exec(tables)
+	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: p, Lease: shortLease, StatementTimeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(store.Close)
+	r.cfg = handler.Config{
 		Store: store, Publisher: r.pub, Gate: r.gate, Log: slog.New(slog.NewTextHandler(r.log, nil)), Metrics: r.metrics,
 	}
 	if change != nil {
-		change(&cfg)
+		change(&r.cfg)
 	}
-	r.h = handler.New(cfg)
+	r.h = handler.New(r.cfg)
 	r.h.Start()
 	t.Cleanup(r.h.Stop)
 	return r
+}
+
+// idle is a handler that works on nothing by itself.
+func (r *rig) idle(change func(*handler.Config)) *handler.Handler {
+	r.Helper()
+	cfg := r.cfg
+	if change != nil {
+		change(&cfg)
+	}
+	h := handler.New(cfg)
+	r.Cleanup(h.Stop)
+	return h
 }
 
 func (r *rig) exec(sql string, args ...any) {
@@ -151,8 +172,10 @@ type recorder struct {
 	mu       sync.Mutex
 	stored   []bus.Announcement
 	refuse   error
-	room     int64 // for letters about malformed commands; 0 for 1 MiB
-	full     bool  // the stream of letters is
+	noErased error                  // refuses what is erased
+	check    func(bus.Announcement) // is called with each, if not nil
+	room     int64                  // for letters about malformed commands; 0 for 1 MiB
+	full     bool                   // the stream of letters is
 	progress int
 	waited   map[string]bool
 }
@@ -164,6 +187,12 @@ func (p *recorder) Publish(_ context.Context, as []bus.Announcement) error {
 		return p.refuse
 	}
 	for _, a := range as {
+		if p.check != nil {
+			p.check(a)
+		}
+		if a.Erased != nil && p.noErased != nil {
+			return p.noErased
+		}
 		if a.Letter != nil && p.full {
 			return &purge.FaultError{Fault: purge.Infrastructure, Cause: "letters_full", Err: errors.New("full")}
 		}
@@ -218,6 +247,13 @@ func (p *recorder) setRefuse(err error) {
 	p.refuse = err
 }
 
+// refuseErased refuses what is erased.
+func (p *recorder) refuseErased(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.noErased = err
+}
+
 // summary tells what was announced, in order, in short.
 func (p *recorder) summary() (out []string) {
 	p.mu.Lock()
@@ -226,8 +262,12 @@ func (p *recorder) summary() (out []string) {
 		switch {
 		case a.Deleted != nil:
 			out = append(out, fmt.Sprintf("deleted %s %d", a.Deleted.ConversationID, a.Deleted.MessagesDeleted))
+		case a.Erased != nil:
+			out = append(out, "erased "+a.Erased.ConversationID)
 		case a.Failed != nil:
 			out = append(out, fmt.Sprintf("failed %s %s", a.Failed.ConversationID, a.Failed.Reason))
+		case a.AllDeleted != nil:
+			out = append(out, fmt.Sprintf("all deleted %d", a.AllDeleted.Conversations))
 		default:
 			out = append(out, fmt.Sprintf("letter %s", a.Letter.Reason))
 		}

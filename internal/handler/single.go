@@ -92,6 +92,10 @@ func (h *Handler) singleStep(t *task) (purge.Facts, time.Time) {
 func (h *Handler) stepped(t *task, step purge.Step) {
 	t.rec, t.newlyFinal, t.low = step.Record, step.Finished, step.Low
 	t.batches++
+	if t.d.Erasure() {
+		t.erased += int64(step.Messages)
+		h.cfg.Metrics.MessagesErased.Add(float64(step.Messages))
+	}
 	switch {
 	case step.Finished:
 		h.detector.succeeded(step.Tables|step.Record.Removed(), t.d.Key)

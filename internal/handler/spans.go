@@ -54,6 +54,18 @@ func (h *Handler) begin(j *job) {
 	j.traceID = j.trace.ID()
 }
 
+// beginErasure begins the span of an erasure, the root of a trace.
+func (h *Handler) beginErasure(j *job) {
+	if h.cfg.Tracer == nil {
+		return
+	}
+	_, span := h.cfg.Tracer.Start(context.Background(), "erase shared log")
+	if span.SpanContext().IsSampled() {
+		j.span, j.trace = span, local(span)
+		j.traceID = j.trace.ID()
+	}
+}
+
 // describe adds to the span of a delivery what the command says of itself.
 func (e entry) describe() {
 	if e.job.span == nil {

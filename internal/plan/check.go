@@ -88,6 +88,8 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkTables(opts.Connections)
 	k.checkConversations()
 	k.checkIndexes()
+	k.checkLists(s)
+	k.noteFloor()
 	k.checkForeignKeys(s)
 	k.checkCollations()
 	k.checkTied()
@@ -119,6 +121,7 @@ type checker struct {
 	cat      *catalog
 	messages member
 	convs    member
+	memb     member // of a shared log
 	// children are those of the messages and of others, as in Checked, parents all parents, keepers
 	// the tables of kept_by, and convChildren the conversations' children.
 	children, parents, keepers, convChildren []member
@@ -132,6 +135,7 @@ type checker struct {
 	lacking   []error         // what a grant or a setup solves
 	cause     string          // of lacking, for metrics
 	warnings  []string
+	notes     []string // for [Report.Notes]
 }
 
 // member is a table of the plan as the catalog has it.
@@ -142,7 +146,8 @@ type member struct {
 	ids  []string  // what is in each of keys, as the plan names it: $user
 	// constants are the columns that must have one value. Null is none: an index isn't read in order behind it.
 	constants []string
-	seq       string // "" for a reference and for the conversations
+	nulls     []string // the columns that must be null
+	seq       string   // "" for a reference and for the conversations
 	// ref is the reference to the rows above, or, of a parent, that of the rows above to it; zero without one.
 	ref    Reference
 	above  *member // nil without a reference
@@ -179,7 +184,7 @@ func (k *checker) joined(m member) []string {
 
 // members are all of the plan's tables, the messages' first.
 func (k *checker) members() []member {
-	return slices.Concat([]member{k.messages, k.convs}, k.children, k.parents, k.convChildren)
+	return slices.Concat([]member{k.messages, k.convs}, k.children, k.parents, k.convChildren, []member{k.memb})
 }
 
 func (k *checker) refuse(format string, args ...any) {

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -15,6 +16,11 @@ import (
 type Checked struct {
 	Messages      Messages
 	Conversations Conversations
+	// Shared is set where the messages are a shared log, and Members says then who reads it: nil where no table does.
+	Shared  bool
+	Members *Members
+	// Everyone says of which conversations all owners' copies can be deleted; nil for none, and in a shared log.
+	Everyone *Everyone
 	// Children are the tables of child rows, in the order in which their rows go: what refers to a row
 	// comes before it. Parents are those of the messages.
 	Children []*Child
@@ -33,14 +39,15 @@ type Checked struct {
 	// lookups are what the conditions compare columns with, each once.
 	lookups []*lookup
 	// bounds are the conditions that not every id can meet.
-	bounds []bound
+	bounds                                   []bound
+	conversationsOfUser, usersOfConversation lists
 	// cascades is the foreign key by which the history would go together with the
 	// conversation's row, in words; "" if there is none.
 	cascades string
 }
 
 // Tables are all tables from which rows go: the messages', the conversations', those of Children, those of
-// AllParents, and the conversations' children.
+// AllParents, the conversations' children, and the members'.
 func (s *Checked) Tables() []Table {
 	out := []Table{s.Messages.Table, s.Conversations.Table}
 	for _, c := range s.Children {
@@ -51,6 +58,9 @@ func (s *Checked) Tables() []Table {
 	}
 	for _, c := range s.Conversations.Children {
 		out = append(out, c.Table)
+	}
+	if s.Members != nil && (s.Conversations.Name == "" || s.Conversations.Keep) { // else they are among the children
+		out = append(out, s.Members.Table)
 	}
 	return out
 }
@@ -90,7 +100,8 @@ func (s *Checked) bind() {
 }
 
 // Incompatible returns why the tables can't hold the deletion, nil if they can:
-// [purge.ErrBoundaryRequired] where only through_seq is missing. whole is set where the reason is the
+// [purge.ErrBoundaryRequired] where only through_seq is missing, and one that wraps
+// [purge.ErrUnsupportedScope] where the plan can't do what is asked. whole is set where the reason is the
 // command's, and not one conversation's.
 func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 	if s.tenant != "" && d.App != s.tenant {
@@ -99,14 +110,41 @@ func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 	if s.cascades != "" && d.KeepHistory {
 		return true, fmt.Errorf("keep_history: the history would go with the conversation's row, by %s", s.cascades)
 	}
+	if whole, err := s.unsupported(d); err != nil {
+		return whole, fmt.Errorf("%w: %s", purge.ErrUnsupportedScope, err)
+	}
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
 	for _, b := range s.bounds {
-		if err := b.condition.fits(ids[b.condition.value.id]); err != nil {
+		id := ids[b.condition.value.id]
+		switch {
+		case id == "": // not known yet: of a command that names its deletions by a rule
+			continue
+		case d.Scope == purge.ScopeEveryone && b.condition.value.id == "user_id": // who asks needn't be a member
+			continue
+		}
+		if err := b.condition.fits(id); err != nil {
 			return b.condition.value.id != "conversation_id", fmt.Errorf("table %s: %w", b.table, err)
 		}
 	}
-	if s.Messages.SentAt == "" && d.ThroughSeq == nil {
+	if s.Messages.SentAt == "" && d.ThroughSeq == nil && d.Boundary == nil {
 		return false, purge.ErrBoundaryRequired
+	}
+	return false, nil
+}
+
+// unsupported returns why the plan can't do what the deletion asks for.
+func (s *Checked) unsupported(d purge.Deletion) (whole bool, err error) {
+	everyone := d.Scope == purge.ScopeEveryone
+	switch {
+	case s.Shared && d.KeepHistory:
+		return true, errors.New("keep_history removes the conversation's row alone; in a shared log that is the app's to do")
+	case s.Shared && s.Members == nil && !everyone:
+		return true, errors.New("all users share the messages, and no table says who reads them (members: none), so that only scope everyone can delete them")
+	case s.Shared || !everyone:
+	case s.Everyone == nil:
+		return true, errors.New("the plan doesn't say for which conversations all owners share the id (everyone: {prefix: …}), so that scope everyone could mean others' conversations")
+	case d.Conversation != "" && !strings.HasPrefix(d.Conversation, s.Everyone.Prefix):
+		return false, fmt.Errorf("scope everyone is for conversations whose ids begin with %q; %q may be another conversation for each owner", s.Everyone.Prefix, d.Conversation)
 	}
 	return false, nil
 }

@@ -23,18 +23,25 @@ func (k *checker) build() *Checked {
 		s.Messages.UniqueSeq = k.messages.rel != nil && !s.Messages.time && k.messages.rel.unique(append(k.messages.found(), k.messages.seq)...)
 	}
 
+	s.Shared, s.Everyone = k.plan.Shared(), k.plan.Everyone
+	if k.memb.path = "members"; k.plan.Members != nil {
+		s.Members = k.buildMembers(s, *k.plan.Members)
+	}
 	c := k.plan.Conversations
 	if k.convs.path = "conversations"; c.Table != "" {
 		k.convs = k.member("conversations", c.Table)
 		s.Conversations.Table = k.table(&k.convs, c)
 	}
 	if c.Unread != "" {
-		s.Conversations.Unread = k.unread(c.Unread)
+		s.Conversations.Unread = k.unread(&k.convs, c.Unread)
 		s.Conversations.Hints = append(s.Conversations.Hints, s.Conversations.Unread)
 	}
 	s.Conversations.Hints = append(s.Conversations.Hints, k.lastSeq()...)
 	s.Conversations.Set, s.Conversations.Keep = k.conversationSet(c.Set), c.Keep
 	k.tree(s)
+	if s.Members != nil && c.Table != "" && !c.Keep {
+		s.Conversations.Children = append(s.Conversations.Children, s.Members.leaving())
+	}
 	k.readByPointer(s)
 	k.spell(s)
 	s.bind()
@@ -130,7 +137,15 @@ func isInteger(c column) bool {
 
 // position finds the column of the messages' position.
 func (k *checker) position(m *member, r Reading) position {
-	c, kind := k.column(m, "seq", r.Column), "number"
+	c, kind := k.positionColumn(m, "seq", r)
+	k.wantNotNull(m, "seq", c, "a row without a position is on no side of a boundary")
+	m.seq = c.name
+	return position{quote(c.name), scales[kind]}
+}
+
+// positionColumn finds a column with a position, and its kind.
+func (k *checker) positionColumn(m *member, field string, r Reading) (c column, kind string) {
+	c, kind = k.column(m, field, r.Column), "number"
 	switch integer := isInteger(c); {
 	case c.typ == 0:
 	case integer && r.Unit != "":
@@ -141,13 +156,11 @@ func (k *checker) position(m *member, r Reading) position {
 	case c.typ == pgtype.TimestampOID && r.Unit == "":
 		kind = "timestamp"
 	case r.Unit != "":
-		k.refuse("%s.seq: column %s of %s is %s, and has the unit %s; a unit is for smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName, r.Unit)
+		k.refuse("%s.%s: column %s of %s is %s, and has the unit %s; a unit is for smallint, integer or bigint", m.path, field, quote(c.name), m.rel, c.typeName, r.Unit)
 	default:
-		k.refuse("%s.seq: column %s of %s is %s; it must be smallint, integer, bigint, timestamp with time zone or timestamp%s", m.path, quote(c.name), m.rel, c.typeName, generated(m.rel, c))
+		k.refuse("%s.%s: column %s of %s is %s; it must be smallint, integer, bigint, timestamp with time zone or timestamp%s", m.path, field, quote(c.name), m.rel, c.typeName, generated(m.rel, c))
 	}
-	k.wantNotNull(m, "seq", c, "a row without a position is on no side of a boundary")
-	m.seq = c.name
-	return position{quote(c.name), scales[kind]}
+	return c, kind
 }
 
 // generated is how to come by a position where a column has numbers of another type; "" where it can't have any.
@@ -222,14 +235,14 @@ func (k *checker) sentAt(m *member, e Entry) (quoted string, times clock) {
 	return quote(c.name), times
 }
 
-func (k *checker) unread(planned string) string {
-	c := k.column(&k.convs, "unread", planned)
+func (k *checker) unread(m *member, planned string) string {
+	c := k.column(m, "unread", planned)
 	switch {
 	case c.typ == 0:
 	case !isInteger(c):
-		k.refuse("conversations.unread: column %s of %s is %s; it must be smallint, integer or bigint", quote(c.name), k.convs.rel, c.typeName)
+		k.refuse("%s.unread: column %s of %s is %s; it must be smallint, integer or bigint", m.path, quote(c.name), m.rel, c.typeName)
 	case c.generated:
-		k.refuse("conversations.unread: column %s of %s is generated and can't be set; leave unread out", quote(c.name), k.convs.rel)
+		k.refuse("%s.unread: column %s of %s is generated and can't be set; leave unread out", m.path, quote(c.name), m.rel)
 	}
 	return quote(c.name)
 }

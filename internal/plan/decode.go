@@ -21,8 +21,10 @@ import (
 
 // fields are those that each kind of entry may have, and what else is a mapping.
 var fields = map[string][]string{
-	"the plan":               {"tenant", "ids", "messages", "conversations", "children"},
+	"the plan":               {"tenant", "ids", "messages", "members", "conversations", "children", "everyone"},
 	"messages":               {"table", "app", "user", "conversation", "where", "seq", "sent_at", "parents"},
+	"members":                {"table", "app", "user", "conversation", "where", "watermark", "visible_from", "unread"},
+	"everyone":               {"prefix"},
 	"conversations":          {"table", "app", "user", "conversation", "where", "unread", "set", "keep", "children"},
 	"a conversation's child": {"table", "app", "user", "conversation", "where", "references"},
 	"a child":                {"table", "app", "user", "conversation", "where", "seq", "references", "set", "children", "parents"},
@@ -34,6 +36,8 @@ var fields = map[string][]string{
 	"references":             {"column", "to"},
 	"seq":                    {"column", "unit"},
 	"sent_at":                {"column", "unit", "shift", "since"},
+	"watermark":              {"column", "unit"},
+	"visible_from":           {"column", "unit"},
 }
 
 // kinds are the kinds of entries that a kind's lists hold.
@@ -280,9 +284,33 @@ func (d *decoder) plan(n ast.Node) Plan {
 			p.Conversations = d.entry(f.value, f.name, f.name)
 		case "children":
 			p.Children = d.entries(f.value, f.name, "a child")
+		case "members":
+			p.Members, p.NoMembers = d.members(f)
+		case "everyone":
+			p.Everyone = d.everyone(f)
 		}
 	}
 	return p
+}
+
+// members reads the members' entry, or none.
+func (d *decoder) members(f field) (members *Entry, none bool) {
+	if word, ok := d.resolve(f.value, f.name).(*ast.StringNode); ok && word.Value == "none" {
+		return nil, true
+	}
+	e := d.entry(f.value, f.name, f.name)
+	return &e, false
+}
+
+func (d *decoder) everyone(f field) *Everyone {
+	e, given := &Everyone{line: f.line}, false
+	for _, g := range d.mapping(f.value, f.name, f.name) {
+		e.Prefix, given = d.text(g.value, join(f.name, g.name), "a text"), true
+	}
+	if !given && !d.silent(f.name) {
+		d.fail(f.line, "everyone.prefix", ` is missing: expected what the ids begin with that all owners share, or "" if all do`)
+	}
+	return e
 }
 
 func (d *decoder) entries(n ast.Node, path, kind string) []Entry {
@@ -326,6 +354,10 @@ func (d *decoder) entry(n ast.Node, path, kind string) Entry {
 			e.Seq = d.reading(f.value, at, f.name)
 		case "sent_at":
 			e.SentAt = d.reading(f.value, at, f.name)
+		case "watermark":
+			e.Watermark = d.reading(f.value, at, f.name)
+		case "visible_from":
+			e.VisibleFrom = d.reading(f.value, at, f.name)
 		case "references":
 			e.References = d.reference(f.value, at, e.lines)
 		case "keep":
@@ -572,6 +604,7 @@ func describe(n ast.Node) string {
 var misplaced = map[string]map[string]string{
 	"messages":      {"children": " (children of messages stand beside messages, at the top of the plan)"},
 	"conversations": {"seq": " (only messages and their children have a position)"},
+	"members":       {"keep": " (keep says of the conversations' row whether it stays)", "seq": " (the position through which a member has deleted the conversation is watermark)"},
 }
 
 // synonyms are what people write for a field.
@@ -579,6 +612,7 @@ var synonyms = map[string]string{
 	"owner": "user", "owner_id": "user", "user_id": "user", "app_id": "app", "conversation_id": "conversation", "room": "conversation", "thread": "conversation", "chat": "conversation",
 	"id": "seq", "position": "seq", "sequence": "seq", "created_at": "sent_at", "created": "sent_at", "time": "sent_at", "timestamp": "sent_at",
 	"condition": "where", "conditions": "where", "filter": "where", "if": "where", "foreign_key": "references", "refers": "references", "reference": "references",
+	"cleared_through": "watermark", "cleared_before": "watermark", "joined_at": "visible_from", "joined_seq": "visible_from", "participants": "members", "memberships": "members",
 	"from": "column", "select": "column", "name": "table", "update": "set", "parent": "parents", "child": "children",
 }
 

@@ -19,6 +19,10 @@ func (k *checker) checkDoubts() {
 			k.doubtSender(e, rel)
 			k.doubtPosition(e, rel)
 		}
+		if e.Path == "members" {
+			k.doubtMembers(e, rel)
+			continue
+		}
 		k.doubtDeleted(e, rel)
 		if strings.HasPrefix(e.Path, "conversations.children[") && e.References == nil {
 			k.doubtPart(e, rel)
@@ -44,7 +48,7 @@ func (k *checker) doubtSender(e Placed, rel *relation) {
 		column, _ := parseColumn(c.Column) // validated
 		if k.plan.binds([]Pair{c}, "user") != notAtAll && senders.MatchString(bare(column)) {
 			k.warn("%s: by its name, column %s of %s is who sent the message, and not whose copy it is: a deletion would take what its user has sent from everybody, and leave what others have sent; "+
-				"name the column of the message's owner; if there is none, the table is a log that members share, and no plan of copies fits it", e.Path, quote(column), rel)
+				"name the column of the message's owner; if there is none, the table is a log that members share: take user out, and say who reads it: members", e.Path, quote(column), rel)
 		}
 	}
 }

@@ -89,6 +89,7 @@ type draft struct {
 	all     []*relation         // in the order of their names
 	log     *relation           // has the conversation, the position and the text
 	owned   *relation           // has the owner: log, or what points to it; nil where nothing does
+	none    string              // what stands for the members where no table says who they are
 	member  *relation           // has user and conversation, where the log refers to it instead
 }
 
@@ -114,6 +115,9 @@ func (d *draft) make() error {
 	d.used[d.log] = true
 	user := d.findOwner(conversation)
 	app := d.appOf(d.log, conversation, user)
+	if d.plan.Members != nil && d.plan.Members.App == "" {
+		app = ""
+	}
 	if app == "" {
 		d.plan.Tenant = "demo"
 		d.note("tenant", "The app_id of all commands: put yours here.")
@@ -131,7 +135,7 @@ func (d *draft) make() error {
 	d.order(path, d.log, equal, &log)
 	if path == "messages" {
 		log.User = user
-		if user == "" {
+		if user == "" && !d.plan.Shared() {
 			d.byConversation(&log)
 		}
 		d.plan.Messages = log
@@ -141,7 +145,11 @@ func (d *draft) make() error {
 	} else {
 		d.pointers(user, log)
 	}
-	d.conversations(user, conversation)
+	if d.plan.Shared() {
+		d.sharedConversations(conversation)
+	} else {
+		d.conversations(user, conversation)
+	}
 	below := "children"
 	if path != "messages" {
 		below = path + ".children"

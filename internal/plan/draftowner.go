@@ -1,9 +1,6 @@
 package plan
 
-import (
-	"fmt"
-	"slices"
-)
+import "slices"
 
 // ownersOf are the columns that may have the owner, the most likely first.
 func ownersOf(r *relation) []string {
@@ -27,7 +24,7 @@ func together(r *relation, a, b string) bool {
 }
 
 // findOwner finds the column that tells whose copy a row is, in the log or in what points
-// to it. "TODO" where nothing does, or it may be the sender; "" where the conversation's row does.
+// to it. "TODO" where it may be the sender; "" where the conversation's row tells it, or the log is shared.
 func (d *draft) findOwner(conversation string) string {
 	if d.member != nil {
 		d.owned = d.log
@@ -57,13 +54,14 @@ func (d *draft) findOwner(conversation string) string {
 	switch {
 	case len(owners) > 0 && (members == nil || len(senders) > 0 || together(d.log, owners[0], conversation)):
 		d.note("messages.user", "Whose copy is a row? If %s is the owner of the copy, put it here.", list(owners))
-		d.note("messages.user", "If it is the sender, the table is a log that members share: one member's deletion would remove what others still read. A plan of copies can't serve that.")
+		d.note("messages.user", "If it is the sender, the table is a log that members share: take the line out, and say who reads it under members (docs/plan.md).")
+		return open
 	case members != nil:
-		d.shared(append(owners, senders...), planTable(members)+" says who its members are")
+		d.share(append(owners, senders...), members, conversation)
 	default:
-		d.shared(senders, "no column says whose copy a row is")
+		d.share(senders, nil, conversation)
 	}
-	return open
+	return ""
 }
 
 // tableOf is the table to whose rows the messages' column refers; nil for none.
@@ -96,17 +94,6 @@ func (d *draft) byConversation(e *Entry) {
 	d.note("ids", "A message is the user's whom %s of %s names. If others read it, too, don't use this draft: their messages would go.", quote(user), planTable(table))
 	e.Where = append([]Pair{{e.Conversation, Value{Name, id.Name}}}, e.Where...)
 	e.Conversation = ""
-}
-
-// shared says that the messages are one log for all members.
-func (d *draft) shared(senders []string, why string) {
-	d.head = append(d.head,
-		fmt.Sprintf("%s looks like a log that the members of a conversation share: %s.", planTable(d.log), why),
-		"A plan of copies would remove what other members still read, and this version serves nothing else: don't use this draft, unless there is a column with the owner of each copy.")
-	if len(senders) > 0 {
-		d.note("messages.user", "Not %s, which is most likely who sent the message.", list(senders))
-	}
-	d.note("messages.user", "The column that says whose copy a row is.")
 }
 
 // membersOf is the table that has a row for each member of a conversation; nil for none.

@@ -352,17 +352,21 @@ func (d *draft) sets(r *relation, e *Entry) {
 	if d.owned != d.log {
 		key = d.plan.Messages.Parents[0].References.Column[0]
 	}
+	sent := d.plan.Messages.SentAt.Column
+	if seq := d.plan.Messages.Seq; sent == "" && (seq.Unit != "" || isTime(d.log.columns[seq.Column])) {
+		sent = seq.Column
+	}
 	of := func(c string, from column) bool {
 		return from.name != "" && joinable(r.columns[c], from) && (!e.Keep || !r.columns[c].notNull)
 	}
 	for _, c := range r.columnNames() {
 		switch name := bare(c); {
-		case slices.Contains(countWords, name) && isInteger(r.columns[c]):
+		case slices.Contains(countWords, name) && isInteger(r.columns[c]) && !d.countsRead():
 			e.Set = append(e.Set, Pair{c, Value{Kind: Count}})
 		case slices.Contains(lastWords, name) && of(c, d.owned.columns[key]):
 			e.Set = append(e.Set, Pair{c, Value{Newest, key}})
-		case slices.Contains(lastTimeWords, name) && of(c, d.owned.columns[d.plan.Messages.SentAt.Column]):
-			e.Set = append(e.Set, Pair{c, Value{Newest, d.plan.Messages.SentAt.Column}})
+		case slices.Contains(lastTimeWords, name) && of(c, d.owned.columns[sent]):
+			e.Set = append(e.Set, Pair{c, Value{Newest, sent}})
 		}
 	}
 	if len(e.Set) > 0 {

@@ -82,6 +82,7 @@ func (e Entry) yamlFields() []yamlField {
 	add("where", pairs(e.Where), len(e.Where) > 0)
 	add("seq", e.Seq.yaml(), e.Seq.Column != "")
 	add("sent_at", e.SentAt.yaml(), e.SentAt.Column != "")
+	add("watermark", e.Watermark.yaml(), e.Watermark.Column != "")
 	add("unread", scalar(e.Unread), e.Unread != "")
 	add("set", pairs(e.Set), len(e.Set) > 0)
 	add("keep", "true", e.Keep)
@@ -134,6 +135,15 @@ func (d *draft) planText() string {
 	w.notes("", "messages")
 	w.line("", "messages:")
 	w.fields("  ", "  ", "messages", d.plan.Messages)
+	switch {
+	case d.plan.Members != nil:
+		w.notes("", "members")
+		w.line("", "members:")
+		w.fields("  ", "  ", "members", *d.plan.Members)
+	case d.plan.NoMembers:
+		w.notes("", "members")
+		w.line("", "members: "+d.none)
+	}
 	if d.plan.Conversations.Table != "" {
 		w.notes("", "conversations")
 		w.line("", "conversations:")

@@ -10,7 +10,7 @@ import (
 // or is of one, and decides whether what refers to a message has to go before it.
 func (k *checker) checkForeignKeys(s *Checked) {
 	for _, f := range k.cat.keys {
-		s.Locked = s.Locked || k.at(f.to, "messages") && f.from != f.to && !k.at(f.from, "conversations")
+		s.Locked = s.Locked || k.at(f.to, "messages") && f.from != f.to && !k.at(f.from, "conversations") && !k.at(f.from, "members")
 	}
 	s.Loose = k.loose(s)
 	for _, f := range k.cat.keys {
@@ -20,7 +20,7 @@ func (k *checker) checkForeignKeys(s *Checked) {
 		if !k.planned(f.to) {
 			continue
 		}
-		if k.at(f.to, "conversations") && k.plan.Conversations.Keep {
+		if deletes, _ := k.changes("members"); k.at(f.to, "conversations") && k.plan.Conversations.Keep || k.at(f.to, "members") && !deletes {
 			continue // its rows never go
 		}
 		if parent, covered := k.ofParent(f); parent {
@@ -41,7 +41,7 @@ func (k *checker) checkForeignKeys(s *Checked) {
 			k.refuse("foreign key %s of %s to %s (%s): %s", quote(f.name), f.from, f.to, f.action(), why)
 		}
 		ending := slices.ContainsFunc(k.convChildren, func(m member) bool { return m.rel == f.from })
-		if k.at(f.to, "conversations") && f.from != f.to && f.changes() && !ending {
+		if k.at(f.to, "conversations") && f.from != f.to && f.changes() && !ending && !k.plan.Shared() {
 			s.cascades = fmt.Sprintf("foreign key %s of %s (%s)", quote(f.name), f.from, f.action())
 			k.warnings = append(k.warnings, "commands with keep_history will fail, for the history would go with the conversation's row, by "+s.cascades)
 		}
@@ -99,12 +99,9 @@ func (f foreignKey) action() string {
 func (f foreignKey) changes() bool { return !f.blocks() }
 func (f foreignKey) blocks() bool  { return f.onDelete == "a" || f.onDelete == "r" }
 
-// at reports whether the relation is the messages or the conversations.
+// at reports whether the relation is the messages', the conversations' or the members'.
 func (k *checker) at(r *relation, path string) bool {
-	m := k.messages
-	if path == "conversations" {
-		m = k.convs
-	}
+	m := map[string]*member{"messages": &k.messages, "conversations": &k.convs, "members": &k.memb}[path]
 	return r != nil && m.rel == r
 }
 
@@ -116,8 +113,10 @@ func (k *checker) planned(r *relation) bool {
 // what to do about it; "" if it can.
 func (k *checker) conflict(f foreignKey, locked bool) string {
 	const advice = "make it on delete set null, or drop it"
-	fromChild := !k.at(f.from, "messages") && !k.at(f.from, "conversations")
+	fromChild := !k.at(f.from, "messages") && !k.at(f.from, "conversations") && !k.at(f.from, "members")
 	switch {
+	case k.at(f.to, "members"), k.at(f.from, "members") && k.at(f.to, "conversations"):
+		return "" // members' rows go when no message is left, and the conversation's after them
 	case fromChild && k.at(f.to, "messages"):
 		return k.uncovered(f)
 	case fromChild && k.at(f.to, "conversations"), k.at(f.from, "messages") && k.at(f.to, "conversations"):

@@ -94,7 +94,7 @@ func (k *checker) wantReadable(m member, locked bool) {
 // reported.
 func (k *checker) reads(m member, locked bool) []string {
 	all := []string{"ctid", "tableoid"}
-	named := append(append(m.found(), m.seq), k.joined(m)...)
+	named := slices.Concat(m.found(), m.nulls, []string{m.seq}, k.joined(m))
 	switch m.path {
 	case k.messages.path:
 		if locked {
@@ -109,6 +109,13 @@ func (k *checker) reads(m member, locked bool) []string {
 		if at := k.plan.Messages.Parents[k.plan.Pointed()].SentAt.Column; at != "" {
 			sentAt, _ := parseColumn(at) // validated
 			named = append(named, sentAt)
+		}
+	case k.memb.path:
+		all = append(all, "xmin", "xmax")
+		for _, planned := range []string{k.plan.Members.Watermark.Column, k.plan.Members.VisibleFrom.Column, k.plan.Members.Unread} {
+			if name, _ := parseColumn(planned); planned != "" { // validated
+				named = append(named, name)
+			}
 		}
 	case k.convs.path:
 		all = append(all, "xmin", "xmax")

@@ -31,6 +31,9 @@ func (k *checker) checkIndexes() {
 			k.wantIndex(m.rel, m.path, m.keys, m.constants, m.seq)
 		}
 	}
+	if m := k.memb; m.rel != nil { // the floor is the least watermark of a conversation's members
+		k.wantIndex(m.rel, m.path, k.keysWithout(m, "user"), m.constants, "")
+	}
 	for _, m := range k.keepers {
 		if m.rel != nil {
 			k.wantIndex(m.rel, m.path, m.ref.Column, m.found(), "")

@@ -13,6 +13,9 @@ func (p Plan) lineOf(path string) int {
 			return id.at(rest)
 		}
 	}
+	if _, ok := below(path, "everyone"); ok && p.Everyone != nil {
+		return p.Everyone.line
+	}
 	line, longest := 0, -1
 	for _, e := range p.Entries() {
 		if rest, ok := below(path, e.Path); ok && len(e.Path) > longest {

@@ -88,7 +88,7 @@ func (k *checker) targets() []target {
 	var out []target
 	for _, e := range k.plan.Entries() {
 		rel := k.relation(e.Table)
-		if rel == nil || len(e.Set) > 0 || strings.HasPrefix(e.Path, "conversations") || strings.Contains(e.Path, "kept_by") {
+		if rel == nil || len(e.Set) > 0 || strings.HasPrefix(e.Path, "conversations") || e.Path == "members" || strings.Contains(e.Path, "kept_by") {
 			continue
 		}
 		t := target{Placed: e, key: rel.ownKey()}
@@ -156,7 +156,7 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 	}
 	said := 0
 	for _, n := range all {
-		k.doubtMembers(n, keys)
+		k.doubtOwner(n, keys)
 		text := k.resembles(n, targets, keys)
 		if text == "" {
 			continue
@@ -174,9 +174,9 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 // maxNeighbors is how many tables are named.
 const maxNeighbors = 20
 
-// doubtMembers warns of a table that lists whose conversations there are, beside messages that may have one row for
+// doubtOwner warns of a table that lists whose conversations there are, beside messages that may have one row for
 // all of them.
-func (k *checker) doubtMembers(n neighbor, keys []copied) {
+func (k *checker) doubtOwner(n neighbor, keys []copied) {
 	if !has(n.name, memberWords) || n.shares(keys, k.plan) == "" {
 		return
 	}
@@ -187,7 +187,7 @@ func (k *checker) doubtMembers(n neighbor, keys []copied) {
 func (k *checker) doubtLog(members string, may func(column string) bool) {
 	for _, c := range k.plan.Messages.Conditions() {
 		if k.plan.binds([]Pair{c}, "user") != notAtAll && may(c.Column) {
-			k.warn("messages: table %s lists the users of conversations, so that column %s of the messages may be who sent one, and not whose copy it is; if a message is one row for all members, no plan of copies fits it",
+			k.warn("messages: table %s lists the users of conversations, so that column %s of the messages may be who sent one, and not whose copy it is; if a message is one row for all members, take user out, and name that table under members",
 				members, scalar(c.Column))
 			return
 		}

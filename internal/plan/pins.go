@@ -21,6 +21,16 @@ func (p pin) zero() bool { return p.place == 0 }
 // in is the pinned value in the row under the alias, as text; null where nothing was found.
 func (p pin) in(row string) string { return fmt.Sprintf("%s.looked_up[%d]", row, p.place) }
 
+// ofCommand is the value that was pinned for all deletions of the command of the row under the alias, as text; null where none was.
+func (p pin) ofCommand(row string) string {
+	if p.zero() {
+		return "null"
+	}
+	return fmt.Sprintf(`(
+      select %s from lethe.enumerations e
+      where e.app_id = %[2]s.app_id and e.command_id = %[2]s.command_id and e.looked_up[1] = %[3]s limit 1)`, p.in("e"), row, text(p.digest))
+}
+
 // bindPins gives all lookups that depend on the command's ids their places.
 func (s *Checked) bindPins() {
 	var all []string
@@ -48,15 +58,29 @@ func (s *Checked) pinned() []*lookup {
 // LooksUp reports whether a deletion has anything in looked_up.
 func (s *Checked) LooksUp() bool { return len(s.pinned()) > 0 }
 
-// LookUp is the array of what the plan looks up, for the deletion under the alias q; "" if that is nothing.
+// LookUp is the array of what the plan looks up, for the deletion under the alias q; "" if that is nothing. What
+// was pinned for its command is so.
 func (s *Checked) LookUp(q string) string {
-	return s.array(func(l *lookup) string { return l.find("::text", idsOf(q)) })
+	return s.array(func(l *lookup) string {
+		return fmt.Sprintf("coalesce(%s, %s)", l.pin.ofCommand(q), l.find("::text", idsOf(q)))
+	})
+}
+
+// LookUpUser is [Checked.LookUp] for a command that doesn't name its conversations: null for what depends on one.
+func (s *Checked) LookUpUser(q string) string {
+	return s.array(func(l *lookup) string {
+		if l.uses(func(id string) bool { return id == "conversation_id" }) {
+			return "null"
+		}
+		return l.find("::text", idsOf(q))
+	})
 }
 
 // LookedUp is the array for the ledger's row d: what was found is pinned, and what wasn't is looked up.
 func (s *Checked) LookedUp(d string) string {
 	return s.array(func(l *lookup) string {
-		return fmt.Sprintf("coalesce(case when %s.looked_up[1] = %s then %s end, %s)", d, text(l.pin.digest), l.pin.in(d), l.find("::text", idsOf(d)))
+		return fmt.Sprintf("coalesce(case when %s.looked_up[1] = %s then %s end, %s, %s)",
+			d, text(l.pin.digest), l.pin.in(d), l.pin.ofCommand(d), l.find("::text", idsOf(d)))
 	})
 }
 
@@ -77,8 +101,11 @@ func (s *Checked) array(value func(*lookup) string) string {
 func pinOfArgs(p pin, l *lookup) string {
 	return fmt.Sprintf(`coalesce((
       select %s from lethe.deletions d
-      where d.app_id = @app::text and d.command_id = @command::text and d.conversation_id = @conversation::text and d.looked_up[1] = %s limit 1), %s)`,
-		p.in("d"), text(p.digest), l.find("::text", idArgs()))
+      where d.app_id = @app::text and d.command_id = @command::text and d.user_id = @user::text and d.conversation_id = @conversation::text
+        and d.looked_up[1] = %[2]s limit 1), (
+      select %[3]s from lethe.enumerations e
+      where e.app_id = @app::text and e.command_id = @command::text and e.looked_up[1] = %[2]s limit 1), %[4]s)`,
+		p.in("d"), text(p.digest), p.in("e"), l.find("::text", idArgs()))
 }
 
 // Vanished is the expression for the tables in which nothing is found by which the messages of the deletion under

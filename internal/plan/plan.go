@@ -27,8 +27,15 @@ type Plan struct {
 	// IDs are what the tables keep instead of the command's ids, in the plan's order.
 	IDs []ID
 	// Messages has one row for each message of each owner: the message, or, where one
-	// of its parents has the position, a pointer to it. See [Plan.Pointed].
+	// of its parents has the position, a pointer to it. See [Plan.Pointed]. In a shared log it
+	// has one row for each message, and no condition uses $user.
 	Messages Entry
+	// Members says who reads a shared log; nil where messages have owners, or with NoMembers.
+	Members *Entry
+	// NoMembers says that the messages are a shared log, and that no table says who reads it.
+	NoMembers bool
+	// Everyone says of which conversations all owners' copies can be deleted; nil for none.
+	Everyone *Everyone
 	// Conversations has one row for each conversation of each owner. Its Table is ""
 	// where there is none; children alone may be there then.
 	Conversations Entry
@@ -48,6 +55,9 @@ type Entry struct {
 	// SentAt is when the message was sent; its Column is "" where the position tells
 	// it, or nothing does.
 	SentAt Reading
+	// Watermark is the position through which a member has deleted the conversation, and VisibleFrom
+	// the first one that they see; the Column is "" where there is none.
+	Watermark, VisibleFrom Reading
 	// Unread is the counter that shrinks to the number of messages which remain; "" if
 	// there is none.
 	Unread string
@@ -74,6 +84,13 @@ type Entry struct {
 // bigint, integer or uuid, or a domain over one of them.
 type Columns struct {
 	App, User, Conversation string
+}
+
+// Everyone are the conversations whose ids all owners share: those that begin with Prefix.
+type Everyone struct {
+	Prefix string
+
+	line int
 }
 
 // Reading is a column and how a time is read from it.
@@ -222,6 +239,9 @@ func (p Plan) Pointed() int {
 	return slices.IndexFunc(p.Messages.Parents, func(e Entry) bool { return e.Seq.Column != "" })
 }
 
+// Shared reports whether the messages are a shared log.
+func (p Plan) Shared() bool { return p.Members != nil || p.NoMembers }
+
 // Placed is an entry and its path in the plan: children[0].parents[1].
 type Placed struct {
 	Path string
@@ -229,13 +249,16 @@ type Placed struct {
 }
 
 // Entries are all entries of the plan, each before those below it, kept_by included: messages with their parents
-// first, then the conversations, then the messages' children. Conversations without a table
+// first, then the conversations, the messages' children and the members. Conversations without a table
 // are left out, and not what is below them.
 func (p Plan) Entries() []Placed {
 	out := placed(nil, "messages", p.Messages)
 	out = placed(out, "conversations", p.Conversations)
 	for i, c := range p.Children {
 		out = placed(out, nth("children", i), c)
+	}
+	if p.Members != nil {
+		out = placed(out, "members", *p.Members)
 	}
 	return slices.DeleteFunc(out, func(e Placed) bool { return e.Path == "conversations" && e.Table == "" })
 }

@@ -14,7 +14,9 @@ type Report struct {
 	Checked *Checked
 	// Findings are the problems, and after them the warnings.
 	Findings []Finding
-	err      error
+	// Notes are what else an operator may want to know: what is slow, or refused until there is an index.
+	Notes []Finding
+	err   error
 }
 
 // Err is nil where the plan fits. Otherwise it is as [Check] returns it.
@@ -22,7 +24,7 @@ func (r *Report) Err() error { return r.err }
 
 // Finding is one thing that a check has found, for an operator.
 type Finding struct {
-	// Problem: the plan doesn't fit. Otherwise it is a warning: legal, and dangerous.
+	// Problem: the plan doesn't fit. Otherwise, among the findings, it is a warning: legal, and dangerous.
 	Problem bool
 	// Text is one line: where, what was found, what was expected, what to do.
 	Text string
@@ -39,7 +41,7 @@ type Finding struct {
 // Texts have one form: `plan: line 3: path: what; run: statement; or what else to do`. All but
 // what is wrong may be absent.
 var (
-	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|conversations|children)\b[^\s:]*)(?::| is| needs) )?`)
+	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|members|conversations|children|everyone)\b[^\s:]*)(?::| is| needs) )?`)
 	runForm  = regexp.MustCompile(`[;,] run: (.*?)(?:; or .*)?$`)
 )
 
@@ -76,15 +78,21 @@ func (k *checker) report(checked *Checked) *Report {
 		checked.Warnings = k.warnings
 		r.Checked = checked
 	}
-	r.Findings = append(r.Findings, findings(false, k.warnings)...)
-	for i, f := range r.Findings {
+	r.Findings = k.withTables(append(r.Findings, findings(false, k.warnings)...))
+	r.Notes = k.withTables(findings(false, mapped(k.notes, k.plan.lined)))
+	return r
+}
+
+// withTables sets the findings' tables.
+func (k *checker) withTables(all []Finding) []Finding {
+	for i, f := range all {
 		for _, m := range k.members() {
 			if m.rel != nil && (f.Path == m.path || strings.HasPrefix(f.Path, m.path+".")) {
-				r.Findings[i].Table = m.rel.String()
+				all[i].Table = m.rel.String()
 			}
 		}
 	}
-	return r
+	return all
 }
 
 // Unfit is the report of a plan that can't be compared with tables: err says why, one line

@@ -139,14 +139,27 @@ func (s *Checked) Boundary(q, through string) string {
 	newest := func(expr, more string) string { return m.Newest(q, expr, more) }
 	sent := "null::bigint"
 	if m.SentAt != "" {
-		sentAt := m.at("m") + "." + m.SentAt
-		sentBy := m.clock.sentBy(sentAt, q+".stored_at", newest(sentAt, ""))
 		// Below the oldest message where none was sent by then: positions may be negative.
 		none := fmt.Sprintf("coalesce(%s, 0)", m.oldest(q, fmt.Sprintf("least(0, greatest(%s, -9223372036854775807) - 1)", m.Position("m"))))
-		sent = fmt.Sprintf("coalesce(%s, %s)", newest(m.Position("m"), " and "+sentBy), none)
+		sent = fmt.Sprintf("coalesce(%s, %s)", s.newestSent(q), none)
 	}
 	return fmt.Sprintf("case when %s.%s is null then %s else least(%[1]s.%[2]s, coalesce(%[4]s, 0)) end",
 		q, through, sent, newest(m.Position("m"), ""))
+}
+
+// newestSent is the position of the last message that was sent by the time of the deletion under the alias q; null for none.
+func (s *Checked) newestSent(q string) string {
+	m := s.Messages
+	sentAt := m.at("m") + "." + m.SentAt
+	return m.Newest(q, m.Position("m"), " and "+m.clock.sentBy(sentAt, q+".stored_at", m.Newest(q, sentAt, "")))
+}
+
+// Sent is the condition that a message was sent by the time of the deletion under the alias q.
+func (s *Checked) Sent(q string) string {
+	if s.Messages.SentAt == "" {
+		return "true"
+	}
+	return s.newestSent(q) + " is not null"
 }
 
 // SentBy is the condition that the message under the alias row was sent by the moment, of type timestamptz, in

@@ -50,8 +50,11 @@ func (k *checker) checkTables(sessions int) {
 func (k *checker) changes(path string) (deletes, updates bool) {
 	for _, e := range k.plan.Entries() {
 		if e.Path == path {
-			conversation := path == "conversations"
-			return !e.Keep && (conversation || len(e.Set) == 0), e.Unread != "" || len(e.Set) > 0
+			deletes = !e.Keep && (path == "conversations" || len(e.Set) == 0)
+			if path == "members" { // those that are left go with the conversation's row
+				deletes = k.plan.Conversations.Table != "" && !k.plan.Conversations.Keep
+			}
+			return deletes, e.Unread != "" || len(e.Set) > 0 || e.Watermark.Column != ""
 		}
 	}
 	return false, false

@@ -12,6 +12,8 @@ import (
 type validator struct {
 	problems
 	plan Plan
+	// ownerless is set where no condition of the messages uses $user.
+	ownerless bool
 }
 
 // validate returns what is wrong with the plan, beside what is known.
@@ -19,6 +21,8 @@ func (p Plan) validate(known problems) error {
 	v := &validator{problems: known, plan: p}
 	v.ids()
 	v.messages()
+	v.members()
+	v.everyone()
 	v.conversations()
 	for i, c := range p.Children {
 		path := nth("children", i)
@@ -66,6 +70,7 @@ func (v *validator) messages() {
 	if m.Seq.Column == "" && pointed < 0 {
 		v.add(m.line, "messages.seq is missing: it must name a column, or one of the messages' parents must have seq")
 	}
+	v.ownerless = v.plan.binds(conds, "user") == notAtAll
 	v.bound("messages", m, conds)
 }
 
@@ -188,6 +193,10 @@ func (v *validator) entry(path string, e Entry) {
 	}
 	v.reading(e, path, "seq", e.Seq)
 	v.reading(e, path, "sent_at", e.SentAt)
+	optional("watermark", e.Watermark.Column)
+	v.reading(e, path, "watermark", e.Watermark)
+	optional("visible_from", e.VisibleFrom.Column)
+	v.reading(e, path, "visible_from", e.VisibleFrom)
 	if e.Unread != "" {
 		v.column(e.at("unread"), path+".unread", e.Unread)
 	}
@@ -414,6 +423,9 @@ func (v *validator) usesApp() bool {
 // has one on the app, that is said once, of the tenant.
 func (v *validator) bound(path string, e Entry, conds []Pair) {
 	for _, name := range commandIDs {
+		if name == "user" && path != "members" && v.unowned(path, e, conds) {
+			continue
+		}
 		how := v.plan.binds(conds, name)
 		rows := "other people's rows"
 		if name != "user" {

@@ -30,6 +30,7 @@ func (k *checker) condition(m *member, field string, p Pair) condition {
 	case p.Value.Kind == Null:
 		k.wantConstant(m, field, col, p.Value)
 		c.value.constant = " is null"
+		m.nulls = append(m.nulls, col.name)
 		return c
 	case p.Value.Kind != Name:
 		k.wantConstant(m, field, col, p.Value)

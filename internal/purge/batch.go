@@ -11,6 +11,9 @@ type Batch struct {
 	Deletions []Deletion
 	// Budget bounds the rows.
 	Budget Budget
+	// Listed says that all of them are of commands that name their deletions by a rule:
+	// the ledger knows the command, and not the deletion.
+	Listed bool
 	// SkipLocked passes over rows that somebody else has locked, instead of
 	// waiting for them. Slower; for a batch that met such a lock.
 	SkipLocked bool

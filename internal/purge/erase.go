@@ -11,6 +11,11 @@ type Raised struct {
 	Open bool
 	// Floor is the pinned floor, if Open.
 	Floor int64
+	// Risen says that this very call has moved the floor on.
+	Risen bool
+	// Empty says that nothing was left at or below the floor: hidden deletions are to be reported, and
+	// nothing is to be erased.
+	Empty bool
 	// Failed says that the erasure has used up its attempts: it waits for an operator.
 	Failed bool
 }
@@ -27,7 +32,7 @@ type Erasure struct {
 	State State
 	// Floor is the position at and below which rows go, or have gone.
 	Floor int64
-	// MessagesDeleted is how many this erasure has removed so far.
+	// MessagesDeleted is how many it has removed since it was last opened.
 	MessagesDeleted int64
 	CompletedAt     time.Time // Done only
 	LastError       string

@@ -263,6 +263,9 @@ func retryDelay(attempts int, random float64) time.Duration {
 	return jitter(min(d, retryMax), random)
 }
 
+// DeferDelay returns how long a command is deferred where nothing says how long it has to wait.
+func DeferDelay(random float64) time.Duration { return deferDelay(0, random) }
+
 // deferDelay returns how long a command is deferred whose deletion waits for room in the
 // long lane, a lock or another worker's lease: at most five seconds and at most what is
 // known to be left, with up to half taken off by random.

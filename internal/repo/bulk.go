@@ -14,7 +14,7 @@ import (
 )
 
 // Single reports whether the plan needs a transaction for each deletion: all of them are for [Repo.Step] then.
-func (r *Repo) Single() bool { return r.plan.Single() }
+func (r *Repo) Single() bool { return r.plan.Single() && r.plan.Members == nil }
 
 // Bulk takes up the deletions that the ledger doesn't know, removes rows within the
 // budget, and finishes what is empty, in one transaction of two round trips, or of one where
@@ -24,17 +24,26 @@ func (r *Repo) Single() bool { return r.plan.Single() }
 // After an error nothing was changed, or, when the connection broke, perhaps
 // everything; the same call again finds out.
 func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
+	for _, d := range b.Deletions {
+		if err := r.widenKey(ctx, d.Scope); err != nil {
+			return purge.Result{}, err
+		}
+	}
 	order := make([]int, len(b.Deletions))
 	for i := range order {
 		order[i] = i
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return compare(b.Deletions[i], b.Deletions[j]) })
+	carryOut, before := r.bulk, compare
+	if r.plan.Members != nil {
+		carryOut, before = r.hide, compareHides
+	}
+	slices.SortStableFunc(order, func(i, j int) int { return before(b.Deletions[i], b.Deletions[j]) })
 	sorted := b
 	sorted.Deletions = make([]purge.Deletion, len(order))
 	for i, o := range order {
 		sorted.Deletions[i] = b.Deletions[o]
 	}
-	res, err := r.bulk(ctx, sorted)
+	res, err := carryOut(ctx, sorted)
 	if err == nil {
 		err = r.adoptReused(ctx, sorted.Deletions, res.Records)
 	}
@@ -86,11 +95,15 @@ func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 }
 
 // orRace is err, or contention where a child row may have come in between: a foreign key
-// that it violates says nothing of the deletion. A batch that passes over locked rows has
+// that it violates says nothing of the deletion, nor does the ledger's key. A batch that passes over locked rows has
 // locked its messages before it looks for child rows, so that none can.
 func (r *Repo) orRace(err error, b purge.Batch) error {
 	var pg *pgconn.PgError
-	if !r.plan.Locked || r.plan.Loose || b.SkipLocked || !errors.As(err, &pg) || pg.Code != foreignKeyViolation {
+	switch {
+	case !errors.As(err, &pg):
+		return err
+	case b.Listed && pg.Code == uniqueViolation && pg.SchemaName == "lethe": // another worker has taken one up
+	case !r.plan.Locked || r.plan.Loose || b.SkipLocked || pg.Code != foreignKeyViolation:
 		return err
 	}
 	_, cause := purge.FaultOf(err)
@@ -127,12 +140,15 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	c := columnsOf(b.Deletions)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
-		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
+		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "conversations_kept": c.keepRow, "scopes": c.scopes, "requesters": c.requesters, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take, lock := "bulk_take", "bulk_lock"
+	if b.Listed {
+		take, lock = take+"_listed", lock+"_listed"
+	}
 	if b.SkipLocked {
-		take, lock = "bulk_take_unlocked", "bulk_lock_unlocked"
+		take, lock = take+"_unlocked", lock+"_unlocked"
 	}
 	if s := r.sql[lock]; s != nil { // the plan needs it
 		t.exec(nil, s, a)
@@ -190,7 +206,8 @@ type columns struct {
 	users, devices, requested     []string
 	through                       []*int64
 	stored                        []time.Time
-	keep                          []bool
+	keep, keepRow                 []bool
+	scopes, requesters            []string
 	digests                       [][]byte
 }
 
@@ -202,6 +219,7 @@ func columnsOf(ds []purge.Deletion) columns {
 		c.users, c.devices = append(c.users, d.User), append(c.devices, d.Device)
 		c.requested, c.through = append(c.requested, formatTime(d.RequestedAt)), append(c.through, d.ThroughSeq)
 		c.stored, c.keep = append(c.stored, d.StoredAt), append(c.keep, d.KeepHistory)
+		c.keepRow, c.scopes, c.requesters = append(c.keepRow, d.KeepConversation), append(c.scopes, string(d.Scope)), append(c.requesters, d.RequestedBy)
 		c.digests = append(c.digests, d.Digest[:])
 	}
 	return c

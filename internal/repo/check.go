@@ -12,7 +12,7 @@ import (
 // newest migration for the worker has added.
 var ownTables = []plan.OwnTable{
 	{Schema: "lethe", Name: "commands", Privileges: []string{"select", "insert", "delete"}},
-	{Schema: "lethe", Name: "deletions", Column: "erased_told", Privileges: []string{"select", "insert", "update", "delete"}},
+	{Schema: "lethe", Name: "deletions", Column: "erased_at", Privileges: []string{"select", "insert", "update", "delete"}},
 	{Schema: "lethe", Name: "enumerations", Privileges: []string{"select", "insert", "update", "delete"}},
 	{Schema: "lethe", Name: "watermarks", Privileges: []string{"select", "insert", "update"}},
 	{Schema: "lethe", Name: "apps", Privileges: []string{"select"}},

@@ -74,16 +74,18 @@ func threadLeft(tb testing.TB, r *Repo) string {
 func TestWhatHappensToTheConversation(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		name, keep  string
-		through     int64
-		keepHistory bool
-		want        string
+		name, keep string
+		through    int64
+		kept       string // what the command keeps
+		want       string
 	}{
-		{"goes_with_its_children", threadChildren, 100, false, "0 posts, 0 members, y mentions, 0 pins of 20, 10; no row"},
-		{"stays_with_them", threadChildren, 15, false, "5 posts, 3 members, xy mentions, 3 pins of 20, 7; unread 5, newest 20, 5 posts, draft -"},
-		{"goes_and_keeps_the_history", threadChildren, 100, true, "20 posts, 0 members, y mentions, 10 pins of 20, 0; no row"},
-		{"is_kept", "keep: true", 100, false, "0 posts, 3 members, xy mentions, 0 pins of 20, 10; unread 0, newest , 0 posts, draft -"},
-		{"is_kept_with_newer_messages", "keep: true", 15, false, "5 posts, 3 members, xy mentions, 3 pins of 20, 7; unread 5, newest 20, 5 posts, draft -"},
+		{"goes_with_its_children", threadChildren, 100, "", "0 posts, 0 members, y mentions, 0 pins of 20, 10; no row"},
+		{"stays_with_them", threadChildren, 15, "", "5 posts, 3 members, xy mentions, 3 pins of 20, 7; unread 5, newest 20, 5 posts, draft -"},
+		{"goes_and_keeps_the_history", threadChildren, 100, "history", "20 posts, 0 members, y mentions, 10 pins of 20, 0; no row"},
+		{"is_kept_with_its_children_by_the_command", threadChildren, 100, "conversation", "0 posts, 3 members, xy mentions, 0 pins of 20, 10; unread 0, newest , 0 posts, draft -"},
+		{"is_kept_by_the_command_with_newer_messages", threadChildren, 15, "conversation", "5 posts, 3 members, xy mentions, 3 pins of 20, 7; unread 5, newest 20, 5 posts, draft -"},
+		{"is_kept", "keep: true", 100, "", "0 posts, 3 members, xy mentions, 0 pins of 20, 10; unread 0, newest , 0 posts, draft -"},
+		{"is_kept_with_newer_messages", "keep: true", 15, "", "5 posts, 3 members, xy mentions, 3 pins of 20, 7; unread 5, newest 20, 5 posts, draft -"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -93,10 +95,11 @@ func TestWhatHappensToTheConversation(t *testing.T) {
 					execSQL(t, r.pool, `truncate c.posts, c.threads, c.members, c.mentions, c.pins; select c.fill(20)`)
 				}
 				d := ownersDeletion(way, "a", c.through)
-				d.KeepHistory = c.keepHistory
+				d.KeepHistory, d.KeepConversation = c.kept == "history", c.kept == "conversation"
 				if _, err := r.Incompatible(d); err != nil {
 					t.Error(err)
 				}
+				removed := strings.HasSuffix(c.want, "no row")
 				var rec purge.Record
 				switch way {
 				case "bulk":
@@ -106,14 +109,14 @@ func TestWhatHappensToTheConversation(t *testing.T) {
 				case "steps":
 					rec, _ = stepThrough(t, r, d, 6)
 				case "redo":
-					d := purge.Record{Key: d.Key, ThroughSeq: c.through, CompletedAt: time.Now(), HistoryKept: c.keepHistory}
+					d := purge.Record{Key: d.Key, ThroughSeq: c.through, CompletedAt: time.Now(), HistoryKept: d.KeepHistory, ConversationRemoved: removed}
 					step, err := r.Replayer().Redo(t.Context(), d, purge.Part{Limit: 1000, Finish: true})
 					if err != nil || !step.Finished {
 						t.Fatalf("Redo = %+v, %v", step, err)
 					}
 					rec = purge.Record{State: step.Record.State, ConversationRemoved: step.RowRemoved}
 				}
-				if got := threadLeft(t, r); got != c.want || rec.State != purge.Done || rec.ConversationRemoved != strings.HasSuffix(c.want, "no row") {
+				if got := threadLeft(t, r); got != c.want || rec.State != purge.Done || rec.ConversationRemoved != removed || rec.ConversationKept != d.KeepConversation && way != "redo" {
 					t.Errorf("by %s: left %s, record = %+v; want %s", way, got, rec, c.want)
 				}
 			}

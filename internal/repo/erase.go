@@ -1,72 +1,198 @@
 package repo
 
 import (
+	"cmp"
 	"context"
-	"errors"
+	"slices"
+	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // The erasure of a shared log is a row of the ledger without command and user, whose boundary is the
-// floor. [Repo.RaiseFloor] and [Repo.EraseEveryone] open it; it is carried out by [Repo.Claim],
-// [Repo.Step] and [Repo.Finish] like any large deletion ([purge.ErasureOf]). Once it is done, [Repo.PinErased] and
+// floor. [Repo.RaiseFloor] and [Repo.EraseEveryone] open it; [Repo.Claim], [Repo.Step] and [Repo.Finish] carry
+// it out like any large deletion ([purge.ErasureOf]). Once it is done, [Repo.PinErased] and
 // [Repo.MarkErased] go through the hidden deletions that it covers, until none is left.
 
 // RaiseFloor computes the floor of a shared log, pins it and opens the erasure, if there is
-// something to erase or to report. Without a change of the floor it only reads. It waits for the conversation's row, and
-// for a batch of an erasure under way. A failed erasure stays failed; see [Repo.ReopenErasure].
+// something to erase or to report. Where the floor hasn't risen it only reads. Otherwise it waits for the conversation's
+// row, and for a batch of an erasure under way. A failed erasure stays failed; see [Repo.ReopenErasure].
 func (r *Repo) RaiseFloor(ctx context.Context, app, conversation string) (purge.Raised, error) {
-	return purge.Raised{}, errors.ErrUnsupported
+	a := erasureArgs(app, conversation)
+	risen, floor := false, (*int64)(nil)
+	look := r.begin(false)
+	look.query(func(rows pgx.Rows) error { return rows.Scan(&risen, &floor) }, r.sql.get("floor_look"), a)
+	if err := r.commit(ctx, look); err != nil || !risen {
+		return purge.Raised{}, err
+	}
+	var raised purge.Raised
+	t := r.begin(true)
+	err := t.converse(ctx, func(roundTrip func() error) error {
+		r.lockErasure(t, a)
+		r.lockConversation(t, a)
+		t.query(func(rows pgx.Rows) error {
+			var state purge.State
+			err := rows.Scan(&state, &raised.Floor, &raised.Risen, &raised.Empty)
+			raised.Open, raised.Failed = state != purge.Failed, state == purge.Failed
+			return err
+		}, r.sql.get("floor_raise"), a.with(args{"floor": floor}))
+		if err := roundTrip(); err != nil {
+			return err
+		}
+		if raised == (purge.Raised{}) {
+			return errAbandon // somebody was faster
+		}
+		return nil
+	})
+	if err != nil {
+		return purge.Raised{}, err
+	}
+	return raised, nil
 }
 
-// EraseEveryone opens the erasure of a shared log through d.Boundary, whatever members have cleared. With removeRow
-// the conversation's row goes at its end, unless newer messages remain.
+func erasureArgs(app, conversation string) args {
+	return argsOf(purge.ErasureOf(purge.Key{App: app, Conversation: conversation}, purge.Token{}))
+}
+
+// lockErasure adds the statements that enter the erasure of a log and lock it.
+func (r *Repo) lockErasure(t *transaction, a args) {
+	for _, name := range []string{"enter_command", "erasure_enter", "erasure_lock"} {
+		t.exec(nil, r.sql.get(name), a)
+	}
+}
+
+// EraseEveryone opens the erasure of d's log through d.Boundary, whatever members have cleared. With removeRow
+// the conversation's row goes at its end, unless newer messages remain. A second call changes nothing, unless the erasure is done or failed:
+// then it is done again.
 func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bool) error {
-	return errors.ErrUnsupported
+	a := erasureArgs(d.App, d.Conversation)
+	t := r.begin(true)
+	r.lockErasure(t, a)
+	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": *d.Boundary, "remove": removeRow}))
+	return r.commit(ctx, t)
 }
 
 // ReopenErasure makes a failed erasure pending again.
 func (r *Repo) ReopenErasure(ctx context.Context, app, conversation string) error {
-	return errors.ErrUnsupported
+	t := r.begin(true)
+	t.exec(nil, r.sql.get("erasure_reopen"), erasureArgs(app, conversation))
+	return r.commit(ctx, t)
 }
 
-// Raisable returns those of the conversations whose floor RaiseFloor may find to have risen. One statement, which
+// Raisable returns those of the logs whose floor RaiseFloor may find to have risen. One statement, which
 // takes no locks.
 func (r *Repo) Raisable(ctx context.Context, ks []purge.Key) ([]purge.Key, error) {
-	return nil, errors.ErrUnsupported
+	var risen []purge.Key
+	apps, conversations := make([]string, len(ks)), make([]string, len(ks))
+	for i, k := range ks {
+		apps[i], conversations[i] = k.App, k.Conversation
+	}
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error {
+		var ord int
+		err := rows.Scan(&ord)
+		if err == nil {
+			risen = append(risen, ks[ord-1])
+		}
+		return err
+	}, r.sql.get("floor_risen"), args{"apps": apps, "conversations": conversations, "users": make([]string, len(ks))})
+	return risen, r.commit(ctx, t)
 }
 
 // Erasures returns the keys of open erasures that no worker has the lease of, at most limit of them.
 func (r *Repo) Erasures(ctx context.Context, limit int) ([]purge.Key, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// Erasure returns what the ledger has of the erasure of a shared log; the zero value if it has none.
-func (r *Repo) Erasure(ctx context.Context, app, conversation string) (purge.Erasure, error) {
-	return purge.Erasure{}, errors.ErrUnsupported
-}
-
-// PinErased pins when what the next hidden deletions of a shared log cover was erased, and returns them, at most limit
-// of them: those at or below the floor of its erasure, if that is done, that are not marked. Returning none it marks
-// the erasure, which [Repo.Untold] doesn't return again.
-func (r *Repo) PinErased(ctx context.Context, k purge.Key, limit int) ([]purge.Record, error) {
-	return nil, errors.ErrUnsupported
-}
-
-// MarkErased notes that the stream has the event conversation.erased of the deletions.
-func (r *Repo) MarkErased(ctx context.Context, recs []purge.Record) error {
-	return errors.ErrUnsupported
+	return r.erasures(ctx, "erasures", limit)
 }
 
 // Untold returns the keys of done erasures whose hidden deletions PinErased has not gone through to the end, at most
 // limit of them.
 func (r *Repo) Untold(ctx context.Context, limit int) ([]purge.Key, error) {
-	return nil, errors.ErrUnsupported
+	return r.erasures(ctx, "erasures_untold", limit)
 }
 
-// Sweep looks at the next conversations, at most limit of them, that hidden deletions wait in, after the one of that
+func (r *Repo) erasures(ctx context.Context, name string, limit int) ([]purge.Key, error) {
+	var ks []purge.Key
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error {
+		var k purge.Key
+		err := rows.Scan(&k.App, &k.Conversation)
+		ks = append(ks, k)
+		return err
+	}, r.sql.get(name), args{"limit": limit})
+	return ks, r.commit(ctx, t)
+}
+
+// Erasure returns what the ledger has of the erasure of a shared log; the zero value if it has none.
+func (r *Repo) Erasure(ctx context.Context, app, conversation string) (e purge.Erasure, err error) {
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error {
+		var completed *time.Time
+		var failure *string
+		e.App, e.Conversation = app, conversation
+		err := rows.Scan(&e.State, &e.Floor, &e.MessagesDeleted, &completed, &failure, &e.Waiting)
+		e.CompletedAt, e.LastError = value(completed).UTC(), value(failure)
+		return err
+	}, r.sql.get("erasure"), erasureArgs(app, conversation))
+	return e, r.commit(ctx, t)
+}
+
+// PinErased pins when the next hidden deletions of a shared log were erased, and returns them, at most limit
+// of them: those at or below the floor of its erasure, if that is done, that are not marked. Returning none it marks
+// the erasure, which [Repo.Untold] doesn't return again.
+func (r *Repo) PinErased(ctx context.Context, k purge.Key, limit int) ([]purge.Record, error) {
+	var recs []purge.Record
+	a := erasureArgs(k.App, k.Conversation)
+	t := r.begin(true)
+	t.query(func(rows pgx.Rows) error {
+		var row ledgerRow
+		if err := row.scan(rows); err != nil {
+			return err
+		}
+		rec, err := row.record()
+		recs = append(recs, rec)
+		return err
+	}, r.sql.get("erased_pin"), a.with(args{"limit": limit}))
+	t.exec(nil, r.sql.get("erased_all"), a)
+	if err := r.commit(ctx, t); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(recs, func(a, b purge.Record) int { return cmp.Compare(a.ThroughSeq, b.ThroughSeq) })
+	return recs, nil
+}
+
+// MarkErased notes that the stream has the event conversation.erased of the deletions.
+func (r *Repo) MarkErased(ctx context.Context, recs []purge.Record) error {
+	apps, commands, users, conversations := make([]string, len(recs)), make([]string, len(recs)), make([]string, len(recs)), make([]string, len(recs))
+	for i, rec := range recs {
+		apps[i], commands[i], users[i], conversations[i] = rec.App, rec.Command, rec.User, rec.Conversation
+	}
+	t := r.begin(true)
+	t.exec(nil, r.sql.get("erased_mark"), args{"apps": apps, "commands": commands, "users": users, "conversations": conversations})
+	return r.commit(ctx, t)
+}
+
+// Sweep looks at the next logs, at most limit of them, that hidden deletions wait in, after the one of that
 // key; the zero key stands before all. It returns those whose floor may have risen, and the key to go on from: the zero
 // key when it has come to the end.
 func (r *Repo) Sweep(ctx context.Context, after purge.Key, limit int) (risen []purge.Key, next purge.Key, err error) {
-	return nil, purge.Key{}, errors.ErrUnsupported
+	n := 0
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error {
+		var k purge.Key
+		var found bool
+		err := rows.Scan(&k.App, &k.Conversation, &found)
+		if n, next = n+1, k; found {
+			risen = append(risen, k)
+		}
+		return err
+	}, r.sql.get("floor_sweep"), args{"app": after.App, "conversation": after.Conversation, "limit": limit})
+	if err := r.commit(ctx, t); err != nil {
+		return nil, purge.Key{}, err
+	}
+	if n < limit {
+		next = purge.Key{}
+	}
+	return risen, next, nil
 }

@@ -138,8 +138,11 @@ func (r *Repo) fail(ctx context.Context, d purge.Deletion, f purge.Failure, s *s
 }
 
 // enter adds the statements that enter a deletion which the ledger doesn't know,
-// without its boundary.
+// without its boundary. An erasure has been entered with its floor.
 func (r *Repo) enter(t *transaction, d purge.Deletion) {
+	if d.Erasure() {
+		return
+	}
 	a := argsOf(d)
 	t.exec(nil, r.sql.get("enter_command"), a)
 	t.exec(nil, r.sql.get("enter"), a)
@@ -195,7 +198,7 @@ func (r *Repo) adopt(ctx context.Context, ds []purge.Deletion) (bool, error) {
 	t := r.begin(true)
 	t.exec(&n, r.sql.get("adopt"), args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "users": c.users, "devices": c.devices, "wanted": c.through,
-		"kept": c.keep, "digests": c.digests,
+		"kept": c.keep, "requesters": c.requesters, "digests": c.digests,
 	})
 	return n > 0, r.commit(ctx, t)
 }

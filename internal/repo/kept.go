@@ -32,6 +32,9 @@ func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, erro
 			tables |= purge.Table(i)
 		}
 	}
+	if d.KeepConversation {
+		tables &^= purge.ConversationsTable
+	}
 	return tables, nil
 }
 

@@ -29,6 +29,14 @@ func TestEveryStatementUsesIndexes(t *testing.T) {
 	})
 	t.Run("of_a_plan_that_looks_up", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newArchive(t)) })
 	t.Run("of_a_plan_that_looks_up_the_conversation", func(t *testing.T) { t.Parallel(); everyStatementUsesIndexes(t, newMembers(t, "", 60)) })
+	for form := range logForms {
+		t.Run("of_a_shared_log_by_"+form, func(t *testing.T) {
+			t.Parallel()
+			r := newLog(t, form, "false")
+			fillLog(t, r, 1, 0, "alice")
+			everyStatementUsesIndexes(t, r)
+		})
+	}
 	t.Run("of_pointers", func(t *testing.T) {
 		t.Parallel()
 		r := newPointers(t, "id")

@@ -173,8 +173,12 @@ func (r *Repo) addReadyPool(ctx context.Context) error {
 func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(ctx, r.limits(true).timeout())
 	defer cancel()
-	if r.plan.Single() {
+	if r.Single() {
 		return // there is no Bulk
+	}
+	if r.plan.Members != nil {
+		r.warmHide(ctx, conn)
+		return
 	}
 	sizes := []int{0, 1} // bulk_take_one takes up nothing for the app ""
 	if r.plan.Loose {

@@ -22,7 +22,8 @@ func formatTime(t time.Time) string {
 func argsOf(d purge.Deletion) args {
 	return args{
 		"app": d.App, "command": d.Command, "conversation": d.Conversation, "token": d.Token, "user": d.User, "device": d.Device,
-		"wanted": d.ThroughSeq, "stored_at": d.StoredAt, "kept": d.KeepHistory, "requested_at": formatTime(d.RequestedAt), "digest": d.Digest[:],
+		"wanted": d.ThroughSeq, "stored_at": d.StoredAt, "kept": d.KeepHistory, "conversation_kept": d.KeepConversation,
+		"scope": string(d.Scope), "requested_by": d.RequestedBy, "requested_at": formatTime(d.RequestedAt), "digest": d.Digest[:],
 	}
 }
 
@@ -35,10 +36,11 @@ type ledgerRow struct {
 	digest                                                     []byte
 	app, command, conversation                                 *string
 	user, device, state, requested, reason, message, lastError *string
+	scope, requestedBy                                         *string
 	token                                                      *[16]byte
-	kept, removed, sync                                        *bool
+	kept, removed, sync, conversationKept, erased              *bool
 	through, cursor, deleted                                   *int64
-	completed, failed                                          *time.Time
+	completed, failed, erasedAt                                *time.Time
 	attempts                                                   *int
 	lease                                                      *float64
 }
@@ -47,7 +49,7 @@ type ledgerRow struct {
 func (l *ledgerRow) scan(rows pgx.Rows, front ...any) error {
 	return rows.Scan(append(front, &l.ord, &l.digest, &l.app, &l.command, &l.conversation, &l.user, &l.device, &l.state, &l.token, &l.through,
 		&l.cursor, &l.deleted, &l.kept, &l.removed, &l.sync, &l.requested, &l.completed, &l.failed, &l.reason, &l.message, &l.attempts, &l.lastError,
-		&l.lease)...)
+		&l.scope, &l.requestedBy, &l.conversationKept, &l.erased, &l.erasedAt, &l.lease)...)
 }
 
 // key is the deletion's, if the ledger has it.
@@ -64,6 +66,8 @@ func (l *ledgerRow) record() (rec purge.Record, err error) {
 	rec.Pinned, rec.ThroughSeq = l.through != nil, value(l.through)
 	rec.CursorSeq, rec.MessagesDeleted = value(l.cursor), value(l.deleted)
 	rec.HistoryKept, rec.ConversationRemoved, rec.MultiClientSync = value(l.kept), value(l.removed), value(l.sync)
+	rec.Scope, rec.RequestedBy, rec.ConversationKept = purge.Scope(value(l.scope)), value(l.requestedBy), value(l.conversationKept)
+	rec.Erased, rec.ErasedAt = rec.State == purge.Done && value(l.erased), value(l.erasedAt).UTC()
 	rec.CompletedAt, rec.FailedAt = value(l.completed).UTC(), value(l.failed).UTC()
 	rec.Reason, rec.Message, rec.LastError = value(l.reason), value(l.message), value(l.lastError)
 	rec.Attempts = value(l.attempts)

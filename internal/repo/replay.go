@@ -72,6 +72,9 @@ func (p *Replayer) Count(ctx context.Context, d purge.Record, low int64, limit i
 // is told that the deletion is done, with the outcome in d. It has no lease. The commit doesn't wait
 // for the disk: see [Replayer.Sync].
 func (p *Replayer) Redo(ctx context.Context, d purge.Record, part purge.Part) (purge.Step, error) {
+	if err := p.widenKey(ctx, d.Scope); err != nil {
+		return purge.Step{}, err
+	}
 	s := &step{r: p.Repo, d: purge.Deletion{Key: d.Key}, p: part, a: replayArgs(d), replay: &d}
 	s.p.Claim, s.historyKept = false, d.HistoryKept
 	return s.run(ctx)
@@ -81,6 +84,7 @@ func replayArgs(d purge.Record) args {
 	return args{
 		"app": d.App, "command": d.Command, "conversation": d.Conversation, "user": d.User, "device": d.Device, "through_seq": d.ThroughSeq,
 		"completed_at": d.CompletedAt, "kept": d.HistoryKept, "deleted": d.MessagesDeleted, "removed": d.ConversationRemoved,
+		"scope": string(d.Scope), "requested_by": d.RequestedBy,
 		"sync": d.MultiClientSync, "requested_at": formatTime(d.RequestedAt),
 	}
 }

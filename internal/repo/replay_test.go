@@ -47,7 +47,7 @@ func isDue(tb testing.TB, p *Replayer, d purge.Record) bool {
 func told(command, conversation string, through int64, completed time.Time) purge.Record {
 	return purge.Record{
 		Key: purge.Key{App: "demo", Command: command, User: "alice", Conversation: conversation}, Device: "phone", State: purge.Done,
-		ThroughSeq: through, MessagesDeleted: through, ConversationRemoved: true, MultiClientSync: true, CompletedAt: completed.UTC().Truncate(time.Microsecond),
+		ThroughSeq: through, MessagesDeleted: through, ConversationRemoved: true, Erased: true, MultiClientSync: true, CompletedAt: completed.UTC().Truncate(time.Microsecond),
 		RequestedAt: completed.Add(-time.Minute).UTC().Truncate(time.Second),
 	}
 }

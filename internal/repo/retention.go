@@ -76,6 +76,7 @@ func (r *Repo) forget(ctx context.Context, olderThan time.Duration, commands []c
 	t.exec(nil, r.sql.get("expire_lock"), a)
 	t.exec(&gone, r.sql.get("expire_commands"), a)
 	t.exec(nil, r.sql.get("expire_deletions"), a)
+	t.exec(nil, r.sql.get("expire_enumerations"), a)
 	if err := r.commit(ctx, t); err != nil {
 		return 0, err
 	}

@@ -34,6 +34,14 @@ const setupLock = 0x6c65746865
 // migrations of the other one (create index concurrently) would have to wait.
 const setupPoll = 50 * time.Millisecond
 
+// lockPatience is how long a migration tries to get a table's lock, and lockPause how long it leaves
+// the table to others between two tries. Each waits for a quarter of a second at most (setup_session).
+const (
+	lockPatience     = 2 * time.Minute
+	lockPause        = 500 * time.Millisecond
+	lockNotAvailable = "55P03"
+)
+
 // SetupOptions says what [Setup] adds to the ledger's schema. The zero value
 // adds nothing.
 type SetupOptions struct {
@@ -205,11 +213,40 @@ func migrate(ctx context.Context, db *sql.DB, files fs.FS) (SetupReport, error) 
 	if report.Before, err = p.GetDBVersion(ctx); err != nil {
 		return SetupReport{}, err
 	}
-	if _, err = p.Up(ctx); err != nil {
+	for err == nil {
+		err = patiently(ctx, db, func() error { _, err := p.UpByOne(ctx); return err })
+	}
+	if !errors.Is(err, goose.ErrNoNextVersion) {
 		return SetupReport{}, err
+	}
+	if report.Before == 0 { // no older worker needs the older key
+		widen := func() error { _, err := db.ExecContext(ctx, general.get("widen_key").sql); return err }
+		if err := patiently(ctx, db, widen); err != nil {
+			return SetupReport{}, err
+		}
 	}
 	report.After, err = p.GetDBVersion(ctx)
 	return report, err
+}
+
+// patiently does a migration, and again while it doesn't get a lock within the session's short
+// timeout: behind it everybody else would wait. The migration before may have changed the timeout.
+func patiently(ctx context.Context, db *sql.DB, migration func() error) error {
+	for end := time.Now().Add(lockPatience); ; {
+		if _, err := db.ExecContext(ctx, general.get("setup_session").sql); err != nil {
+			return err
+		}
+		err := migration()
+		var pg *pgconn.PgError
+		if !errors.As(err, &pg) || pg.Code != lockNotAvailable || time.Now().After(end) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(lockPause):
+		}
+	}
 }
 
 // adviseSetup adds to err what the operator can do about it; grant is what does
@@ -224,8 +261,8 @@ func adviseSetup(err error, grant string) error {
 		return fmt.Errorf("%w; %s", err, grant)
 	case readOnly:
 		return fmt.Errorf("%w; %s; give the setup the primary's address", err, readOnlyText)
-	case "55P03": // lock_not_available
-		return fmt.Errorf("%w; somebody holds a table of the schema: try again when they are through", err)
+	case lockNotAvailable:
+		return fmt.Errorf("%w; a transaction has held a table of the schema for two minutes: run the setup again when it is through", err)
 	}
 	return err
 }

@@ -100,10 +100,10 @@ func setupDenied(t *testing.T) {
 	}
 }
 
-// withMigration is the embedded migrations and one more.
+// withMigration is the embedded migrations and one more, or another one in the place of one.
 func withMigration(t *testing.T, name, sql string) fstest.MapFS {
 	t.Helper()
-	files := fstest.MapFS{"migrations/" + name: {Data: []byte(sql)}}
+	files := fstest.MapFS{}
 	names, err := fs.Glob(migrationFiles, "migrations/0*.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -115,6 +115,7 @@ func withMigration(t *testing.T, name, sql string) fstest.MapFS {
 		}
 		files[name] = &fstest.MapFile{Data: data}
 	}
+	files["migrations/"+name] = &fstest.MapFile{Data: []byte(sql)}
 	return files
 }
 

@@ -98,7 +98,7 @@ func (s statements) all() []*statement {
 }
 
 // planless are the files whose statements don't depend on a plan.
-var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql"}
+var planless = []string{"watch.sql", "people.sql", "setup.sql", "try.sql", "sweep.sql"}
 
 // general are the statements that need no plan.
 var general = makeStatements(nil)
@@ -111,6 +111,9 @@ type sqlArgs struct {
 	Pin        bool              // decide the boundary too
 	One        bool              // for one deletion, whose values aren't arrays
 	Replay     bool              // spare what was sent after the deletion had finished
+	Listed     bool              // of commands that name their deletions by a rule, and are entered
+	List       *plan.List        // where such deletions are found
+	Start      bool              // the first id, and not the one after i.id
 	Parent     *plan.Parent      // in a dry run: of the messages, or the rows of Child
 	Sizes      map[string]string // expressions for the bytes of a row x, by its table, in a dry run
 }
@@ -126,14 +129,18 @@ func (a sqlArgs) RowKeys() string {
 	return ", " + a.Size(a.Child.Name) + " as bytes"
 }
 
-// Skipping, Pinning, Single and Replaying are the variants.
+// Skipping, Pinning, Single, Listing and Replaying are the variants.
 func (a sqlArgs) Skipping() sqlArgs  { a.SkipLocked = true; return a }
 func (a sqlArgs) Pinning() sqlArgs   { a.Pin = true; return a }
 func (a sqlArgs) Single() sqlArgs    { a.One = true; return a }
+func (a sqlArgs) Listing() sqlArgs   { a.Listed = true; return a }
 func (a sqlArgs) Replaying() sqlArgs { a.Replay = true; return a }
 
 // Of is the arguments for a part about a child table.
 func (a sqlArgs) Of(c *plan.Child) sqlArgs { a.Child = c; return a }
+
+// Hides reports whether the plan's deletions hide, instead of removing rows.
+func (a sqlArgs) Hides() bool { return a.Members != nil }
 
 // Parents are those of the child table, or of the messages.
 func (a sqlArgs) Parents() []*plan.Parent {
@@ -145,6 +152,20 @@ func (a sqlArgs) Parents() []*plan.Parent {
 
 // ParentColumns are the columns of a row by which its parents are found.
 func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.Parents(), row) }
+
+// First is the arguments for the first id of the list.
+func (a sqlArgs) First() sqlArgs { a.Start = true; return a }
+
+// NextID is " and " with the condition that the row l of the list is behind i.id.
+func (a sqlArgs) NextID() string {
+	switch {
+	case !a.Start:
+		return " and " + a.List.After("l", "i.id")
+	case a.List.Text():
+		return " and " + a.List.After("l", "''")
+	}
+	return ""
+}
 
 // Ours is [plan.Locked].
 func (a sqlArgs) Ours(row string) string { return plan.Locked(row) }
@@ -204,16 +225,30 @@ func makeStatements(s *plan.Checked) statements {
 		switch {
 		case strings.HasPrefix(name, "_") || strings.HasSuffix(name, ".sql") || name == "sql":
 		case slices.Contains(planless, t.ParseName) != (s == nil):
-		case strings.HasPrefix(name, "bulk_") && s != nil && s.Single():
+		case strings.HasPrefix(name, "bulk_") && s != nil && (s.Single() || s.Members != nil):
 		case strings.HasPrefix(name, "child_"):
 			for i, c := range s.Children {
 				add(name, childName(name, i), sqlArgs{Child: c})
+			}
+		case strings.HasPrefix(name, "list_"):
+			for i, l := range lists(s, name) {
+				add(name, childName(name, i), sqlArgs{List: l})
 			}
 		default:
 			add(name, name, sqlArgs{})
 		}
 	}
 	return made
+}
+
+// lists are the tables for the statements of a name, none where the plan can't list what they are for.
+func lists(s *plan.Checked, name string) []*plan.List {
+	find := s.ConversationsOfUser
+	if name == "list_users" {
+		find = s.UsersOfConversation
+	}
+	found, _ := find()
+	return found
 }
 
 // token finds a parameter in a text, and what may look like one: a comment, a name, a string.

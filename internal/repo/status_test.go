@@ -61,7 +61,7 @@ func statusTellsAll(t *testing.T, l *Ledger) {
 	got.LeaseLeft, got.RequestedAt = 0, time.Time{}
 	want := purge.Record{
 		Key: purge.Key{App: "demo", Command: "4", User: "alice", Conversation: "c"}, Device: "phone", State: purge.Done,
-		Pinned: true, ThroughSeq: 7, CursorSeq: 6, MessagesDeleted: 5, HistoryKept: true, ConversationRemoved: true, MultiClientSync: true,
+		Pinned: true, ThroughSeq: 7, CursorSeq: 6, MessagesDeleted: 5, HistoryKept: true, ConversationRemoved: true, Erased: true, MultiClientSync: true,
 		CompletedAt: time.Date(2026, 11, 23, 9, 0, 1, 500_000_000, time.UTC), Attempts: 2, LastError: "oops",
 	}
 	if got != want {

@@ -33,7 +33,14 @@ const (
 // transaction of a few round trips. It doesn't wait for a permit, and deletes for no
 // longer than the target: what it has left by then is for the next one. Except for what claims or
 // finishes, the commit doesn't wait for the disk: a batch that is lost in a crash is done again.
+// What hides is done in one.
 func (r *Repo) Step(ctx context.Context, d purge.Deletion, p purge.Part) (purge.Step, error) {
+	if err := r.widenKey(ctx, d.Scope); err != nil {
+		return purge.Step{}, err
+	}
+	if r.hides(d) {
+		return r.hideStep(ctx, d, p)
+	}
 	s := &step{r: r, d: d, p: p, a: argsOf(d)}
 	s.a["completed_at"] = time.Time{}
 	step, err := s.run(ctx)
@@ -91,7 +98,7 @@ func (s *step) run(ctx context.Context) (purge.Step, error) {
 	return s.out, nil
 }
 
-const foreignKeyViolation = "23503"
+const foreignKeyViolation, uniqueViolation = "23503", "23505"
 
 func (s *step) try(ctx context.Context) error {
 	s.out, s.found = purge.Step{Low: s.p.Low}, batchRange{}
@@ -171,8 +178,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 		"span": spanFactor * max(1, s.p.Limit), "from": s.p.MarkFrom, "to": s.p.MarkTo,
 	})
 	if s.p.Claim {
-		t.exec(nil, sql.get("enter_command"), a)
-		t.exec(nil, sql.get("enter"), a)
+		s.r.enter(t, s.d)
 		t.exec(nil, sql.get("claim"), a)
 	}
 	if s.replay != nil {

@@ -45,6 +45,12 @@ type Metrics struct {
 	ForegroundBackoffSeconds prometheus.Counter     // seconds that deletions in the long lane waited because of foreground load
 	ForegroundBackoff        prometheus.Gauge       // how many times as long as a batch the long lane waits after it
 	ThrottledSeconds         *prometheus.CounterVec // by reason: waited by deletions of the long lane
+	FloorsRaised             *prometheus.CounterVec // of shared logs, by what raised them: everyone, hide, sweep
+	Erasures                 *prometheus.CounterVec // of shared logs through their floors, by state: done, failed
+	ErasuresWaiting          prometheus.Gauge       // that no worker runs
+	MessagesHidden           prometheus.Counter     // of shared logs, by each member
+	MessagesErased           prometheus.Counter     // of shared logs
+	SweepSeconds             prometheus.Histogram   // of the sweeps that this worker has made
 	Build                    *prometheus.GaugeVec   // 1, by version and revision
 }
 
@@ -94,6 +100,12 @@ func New(shard conversation.Shard, oldest func() float64) *Metrics {
 		ThrottledSeconds:         f.counter("lethe_throttled_seconds_total", "Time that deletions in the long lane were throttled, by reason.", "reason"),
 		ForegroundBackoff:        f.gauge("lethe_foreground_backoff", "How many times as long as each batch the long lane waits after it, because of foreground load; 0 without.").With(nil),
 		ForegroundBackoffSeconds: f.counter("lethe_foreground_backoff_seconds_total", "Time that deletions in the long lane waited between batches because of foreground load.").With(nil),
+		FloorsRaised:             f.counter("lethe_floors_raised_total", "Floors of shared logs raised, by what did it: a member who hid messages, a command for everyone, or the sweep for what the app has changed.", "by"),
+		Erasures:                 f.counter("lethe_erasures_total", "Erasures of shared logs through their floors that became final, by state.", "state"),
+		ErasuresWaiting:          f.gauge("lethe_erasures_waiting", "Erasures of shared logs that no worker runs, over all workers; at most 1000 are counted.").With(nil),
+		MessagesHidden:           f.counter("lethe_messages_hidden_total", "Messages of shared logs that members have hidden; one that two members hide counts twice.").With(nil),
+		MessagesErased:           f.counter("lethe_messages_erased_total", "Messages of shared logs erased; lethe_messages_purged_total counts them, too.").With(nil),
+		SweepSeconds:             f.histogram("lethe_sweep_seconds", "Duration of a sweep for floors that have risen without a command; one worker at a time makes it.", ages).With(nil).(prometheus.Histogram),
 		Build:                    f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
 	m.begin(shard)

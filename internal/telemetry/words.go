@@ -15,6 +15,7 @@ var (
 	lanes    = []string{"express", "long"}
 	outcomes = []string{"done", "retry", "reject"}
 	states   = []string{"done", "failed"}
+	raisers  = []string{"everyone", "hide", "sweep"}
 	spans    = []string{"ended", "exported", "failed"}
 	reasons  = []conversation.Reason{
 		conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonScopeMismatch, conversation.ReasonCommandIDReused,
@@ -49,6 +50,12 @@ func (m *Metrics) begin(shard conversation.Shard) {
 	}
 	for _, name := range []string{shard.CommandsStream(), conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer} {
 		m.Altered.WithLabelValues(name)
+	}
+	for _, by := range raisers {
+		m.FloorsRaised.WithLabelValues(by)
+	}
+	for _, state := range states {
+		m.Erasures.WithLabelValues(state)
 	}
 	for _, state := range spans {
 		m.Spans.WithLabelValues(state)

@@ -6,14 +6,12 @@ alter table lethe.deletions
     add column requested_by text,
     add column conversation_kept boolean not null default false,
     add column erased boolean not null default true,
-    add column erased_at timestamptz,
     add column erased_told boolean not null default false;
 
 comment on column lethe.deletions.scope is 'everyone; null for self.';
 comment on column lethe.deletions.requested_by is 'Of scope everyone: the user who asked.';
 comment on column lethe.deletions.conversation_kept is 'keep_conversation: the conversation''s row stays.';
 comment on column lethe.deletions.erased is 'When it was done, no message at or below the boundary was left for anybody. False in a shared log whose floor was below.';
-comment on column lethe.deletions.erased_at is 'Of a deletion that was not erased when it was done: when the last of it was; pinned before the event.';
 comment on column lethe.deletions.erased_told is 'The stream has the event conversation.erased.';
 
 -- Commands that name their deletions by a rule: all conversations of a user, or everyone's copy of a conversation. Their
@@ -22,6 +20,7 @@ create table lethe.enumerations (
     app_id            text        not null,
     command_id        text        not null,
     cursor            text,
+    page              text[],
     through_seq       bigint,
     looked_up         text[],
     multi_client_sync boolean,
@@ -30,7 +29,8 @@ create table lethe.enumerations (
 );
 
 comment on table lethe.enumerations is 'One row for each command for all conversations or for everyone: how far its deletions have been found.';
-comment on column lethe.enumerations.cursor is 'Up to where all deletions are final and their events are stored.';
+comment on column lethe.enumerations.cursor is 'Up to where deletions have been found.';
+comment on column lethe.enumerations.page is 'Of those, the conversations or owners whose deletions may not be final, or whose events may not be stored.';
 comment on column lethe.enumerations.through_seq is 'In a shared log: the boundary, pinned once for all members.';
 
 -- Through which seq a member of a shared log has deleted a conversation. It never moves back, and stays when the member leaves.

@@ -15,6 +15,9 @@ create table if not exists chat.conversations (
     primary key (app_id, user_id, conversation_id)
 );
 
+-- The owners of a conversation, for scope everyone.
+create index if not exists conversations_owners on chat.conversations (app_id, conversation_id, user_id);
+
 create table if not exists chat.messages (
     app_id          text        not null,
     user_id         text        not null,

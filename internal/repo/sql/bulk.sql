@@ -50,7 +50,8 @@ due as materialized (
   select q.app_id, q.user_id, q.conversation_id{{if .LooksUp}}, q.looked_up{{end}}, {{.Boundary "q" "wanted"}} as through_seq
   from q
   where q.fresh and not q.history_kept
-    and not exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id offset 0)
+    {{- if .Listed}} and {{template "_unknown"}}{{else}}
+    and not exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id offset 0){{end}}
 )
 select pg_catalog.count(*) from (
   select from due q cross join lateral (
@@ -63,6 +64,13 @@ select pg_catalog.count(*) from (
 
 {{define "bulk_lock"}}{{template "_bulk_lock" .}}{{end}}
 {{define "bulk_lock_unlocked"}}{{template "_bulk_lock" .Skipping}}{{end}}
+{{define "bulk_lock_listed"}}{{template "_bulk_lock" .Listing}}{{end}}
+{{define "bulk_lock_listed_unlocked"}}{{template "_bulk_lock" .Listing.Skipping}}{{end}}
+
+{{/* Whether the ledger doesn't know the deletion q, of a command that names its deletions by a rule and has been entered. Where another
+worker takes it up meanwhile, the key of the ledger refuses ours. deletions_pkey */}}
+{{define "_unknown"}}not exists (select from lethe.deletions d
+      where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}
 
 {{/* Takes up the commands that the ledger doesn't know yet, and deletes up to @each messages of each of their deletions and up to @rows
 in all, oldest first, and up to @rows of each table's child rows. A row whose writer holds its message meanwhile is not
@@ -82,6 +90,7 @@ with q as materialized (
     @kept::boolean[], @digests::bytea[], @fresh::boolean[])
     with ordinality as q (app_id, command_id, conversation_id, user_id, wanted, stored_at, history_kept, digest, fresh, ord)
 ),
+{{- if not .Listed}}
 entered as (
   insert into lethe.commands (app_id, command_id, digest)
   select distinct q.app_id, q.command_id, q.digest from q where q.fresh
@@ -89,10 +98,11 @@ entered as (
   on conflict do nothing
   returning app_id, command_id, digest
 ),
+{{- end}}
 taken as materialized (
   select q.ord, q.app_id, q.user_id, q.conversation_id, q.history_kept{{if .LooksUp}}, q.looked_up{{end}}, {{.Boundary "q" "wanted"}} as through_seq
   from q
-  where q.fresh and (q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e)
+  where q.fresh and {{if .Listed}}{{template "_unknown"}}{{else}}(q.app_id, q.command_id, q.digest) in (select e.app_id, e.command_id, e.digest from entered e){{end}}
 ),
 {{- if .Conversations.Name}}
 conversations as materialized (
@@ -197,6 +207,10 @@ from (select pg_catalog.count(*) as n from gone) g
 {{/* Passes over messages and child rows that somebody else has locked, instead of waiting for them. */}}
 {{define "bulk_take_unlocked"}}{{template "_bulk_take" .Skipping}}{{end}}
 
+{{/* bulk_take for deletions of commands that name them by a rule, and that the ledger knows. */}}
+{{define "bulk_take_listed"}}{{template "_bulk_take" .Listing}}{{end}}
+{{define "bulk_take_listed_unlocked"}}{{template "_bulk_take" .Listing.Skipping}}{{end}}
+
 {{/* Enters in the ledger what was taken, with its boundary (@through_seqs) and its messages (@deleted), as done where nothing is left, and
 returns what the ledger has of every deletion. bulk_take has locked the conversations' rows. A row that came or was locked by
 another transaction in between leaves its deletion unfinished, and so do several rows of one conversation: a single step removes
@@ -207,15 +221,15 @@ with q as materialized (
 {{- if .One}}
   select @app::text as app_id, @command::text as command_id, @conversation::text as conversation_id, @token::uuid as token, @user::text as user_id,
     @device::text as device_id, @wanted::bigint as wanted, @stored_at::timestamptz as stored_at, @kept::boolean as history_kept,
-    @requested_at::text as requested_at, nullif(pg_catalog.current_setting('lethe.through_seq'), '')::bigint as through_seq,
+    @conversation_kept::boolean as conversation_kept, @scope::text as scope, @requested_by::text as requested_by, @requested_at::text as requested_at, nullif(pg_catalog.current_setting('lethe.through_seq'), '')::bigint as through_seq,
     pg_catalog.current_setting('lethe.deleted')::bigint as deleted, 1::bigint as ord
     {{- if .LooksUp}}, nullif(pg_catalog.current_setting('lethe.looked_up'), '')::text[] as looked_up{{end}}
 {{- else}}
   select *{{if .LooksUp}}, q.pins::text[] as looked_up{{end}}
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @tokens::uuid[], @users::text[], @devices::text[], @wanted::bigint[],
-    @stored_at::timestamptz[], @kept::boolean[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[]{{if .LooksUp}}, @looked_up::text[]{{end}})
-    with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, requested_at,
-    through_seq, deleted{{if .LooksUp}}, pins{{end}}, ord)
+    @stored_at::timestamptz[], @kept::boolean[], @conversations_kept::boolean[], @scopes::text[], @requesters::text[], @requested_at::text[], @through_seqs::bigint[], @deleted::bigint[]{{if .LooksUp}}, @looked_up::text[]{{end}})
+    with ordinality as q (app_id, command_id, conversation_id, token, user_id, device_id, wanted, stored_at, history_kept, conversation_kept,
+    scope, requested_by, requested_at, through_seq, deleted{{if .LooksUp}}, pins{{end}}, ord)
 {{- end}}
 ),
 seen as materialized (
@@ -235,10 +249,11 @@ settled as materialized (
 ),
 written as (
   insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
-    through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
-    lease_token, lease_until{{if .LooksUp}}, looked_up{{end}})
+    through_seq, cursor_seq, messages_deleted, history_kept, conversation_kept, scope, requested_by, conversation_removed, multi_client_sync, requested_at,
+    completed_at, lease_token, lease_until{{if .LooksUp}}, looked_up{{end}})
   select app_id, command_id, conversation_id, user_id, nullif(device_id, ''), case when done then 'done' else 'running' end,
-    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept, done and not (there and {{if .Conversations.Keep}}true{{else}}newer{{end}}),
+    wanted, stored_at, through_seq, case when done then through_seq else 0 end, deleted, history_kept,
+    conversation_kept, nullif(scope, ''), nullif(requested_by, ''), done and not (there and {{template "_stays" .}}),
     done and coalesce((select a.multi_client_sync from lethe.apps a where a.app_id = q.app_id), false),
     nullif(requested_at, ''), case when done then pg_catalog.clock_timestamp() end,
     case when not done then token end, case when not done then pg_catalog.clock_timestamp() + @lease::interval end

@@ -45,7 +45,7 @@ with {{template "_fenced" .}}),
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.there, c.ours and @proven::boolean and (c.version = @version::text or q.history_kept or not {{template "_remaining" .}}) as finished,
-    {{.Messages.Exists "q" "q.through_seq" "" ""}} as newer
+    {{template "_needed" .}} as newer
   from fence q cross join conversation c
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),

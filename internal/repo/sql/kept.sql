@@ -122,7 +122,7 @@ with {{template "_fence" .}},
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
-    {{.Messages.Exists "q" "q.through_seq" "" ""}} as newer
+    {{template "_needed" .}} as newer
   from fence q cross join conversation c
 ),
 due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),

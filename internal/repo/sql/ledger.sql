@@ -9,8 +9,9 @@ on conflict do nothing
 {{/* Enters the deletion if the ledger lacks it, without its boundary. commands_pkey, deletions_pkey */}}
 {{define "enter"}}
 insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state,
-  requested_through_seq, stored_at, history_kept, requested_at)
-select @app, @command, @conversation, @user, nullif(@device, ''), 'pending', @wanted, @stored_at, @kept, nullif(@requested_at, '')
+  requested_through_seq, stored_at, history_kept, conversation_kept, scope, requested_by, requested_at)
+select @app, @command, @conversation, @user, nullif(@device, ''), 'pending', @wanted, @stored_at, @kept, @conversation_kept, nullif(@scope, ''),
+  nullif(@requested_by, ''), nullif(@requested_at, '')
 from lethe.commands k where k.app_id = @app and k.command_id = @command and k.digest = @digest
 on conflict do nothing
 {{end}}
@@ -97,14 +98,15 @@ since a worker may not update commands. Whoever comes second finds the first one
 with q as materialized (
   select *
   from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @devices::text[], @wanted::bigint[], @kept::boolean[],
-    @digests::bytea[])
-    as q (app_id, command_id, conversation_id, user_id, device_id, wanted, history_kept, digest)
+    @requesters::text[], @digests::bytea[])
+    as q (app_id, command_id, conversation_id, user_id, device_id, wanted, history_kept, requested_by, digest)
 ),
 fits as materialized (
   select q.app_id, q.command_id, q.digest
   from q
   cross join lateral (
-    select coalesce(pg_catalog.bool_and(d.user_id = q.user_id and coalesce(d.origin_device_id, '') = q.device_id and d.history_kept = q.history_kept
+    select coalesce(pg_catalog.bool_and(coalesce(d.requested_by, d.user_id) = coalesce(nullif(q.requested_by, ''), q.user_id)
+      and (d.requested_by is null) = (q.requested_by = '') and coalesce(d.origin_device_id, '') = q.device_id and d.history_kept = q.history_kept
       and (d.conversation_id <> q.conversation_id or q.wanted is null or d.through_seq <= q.wanted)), true) as fits
     from lethe.deletions d where d.app_id = q.app_id and d.command_id = q.command_id) d
   group by q.app_id, q.command_id, q.digest

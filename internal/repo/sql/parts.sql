@@ -14,7 +14,7 @@ what isn't running has none. The first of a transaction locks it. */}}
 
 {{define "_fenced"}}fence as materialized ( -- deletions_pkey
   select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id,
-    d.through_seq, d.history_kept, d.cursor_seq, d.messages_deleted{{template "_looked_up" .}}
+    d.through_seq, d.history_kept, d.conversation_kept, d.cursor_seq, d.messages_deleted{{if .Hides}}, d.scope{{end}}{{template "_looked_up" .}}
   from lethe.deletions d
   where {{template "_entry"}} and d.lease_token = @token::uuid and d.through_seq is not null{{end}}
 
@@ -26,7 +26,7 @@ what isn't running has none. The first of a transaction locks it. */}}
 {{/* The columns of the ledger's row d that make a record, as ledgerRow reads them. */}}
 {{define "_record"}}d.app_id, d.command_id, d.conversation_id, d.user_id, d.origin_device_id, d.state, d.lease_token, d.through_seq, d.cursor_seq,
   d.messages_deleted, d.history_kept, d.conversation_removed, d.multi_client_sync, d.requested_at, d.completed_at, d.failed_at, d.reason,
-  d.message, d.attempts, d.last_error, extract(epoch from d.lease_until - pg_catalog.clock_timestamp())::float8 as lease_left{{end}}
+  d.message, d.attempts, d.last_error, d.scope, d.requested_by, d.conversation_kept, d.erased, d.erased_at, extract(epoch from d.lease_until - pg_catalog.clock_timestamp())::float8 as lease_left{{end}}
 
 {{/* What the ledger has of the deletion q: the digest of its command, and its record. */}}
 {{define "_known"}}left join lateral (
@@ -52,7 +52,11 @@ and the child rows of that; where child rows go first, none can belong to a mess
   ){{end}}
 
 {{/* Whether the conversation's row stays. */}}
-{{define "_stays"}}{{if .Conversations.Keep}}true{{else}}q.newer{{end}}{{end}}
+{{define "_stays"}}{{if .Conversations.Keep}}true{{else}}(q.conversation_kept or q.newer){{end}}{{end}}
+
+{{/* Whether something needs the conversation's row: a newer message, or, unless it is to go for everyone, a member of a shared log. */}}
+{{define "_needed"}}{{.Messages.Exists "q" "q.through_seq" "" ""}}
+    {{- if .Hides}} or q.scope is distinct from 'everyone' and {{template "_counted" .}}{{end}}{{end}}
 
 {{/* Removes or keeps the conversations' rows that the query due lists by part and id, with the ids and the boundary of their deletions:
 newer messages keep a row, with no more unread ones than there are. An earlier statement of the transaction has locked them. A trigger may
@@ -71,7 +75,7 @@ ending_{{$i}} as materialized (
   select x.part, x.id
   from seen q
   cross join lateral (select x.tableoid as part, x.ctid as id from {{$c.From}} x where {{$c.Match "x" "q"}} offset 0) x
-  where q.finished and not q.newer
+  where q.finished and not (q.conversation_kept or q.newer)
   {{- end}}
   limit 10000
 ),

@@ -60,7 +60,7 @@ Each key forward, the messages' backward; the conversations' key; commands_pkey,
 {{define "replay_finish"}}{{with .Replaying}}
 with q as materialized (
   select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @command::text as command_id,
-    @through_seq::bigint as through_seq, @completed_at::timestamptz as completed_at, @kept::boolean as history_kept{{template "_looked_up_args" .}}
+    @through_seq::bigint as through_seq, @completed_at::timestamptz as completed_at, @kept::boolean as history_kept, not @removed::boolean as conversation_kept{{template "_looked_up_args" .}}
 ),
 {{template "_conversation" .}},
 seen as materialized (
@@ -84,9 +84,9 @@ entered as (
 ),
 written as (
   insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, stored_at, through_seq, cursor_seq,
-    messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, created_at, completed_at)
+    messages_deleted, history_kept, scope, requested_by, conversation_removed, multi_client_sync, requested_at, created_at, completed_at)
   select q.app_id, q.command_id, q.conversation_id, q.user_id, nullif(@device::text, ''), 'done', q.completed_at, q.through_seq, q.through_seq,
-    @deleted::bigint, q.history_kept, @removed::boolean, @sync::boolean, nullif(@requested_at::text, ''), q.completed_at, q.completed_at
+    @deleted::bigint, q.history_kept, nullif(@scope::text, ''), nullif(@requested_by::text, ''), @removed::boolean, @sync::boolean, nullif(@requested_at::text, ''), q.completed_at, q.completed_at
   from settled q
   on conflict (app_id, command_id, user_id, conversation_id) do update
   set state = 'done', through_seq = excluded.through_seq, cursor_seq = excluded.cursor_seq, messages_deleted = excluded.messages_deleted,

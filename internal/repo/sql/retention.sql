@@ -4,11 +4,13 @@
 {{define "_expired"}}d.state in ('done', 'failed') and coalesce(d.completed_at, d.failed_at) < pg_catalog.now() - @age::interval{{end}}
 
 {{/* The next @limit of the commands that came before the interval @age, above a key, and which of them may go. Index scans
-of commands_created_at, from the key on, and of deletions_pkey. */}}
+of commands_created_at, from the key on, of deletions_pkey and enumerations_pkey. */}}
 {{define "expire_find"}}
 select c.created_at, c.app_id, c.command_id,
   not exists (select from lethe.deletions d
     where d.app_id = c.app_id and d.command_id = c.command_id and ({{template "_expired"}}) is not true offset 0)
+  and not exists (select from lethe.enumerations e
+    where e.app_id = c.app_id and e.command_id = c.command_id and (e.completed_at < pg_catalog.now() - @age::interval) is not true offset 0)
 from (
   select created_at, app_id, command_id from lethe.commands
   where created_at < pg_catalog.now() - @age::interval and (created_at, app_id, command_id) > (@created_at, @app, @command)
@@ -51,4 +53,16 @@ with found as materialized (
   where not exists (select from lethe.commands c where c.app_id = t.app_id and c.command_id = t.command_id offset 0)
 )
 delete from lethe.deletions d using found f where d.ctid = f.id
+{{end}}
+
+{{/* Removes the enumerations of commands that this transaction has removed. enumerations_pkey, commands_pkey */}}
+{{define "expire_enumerations"}}
+with found as materialized (
+  select e.id
+  from unnest(@apps::text[], @commands::text[]) as t (app_id, command_id)
+  cross join lateral (
+    select e.ctid as id from lethe.enumerations e where e.app_id = t.app_id and e.command_id = t.command_id offset 0) e
+  where not exists (select from lethe.commands c where c.app_id = t.app_id and c.command_id = t.command_id offset 0)
+)
+delete from lethe.enumerations e using found f where e.ctid = f.id
 {{end}}

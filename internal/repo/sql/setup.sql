@@ -1,9 +1,9 @@
-{{/* What a setup asks before and after the migrations. These statements need no plan. */}}
+{{/* What a setup asks before and after the migrations, and what a worker asks of the ledger's key. These statements need no plan. */}}
 
 {{/* Removes from a session what its role and database may have as defaults and a setup can't work with. A role's own timeout is meant for
-small statements. A migration that waits for a table's lock makes everybody wait behind it: not for long. */}}
+small statements. A migration that waits for a table's lock makes everybody wait behind it: not for long, and then it tries again. */}}
 {{define "setup_session"}}
-select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '5s', false),
+select pg_catalog.set_config('statement_timeout', '0', false), pg_catalog.set_config('lock_timeout', '250ms', false),
   pg_catalog.set_config('idle_in_transaction_session_timeout', '0', false),
   case when pg_catalog.current_setting('transaction_timeout', true) is not null then pg_catalog.set_config('transaction_timeout', '0', false) end,
   pg_catalog.set_config('default_transaction_isolation', 'read committed', false), pg_catalog.set_config('row_security', 'off', false),
@@ -31,6 +31,15 @@ where schemaname = 'chat' and tablename in ('conversations', 'messages', 'reacti
 
 {{define "setup_exists"}}
 select exists (select from pg_catalog.pg_namespace where nspname = 'lethe')
+{{end}}
+
+{{/* Whether the ledger's key has the user. */}}
+{{define "key_is_wide"}}
+select coalesce((select x.indnkeyatts = 4 from pg_catalog.pg_index x where x.indexrelid = pg_catalog.to_regclass('lethe.deletions_pkey')), false)
+{{end}}
+
+{{define "widen_key"}}
+select lethe.widen_key()
 {{end}}
 
 {{define "setup_create"}}

@@ -1,0 +1,632 @@
+package handler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/crash"
+	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/retry"
+)
+
+// enumeratorStore is what a command needs of the database that names its deletions by a rule.
+// See *repo.Repo for what the methods promise.
+type enumeratorStore interface {
+	// Shared reports whether the plan's messages are a shared log.
+	Shared() bool
+	Lists(d purge.Deletion) error
+	Enumerate(ctx context.Context, d purge.Deletion) (purge.Enumeration, error)
+	List(ctx context.Context, d purge.Deletion, from purge.Place, limit int) (ids []string, next purge.Place, err error)
+	Advance(ctx context.Context, d purge.Deletion, from, to purge.Place, open []string) (moved bool, err error)
+	PinBoundary(ctx context.Context, d purge.Deletion) (boundary int64, err error)
+	EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bool) error
+	Known(ctx context.Context, d purge.Deletion, after purge.Key, limit int) ([]purge.Key, error)
+	Complete(ctx context.Context, d purge.Deletion, at purge.Place) (sum purge.Totals, completed bool, err error)
+}
+
+const (
+	// maxEnumerations is how many enumerations a worker runs at a time, and enumerationsWaiting how many wait
+	// for one to end, each for waitQueueTimeout at most.
+	maxEnumerations, enumerationsWaiting = 2, 64
+	// maxPage is how many deletions a page has at most. pageRounds pages at a time are in their express round, over all
+	// enumerations: so many gain what concurrent batches gain, and leave the express lanes to others.
+	maxPage, pageRounds = 256, 2
+	// maxPages is how many pages of one enumeration may be in flight: those with large deletions wait for these.
+	maxPages = 4
+)
+
+// enumeration is a command that names its deletions by a rule, while it is in flight: all conversations of a user, or everyone's
+// copy of conversations. It goes along an index from page to page. The ledger has how far it has come and what is open up to there, so that
+// whoever continues it publishes what has not been published, and misses nothing. Where two workers do so at a time, the
+// one that can't move the ledger's place leaves it to the other.
+type enumeration struct {
+	h       *Handler
+	job     *job
+	d       purge.Deletion        // what its deletions have in common
+	targets []conversation.Target // of scope everyone
+
+	at       purge.Place // as the ledger has it
+	boundary *int64      // of the target, in a shared log
+
+	mu       sync.Mutex // guards what follows
+	pages    []*page    // in flight
+	left     bool       // by its goroutine, for redelivery: the last page settles the delivery
+	deferred bool       // a page couldn't be finished
+	delay    time.Duration
+	changed  chan struct{} // has a token when a page has changed
+}
+
+// page is a part of an enumeration's deletions, which are in flight together. It has a job of its own.
+type page struct {
+	e     *enumeration
+	job   *job
+	round bool // it is in its express round
+}
+
+// enumerate takes up a command that names its deletions by a rule. Where no table says who reads a shared log
+// there is one deletion for everyone.
+func (h *Handler) enumerate(j *job, cmd conversation.Command) entry {
+	store, d := h.cfg.Store, j.deletion(cmd)
+	everyone := cmd.Scope == conversation.ScopeEveryone
+	if everyone && store.Shared() && !h.hides {
+		return h.newEntry(j, cmd)
+	}
+	if everyone && !store.Shared() && slices.ContainsFunc(cmd.Conversations, func(c conversation.Target) bool { return c.ThroughSeq != nil }) {
+		return j.refusedAs(conversation.ReasonInvalidCommand,
+			`conversations: through_seq with scope "everyone" is for shared logs: each owner's copy has seqs of its own; leave it out, so that the time of the command decides`)
+	}
+	whole, err := store.Incompatible(d)
+	if whole || errors.Is(err, purge.ErrBoundaryRequired) && !everyone {
+		return j.refusedAs(refusalOf(err), err.Error())
+	}
+	if err := store.Lists(d); err != nil {
+		return j.refusedAs(refusalOf(err), err.Error())
+	}
+	return entry{job: j, enumeration: &enumeration{h: h, job: j, d: d, targets: cmd.Conversations, changed: make(chan struct{}, 1)}}
+}
+
+// start runs the enumeration in a goroutine of its own, when there is room.
+func (e *enumeration) start() {
+	e.h.goroutines.Go(func() {
+		release, ok := e.h.enumerations.enter(e)
+		if !ok {
+			e.leave(purge.DeferDelay(retry.Random()))
+			return
+		}
+		defer release()
+		e.job.slot.Leave()
+		e.run()
+	})
+}
+
+// errLeft and errRefused are why an enumeration ends before all deletions are final: the command must be delivered again, or it is given up.
+var errLeft, errRefused = errors.New("the enumeration can't go on"), errors.New("the command is refused")
+
+// run takes the enumeration to its end, or leaves it for redelivery.
+func (e *enumeration) run() {
+	began := time.Now()
+	sum, err := e.walk()
+	switch {
+	case errors.Is(err, errRefused):
+		e.h.settle([]*job{e.job})
+	case err != nil:
+		e.leave(e.trouble(err))
+	default:
+		e.finish(sum, began)
+	}
+}
+
+// walk carries out all deletions. It returns an error where the command must be delivered again.
+func (e *enumeration) walk() (sum purge.Totals, err error) {
+	if err := e.encodable(); err != nil {
+		return sum, err
+	}
+	known, err := storeTry(e, func() (purge.Enumeration, error) { return e.h.cfg.Store.Enumerate(e.h.working, e.d) })
+	switch {
+	case err != nil:
+		return sum, err
+	case known.Reused:
+		return sum, e.refuse(failure{conversation.ReasonCommandIDReused, reused})
+	case known.Completed:
+		err = e.repeat()
+	default:
+		err = e.continueFrom(known)
+	}
+	if err != nil {
+		return sum, err
+	}
+	completed := false
+	_, err = storeTry(e, func() (_ struct{}, err error) {
+		sum, completed, err = e.h.cfg.Store.Complete(e.h.working, e.d, e.at)
+		return struct{}{}, err
+	})
+	if err == nil && !completed {
+		err = errMoved
+	}
+	return sum, err
+}
+
+// errMoved is that another worker carries the command out, too. Whoever finds that first leaves it to the other one for now.
+var errMoved = errors.New("another worker has moved the enumeration")
+
+// encodable refuses the command where the database, and so the ledger, can't store an id of it.
+func (e *enumeration) encodable() error {
+	found, err := storeTry(e, func() (map[int]purge.Unencodable, error) {
+		return e.h.cfg.Store.Unencodable(e.h.working, []purge.Deletion{e.d})
+	})
+	if u, bad := found[0]; bad {
+		return e.refuse(failure{conversation.ReasonIncompatibleID, u.Err.Error()})
+	}
+	return err
+}
+
+// repeat goes through the deletions that the ledger knows of a completed command. Their events are published again; with a
+// retry, what failed is reopened.
+func (e *enumeration) repeat() error {
+	for after := (purge.Key{}); ; {
+		ks, err := storeTry(e, func() ([]purge.Key, error) { return e.h.cfg.Store.Known(e.h.working, e.d, after, maxPage) })
+		if err != nil {
+			return err
+		}
+		if len(ks) == 0 {
+			return e.awaitPages()
+		}
+		after = ks[len(ks)-1]
+		if err := e.awaitRoom(); err != nil {
+			return err
+		}
+		ds := make([]purge.Deletion, len(ks))
+		for i, k := range ks {
+			ds[i] = e.d
+			ds[i].Key = k
+		}
+		e.begin(ds, nil)
+	}
+}
+
+// continueFrom goes on from where the ledger says, to the end.
+func (e *enumeration) continueFrom(known purge.Enumeration) error {
+	if err := e.resume(known); err != nil {
+		return err
+	}
+	from := e.at
+	for e.more(&from) {
+		page := e.h.express.deletions(maxPage)
+		ids, next, err := e.list(from, page)
+		if err != nil {
+			return err
+		}
+		if len(ids) == 0 && !next.Done {
+			from = next
+			continue
+		}
+		if err := e.awaitRoom(); err != nil {
+			return err
+		}
+		moved, err := storeTry(e, func() (bool, error) {
+			return e.h.cfg.Store.Advance(e.h.working, e.target(next), e.at, next, append(e.open(), ids...))
+		})
+		if err != nil {
+			return err
+		}
+		if !moved {
+			return errMoved
+		}
+		crash.Point("page_noted")
+		e.at, from = next, next
+		if err := e.beginIDs(ids); err != nil {
+			return err
+		}
+		if next.Done {
+			if err := e.endTarget(); err != nil {
+				return err
+			}
+		}
+	}
+	return e.awaitPages()
+}
+
+// resume begins what is open up to where the ledger says.
+func (e *enumeration) resume(known purge.Enumeration) error {
+	e.at = known.At
+	open := e.open()
+	ids := slices.DeleteFunc(known.Open, func(id string) bool { return slices.Contains(open, id) })
+	for ids := range slices.Chunk(ids, maxPage) {
+		if err := e.awaitRoom(); err != nil {
+			return err
+		}
+		if err := e.beginIDs(ids); err != nil {
+			return err
+		}
+	}
+	if e.at.Done {
+		return e.endTarget()
+	}
+	return nil
+}
+
+// more moves a place at the end of a target to the beginning of the next one. It reports false where there is none.
+func (e *enumeration) more(at *purge.Place) bool {
+	if at.Done {
+		*at = purge.Place{Target: at.Target + 1}
+		e.boundary = nil
+	}
+	return at.Target < max(1, len(e.targets))
+}
+
+// target is the command for the conversation that a place is in.
+func (e *enumeration) target(at purge.Place) purge.Deletion {
+	d := e.d
+	if e.targets != nil {
+		d.Conversation, d.ThroughSeq = e.targets[at.Target].ID, e.targets[at.Target].ThroughSeq
+	}
+	return d
+}
+
+// list finds the next deletions. Of a conversation whose deletion for everyone is impossible there is one, that fails: of who asks.
+func (e *enumeration) list(from purge.Place, limit int) (ids []string, next purge.Place, err error) {
+	d := e.target(from)
+	if e.targets != nil {
+		if _, err := e.h.cfg.Store.Incompatible(d); err != nil {
+			from.Done = true
+			return []string{d.User}, from, nil
+		}
+	}
+	type listed struct {
+		ids  []string
+		next purge.Place
+	}
+	l, err := storeTry(e, func() (l listed, err error) {
+		l.ids, l.next, err = e.h.cfg.Store.List(e.h.working, d, from, limit)
+		return l, err
+	})
+	return l.ids, l.next, err
+}
+
+// beginIDs begins the deletions of a page of the place e.at.
+func (e *enumeration) beginIDs(ids []string) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	d := e.target(e.at)
+	var impossible error
+	if e.targets != nil {
+		if _, impossible = e.h.cfg.Store.Incompatible(d); impossible == nil {
+			if err := e.pin(&d); err != nil {
+				return err
+			}
+		}
+	}
+	ds := make([]purge.Deletion, len(ids))
+	for i, id := range ids {
+		ds[i] = d
+		if e.targets != nil {
+			ds[i].User = id
+		} else {
+			ds[i].Conversation = id
+		}
+	}
+	e.begin(ds, impossible)
+	return nil
+}
+
+// pin decides the boundary of a shared log's target, once for all members.
+func (e *enumeration) pin(d *purge.Deletion) error {
+	if !e.h.cfg.Store.Shared() {
+		return nil
+	}
+	if e.boundary == nil {
+		boundary, err := storeTry(e, func() (int64, error) { return e.h.cfg.Store.PinBoundary(e.h.working, *d) })
+		if err != nil {
+			return err
+		}
+		e.boundary = &boundary
+	}
+	d.Boundary = e.boundary
+	return nil
+}
+
+// endTarget waits for the deletions of a target of everyone, whose ids mean nothing for the next one. In a shared log
+// all that the members have hidden is erased then.
+func (e *enumeration) endTarget() error {
+	if e.targets == nil {
+		return nil
+	}
+	if err := e.awaitPages(); err != nil || !e.h.cfg.Store.Shared() {
+		return err
+	}
+	d := e.target(e.at)
+	if _, impossible := e.h.cfg.Store.Incompatible(d); impossible != nil {
+		return nil
+	}
+	if err := e.pin(&d); err != nil {
+		return err
+	}
+	_, err := storeTry(e, func() (struct{}, error) {
+		return struct{}{}, e.h.cfg.Store.EraseEveryone(e.h.working, d, !d.KeepConversation)
+	})
+	if err == nil {
+		e.h.eraser.open.push(logOf(d.Key))
+	}
+	return err
+}
+
+// begin begins a page: in its express round, or, while deletions are tried one at a time, one by one.
+func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
+	j := e.job
+	p := &page{e: e, round: true, job: &job{
+		delivery: j.delivery, trace: j.trace, traceID: j.traceID, storedAt: j.storedAt, app: j.app, user: j.user, command: j.command, device: j.device,
+		whole: j, open: len(ds), unfinished: make(map[purge.Key]bool, len(ds)),
+	}}
+	p.job.slot = pageSlot{p}
+	tasks := make([]*task, len(ds))
+	for i, d := range ds {
+		d.Token = newToken()
+		tasks[i] = &task{job: p.job, d: d, since: time.Now(), lane: expressLane, incompatible: impossible}
+		if err := nameable(d); err != nil && impossible == nil {
+			tasks[i].incompatible = fmt.Errorf("the plan's tables have an id that no event can name: %w", err)
+		}
+		p.job.unfinished[d.Key] = true
+	}
+	e.mu.Lock()
+	e.pages = append(e.pages, p)
+	e.mu.Unlock()
+	h := e.h
+	h.goroutines.Go(func() {
+		h.pageRounds <- struct{}{}
+		h.watcher.awaitExpress(h.stopping)
+		if h.detector.probes() {
+			h.queue.push(entry{job: p.job, tasks: tasks})
+		} else {
+			h.detector.busy.Add(1)
+			h.expressRound([]entry{{job: p.job, tasks: tasks}}, false)
+			h.detector.busy.Add(-1)
+		}
+		<-h.pageRounds
+		e.mu.Lock()
+		p.round = false
+		e.mu.Unlock()
+		e.signal()
+	})
+}
+
+// nameable returns why no command could have named the deletion.
+func nameable(d purge.Deletion) error {
+	c := conversation.Command{CommandID: d.Command, AppID: d.App, UserID: d.User, Conversations: []conversation.Target{{ID: d.Conversation}}}
+	return c.Validate()
+}
+
+// pageSlot is the slot of a page, which nobody waits for but its enumeration.
+type pageSlot struct{ *page }
+
+func (pageSlot) Leave() {}
+
+// Settle ends the page.
+func (s pageSlot) Settle(o bus.Outcome) {
+	e := s.e
+	e.mu.Lock()
+	e.pages = slices.DeleteFunc(e.pages, func(p *page) bool { return p == s.page })
+	if o.Verdict == bus.Retry {
+		e.deferred, e.delay = true, max(e.delay, o.Delay)
+	}
+	last := e.left && len(e.pages) == 0
+	delay := e.delay
+	e.mu.Unlock()
+	e.signal()
+	if last {
+		e.job.settle(bus.Outcome{Verdict: bus.Retry, Delay: delay})
+	}
+}
+
+func (e *enumeration) signal() {
+	select {
+	case e.changed <- struct{}{}:
+	default:
+	}
+}
+
+// open are the ids of deletions in flight.
+func (e *enumeration) open() (ids []string) {
+	e.mu.Lock()
+	pages := slices.Clone(e.pages)
+	e.mu.Unlock()
+	for _, p := range pages {
+		for _, k := range p.job.unfinishedKeys() {
+			if e.targets != nil {
+				ids = append(ids, k.User)
+			} else {
+				ids = append(ids, k.Conversation)
+			}
+		}
+	}
+	return ids
+}
+
+// awaitRoom waits until another page may begin.
+func (e *enumeration) awaitRoom() error {
+	return e.await(func() bool {
+		rounds := 0
+		for _, p := range e.pages {
+			if p.round {
+				rounds++
+			}
+		}
+		return rounds < pageRounds && len(e.pages) < maxPages
+	})
+}
+
+// awaitPages waits until no page is in flight.
+func (e *enumeration) awaitPages() error { return e.await(func() bool { return len(e.pages) == 0 }) }
+
+// await waits for a condition, which is called with mu held. It returns an error where the enumeration can't go on.
+func (e *enumeration) await(done func() bool) error {
+	for {
+		refused := e.job.isRefused()
+		e.mu.Lock()
+		ok, deferred := done(), e.deferred
+		refused = refused && len(e.pages) == 0
+		e.mu.Unlock()
+		switch {
+		case refused:
+			return errRefused
+		case e.h.stopping.Err() != nil || deferred:
+			return errLeft
+		case ok && !e.job.isRefused():
+			return nil
+		}
+		select {
+		case <-e.changed:
+		case <-e.h.stopping.Done():
+		}
+	}
+}
+
+// storeTry calls the store, and again for a short while where that may help.
+func storeTry[T any](e *enumeration, call func() (T, error)) (T, error) {
+	if e.h.stopping.Err() != nil {
+		var zero T
+		return zero, errLeft
+	}
+	return retryInPlace(e.h, maxContended, call)
+}
+
+// trouble notes why the enumeration can't go on, and returns after what time it may.
+func (e *enumeration) trouble(err error) (delay time.Duration) {
+	h := e.h
+	switch {
+	case errors.Is(err, errLeft) || h.stopping.Err() != nil:
+		return 0
+	case errors.Is(err, errMoved):
+		return purge.DeferDelay(retry.Random())
+	}
+	fault, _ := purge.FaultOf(err)
+	if fault.MayBeCommand() {
+		if found := h.detector.examine(); found != nil {
+			err, fault = found, purge.Infrastructure
+		}
+	}
+	e.job.trouble(err)
+	switch fault {
+	case purge.Infrastructure:
+		h.unavailable(err)
+	case purge.Contention:
+		return time.Second
+	default:
+		h.cfg.Log.Error("deletions of a command can't be found; command deferred", e.job.traced("app", e.d.App, "command", e.d.Command, "error", err)...)
+	}
+	return purge.DeferDelay(retry.Random())
+}
+
+// leave returns the command to the stream, once no page is in flight.
+func (e *enumeration) leave(delay time.Duration) {
+	e.mu.Lock()
+	e.left = true
+	e.delay = max(e.delay, delay)
+	last := len(e.pages) == 0
+	delay = e.delay
+	e.mu.Unlock()
+	if last {
+		e.job.settle(bus.Outcome{Verdict: bus.Retry, Delay: delay})
+	}
+}
+
+// refuse gives up the whole command, and publishes that. It returns errRefused.
+func (e *enumeration) refuse(f failure) error {
+	e.job.refuse(f)
+	if a, ok := refusalEvent(e.job); ok && e.h.announce(announcements{all: []bus.Announcement{a}}) != nil {
+		return errLeft // the worker stops
+	}
+	return errRefused
+}
+
+// finish publishes that all deletions of a user's conversations are final, and settles the command. Where some have failed it has
+// one dead letter, with the first failure.
+func (e *enumeration) finish(sum purge.Totals, began time.Time) {
+	h := e.h
+	crash.Point("enumeration_completed")
+	if sum.Failed > 0 {
+		e.job.fail(failure{conversation.Reason(sum.Reason), sum.Message})
+	}
+	h.cfg.Log.Info("command finished", e.job.traced("app", e.d.App, "command", e.d.Command, "user", e.d.User, "scope", e.d.Scope,
+		"deletions", sum.Done, "failed", sum.Failed, "messages_deleted", sum.MessagesDeleted, "took", time.Since(began).Round(time.Millisecond))...)
+	if e.targets == nil {
+		err := h.announce(announcements{all: []bus.Announcement{{Sequence: e.job.delivery.Sequence, Trace: e.job.trace, AllDeleted: &conversation.AllDeleted{
+			CommandID: e.d.Command, AppID: e.d.App, UserID: e.d.User, Conversations: sum.Done, Failed: sum.Failed, MessagesDeleted: sum.MessagesDeleted,
+			MultiClientSync: sum.MultiClientSync, OriginDeviceID: e.d.Device, RequestedAt: e.d.RequestedAt, CompletedAt: sum.CompletedAt,
+		}}}})
+		if err != nil {
+			e.leave(0) // the worker stops
+			return
+		}
+		crash.Point("all_deleted_published")
+	}
+	h.settle([]*job{e.job})
+}
+
+// enumerations are those that run in a worker. Safe for concurrent use.
+type enumerations struct {
+	running, waiting chan struct{}
+	stopping         context.Context
+	mu               sync.Mutex // guards what follows
+	commands         map[purge.Key]bool
+}
+
+func newEnumerations(stopping context.Context) *enumerations {
+	return &enumerations{
+		running: make(chan struct{}, maxEnumerations), waiting: make(chan struct{}, enumerationsWaiting), stopping: stopping,
+		commands: map[purge.Key]bool{},
+	}
+}
+
+// enter waits for room for the enumeration, and returns what frees it. It reports false where the command must be deferred: there is no
+// room in time, or the same command, sent twice, runs already.
+func (r *enumerations) enter(e *enumeration) (release func(), ok bool) {
+	k := purge.Key{App: e.d.App, Command: e.d.Command}
+	r.mu.Lock()
+	known := r.commands[k]
+	r.commands[k] = true
+	r.mu.Unlock()
+	if known {
+		return nil, false
+	}
+	forget := func() {
+		r.mu.Lock()
+		delete(r.commands, k)
+		r.mu.Unlock()
+	}
+	if !r.awaitRoom(e) {
+		forget()
+		return nil, false
+	}
+	return func() { <-r.running; forget() }, true
+}
+
+func (r *enumerations) awaitRoom(e *enumeration) bool {
+	select {
+	case r.running <- struct{}{}:
+		return true
+	default:
+	}
+	select {
+	case r.waiting <- struct{}{}:
+	default:
+		return false
+	}
+	defer func() { <-r.waiting }()
+	e.job.slot.Leave()
+	timeout := time.NewTimer(waitQueueTimeout)
+	defer timeout.Stop()
+	select {
+	case r.running <- struct{}{}:
+		return true
+	case <-timeout.C:
+	case <-r.stopping.Done():
+	}
+	return false
+}

@@ -1,0 +1,236 @@
+package handler_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/bus"
+	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/purge"
+)
+
+// many gives alice n small conversations, and one of 4,000 messages.
+func (r *rig) many(n int) {
+	r.Helper()
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', 'alice', 'c' || c, i, now() - interval '1 hour' from generate_series(1, $1::int) c, generate_series(1, 2) i`, n)
+	r.exec(`insert into chat.conversations (app_id, user_id, conversation_id) select 'demo', 'alice', 'c' || c from generate_series(1, $1::int) c`, n)
+	r.fill("large", 4000)
+}
+
+// all hands a command for all of alice's conversations to the handler.
+func (r *rig) all(command string, header map[string][]string) *place {
+	r.Helper()
+	data, err := json.Marshal(conversation.Command{CommandID: command, AppID: "demo", UserID: "alice", DeviceID: "phone", AllConversations: true})
+	if err != nil {
+		r.Fatal(err)
+	}
+	return r.deliver("conversation.delete.demo", data, header)
+}
+
+func (r *rig) settled(p *place, want bus.Verdict) {
+	r.Helper()
+	if o := p.wait(r.T); o.Verdict != want {
+		r.Fatalf("outcome = %+v; want %v", o, want)
+	}
+}
+
+// ids are the ids of the conversations that were published as deleted, each once, in order.
+func (p *recorder) ids() (deleted []string, all []conversation.AllDeleted) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, a := range p.stored {
+		switch {
+		case a.Deleted != nil:
+			deleted = append(deleted, a.Deleted.ConversationID)
+		case a.AllDeleted != nil:
+			all = append(all, *a.AllDeleted)
+		}
+	}
+	slices.Sort(deleted)
+	return slices.Compact(deleted), all
+}
+
+func TestAllConversations(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.many(700)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values
+		('demo', 'alice', 'no row', 1, now() - interval '1 hour'), ('demo', 'alice', 'newer', 1, now() + interval '1 hour'),
+		('demo', 'alice', 'both', 1, now() - interval '1 hour'), ('demo', 'alice', 'both', 2, now() + interval '1 hour'),
+		('demo', 'bob', 'c1', 1, now() - interval '1 hour'), ('other', 'alice', 'c1', 1, now() - interval '1 hour')`)
+	r.exec(`insert into chat.conversations (app_id, user_id, conversation_id) values
+		('demo', 'alice', 'no message'), ('demo', 'alice', 'newer'), ('demo', 'alice', 'both')`)
+	r.settled(r.all("everything", nil), bus.Done)
+	deleted, all := r.pub.ids()
+	if len(deleted) != 704 || slices.Contains(deleted, "newer") || !slices.Contains(deleted, "no message") || !slices.Contains(deleted, "no row") {
+		t.Errorf("%d conversations: %q", len(deleted), deleted)
+	}
+	if len(all) != 1 || all[0].Conversations != 704 || all[0].Failed != 0 || all[0].MessagesDeleted != 5402 || all[0].OriginDeviceID != "phone" || all[0].CompletedAt.IsZero() {
+		t.Errorf("all_deleted: %+v", all)
+	}
+	if n := r.count("select count(*) from chat.messages where user_id = 'alice' and app_id = 'demo'"); n != 2 {
+		t.Errorf("%d messages are left", n)
+	}
+	if n := r.count("select count(*) from chat.conversations where user_id = 'alice' and app_id = 'demo'"); n != 2 {
+		t.Errorf("%d conversations are left", n)
+	}
+	if n := r.count("select count(*) from chat.messages"); n != 4 {
+		t.Errorf("%d messages of all users are left", n)
+	}
+	// Sent again, it repeats each event and its end, whatever has come since.
+	r.fill("c1", 3)
+	r.settled(r.all("everything", nil), bus.Done)
+	again, twice := r.pub.ids()
+	if !slices.Equal(again, deleted) || len(twice) != 2 || twice[0] != twice[1] {
+		t.Errorf("again %d conversations, %+v", len(again), twice)
+	}
+	if n := r.count("select count(*) from chat.messages where app_id = 'demo' and user_id = 'alice' and conversation_id = 'c1'"); n != 3 {
+		t.Errorf("%d newer messages are left", n)
+	}
+	// With other content it is refused.
+	r.settled(r.send("everything", "c1"), bus.Reject)
+}
+
+// One that fails doesn't hold up the others, and a retry of the dead letter goes through all again.
+func TestAllConversationsWithAFailure(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *handler.Config) { c.MaxAttempts = 2 })
+	r.many(300)
+	r.exec(`create function chat.hold() returns trigger language plpgsql as $$ begin raise exception 'on legal hold'; end $$`)
+	r.exec(`create trigger hold before delete on chat.messages for each row when (old.conversation_id = 'c7') execute function chat.hold()`)
+	r.settled(r.all("everything", nil), bus.Reject)
+	deleted, all := r.pub.ids()
+	if len(deleted) != 300 || len(all) != 1 || all[0].Failed != 1 || all[0].Conversations != 300 {
+		t.Errorf("%d conversations, %+v", len(deleted), all)
+	}
+	if s := r.pub.summary(); s[len(s)-1] != "letter attempts_exhausted" || !slices.Contains(s, "failed c7 attempts_exhausted") {
+		t.Errorf("published %q", s[len(s)-3:])
+	}
+	r.exec("drop trigger hold on chat.messages")
+	r.settled(r.all("everything", nil), bus.Reject) // a plain duplicate repeats the failure
+	r.settled(r.all("everything", map[string][]string{conversation.HeaderRetry: {"1"}}), bus.Done)
+	deleted, all = r.pub.ids()
+	if last := all[len(all)-1]; len(deleted) != 301 || last.Failed != 0 || last.Conversations != 301 || !last.CompletedAt.After(all[0].CompletedAt) {
+		t.Errorf("%d conversations, %+v", len(deleted), all)
+	}
+}
+
+// listing notes how many ids were listed and are not final yet, and may fail.
+type listing struct {
+	handler.Store
+	listed, pages atomic.Int64
+	fail          func(page int64) error
+}
+
+func (l *listing) List(ctx context.Context, d purge.Deletion, from purge.Place, limit int) ([]string, purge.Place, error) {
+	if l.fail != nil {
+		if err := l.fail(l.pages.Add(1)); err != nil {
+			return nil, from, err
+		}
+	}
+	ids, next, err := l.Store.List(ctx, d, from, limit)
+	l.listed.Add(int64(len(ids)))
+	return ids, next, err
+}
+
+// Two workers that have the same command, one of which stops in the middle, find each deletion, and publish its end when all are final.
+func TestAllConversationsOnTwoWorkers(t *testing.T) {
+	t.Parallel()
+	first := newRig(t, nil)
+	first.many(900)
+	second := newRigOn(t, first.url, nil)
+	second.seq = 1
+	third := newRigOn(t, first.url, nil)
+	at := time.Now()
+	deliver := func(r *rig) *place {
+		p := &place{settled: make(chan bus.Outcome, 2)}
+		data := []byte(`{"command_id": "everything", "app_id": "demo", "user_id": "alice", "all_conversations": true}`)
+		r.h.Handle(bus.Delivery{Subject: "conversation.delete.demo", Data: data, Sequence: 1, StoredAt: at, Deliveries: 1}, p)
+		return p
+	}
+	places := []*place{deliver(first), deliver(second), deliver(third)}
+	waitFor(t, func() bool { return first.count("select count(*) from lethe.deletions where state = 'done'") > 200 })
+	third.h.Stop()
+	third.settled(places[2], bus.Retry)
+	for i, r := range []*rig{first, second} {
+		for places[i].wait(t).Verdict == bus.Retry { // it has left the command to the other
+			places[i] = deliver(r)
+		}
+	}
+	var union []string
+	var ends []conversation.AllDeleted
+	for _, r := range []*rig{first, second, third} {
+		deleted, all := r.pub.ids()
+		union, ends = append(union, deleted...), append(ends, all...)
+	}
+	slices.Sort(union)
+	if n := len(slices.Compact(union)); n != 901 || len(ends) != 2 || ends[0] != ends[1] || ends[0].Conversations != 901 {
+		t.Errorf("%d conversations, %+v", n, ends)
+	}
+	if n := first.count("select count(*) from chat.messages"); n != 0 {
+		t.Errorf("%d messages are left", n)
+	}
+}
+
+func waitFor(t *testing.T, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatal("not within 20 s")
+		}
+	}
+}
+
+// An outage in the middle costs nothing but time, and few deletions are in flight at any time.
+func TestAllConversationsInAnOutage(t *testing.T) {
+	t.Parallel()
+	var l *listing
+	r := newRig(t, func(c *handler.Config) {
+		l = &listing{Store: c.Store, fail: func(page int64) error {
+			if page == 3 {
+				return &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: fmt.Errorf("no grant")}
+			}
+			return nil
+		}}
+		c.Store = l
+	})
+	r.many(1500)
+	most, done := make(chan int64), make(chan struct{})
+	go func() {
+		var n int64
+		for {
+			n = max(n, l.listed.Load()-int64(len(r.pub.summary())))
+			select {
+			case <-done:
+				most <- n
+				return
+			case <-time.After(time.Millisecond):
+			}
+		}
+	}()
+	r.settled(r.all("everything", nil), bus.Retry)
+	if r.gate.Reason() == "" {
+		t.Error("the gate is open")
+	}
+	r.pub.setRefuse(errFull)
+	p := r.all("everything", nil)
+	waitFor(t, func() bool { return strings.Contains(r.gate.Reason(), "events_full") })
+	r.pub.setRefuse(nil)
+	r.settled(p, bus.Done)
+	close(done)
+	if n := <-most; n > 5*256 {
+		t.Errorf("%d deletions were in flight", n)
+	}
+	deleted, all := r.pub.ids()
+	if len(deleted) != 1501 || len(all) != 1 || all[0].Conversations != 1501 {
+		t.Errorf("%d conversations, %+v", len(deleted), all)
+	}
+}
