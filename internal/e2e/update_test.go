@@ -21,7 +21,7 @@ const updateFrom = "LETHE_UPDATE_FROM"
 // replaced, one of them killed, and all of it back again.
 func rollingUpdate(t *testing.T) {
 	t.Helper()
-	total := drillTime(t, 5*time.Second)
+	total := drillTime(t, 3*time.Second)
 	d := newDrill(t)
 	program, what := previousWorker(t)
 	d.printf("%s", what)

@@ -22,7 +22,7 @@ import (
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m) }
+func TestMain(m *testing.M) { localtest.WaitingMain(m) }
 
 // shortLease is [repo.Config.Lease] for the tests.
 func shortLease() time.Duration { return 5 * time.Second }
