@@ -111,7 +111,7 @@ func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 		return true, fmt.Errorf("keep_history: the history would go with the conversation's row, by %s", s.cascades)
 	}
 	if whole, err := s.unsupported(d); err != nil {
-		return whole, fmt.Errorf("%w: %s", purge.ErrUnsupportedScope, err)
+		return whole, fmt.Errorf("%w: %w", purge.ErrUnsupportedScope, err)
 	}
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
 	for _, b := range s.bounds {

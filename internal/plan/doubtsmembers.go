@@ -14,7 +14,7 @@ import (
 var (
 	lefts  = regexp.MustCompile(`^(is)?(left|deleted|removed|kicked|banned|deactivated|revoked|exited|departed|discarded)(at|on|time)?$`)
 	stays  = regexp.MustCompile(`^(is)?(following|active|activated|joined|subscribed|enabled|member|current)$`)
-	clears = regexp.MustCompile(`^(history|messages?|chat|conversation)?(cleared|deleted|hidden|purged|clear)(through|before|until|upto|to|seq|messages?|history)(id|seq|seqid|at)?$|^(clearedat|delid|clearid|clearedid)$`)
+	clears = regexp.MustCompile(`^(history|messages?|chat|conversation)?(cleared|deleted|hidden|purged|clear)(through|before|until|upto|to|seq|messages?|history)(id|seq|seqid|at)?$|^(clearedat|clearid|clearedid)$`)
 	reads  = regexp.MustCompile(`^(last)?(read|seen|viewed|view|delivered|received|recv|ack|acked)(seq|message|msg|post|at|time|upto|through|until)?(id|seq|at|seqid)?$`)
 	starts = regexp.MustCompile(`^(visiblefrom|historyfrom|historystart|firstvisible|joinedseq|minseq|startseq|fromseq|seefrom|joinedmessage)(id|seq|at)?$`)
 	before = regexp.MustCompile(`before|until`)

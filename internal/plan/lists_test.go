@@ -25,6 +25,7 @@ func TestLists(t *testing.T) {
 	t.Parallel()
 	pool := openPool(t)
 	execSQL(t, pool, copyTables+logTables)
+	//nolint:paralleltest // each case adds to the tables of the one before
 	for _, c := range []struct {
 		name, sql, plan string
 		of              func(*Checked) ([]*List, error)

@@ -122,6 +122,7 @@ const membersPart = "members:\n  table: log.members\n  user: who\n  conversation
 func TestMembers(t *testing.T) {
 	t.Parallel()
 	pool := openPool(t)
+	//nolint:paralleltest // all cases make the same schema, in transactions that roll back
 	for name, c := range memberCases {
 		t.Run(name, func(t *testing.T) { c.run(t, pool) })
 	}

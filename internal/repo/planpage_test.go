@@ -37,9 +37,14 @@ var topLevel = regexp.MustCompile(`(?m)^([a-z]+):.*\n(?:[ #\n].*\n|\n)*`)
 
 func TestEveryPlanOfThePageIsOne(t *testing.T) {
 	t.Parallel()
-	whole := pageBlocks(t, "yaml whole")[0]
-	for _, part := range append(pageBlocks(t, "yaml part"), whole) {
-		text := whole
+	wholes := pageBlocks(t, "yaml whole")
+	for _, text := range wholes {
+		if _, err := plan.Parse([]byte(text)); err != nil {
+			t.Errorf("%v\n%s", err, text)
+		}
+	}
+	for _, part := range pageBlocks(t, "yaml part") {
+		text := wholes[0]
 		for _, m := range topLevel.FindAllStringSubmatch(part, -1) {
 			replaced := false
 			text = topLevel.ReplaceAllStringFunc(text, func(old string) string {

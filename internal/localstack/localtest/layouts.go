@@ -59,7 +59,7 @@ func ids(format string, n ...int) []string {
 // all gives three users conversations of the same ids.
 func all(ids []string) [][]string { return [][]string{ids, ids, ids} }
 
-// Layouts are all of examples/plans.
+// Layouts are those of examples/plans in which users have copies of messages, or pointers to them.
 var Layouts = []Layout{
 	{
 		Name: "ejabberd", App: "example.com", Users: []string{"alice", "bob", "carol"}, IDs: all([]string{"alice@example.com", "bob@example.com", "carol@example.com"}),
@@ -85,13 +85,6 @@ var Layouts = []Layout{
 		Loose: map[string]string{"mailboxes": "(user_id, room_id)"},
 	},
 	{
-		Name: "chatwoot", App: "1", Users: []string{"1", "2", "3"}, IDs: [][]string{{"1", "2", "3"}, {"4", "5", "6"}, {"7", "8", "9"}}, Nobody: "99", Unknown: "99",
-		Grain: time.Microsecond, Row: RowGoes,
-		Loose: map[string]string{
-			"conversations": "id", "mentions": "conversation_id", "taggings": "(taggable_type, taggable_id)", "notifications": "0", "conversation_participants": "0",
-		},
-	},
-	{
 		Name: "django", App: "demo", Users: []string{"alice", "bob", "carol"}, IDs: all([]string{"1", "2", "3"}), Nobody: "nobody", Unknown: "99",
 		Grain: time.Microsecond, Row: RowGoes, Loose: map[string]string{"chat_membership": "(user_id, room_id)"},
 	},
@@ -107,6 +100,29 @@ var Layouts = []Layout{
 		Name: "laravel", App: "demo", Users: []string{"1", "2", "3"}, IDs: all([]string{"1", "2", "3"}), Nobody: "99", Unknown: "99",
 		Grain: time.Microsecond, Row: RowGoes, Bounded: true, OneWay: true, Loose: map[string]string{"participants": "(user_id, conversation_id)"},
 	},
+}
+
+// log is a layout of a shared log. The first conversation is the first two users', the second that of the first and the last, and the
+// third is everybody's. Each has twelve messages.
+func log(name, app string, users, ids []string) Layout {
+	return Layout{Name: name, App: app, Users: users, IDs: all(ids), Grain: time.Millisecond}
+}
+
+// bounded is a layout in which every command needs through_seq.
+func bounded(l Layout) Layout {
+	l.Bounded = true
+	return l
+}
+
+// Logs are those of examples/plans in which members share one row of each message.
+var Logs = []Layout{
+	log("shared", "demo", []string{"1", "2", "3"}, []string{"1", "2", "3"}),
+	log("shared-uuid", "demo", ids("00000000-0000-0000-0000-%012d", 1, 2, 3), ids("00000000-0000-0000-0000-%012d", 11, 12, 13)),
+	log("tinode", "demo", []string{"1", "2", "3"}, []string{"p2pone", "p2ptwo", "grpall"}),
+	log("mattermost", "demo", []string{"alice", "bob", "carol"}, []string{"one", "two", "all"}),
+	log("discourse-chat", "demo", []string{"1", "2", "3"}, []string{"1", "2", "3"}),
+	bounded(log("nextcloud-talk", "demo", []string{"alice", "bob", "carol"}, []string{"1", "2", "3"})),
+	log("chatwoot", "1", nil, []string{"1", "2", "3"}),
 }
 
 // LayoutTables are a layout's tables in a database, with a copy of them in the schema mirror. The copy receives what
