@@ -191,7 +191,7 @@ func New(cfg Config) *Handler {
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
-	h.eraser = newEraser(h)
+	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
 	h.enumerations = newEnumerations(h.stopping)
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
@@ -211,7 +211,6 @@ func New(cfg Config) *Handler {
 // Start finds out whether an operator has paused the lanes, which takes two seconds at
 // most, and starts the loops, which only Stop ends. The caller must call Stop.
 func (h *Handler) Start() {
-	h.hides = h.cfg.Store.Hides()
 	h.watcher.sample(h.stopping)
 	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
 	for range h.cfg.ExpressLanes {

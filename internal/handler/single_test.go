@@ -92,7 +92,7 @@ func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
 		create function public.be_under_way() returns trigger language plpgsql as $$ begin
 			perform pg_advisory_xact_lock(4711);
 			while exists (select from pg_locks where locktype = 'advisory' and objid = 4712) loop perform pg_sleep(0.001); end loop;
-			perform pg_sleep(0.1);
+			perform pg_sleep(0.4); -- until the worker knows
 			return old; end $$;
 		create function public.note_batch() returns trigger language plpgsql as $$ begin
 			insert into public.batches select count(*) from gone where conversation_id = 'g'; return null; end $$;

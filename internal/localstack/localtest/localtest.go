@@ -60,6 +60,12 @@ func Database(tb testing.TB) string {
 func DatabaseIn(tb testing.TB, encoding string) string {
 	tb.Helper()
 	address, drop, err := Postgres(tb).CreateDatabaseIn(tb.Context(), encoding)
+	return dropped(tb, address, drop, err)
+}
+
+// dropped drops a database that was created after the test, and returns its address.
+func dropped(tb testing.TB, address string, drop func(context.Context) error, err error) string {
+	tb.Helper()
 	if err != nil {
 		tb.Fatalf("create database: %v", err)
 	}
@@ -158,7 +164,7 @@ func Main(m *testing.M, cleanup ...func() error) {
 	localstack.ServeNATSNode()
 	code := m.Run()
 	if shared.server != nil {
-		cleanup = append(cleanup, shared.server.Close)
+		cleanup = append(cleanup, dropTemplates, shared.server.Close)
 	}
 	var errs []error
 	for _, do := range cleanup {
