@@ -8,6 +8,7 @@ alter table lethe.deletions
     add column erased boolean not null default true,
     add column erased_told boolean not null default false;
 
+comment on table lethe.deletions is 'One row for each (app, command, user, conversation); never a message''s content.';
 comment on column lethe.deletions.scope is 'everyone; null for self.';
 comment on column lethe.deletions.requested_by is 'Of scope everyone: the user who asked.';
 comment on column lethe.deletions.conversation_kept is 'keep_conversation: the conversation''s row stays.';
