@@ -126,7 +126,7 @@ func TestTheRunbookCallsEachCommandWithTheRightsOfItsTable(t *testing.T) {
 	t.Parallel()
 	p := project(t)
 	text := read(t, runbook)
-	want := map[string][2]string{"setup": {"lethe_setup", "setup"}, "replay": {"lethe_worker", "operator"}, "*": {"lethe_operator", "operator"}}
+	want := map[string][2]string{"setup": {"lethe_setup", "setup"}, "replay": {"lethe_worker", "operator"}, "erase": {"lethe_worker", "operator"}, "*": {"lethe_operator", "operator"}}
 	found := map[string][2]string{}
 	for _, m := range regexp.MustCompile(`(?m)^  (\S+)\) docker compose run --rm (\S+) "\$@" ;;$`).FindAllStringSubmatch(text, -1) {
 		s, ok := p.Services[m[2]]
@@ -162,7 +162,7 @@ func TestTheOperatorsScriptNamesTheSecretOfEachCommand(t *testing.T) {
 	if err := os.WriteFile(bin+"/kubectl", []byte(kubectl), 0o700); err != nil { //nolint:gosec // it is run
 		t.Fatal(err)
 	}
-	for command, secret := range map[string]string{"replay": "lethe-worker", "dead-letters": "lethe-operator", "pause": "lethe-operator"} {
+	for command, secret := range map[string]string{"replay": "lethe-worker", "erase": "lethe-worker", "dead-letters": "lethe-operator", "pause": "lethe-operator"} {
 		script := exec.CommandContext(t.Context(), "sh", "kubernetes/operator", command, "list")
 		script.Env = []string{"PATH=" + bin + ":/usr/bin:/bin"}
 		out, err := script.Output()

@@ -33,8 +33,9 @@ type everyone struct {
 	nextPoll time.Time
 	wait     time.Duration // before the poll after the next one
 	seen     map[string]bool
-	failed   int
 	deleted  int
+	failed   int
+	whole    bool // the command failed, and not one deletion
 }
 
 // followEveryone begins to listen to the events of all users of the app.
@@ -126,6 +127,7 @@ func (f *everyone) read(m *nats.Msg) (conversation.Event, bool) {
 		return e, true // each has an id of its own
 	case e.Failed != nil:
 		f.failed++
+		f.whole = f.whole || e.ConversationID() == ""
 	case e.Deleted != nil:
 		f.deleted++
 	}
@@ -134,8 +136,11 @@ func (f *everyone) read(m *nats.Msg) (conversation.Event, bool) {
 }
 
 func (f *everyone) outcome() error {
-	if f.failed == 0 {
+	switch {
+	case f.failed == 0:
 		return nil
+	case f.whole:
+		return errCommandFailed
 	}
 	return fmt.Errorf("%d of %s failed: see the events", f.failed, purge.Count(f.failed+f.deleted, "deletion"))
 }

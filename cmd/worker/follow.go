@@ -101,12 +101,14 @@ func (f *follower) note(e conversation.Event) bool {
 	return true
 }
 
+var errCommandFailed = errors.New("the command failed: see its event")
+
 func (f *follower) outcome() error {
 	switch n := len(f.failed); {
 	case n == 0:
 		return nil
 	case f.failed[""]:
-		return errors.New("the command failed: see its event")
+		return errCommandFailed
 	case f.cmd.AllConversations:
 		return fmt.Errorf("%d of %s failed: see the events", n, purge.Count(n+f.done, "conversation"))
 	default:

@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-	"go.uber.org/goleak"
 
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
@@ -29,7 +28,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asChat) != "" {
 		main()
 	}
-	localtest.Main(m, goleak.Cleanup(exitWithoutWorker))
+	localtest.Main(m, removeWorker)
 }
 
 // timeout is how long a test waits for what takes milliseconds, on a machine
@@ -58,12 +57,8 @@ func workerBinary(t testing.TB) string {
 	return filepath.Join(binary.dir, "worker")
 }
 
-func exitWithoutWorker(code int) {
-	if binary.dir != "" {
-		_ = os.RemoveAll(binary.dir) // in the temporary folder; whoever cleans that gets it
-	}
-	os.Exit(code)
-}
+// removeWorker is for the end of all tests.
+func removeWorker() error { return os.RemoveAll(binary.dir) }
 
 // rig is the whole stack: servers, a worker, and the chat.
 type rig struct {

@@ -31,9 +31,9 @@ type eraserStore interface {
 
 const (
 	// openPage is how many open erasures, and untold ones, a worker takes from the database at
-	// a time, toldPage how many members are told in one batch, and floorPage how many floors are
-	// checked in one statement.
-	openPage, toldPage, floorPage = 1000, 1000, 200
+	// a time, and floorPage how many floors are checked in one statement. Members of tellPage logs are
+	// told at a time, toldPage of one log.
+	openPage, floorPage, tellPage, toldPage = 1000, 200, 20, 1000
 	// erasePoll is the default of [Config.ErasePoll], and sweepEvery that of [Config.SweepEvery]:
 	// half of the minute in which a floor that rises without a command is noticed.
 	erasePoll, sweepEvery = 3 * time.Second, 30 * time.Second
@@ -149,33 +149,39 @@ func (e *eraser) erase(k purge.Key) {
 // and nothing else does.
 func (e *eraser) tellErased(ctx context.Context) {
 	for {
-		ks := e.erased.take(ctx, 1)
+		ks := e.erased.take(ctx, tellPage)
 		if len(ks) == 0 {
 			return
 		}
-		e.tell(ks[0])
+		e.tell(ks)
 	}
 }
 
-// tell publishes conversation.erased for the next deletions that a shared log's erasure
-// covers, and then marks them. A crash in between repeats the same events.
-func (e *eraser) tell(k purge.Key) {
-	recs, err := storeCall(e, func() ([]purge.Record, error) { return e.store.PinErased(e.h.working, k, toldPage) })
-	if err != nil || len(recs) == 0 {
-		e.failed("members not told what is erased; retrying later", err, "app", k.App, "conversation", k.Conversation)
-		return
-	}
+// tell publishes conversation.erased for the next deletions that the erasures of these logs
+// cover, and then marks them. A crash in between repeats the same events.
+func (e *eraser) tell(ks []purge.Key) {
+	var told []purge.Record
 	var as announcements
-	for _, rec := range recs {
-		as.all = append(as.all, erasedEvent(rec))
+	for _, k := range ks {
+		if len(told) >= toldPage {
+			e.erased.push(k)
+			continue
+		}
+		recs, err := storeCall(e, func() ([]purge.Record, error) { return e.store.PinErased(e.h.working, k, toldPage) })
+		e.failed("members not told what is erased; retrying later", err, "app", k.App, "conversation", k.Conversation)
+		for _, rec := range recs {
+			as.all = append(as.all, erasedEvent(rec))
+		}
+		if told = append(told, recs...); len(recs) > 0 {
+			e.erased.push(k) // behind the others, until none is left
+		}
 	}
-	if e.h.announce(as) != nil {
+	if len(told) == 0 || e.h.announce(as) != nil {
 		return // the worker stops
 	}
 	crash.Point("after_told")
-	_, err = storeCall(e, func() (struct{}, error) { return struct{}{}, e.store.MarkErased(e.h.working, recs) })
-	e.failed("erased deletions not marked as told; their events will be repeated", err, "app", k.App, "conversation", k.Conversation)
-	e.erased.push(k) // behind the others, until none is left
+	_, err := storeCall(e, func() (struct{}, error) { return struct{}{}, e.store.MarkErased(e.h.working, told) })
+	e.failed("erased deletions not marked as told; their events will be repeated", err, "deletions", len(told))
 }
 
 // erasedEvent returns the event of a deletion whose messages are erased.

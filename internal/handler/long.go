@@ -31,7 +31,7 @@ const (
 // there is none for too long it is deferred.
 func (h *Handler) enterLong(t *task) {
 	h.goroutines.Go(func() {
-		l := &longRun{dispatcher: dispatcher{h: h}, t: t}
+		l := &longRun{dispatcher: dispatcher{h: h}, t: t, pace: h.deletionPace()}
 		if start := time.Now(); !h.awaitRoom(t) {
 			h.noteWaitQueue(t, start, false)
 			f := h.facts(t)
@@ -130,10 +130,13 @@ func (l *longRun) step() (f purge.Facts, began time.Time) {
 	switch {
 	case h.stopping.Err() != nil:
 		return h.facts(l.t), began
-	case !l.claimed:
+	case !l.claimed && !l.t.d.Erasure():
 		return l.claim(), began
 	}
 	if throttle, changed := h.watcher.longThrottle(); throttle.Reason != "" {
+		if !l.claimed {
+			return l.claim(), began
+		}
 		l.changed = changed
 		return l.throttled(purge.Throttled{Reason: throttle.Reason}), began
 	}
@@ -185,14 +188,18 @@ func (l *longRun) claim() purge.Facts {
 	if err != nil {
 		return h.failedFacts(t, err)
 	}
-	l.claimed, t.taken, t.low = true, true, rec.CursorSeq
-	l.reported, l.marks.marked = time.Now(), t.low
-	l.pace = h.deletionPace()
-	l.renewed(rec)
-	h.watcher.refresh(h.stopping)
+	t.taken, t.low = true, rec.CursorSeq
+	l.begun(rec)
 	f := h.facts(t)
 	f.Progress = true
 	return f
+}
+
+// begun notes the record of a deletion whose lease was just taken.
+func (l *longRun) begun(rec purge.Record) {
+	l.claimed, l.reported, l.marks.marked = true, time.Now(), l.t.low
+	l.renewed(rec)
+	l.h.watcher.refresh(l.h.stopping)
 }
 
 // renewed notes the record of a deletion whose lease was just renewed.
@@ -240,7 +247,8 @@ func (l *longRun) throttled(by purge.Throttled) purge.Facts {
 	return f
 }
 
-// batch removes one batch.
+// batch removes one batch. An erasure's first batch takes its lease, too, and finishes it if that was all: most
+// logs are small.
 func (l *longRun) batch() purge.Facts {
 	h, t := l.h, l.t
 	backoff := h.watcher.backoff()
@@ -251,7 +259,10 @@ func (l *longRun) batch() purge.Facts {
 	if l.cap > 0 {
 		l.limit = l.cap
 	}
-	part := purge.Part{Long: true, Low: t.low, Limit: l.limit, Sparse: l.sparse, ForegroundBackoff: backoff}
+	part := purge.Part{
+		Claim: !l.claimed, Finish: !l.claimed, Long: true, Low: t.low, Limit: l.limit, Sparse: l.sparse, ForegroundBackoff: backoff,
+	}
+	t.taken = true
 	from, to := l.marks.next(markDistance)
 	if backoff > 0 {
 		part.MarkFrom, part.MarkTo = from, to // other clients need the second core
@@ -273,14 +284,21 @@ func (l *longRun) batch() purge.Facts {
 		}
 		return f
 	}
-	if step.Throttled.Reason != "" {
+	switch {
+	case step.Throttled.Reason != "" && !l.claimed:
+		return l.claim()
+	case step.Throttled.Reason != "":
 		return l.throttled(step.Throttled)
 	}
 	l.marks.done(to)
 	l.noPermits = 0
 	h.stepped(t, step)
 	l.waits = ""
-	l.renewed(step.Record)
+	if part.Claim {
+		l.begun(step.Record)
+	} else {
+		l.renewed(step.Record)
+	}
 	if !step.Record.Mine {
 		return h.facts(t)
 	}

@@ -83,11 +83,7 @@ func lettersFull(err error) bool {
 // malformed says of a reason that the producer's bytes are at fault, so that
 // nothing can come of a retry.
 func malformed(reason conversation.Reason) bool {
-	switch reason {
-	case conversation.ReasonInvalidCommand, conversation.ReasonAppMismatch, conversation.ReasonScopeMismatch:
-		return true
-	}
-	return false
+	return reason == conversation.ReasonInvalidCommand || reason == conversation.ReasonAppMismatch || reason == conversation.ReasonScopeMismatch
 }
 
 // letterRoom is the room for letters about malformed commands. It is asked for

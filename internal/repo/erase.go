@@ -21,9 +21,9 @@ import (
 // row, and for a batch of an erasure under way. A failed erasure stays failed; see [Repo.ReopenErasure].
 func (r *Repo) RaiseFloor(ctx context.Context, app, conversation string) (purge.Raised, error) {
 	a := erasureArgs(app, conversation)
-	risen, floor := false, (*int64)(nil)
+	risen, floor, since := false, (*int64)(nil), ""
 	look := r.begin(false)
-	look.query(func(rows pgx.Rows) error { return rows.Scan(&risen, &floor) }, r.sql.get("floor_look"), a)
+	look.query(func(rows pgx.Rows) error { return rows.Scan(&risen, &floor, &since) }, r.sql.get("floor_look"), a)
 	if err := r.commit(ctx, look); err != nil || !risen {
 		return purge.Raised{}, err
 	}
@@ -37,7 +37,7 @@ func (r *Repo) RaiseFloor(ctx context.Context, app, conversation string) (purge.
 			err := rows.Scan(&state, &raised.Floor, &raised.Risen, &raised.Empty)
 			raised.Open, raised.Failed = state != purge.Failed, state == purge.Failed
 			return err
-		}, r.sql.get("floor_raise"), a.with(args{"floor": floor}))
+		}, r.sql.get("floor_raise"), a.with(args{"floor": floor, "since": since}))
 		if err := roundTrip(); err != nil {
 			return err
 		}
@@ -70,7 +70,7 @@ func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bo
 	a := erasureArgs(d.App, d.Conversation)
 	t := r.begin(true)
 	r.lockErasure(t, a)
-	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": *d.Boundary, "remove": removeRow}))
+	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": d.Boundary, "remove": removeRow}))
 	return r.commit(ctx, t)
 }
 

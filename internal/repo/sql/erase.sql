@@ -2,9 +2,12 @@
 
 {{/* The members x of the log who count, with the watermark w that the ledger keeps of each. The members' index by conversation; watermarks_pkey. */}}
 {{define "_counting"}}{{.Members.Name}} x
+    {{- if .Ledgerless}} cross join (select null::bigint as cleared_through) w
+    {{- else}}
     left join lateral (
       select w.cleared_through from lethe.watermarks w
       where w.app_id = q.app_id and w.user_id = {{.Members.UserID "x"}} and w.conversation_id = {{or (.Members.ConversationID "x") "q.conversation_id"}} limit 1) w on true
+    {{- end}}
     where {{.Members.OfConversation "x" "q"}} and {{.Members.Counts "x"}}{{end}}
 {{define "_cleared_by"}}greatest({{template "_cleared" .}}, w.cleared_through){{end}}
 
@@ -16,12 +19,15 @@
 {{- else}}exists (select from {{template "_counting" .}} and {{template "_cleared_by" .}} < f.lowest offset 0)
 {{- end}}){{end}}
 
-{{/* The smallest watermark of the members who count, and no greater than @floor, which was that before. An index by conversation and watermark
-finds those who may have less. */}}
+{{/* The smallest watermark of the members who count; null without any. Where few have less in their row than the hundredth, an index
+by conversation and watermark spares looking at the others. */}}
 {{define "_floor"}}
-{{- if .Members.Watermark}}least(@floor::bigint,
-      (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and {{.Members.AtOrBelow "x" "greatest(coalesce(@floor::bigint, 9223372036854775807), 1)"}}),
-      (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and x.{{.Members.Watermark}} is null))
+{{- if .Members.Watermark}}least((
+      select case when pg_catalog.count(*) < 100 or pg_catalog.max(x.marked) >= pg_catalog.min(x.cleared) then pg_catalog.min(x.cleared)
+        else (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and x.{{.Members.Watermark}} is not null) end
+      from (select {{.Members.Cleared "x"}} as marked, {{template "_cleared_by" .}} as cleared from {{template "_counting" .}} and x.{{.Members.Watermark}} is not null
+        order by x.{{.Members.Watermark}} limit 100) x),
+    (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and x.{{.Members.Watermark}} is null))
 {{- else}}(select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}})
 {{- end}}{{end}}
 
@@ -52,12 +58,12 @@ operator. */}}
 {{define "_left_over"}}{{if and .Conversations.Name (not .Conversations.Keep)}}(not {{template "_counted" .}} and not {{.Messages.Exists "q" "" "" ""}}
     and exists (select from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}})){{else}}false{{end}}{{end}}
 
-{{/* Whether the floor may have risen, and what it is then; null without members. Locks nothing. The messages' key forward;
-deletions_hidden; deletions_pkey; the members' index by conversation. */}}
+{{/* Whether the floor may have risen, what it is then, null without members, and since when rows that this statement doesn't see
+have come or changed. Locks nothing. The messages' key forward; deletions_hidden; deletions_pkey; the members' index by conversation. */}}
 {{define "floor_look"}}{{if .Hides}}
 with {{template "_log" .}}
 select r.risen or {{template "_left_over" .}},
-  case when r.risen then (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}}) end
+  case when r.risen then {{template "_floor" .}} end, pg_catalog.pg_snapshot_xmin(pg_catalog.pg_current_snapshot())::xid::text
 from q{{template "_risen" .}}
 {{end}}{{end}}
 
@@ -106,8 +112,9 @@ select pg_catalog.count(*) from (select from lethe.deletions d where {{template 
   last_error = case when not q.begins then d.last_error end, reason = case when not q.begins then d.reason end,
   message = case when not q.begins then d.message end, failed_at = case when not q.begins then d.failed_at end{{end}}
 
-{{/* Pins the floor, which earlier statements have locked the erasure and the conversation's row for: who joins now waits for us, or is seen. Without members it is
-above all that there is. Opens the erasure if something is left at or below it, or a row of the conversation; if only hidden deletions are
+{{/* Pins the floor, which earlier statements have locked the erasure and the conversation's row for: who joins now waits for us, or is seen. It is
+@floor, or less if a member who has come or changed @since then has less: a row that is as it was has no lower watermark. Without members it is above
+all that there is. Opens the erasure if something is left at or below it, or a row of the conversation; if only hidden deletions are
 to be reported, it stays done. No row: there is nothing to do. deletions_pkey; as floor_look. */}}
 {{define "floor_raise"}}{{if .Hides}}
 with q as materialized (
@@ -115,7 +122,8 @@ with q as materialized (
   from lethe.deletions d where {{template "_entry"}}
 ),
 floor as materialized (
-  select q.*, case when {{template "_counted" .}} then {{template "_floor" .}} else greatest(
+  select q.*, case when {{template "_counted" .}} then least(@floor::bigint,
+      (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and pg_catalog.age(x.xmin) <= pg_catalog.age(@since::text::xid))) else greatest(
       {{.Messages.Newest "q" (.Messages.Position "m") ""}}, (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq desc limit 1), 0) end as floor,
     {{template "_left_over" .}} as left_over
   from q
