@@ -35,10 +35,12 @@ const (
 	// told at a time, toldPage of one log.
 	openPage, floorPage, tellPage, toldPage = 1000, 200, 20, 1000
 	// erasePoll is the default of [Config.ErasePoll], and sweepEvery that of [Config.SweepEvery]:
-	// half of the minute in which a floor that rises without a command is noticed.
-	erasePoll, sweepEvery = 3 * time.Second, 30 * time.Second
-	// sweepRest is how many times as long as a page of a sweep took it waits after it.
-	sweepRest = 19
+	// with the wait until a worker begins, less than the minute in which a floor that rises
+	// without a command is noticed.
+	erasePoll, sweepEvery = 3 * time.Second, 40 * time.Second
+	// sweepBackoff is how many times as long as a page took a sweep waits after it at first. A log takes
+	// 20 us, so that 100,000 of them are a twentieth of a core, and a million half a core.
+	sweepBackoff = 19
 )
 
 // eraser does what follows when members have hidden messages of a shared log: it raises
@@ -226,7 +228,8 @@ func (e *eraser) sweep(ctx context.Context) {
 		if retry.Sleep(ctx, wait); ctx.Err() != nil || !e.h.watcher.awaitExpress(ctx) {
 			return
 		}
-		if taken, err := e.takeSweep(e.h.cfg.SweepEvery); err != nil || !taken {
+		taken, err := storeCall(e, func() (bool, error) { return e.store.TakeSweep(e.h.working, e.h.cfg.SweepEvery) })
+		if err != nil || !taken {
 			e.failed("shared logs not swept; retrying", err)
 			continue
 		}
@@ -236,11 +239,8 @@ func (e *eraser) sweep(ctx context.Context) {
 	}
 }
 
-func (e *eraser) takeSweep(every time.Duration) (bool, error) {
-	return storeCall(e, func() (bool, error) { return e.store.TakeSweep(e.h.working, every) })
-}
-
-// sweepOnce goes through the shared logs in which something is hidden, and raises floors.
+// sweepOnce goes through the shared logs in which something is hidden, and raises floors. It waits between the
+// pages, less and less, so that it ends before the next sweep is due.
 func (e *eraser) sweepOnce(ctx context.Context) error {
 	type page struct {
 		keys []purge.Key
@@ -265,11 +265,10 @@ func (e *eraser) sweepOnce(ctx context.Context) error {
 			return nil
 		}
 		after = p.next
-		if retry.Sleep(ctx, sweepRest*time.Since(start)); ctx.Err() != nil {
+		left := 1 - time.Since(began).Seconds()/(e.h.cfg.SweepEvery.Seconds()*2/3)
+		wait := time.Duration(sweepBackoff * max(0, left) * float64(time.Since(start)))
+		if retry.Sleep(ctx, wait); ctx.Err() != nil {
 			return context.Cause(ctx)
-		}
-		if _, err := e.takeSweep(0); err != nil { // so that no other worker takes it meanwhile
-			return err
 		}
 	}
 }

@@ -103,7 +103,7 @@ type Config struct {
 
 	// Of shared logs.
 	ErasePoll  time.Duration // the longest time between two looks for what other workers have left; 3 s
-	SweepEvery time.Duration // from one look for floors that have risen without a command to the next; 30 s
+	SweepEvery time.Duration // from one look for floors that have risen without a command to the next; 40 s
 }
 
 // Defaults of [Config] that others need to know.
