@@ -12,6 +12,10 @@ begin
         grant insert, update, delete on lethe.throttles to lethe_operator;
         revoke delete on lethe.throttles from lethe_worker;
     end if;
+    if to_regclass('lethe.watermarks') is not null then -- a watermark never goes; who reads a shared log joins them
+        revoke delete on lethe.watermarks from lethe_worker;
+        grant select on lethe.watermarks to chat_gateway;
+    end if;
 end $$;
 
 -- The page's switch of multi-client sync.

@@ -28,7 +28,7 @@ var forbidden = map[string][]string{
 		`select body from chat.messages`, `select sender_id from chat.messages`, `select * from chat.conversations`, `select from chat.counters`,
 		`insert into chat.messages values ('demo', 'alice', 'x', 9)`, `update chat.messages set body = '{}'`, `update chat.conversations set draft = ''`,
 		`truncate chat.messages`, `delete from chat.counters`, `update lethe.apps set multi_client_sync = true`, `insert into lethe.apps values ('x', true)`,
-		`update lethe.schema_version set version_id = 0`, `drop table lethe.deletions`, `create table lethe.mine ()`, `create table chat.mine ()`,
+		`update lethe.schema_version set version_id = 0`, `drop table lethe.deletions`, `delete from lethe.watermarks`, `create table lethe.mine ()`, `create table chat.mine ()`,
 		`create schema mine`, `create role mine`, `set role lethe_setup`, `set role pg_monitor`, `set session_replication_role = replica`,
 		// An operator's pause, in every way that it might go.
 		`delete from lethe.throttles`, `truncate lethe.throttles`, `update lethe.throttles set until = now() where reason = 'paused'`, `update lethe.throttles set reason = 'foreground_load'`,
@@ -42,11 +42,13 @@ var forbidden = map[string][]string{
 	},
 	"lethe_operator": {
 		`select from chat.messages`, `delete from lethe.deletions`, `update lethe.deletions set state = 'done'`, `delete from lethe.apps`,
-		`select from lethe.sessions()`, `select from lethe.standbys()`,
+		`select from lethe.sessions()`, `select from lethe.standbys()`, `update lethe.watermarks set cleared_through = 0`, `delete from lethe.enumerations`,
+		`select lethe.widen_key()`,
 	},
 	"chat_gateway": {
 		`delete from chat.messages`, `delete from chat.conversations`, `update chat.messages set body = '{}'`, `select from lethe.deletions`,
 		`select from lethe.commands`, `delete from lethe.apps`, `create table chat.mine ()`, `select from lethe.sessions()`,
+		`insert into lethe.watermarks values ('demo', 'alice', 'g', 1)`, `delete from lethe.watermarks`, `select from lethe.enumerations`, `select lethe.widen_key()`,
 	},
 }
 
@@ -59,13 +61,13 @@ var forbiddenToAll = []string{
 // allowed is what else than its daily work, which other tests do, a role may do.
 var allowed = map[string][]string{
 	"lethe_worker": {
-		`select pg_current_wal_lsn()`, `select from lethe.standbys()`, `select from lethe.sessions()`,
+		`select pg_current_wal_lsn()`, `select lethe.widen_key()`, `select from lethe.standbys()`, `select from lethe.sessions()`,
 		`insert into lethe.throttles (lane, reason, until) values ('long', 'foreground_load', now()) on conflict (lane, reason) do update set until = now()`,
 	},
 	"chat_gateway": {
 		`insert into chat.counters as k (app_id, user_id, last_seq) values ('demo', 'bob', 1) on conflict (app_id, user_id) do update set last_seq = k.last_seq + 1`,
 		`insert into chat.messages (app_id, user_id, conversation_id, seq, body) values ('demo', 'bob', 'c2c_alice', 1, '{"text": "hello"}')`,
-		`select body from chat.messages where app_id = 'demo'`,
+		`select body from chat.messages where app_id = 'demo'`, `select cleared_through from lethe.watermarks`,
 		`insert into lethe.apps values ('demo', true) on conflict (app_id) do update set multi_client_sync = excluded.multi_client_sync`,
 	},
 	"app": { // whoever was there before keeps what everybody had

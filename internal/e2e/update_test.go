@@ -18,7 +18,8 @@ const updateFrom = "LETHE_UPDATE_FROM"
 
 // rollingUpdate has workers of the commit before this one and of this one on one
 // ledger and one stream: the new setup while the old ones work, one by one
-// replaced, one of them killed, and all of it back again.
+// replaced, one of them killed, and all of it back again. In each phase they lose their
+// connections to the database once, and so probe it.
 func rollingUpdate(t *testing.T) {
 	t.Helper()
 	total := drillTime(t, 5*time.Second)
@@ -30,7 +31,11 @@ func rollingUpdate(t *testing.T) {
 	d.watch(t)
 
 	p := d.busyProducer(t, "update", mix{messages: 20, long: 5000, ahead: 400})
-	work := func() { pause(t, total/6) }
+	work := func() {
+		pause(t, total/12)
+		d.exec(t, `select pg_terminate_backend(pid) from pg_stat_activity where application_name = 'lethe' and datname = current_database()`)
+		pause(t, total/12)
+	}
 	var fleet []*worker
 	for range 3 {
 		fleet = append(fleet, old.start(t))

@@ -150,13 +150,16 @@ func (s *Checked) unsupported(d purge.Deletion) (whole bool, err error) {
 }
 
 // Conversation names the conversation as the tables do: the same for two
-// spellings of one UUID.
+// spellings of one UUID, and for all users where no table says who they are.
 func (s *Checked) Conversation(d purge.Deletion) [3]string {
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
 	for _, b := range s.bounds {
 		if c := b.condition; c.value.part.of == 0 && (c.typ == uuidKey || c.typ == uuidTextKey) {
 			ids[c.value.id] = strings.ToLower(ids[c.value.id])
 		}
+	}
+	if s.Shared && s.Members == nil {
+		ids["user_id"] = ""
 	}
 	return [3]string{ids["app_id"], ids["user_id"], ids["conversation_id"]}
 }

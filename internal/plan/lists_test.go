@@ -108,3 +108,44 @@ func checkList(t *testing.T, pool *pgxpool.Pool, sql, planned string, of func(*C
 		t.Errorf("lists:\n%s, %v\nwant:\n%s", strings.Join(got, "\n"), err, strings.Join(want, "\n"))
 	}
 }
+
+func TestScopesThatAPlanCannotServe(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t)
+	execSQL(t, pool, copyTables+logTables+`create index on c.chats (app, chat, owner)`)
+	const none = `{tenant: demo, messages: {table: log.messages, conversation: room, seq: id, sent_at: at}, members: none}`
+	const everyone, owner = purge.ScopeEveryone, "00000000-0000-0000-0000-000000000001"
+	d := func(conversation, user string, scope purge.Scope, keepHistory bool) purge.Deletion {
+		return purge.Deletion{Key: purge.Key{App: "demo", User: user, Conversation: conversation}, Scope: scope, KeepHistory: keepHistory}
+	}
+	for _, c := range []struct {
+		plan  string
+		d     purge.Deletion
+		whole bool
+		want  string
+	}{
+		{logPlan, d("1", "alice", "", false), false, ""},
+		{logPlan, d("1", "whoever asks", everyone, false), false, ""},
+		{logPlan, d("1", "alice", "", true), true, "the plan can't do this: keep_history removes the conversation's row alone"},
+		{none, d("1", "alice", "", false), true, "no table says who reads them (members: none)"},
+		{none, d("1", "alice", everyone, false), false, ""},
+		{none, d("x", "alice", everyone, false), false, "conversation_id must be a decimal number"},
+		{copyPlan, d("group_1", owner, everyone, false), true, "the plan doesn't say for which conversations all owners share the id"},
+		{copyPlan + "everyone: {prefix: group_}", d("group_1", "not a uuid", everyone, false), false, ""},
+		{copyPlan + "everyone: {prefix: group_}", d("c2c_bob", owner, everyone, false), false, `scope everyone is for conversations whose ids begin with "group_"; "c2c_bob" may be another conversation for each owner`},
+		{copyPlan + "everyone: {prefix: group_}", d("c2c_bob", owner, "", false), false, ""},
+	} {
+		p, err := Parse([]byte(c.plan))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, err := Check(t.Context(), pool, p, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		whole, err := s.Incompatible(c.d)
+		if whole != c.whole || (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%+v: %t, %v; want %t, %s", c.d.Key, whole, err, c.whole, c.want)
+		}
+	}
+}

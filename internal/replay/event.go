@@ -40,6 +40,7 @@ func deletionOf(m bus.Stored) (d purge.Record, ok bool, err error) {
 		Key: purge.Key{App: v.AppID, Command: v.CommandID, User: v.UserID, Conversation: v.ConversationID}, Device: v.OriginDeviceID,
 		State: purge.Done, ThroughSeq: v.ThroughSeq, MessagesDeleted: v.MessagesDeleted, HistoryKept: v.HistoryKept,
 		ConversationRemoved: v.ConversationRemoved, MultiClientSync: v.MultiClientSync,
+		Scope: purge.Scope(v.Scope), RequestedBy: v.RequestedBy,
 		RequestedAt: v.RequestedAt, CompletedAt: v.CompletedAt,
 	}, true, nil
 }

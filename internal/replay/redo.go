@@ -33,7 +33,7 @@ func (r *run) deletions(ctx context.Context, all []purge.Record) error {
 		if d.HistoryKept {
 			r.HistoryKept++
 		}
-		if _, err := r.Store.Incompatible(purge.Deletion{Key: d.Key, ThroughSeq: &d.ThroughSeq, KeepHistory: d.HistoryKept}); err != nil {
+		if _, err := r.Store.Incompatible(purge.Deletion{Key: d.Key, ThroughSeq: &d.ThroughSeq, KeepHistory: d.HistoryKept, Scope: d.Scope}); err != nil {
 			r.fail(d, err)
 			continue
 		}

@@ -70,7 +70,7 @@ func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bo
 	a := erasureArgs(d.App, d.Conversation)
 	t := r.begin(true)
 	r.lockErasure(t, a)
-	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": *d.Boundary, "remove": removeRow}))
+	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": d.Boundary, "remove": removeRow}))
 	return r.commit(ctx, t)
 }
 

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -198,5 +199,184 @@ func TestFloor(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// openLog is newLog with a Target so long that a test decides the order.
+func openLog(t *testing.T) *Repo {
+	t.Helper()
+	r := newLog(t, "numbers", "false")
+	return openRepo(t, Config{URL: r.cfg.URL, Plan: r.cfg.Plan, Target: 30 * time.Second})
+}
+
+func clearFor(t *testing.T, r *Repo, room, n int, users ...string) {
+	t.Helper()
+	var ds []purge.Deletion
+	for _, user := range users {
+		ds = append(ds, hideOf(fmt.Sprintf("%s%d in %d", user, n, room), user, room, n))
+	}
+	for i, rec := range bulk(t, r, purge.Batch{Deletions: ds}).Records {
+		if rec.State != purge.Done {
+			t.Fatalf("deletion %d = %+v; want done", i, rec)
+		}
+	}
+}
+
+func raise(t *testing.T, r *Repo, room int) purge.Raised {
+	t.Helper()
+	raised, err := r.RaiseFloor(t.Context(), "demo", fmt.Sprint(room))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raised
+}
+
+// Who joins while the floor is computed is waited for, and keeps what there is.
+func TestJoinWhileTheFloorIsComputed(t *testing.T) {
+	t.Parallel()
+	r := openLog(t)
+	fillLog(t, r, 1, 20, "alice", "bob")
+	clearFor(t, r, 1, 10, "alice", "bob")
+	tx := begin(t, r)
+	if _, err := tx.Exec(t.Context(), `insert into log.members (room, who) values (1, 'carol')`); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan purge.Raised)
+	go func() { done <- raise(t, r, 1) }()
+	waitFor(t, r, `select exists (select from pg_locks l join pg_stat_activity a using (pid) where not l.granted and a.datname = current_database())`)
+	if err := tx.Commit(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if raised := <-done; raised.Open {
+		t.Errorf("raised = %+v; want nothing, since carol has joined", raised)
+	}
+	if n := queryOne[int](t, r.pool, `select count(*) from lethe.deletions where command_id = ''`); n != 0 {
+		t.Errorf("%d erasures are in the ledger; want none", n)
+	}
+}
+
+// The floor may rise while an erasure runs: it goes on to the new one, and is proven there.
+func TestFloorRisesWhileAnErasureRuns(t *testing.T) {
+	t.Parallel()
+	r := openLog(t)
+	fillLog(t, r, 1, 20, "alice", "bob")
+	clearFor(t, r, 1, 8, "alice", "bob")
+	if got := raise(t, r, 1); got != (purge.Raised{Open: true, Floor: 8, Risen: true}) {
+		t.Fatalf("raised = %+v; want 8", got)
+	}
+	d := purge.ErasureOf(purge.Key{App: "demo", Conversation: "1"}, tokens())
+	step, err := r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true, Limit: 3})
+	if err != nil || !step.Record.Mine || step.Messages != 3 {
+		t.Fatalf("step = %+v, %v; want 3 of 8 gone", step, err)
+	}
+	clearFor(t, r, 1, 15, "alice", "bob")
+	if got := raise(t, r, 1); got != (purge.Raised{Open: true, Floor: 15, Risen: true}) {
+		t.Fatalf("raised = %+v; want 15", got)
+	}
+	other := d
+	other.Token = tokens()
+	if rec, err := r.Claim(t.Context(), other); err != nil || rec.Mine || rec.State != purge.Running {
+		t.Errorf("another's claim = %+v, %v; want it refused", rec, err)
+	}
+	if e, err := r.Erasure(t.Context(), "demo", "1"); err != nil || e.Floor != 15 || e.State != purge.Running || e.MessagesDeleted != 3 || e.Waiting != 4 {
+		t.Errorf("erasure = %+v, %v; want it running, and 4 waiting", e, err)
+	}
+	if err := r.Release(t.Context(), d, step.Low, "", ""); err != nil {
+		t.Fatal(err)
+	}
+	if open := keys(t, func() ([]purge.Key, error) { return r.Erasures(t.Context(), 9) }); open != "1" {
+		t.Errorf("open = %s; want 1", open)
+	}
+	told := carryOutErasure(t, r, 1, 3)
+	if slices.Sort(told); strings.Join(told, ", ") != "alice15 in 1, alice8 in 1, bob15 in 1, bob8 in 1" {
+		t.Errorf("told %q; want all four", told)
+	}
+	e, err := r.Erasure(t.Context(), "demo", "1")
+	if left := logLeft(t, r, 1); err != nil || e.MessagesDeleted != 15 || left != "messages 16-20 (5), 1 receipts, 1 attachments, 2 members, 1 pins, 1 rooms" {
+		t.Errorf("left are %s, erasure %+v, %v", left, e, err)
+	}
+	if n := queryOne[int](t, r.pool, `select count(distinct erased_at) from lethe.deletions where erased_told and not erased`); n != 1 {
+		t.Errorf("deletions were erased at %d times; want one, when the erasure was done", n)
+	}
+	if got := queryOne[string](t, r.pool, `select messages || ' ' || coalesce(newest::text, '') from log.rooms`); got != "5 20" {
+		t.Errorf("the room's row says %s; want 5 20", got)
+	}
+}
+
+// A failed erasure waits for an operator, and one that holds nothing but deletions to report is never run.
+func TestErasureThatFails(t *testing.T) {
+	t.Parallel()
+	r := openLog(t)
+	fillLog(t, r, 1, 20, "alice", "bob")
+	clearFor(t, r, 1, 8, "alice", "bob")
+	raise(t, r, 1)
+	d := purge.ErasureOf(purge.Key{App: "demo", Conversation: "1"}, tokens())
+	if rec, err := r.Fail(t.Context(), d, purge.Failure{Reason: "r", Message: "m", Err: "e", MaxAttempts: 1}); err != nil || rec.State != purge.Failed {
+		t.Fatalf("fail = %+v, %v; want failed", rec, err)
+	}
+	clearFor(t, r, 1, 12, "alice", "bob")
+	if got := raise(t, r, 1); got.Open {
+		t.Errorf("raised = %+v; want nothing open", got)
+	}
+	if risen := keys(t, func() ([]purge.Key, error) { risen, _, err := r.Sweep(t.Context(), purge.Key{}, 9); return risen, err }); risen != "" {
+		t.Errorf("the sweep found %s; want nothing", risen)
+	}
+	if err := r.ReopenErasure(t.Context(), "demo", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if got := raise(t, r, 1); !got.Open || got.Floor != 12 {
+		t.Errorf("raised = %+v; want 12", got)
+	}
+	if told := carryOutErasure(t, r, 1, 100); len(told) != 4 {
+		t.Errorf("told %q; want four", told)
+	}
+	say(t, r, 1, 21, 22)
+	clearFor(t, r, 1, 22, "alice")
+	execSQL(t, r.pool, `delete from log.messages; update log.members set n = 22 where who = 'bob'`) // by the app
+	if got := raise(t, r, 1); got != (purge.Raised{Open: true, Floor: 22, Risen: true, Empty: true}) {
+		t.Errorf("raised = %+v; want nothing but reports", got)
+	}
+	if untold := keys(t, func() ([]purge.Key, error) { return r.Untold(t.Context(), 9) }); untold != "1" {
+		t.Errorf("untold = %s; want 1", untold)
+	}
+	if told := report(t, r, purge.Key{App: "demo", Conversation: "1"}); strings.Join(told, " ") != "alice22 in 1" {
+		t.Errorf("told %q; want alice22", told)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	r := newLog(t, "numbers_without_a_watermark", "true")
+	for room := 1; room <= 6; room++ {
+		fillLog(t, r, room, 10, "alice", "bob")
+		if room != 3 {
+			clearFor(t, r, room, 5, "alice")
+		}
+	}
+	execSQL(t, r.pool, `delete from log.members where who = 'bob' and room in (2, 6)`)
+	clearFor(t, r, 5, 3, "bob") // not through the lowest hidden deletion, and a message can go
+	var found []string
+	pages := 0
+	for after := (purge.Key{}); ; pages++ {
+		risen, next, err := r.Sweep(t.Context(), after, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, k := range risen {
+			found = append(found, k.Conversation)
+		}
+		if after = next; after == (purge.Key{}) {
+			break
+		}
+	}
+	if got := strings.Join(found, " "); got != "2 5 6" || pages != 2 {
+		t.Errorf("the sweep found %s in %d more pages; want 2 5 6 in 2", got, pages)
+	}
+	var ks []purge.Key
+	for room := 6; room >= 1; room-- {
+		ks = append(ks, purge.Key{App: "demo", Conversation: fmt.Sprint(room)})
+	}
+	if risen := keys(t, func() ([]purge.Key, error) { return r.Raisable(t.Context(), ks) }); risen != "2 5 6" {
+		t.Errorf("raisable = %s; want 2 5 6", risen)
 	}
 }

@@ -138,7 +138,7 @@ func (r *Repo) fail(ctx context.Context, d purge.Deletion, f purge.Failure, s *s
 }
 
 // enter adds the statements that enter a deletion which the ledger doesn't know,
-// without its boundary. An erasure has been entered with its floor.
+// without its boundary, unless the command has pinned one. An erasure has been entered with its floor.
 func (r *Repo) enter(t *transaction, d purge.Deletion) {
 	if d.Erasure() {
 		return

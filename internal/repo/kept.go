@@ -10,10 +10,10 @@ import (
 )
 
 // Tables returns the tables with rows that the deletion may remove; see
-// [purge.Evidence]. Of rows that refer to messages by a reference, those of the
+// [purge.Evidence]. What hides removes none: it counts as one of the conversations' table. Of rows that refer to messages by a reference, those of the
 // first 1,000 messages are looked for.
 func (r *Repo) Tables(ctx context.Context, d purge.Deletion) (purge.Tables, error) {
-	if d.KeepHistory {
+	if d.KeepHistory || r.hides(d) {
 		return purge.ConversationsTable, nil
 	}
 	var holds []bool

@@ -48,13 +48,7 @@ func TestTheLedgersKeyGrows(t *testing.T) {
 
 func keyGrowsForEveryone(t *testing.T) {
 	t.Parallel()
-	r := openRepo(t, Config{URL: func() string {
-		url := olderLedger(t)
-		if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-			t.Fatal(err)
-		}
-		return url
-	}(), Plan: plan.Bundled()})
+	r := newUpgraded(t)
 	carryOut(t, r, deletion("self", "c2c_bob"), 10)
 	if n := queryOne[int](t, r.pool, keyWidth); n != 3 {
 		t.Fatalf("after a command of version 1 the key has %d columns; want 3", n)

@@ -24,6 +24,7 @@ func argsOf(d purge.Deletion) args {
 		"app": d.App, "command": d.Command, "conversation": d.Conversation, "token": d.Token, "user": d.User, "device": d.Device,
 		"wanted": d.ThroughSeq, "stored_at": d.StoredAt, "kept": d.KeepHistory, "conversation_kept": d.KeepConversation,
 		"scope": string(d.Scope), "requested_by": d.RequestedBy, "requested_at": formatTime(d.RequestedAt), "digest": d.Digest[:],
+		"boundary": d.Boundary,
 	}
 }
 

@@ -17,8 +17,9 @@ type commandKey struct {
 
 // Expire makes the ledger forget the commands all of whose deletions became
 // final longer than olderThan ago, with their deletions, and returns how many
-// commands those were. An unfinished command stays, however old, with all of its
-// deletions. It goes through the ledger once, oldest first, in transactions of at
+// commands those were. A command stays, however old, with all of its deletions, while one
+// is unfinished, or waits in a shared log for its messages to be erased. So does what the ledger has of a log's
+// erasure. It goes through the ledger once, oldest first, in transactions of at
 // most limit commands (at least 1) and about the Repo's target time, until
 // nothing is left or ctx ends; after an error, what it counted has gone all the
 // same. Replicas may do it at the same time and then share the work.

@@ -69,10 +69,15 @@ func expireForgets(t *testing.T) {
 	addCommand(t, r, "running", 3*month, purge.Running, purge.Failed)
 	addCommand(t, r, "slow", 3*month, purge.Done) // finished only now
 	execSQL(t, r.pool, `update lethe.deletions set completed_at = now() where command_id = 'slow'`)
-	if n := expire(t, r, 100); n != 3 {
-		t.Errorf("Expire = %d; want 3", n)
+	addCommand(t, r, "hidden", 3*month, purge.Done, purge.Done) // in a shared log: one has been reported as erased, one hasn't
+	execSQL(t, r.pool, `update lethe.deletions set erased = false, erased_told = conversation_id = '1' where command_id = 'hidden'`)
+	addCommand(t, r, "erased", 3*month, purge.Done)
+	execSQL(t, r.pool, `update lethe.deletions set erased = false, erased_told = true where command_id = 'erased'`)
+	addCommand(t, r, "", 3*month, purge.Done, purge.Done) // the erasures
+	if n := expire(t, r, 100); n != 4 {
+		t.Errorf("Expire = %d; want 4", n)
 	}
-	if got, want := ledgerHolds(t, r), "pending:2 recent:1 running:2 slow:1"; got != want {
+	if got, want := ledgerHolds(t, r), ":2 hidden:2 pending:2 recent:1 running:2 slow:1"; got != want {
 		t.Errorf("the ledger holds %q; want %q", got, want)
 	}
 	if n := expire(t, r, 100); n != 0 {

@@ -69,13 +69,10 @@ func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, res *purge.Result)
 		lock = "hide_lock_unlocked"
 		a["count"] = max(leastHideCount, batchHideCount/len(ds))
 	}
-	n := len(ds)
-	boundaries := make([]*int64, n)
-	users, conversations := make([]string, n), make([]string, n)
+	boundaries, users, conversations := make([]*int64, len(ds)), make([]string, len(ds)), make([]string, len(ds))
 	for i, d := range ds {
-		boundaries[i] = d.Boundary
 		key := r.plan.Conversation(d)
-		users[i], conversations[i] = key[1], key[2]
+		boundaries[i], users[i], conversations[i] = d.Boundary, key[1], key[2]
 	}
 	a = a.with(args{
 		"boundaries": boundaries, "scopes": c.scopes, "requesters": c.requesters, "conversations_kept": c.keepRow, "log_users": users, "log_conversations": conversations,

@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -166,8 +167,7 @@ func TestHide(t *testing.T) {
 				{"for everyone", everyone, want{f.position(6), 6, false, false, 4, f.position(6)}},
 			} {
 				rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{c.d}}).Records[0]
-				got := want{rec.ThroughSeq, rec.MessagesDeleted, rec.ConversationRemoved, false, 0, 0}
-				got.erased = queryOne[bool](t, r.pool, `select erased from lethe.deletions where command_id = $1`, c.d.Command)
+				got := want{rec.ThroughSeq, rec.MessagesDeleted, rec.ConversationRemoved, rec.Erased, 0, 0}
 				got.unread = queryOne[int](t, r.pool, `select coalesce(min(unread), 0) from log.members where who = $1 and room::text = $2`, c.d.User, c.d.Conversation)
 				got.mark = queryOne[int64](t, r.pool, `select coalesce(min(cleared_through), 0) from lethe.watermarks where app_id = 'demo' and user_id = $1 and conversation_id = $2`,
 					c.d.User, c.d.Conversation)
@@ -191,6 +191,48 @@ func TestHide(t *testing.T) {
 				t.Errorf("ledger says %s; want everyone alice t", got)
 			}
 		})
+	}
+}
+
+// Where no table says who the members are, what is deleted for everyone goes at once, once for all who ask together.
+func TestEveryoneWithoutMembers(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	execSQL(t, openPool(t, url), logTables+`alter table log.members drop constraint members_room_fkey`)
+	text := logPlan("numbers", "false")
+	from, to := strings.Index(text, "members:"), strings.Index(text, "conversations:")
+	p, err := plan.Parse([]byte(text[:from] + "members: none\n" + text[to:]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openRepo(t, Config{URL: url, Plan: p})
+	everyStatementUsesIndexes(t, r)
+	for room := range 3 {
+		fillLog(t, r, room, 10)
+	}
+	through := int64(4)
+	ds := []purge.Deletion{hideOf("c1", "alice", 1, 10), hideOf("c2", "bob", 1, 10), hideOf("c3", "bob", 2, 10)}
+	for i := range ds {
+		ds[i].Scope, ds[i].RequestedBy = purge.ScopeEveryone, ds[i].User
+	}
+	ds[2].ThroughSeq = &through
+	if _, err := r.Incompatible(hideOf("c4", "alice", 1, 10)); !errors.Is(err, purge.ErrUnsupportedScope) {
+		t.Errorf("incompatible = %v; want unsupported: nobody's own", err)
+	}
+	res := bulk(t, r, purge.Batch{Deletions: ds})
+	res2 := steps(t, r, ds[1])
+	for i, rec := range []purge.Record{res.Records[0], res2.Records[0], res.Records[2]} {
+		if want := []int64{10, 0, 4}[i]; rec.State != purge.Done || rec.MessagesDeleted != want || !rec.Erased || rec.ConversationRemoved != (i < 2) || rec.Scope != purge.ScopeEveryone {
+			t.Errorf("deletion %d = %+v; want done and erased with %d", i, rec, want)
+		}
+	}
+	for room, want := range []string{
+		"messages 1-10 (10), 3 receipts, 2 attachments, 0 members, 1 pins, 1 rooms", "messages - (0), 0 receipts, 0 attachments, 0 members, 0 pins, 0 rooms",
+		"messages 5-10 (6), 2 receipts, 2 attachments, 0 members, 1 pins, 1 rooms",
+	} {
+		if got := logLeft(t, r, room); got != want {
+			t.Errorf("room %d: left are %s; want %s", room, got, want)
+		}
 	}
 }
 
@@ -251,6 +293,11 @@ func TestHideAfterAFailure(t *testing.T) {
 		}
 	}
 	d.StoredAt = sentBy(9)
+	pinned, through := hideOf("c2", "alice", 1, 9), int64(6) // by the command
+	pinned.Scope, pinned.Boundary = purge.ScopeEveryone, &through
+	if rec, err := r.Fail(t.Context(), pinned, purge.Failure{Err: "e", MaxAttempts: 5}); err != nil || rec.ThroughSeq != 6 {
+		t.Errorf("fail = %+v, %v; want the boundary 6", rec, err)
+	}
 	if res := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}}); res.Records[0].State != purge.Failed || res.Finished[0] {
 		t.Errorf("record = %+v; want it failed", res.Records[0])
 	}

@@ -9,7 +9,7 @@ import (
 )
 
 // Status returns what the ledger knows of a command: its deletions, ordered by
-// app and conversation, and none if it knows nothing. The app "" stands for all
+// app, conversation and user, and none if it knows nothing. The app "" stands for all
 // apps that have such a command. Nothing is Mine. What an operator has paused is
 // said to wait for that also while no worker runs.
 func (l *Ledger) Status(ctx context.Context, app, command string) ([]purge.Record, error) {

@@ -8,6 +8,7 @@ alter table lethe.deletions
     add column erased boolean not null default true,
     add column erased_told boolean not null default false;
 
+comment on table lethe.deletions is 'One row for each (app, command, user, conversation); never a message''s content.';
 comment on column lethe.deletions.scope is 'everyone; null for self.';
 comment on column lethe.deletions.requested_by is 'Of scope everyone: the user who asked.';
 comment on column lethe.deletions.conversation_kept is 'keep_conversation: the conversation''s row stays.';
@@ -56,7 +57,8 @@ begin
         from pg_class c cross join lateral aclexplode(c.relacl) a
         where c.oid = 'lethe.deletions'::regclass and a.privilege_type = 'UPDATE' and a.grantee not in (0, c.relowner)
     loop
-        execute 'grant select, insert, update, delete on lethe.enumerations, lethe.watermarks to ' || worker;
+        execute 'grant select, insert, update, delete on lethe.enumerations to ' || worker;
+        execute 'grant select, insert, update on lethe.watermarks to ' || worker;
     end loop;
 end $$;
 -- +goose StatementEnd

@@ -6,11 +6,11 @@ insert into lethe.commands (app_id, command_id, digest) values (@app, @command, 
 on conflict do nothing
 {{end}}
 
-{{/* Enters the deletion if the ledger lacks it, without its boundary. commands_pkey, deletions_pkey */}}
+{{/* Enters the deletion if the ledger lacks it, with a boundary only if its command has pinned one. commands_pkey, deletions_pkey */}}
 {{define "enter"}}
 insert into lethe.deletions (app_id, command_id, conversation_id, user_id, origin_device_id, state,
-  requested_through_seq, stored_at, history_kept, conversation_kept, scope, requested_by, requested_at)
-select @app, @command, @conversation, @user, nullif(@device, ''), 'pending', @wanted, @stored_at, @kept, @conversation_kept, nullif(@scope, ''),
+  requested_through_seq, stored_at, through_seq, history_kept, conversation_kept, scope, requested_by, requested_at)
+select @app, @command, @conversation, @user, nullif(@device, ''), 'pending', @wanted, @stored_at, @boundary, @kept, @conversation_kept, nullif(@scope, ''),
   nullif(@requested_by, ''), nullif(@requested_at, '')
 from lethe.commands k where k.app_id = @app and k.command_id = @command and k.digest = @digest
 on conflict do nothing

@@ -27,8 +27,8 @@ sought as (
 {{template "_status"}}
 from sought s
 cross join lateral (
-  select * from lethe.deletions d where d.app_id = s.app_id and d.command_id = @command order by d.conversation_id) d
-order by d.app_id, d.conversation_id
+  select * from lethe.deletions d where d.app_id = s.app_id and d.command_id = @command) d
+order by d.app_id, d.conversation_id, d.user_id
 {{end}}
 
 {{/* The next @limit unfinished deletions of a user after a command and its conversation. deletions_under_way */}}

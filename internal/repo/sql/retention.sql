@@ -1,9 +1,10 @@
 {{/* What the ledger forgets. */}}
 
-{{/* True of a deletion that has been final for longer than the interval. */}}
-{{define "_expired"}}d.state in ('done', 'failed') and coalesce(d.completed_at, d.failed_at) < pg_catalog.now() - @age::interval{{end}}
+{{/* True of a deletion that has been final for longer than the interval, but for one that waits to be reported as erased. */}}
+{{define "_expired"}}(d.erased or d.erased_told) and d.state in ('done', 'failed') and coalesce(d.completed_at, d.failed_at) < pg_catalog.now() - @age::interval{{end}}
 
-{{/* The next @limit of the commands that came before the interval @age, above a key, and which of them may go. Index scans
+{{/* The next @limit of the commands that came before the interval @age, above a key, and which of them may go. Erasures, of the
+command '', stay: a floor never falls. Index scans
 of commands_created_at, from the key on, of deletions_pkey and enumerations_pkey. */}}
 {{define "expire_find"}}
 select c.created_at, c.app_id, c.command_id,
@@ -13,7 +14,7 @@ select c.created_at, c.app_id, c.command_id,
     where e.app_id = c.app_id and e.command_id = c.command_id and (e.completed_at < pg_catalog.now() - @age::interval) is not true offset 0)
 from (
   select created_at, app_id, command_id from lethe.commands
-  where created_at < pg_catalog.now() - @age::interval and (created_at, app_id, command_id) > (@created_at, @app, @command)
+  where created_at < pg_catalog.now() - @age::interval and (created_at, app_id, command_id) > (@created_at, @app, @command) and command_id <> ''
   order by created_at, app_id, command_id limit @limit) c
 order by c.created_at, c.app_id, c.command_id
 {{end}}
