@@ -85,7 +85,7 @@ func scenarios(size sizes) []scenario {
 		all = append(all, otherSizes(step))
 	}
 	return append(all, longConversation(), withChildren(), withForeignKeys(), whilePeopleChat(), oneAlone(),
-		oneAmid(), duplicates(), growingHistory(size.Histories), farReplicas(), smallWithForeignKeys(), shards(), busOfShards(size.Shards))
+		oneAmid(), duplicates(), growingHistory(size.Histories), farReplicas(), smallWithForeignKeys(), wholeUser(), shards(), busOfShards(size.Shards))
 }
 
 // chosen are the scenarios and contestants that the command line names, all if

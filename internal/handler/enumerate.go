@@ -34,9 +34,9 @@ const (
 	// maxEnumerations is how many enumerations a worker runs at a time, and enumerationsWaiting how many wait
 	// for one to end, each for waitQueueTimeout at most.
 	maxEnumerations, enumerationsWaiting = 2, 64
-	// maxPage is how many deletions a page has at most. pageRounds pages at a time are in their express round, over all
+	// maxPage is how many deletions a page has at most. pageRounds express rounds of pages run at a time, over all
 	// enumerations: so many gain what concurrent batches gain, and leave the express lanes to others.
-	maxPage, pageRounds = 256, 2
+	maxPage, pageRounds = 512, 2
 	// maxPages is how many pages of one enumeration may be in flight: those with large deletions wait for these.
 	maxPages = 4
 )
@@ -66,7 +66,7 @@ type enumeration struct {
 type page struct {
 	e     *enumeration
 	job   *job
-	round bool // it is in its express round
+	round bool // it is in its express rounds
 }
 
 // enumerate takes up a command that names its deletions by a rule. Where no table says who reads a shared log
@@ -99,27 +99,28 @@ func (e *enumeration) start() {
 			e.leave(purge.DeferDelay(retry.Random()))
 			return
 		}
-		defer release()
 		e.job.slot.Leave()
-		e.run()
+		settle := e.run()
+		release() // before the same command comes again
+		settle()
 	})
 }
 
 // errLeft and errRefused are why an enumeration ends before all deletions are final: the command must be delivered again, or it is given up.
 var errLeft, errRefused = errors.New("the enumeration can't go on"), errors.New("the command is refused")
 
-// run takes the enumeration to its end, or leaves it for redelivery.
-func (e *enumeration) run() {
+// run takes the enumeration to its end, or as far as it can go, and returns what settles the delivery then.
+func (e *enumeration) run() (settle func()) {
 	began := time.Now()
 	sum, err := e.walk()
-	switch {
-	case errors.Is(err, errRefused):
-		e.h.settle([]*job{e.job})
-	case err != nil:
-		e.leave(e.trouble(err))
-	default:
-		e.finish(sum, began)
+	if err == nil {
+		err = e.finish(sum, began)
 	}
+	if err == nil || errors.Is(err, errRefused) {
+		return func() { e.h.settle([]*job{e.job}) }
+	}
+	delay := e.trouble(err)
+	return func() { e.leave(delay) }
 }
 
 // walk carries out all deletions. It returns an error where the command must be delivered again.
@@ -197,8 +198,7 @@ func (e *enumeration) continueFrom(known purge.Enumeration) error {
 	}
 	from := e.at
 	for e.more(&from) {
-		page := e.h.express.deletions(maxPage)
-		ids, next, err := e.list(from, page)
+		ids, next, err := e.list(from, maxPage)
 		if err != nil {
 			return err
 		}
@@ -357,7 +357,7 @@ func (e *enumeration) endTarget() error {
 	return err
 }
 
-// begin begins a page: in its express round, or, while deletions are tried one at a time, one by one.
+// begin begins a page.
 func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
 	j := e.job
 	p := &page{e: e, round: true, job: &job{
@@ -377,23 +377,31 @@ func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
 	e.mu.Lock()
 	e.pages = append(e.pages, p)
 	e.mu.Unlock()
-	h := e.h
-	h.goroutines.Go(func() {
-		h.pageRounds <- struct{}{}
-		h.watcher.awaitExpress(h.stopping)
-		if h.detector.probes() {
-			h.queue.push(entry{job: p.job, tasks: tasks})
-		} else {
-			h.detector.busy.Add(1)
-			h.expressRound([]entry{{job: p.job, tasks: tasks}}, false)
-			h.detector.busy.Add(-1)
+	e.h.goroutines.Go(func() {
+		for len(tasks) > 0 {
+			n := min(len(tasks), e.h.express.deletions(e.h.cfg.BatchSize))
+			e.h.pageRound(entry{job: p.job, tasks: tasks[:n]})
+			tasks = tasks[n:]
 		}
-		<-h.pageRounds
 		e.mu.Lock()
 		p.round = false
 		e.mu.Unlock()
 		e.signal()
 	})
+}
+
+// pageRound is an express round of a page's deletions, or, while the detector tries deletions one at a time, leaves them to it.
+func (h *Handler) pageRound(e entry) {
+	h.pageRounds <- struct{}{}
+	defer func() { <-h.pageRounds }()
+	h.watcher.awaitExpress(h.stopping)
+	if h.detector.probes() {
+		h.queue.push(e)
+		return
+	}
+	h.detector.busy.Add(1)
+	defer h.detector.busy.Add(-1)
+	h.expressRound([]entry{e}, false)
 }
 
 // nameable returns why no command could have named the deletion.
@@ -545,9 +553,9 @@ func (e *enumeration) refuse(f failure) error {
 	return errRefused
 }
 
-// finish publishes that all deletions of a user's conversations are final, and settles the command. Where some have failed it has
+// finish publishes that all deletions of a user's conversations are final. Where some have failed the command has
 // one dead letter, with the first failure.
-func (e *enumeration) finish(sum purge.Totals, began time.Time) {
+func (e *enumeration) finish(sum purge.Totals, began time.Time) error {
 	h := e.h
 	crash.Point("enumeration_completed")
 	if sum.Failed > 0 {
@@ -561,12 +569,11 @@ func (e *enumeration) finish(sum purge.Totals, began time.Time) {
 			MultiClientSync: sum.MultiClientSync, OriginDeviceID: e.d.Device, RequestedAt: e.d.RequestedAt, CompletedAt: sum.CompletedAt,
 		}}}})
 		if err != nil {
-			e.leave(0) // the worker stops
-			return
+			return errLeft // the worker stops
 		}
 		crash.Point("all_deleted_published")
 	}
-	h.settle([]*job{e.job})
+	return nil
 }
 
 // enumerations are those that run in a worker. Safe for concurrent use.

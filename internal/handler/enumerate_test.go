@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -123,6 +124,41 @@ func TestAllConversationsWithAFailure(t *testing.T) {
 	}
 }
 
+// Everyone has a deletion of their own, with a boundary of their own, of each conversation whose id all owners share.
+func TestEveryone(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', 'u' || u, g, u + i, now() - interval '1 hour' from generate_series(1, 600) u, generate_series(1, 2) i, unnest(array['group_1', 'group_2', 'c2c_1']) g`)
+	r.exec(`insert into chat.conversations (app_id, user_id, conversation_id) select distinct app_id, user_id, conversation_id from chat.messages`)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at) values ('demo', 'u5', 'group_1', 100, now() + interval '1 hour')`)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq) values ('other', 'u5', 'group_1', 1)`)
+	send := func(command, user, targets string) *place {
+		return r.deliver("conversation.delete_everyone.demo", fmt.Appendf(nil,
+			`{"command_id": %q, "app_id": "demo", "user_id": %q, "device_id": "phone", "scope": "everyone", "conversations": [%s]}`, command, user, targets), nil)
+	}
+	r.settled(send("seq", "boss", `{"id": "group_1", "through_seq": 3}`), bus.Reject)
+	r.settled(send("both", "boss", `{"id": "group_1"}, {"id": "c2c_1"}, {"id": "group_2"}, {"id": "group_3"}`), bus.Reject) // one of them
+	want := map[string]int{"letter invalid_command": 1, "failed  invalid_command": 1, "letter unsupported_scope": 1, "failed c2c_1 unsupported_scope": 1,
+		"deleted group_1 2": 600, "deleted group_2 2": 600}
+	got := map[string]int{}
+	for _, s := range r.pub.summary() {
+		got[s]++
+	}
+	if !maps.Equal(got, want) {
+		t.Errorf("published %v; want %v", got, want)
+	}
+	if n := r.count("select count(*) from chat.messages where conversation_id <> 'c2c_1'"); n != 2 {
+		t.Errorf("%d messages are left", n)
+	}
+	for _, a := range r.pub.stored {
+		if d := a.Deleted; d != nil && (d.Scope != "everyone" || d.RequestedBy != "boss" || d.OriginDeviceID != "phone" || !d.Erased ||
+			d.ConversationRemoved != (d.UserID+d.ConversationID != "u5group_1") || fmt.Sprintf("u%d", d.ThroughSeq-2) != d.UserID) {
+			t.Fatalf("deleted: %+v", d)
+		}
+	}
+}
+
 // listing notes how many ids were listed and are not final yet, and may fail.
 type listing struct {
 	handler.Store
@@ -160,9 +196,10 @@ func TestAllConversationsOnTwoWorkers(t *testing.T) {
 	waitFor(t, func() bool { return first.count("select count(*) from lethe.deletions where state = 'done'") > 200 })
 	third.h.Stop()
 	third.settled(places[2], bus.Retry)
+	outcomes := []bus.Outcome{places[0].wait(t), places[1].wait(t)}
 	for i, r := range []*rig{first, second} {
-		for places[i].wait(t).Verdict == bus.Retry { // it has left the command to the other
-			places[i] = deliver(r)
+		if outcomes[i].Verdict == bus.Retry { // it has left the command to the other
+			r.settled(deliver(r), bus.Done)
 		}
 	}
 	var union []string
@@ -195,7 +232,7 @@ func TestAllConversationsInAnOutage(t *testing.T) {
 	var l *listing
 	r := newRig(t, func(c *handler.Config) {
 		l = &listing{Store: c.Store, fail: func(page int64) error {
-			if page == 3 {
+			if page == 2 {
 				return &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: fmt.Errorf("no grant")}
 			}
 			return nil
@@ -217,16 +254,13 @@ func TestAllConversationsInAnOutage(t *testing.T) {
 		}
 	}()
 	r.settled(r.all("everything", nil), bus.Retry)
-	if r.gate.Reason() == "" {
-		t.Error("the gate is open")
-	}
 	r.pub.setRefuse(errFull)
 	p := r.all("everything", nil)
 	waitFor(t, func() bool { return strings.Contains(r.gate.Reason(), "events_full") })
 	r.pub.setRefuse(nil)
 	r.settled(p, bus.Done)
 	close(done)
-	if n := <-most; n > 5*256 {
+	if n := <-most; n > 3*512 {
 		t.Errorf("%d deletions were in flight", n)
 	}
 	deleted, all := r.pub.ids()

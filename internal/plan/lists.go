@@ -12,6 +12,7 @@ import (
 // statement reads a page along the index, or skips from one id to the next.
 type List struct {
 	Name       string      // of the table, quoted
+	Skips      bool        // an id may have many rows, and the index leads from the first of one to that of the next
 	conditions []condition // on the ids that are given
 	id         condition   // on the one that is listed
 }
@@ -34,6 +35,19 @@ func (l *List) After(row, id string) string {
 		return fmt.Sprintf("%s.%s > (%s)::%s", row, l.id.column, id, l.id.typ)
 	}
 	return fmt.Sprintf("%s.%s::text > %s", row, l.id.column, id)
+}
+
+// From is the condition that the row's id is behind the one of the expression, of type text, or that there is none of it, for a scan
+// that begins there.
+func (l *List) From(row, id string) string {
+	least, typed := map[keyType]string{
+		bigintKey: "-9223372036854775808", intKey: "-2147483648", uuidKey: "00000000-0000-0000-0000-000000000000",
+	}[l.id.typ]
+	from := fmt.Sprintf("%s.%s::text >= %s", row, l.id.column, id)
+	if typed {
+		from = fmt.Sprintf("%s.%s >= coalesce(nullif(%s, ''), '%s')::%s", row, l.id.column, id, least, l.id.typ)
+	}
+	return from + " and " + l.ID(row) + " <> " + id
 }
 
 // lists are the tables that list ids, or why there are none.
@@ -131,7 +145,7 @@ func (k *checker) listAny(s *Checked, tables []listed) {
 
 // list is how the table lists the ids of this name; missing is the statement that makes the index for it.
 func (t listed) list(name string) (l *List, missing string, err error) {
-	l = &List{Name: t.name()}
+	l = &List{Name: t.name(), Skips: t.path == "messages"}
 	for _, c := range t.conditions {
 		switch {
 		case c.value.id == name+"_id" && c.value.part.of == 0:

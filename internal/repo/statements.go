@@ -113,6 +113,7 @@ type sqlArgs struct {
 	Replay     bool              // spare what was sent after the deletion had finished
 	Listed     bool              // of commands that name their deletions by a rule, and are entered
 	List       *plan.List        // where such deletions are found
+	ListUsers  bool              // and not conversations
 	Start      bool              // the first id, and not the one after i.id
 	Parent     *plan.Parent      // in a dry run: of the messages, or the rows of Child
 	Sizes      map[string]string // expressions for the bytes of a row x, by its table, in a dry run
@@ -155,6 +156,9 @@ func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.
 
 // First is the arguments for the first id of the list.
 func (a sqlArgs) First() sqlArgs { a.Start = true; return a }
+
+// Users is the arguments for a list of users.
+func (a sqlArgs) Users() sqlArgs { a.ListUsers = true; return a }
 
 // NextID is " and " with the condition that the row l of the list is behind i.id.
 func (a sqlArgs) NextID() string {

@@ -68,40 +68,51 @@ where d.app_id = @app and d.command_id = @command and (d.user_id, d.conversation
 order by d.user_id, d.conversation_id limit @limit::bigint
 {{end}}
 
-{{/* The ids in the list behind @after, in their order, each once. Each step of the recursion looks the next one up. */}}
-{{define "_ids"}}ids (id, given) as (
-  select case when @after::text <> '' then @after::text else {{template "_next_id" .First}} end, @after::text <> ''
+{{/* The ids in the list behind @after, in their order, each once; and whether a message that was met on the way says that one was sent by the time
+of the command. Where an id may have many rows, each step of the recursion looks the next one up. */}}
+{{define "_ids"}}ids (id, sent, given) as (
+  {{- if .List.Skips}}
+  (select @after::text, false, true where @after::text <> ''
   union all
-  select {{template "_next_id" .}}, false from ids i where i.id is not null
+  select n.id, n.sent, false from ({{template "_next_id" .First}}) n where @after::text = '')
+  union all
+  select n.id, n.sent, false from ids i cross join lateral ({{template "_next_id" .}}) n
+  {{- else}}
+  select {{.List.ID "l"}}, false, false from {{.List.Name}} l
+  where {{.List.OfArgs "l"}} and {{.List.From "l" "@after::text"}}
+  group by {{.List.Order "l"}} order by {{.List.Order "l"}} limit @limit::bigint
+  {{- end}}
 ){{end}}
-{{define "_next_id"}}(
-    select {{.List.ID "l"}} from {{.List.Name}} l
+{{define "_next_id"}}
+    select {{.List.ID "l"}} as id, {{if .ListUsers}}false{{else}}({{.SentBy "l" "@stored_at::timestamptz"}}) is true{{end}} as sent
+    from {{.List.Name}} l
     where {{.List.OfArgs "l"}}{{.NextID}}
-    order by {{.List.Order "l"}} limit 1){{end}}
+    order by {{.List.Order "l"}} limit 1{{end}}
 
 {{/* Up to @limit conversations of a user, and of each whether a deletion is to be made of it. Those of messages that were sent by the time of
 the command; and those rows of conversations that no message has, unless the ledger knows why. In a shared log, those of the
 user's rows but for conversations with newer messages alone. The list's index forward; the messages' key backward; deletions_pkey. */}}
 {{define "list_conversations"}}
 with recursive {{template "_ids" .}}
-select i.id, {{if .Shared}}{{.Sent "q"}} or {{.Messages.Newest "q" "1" ""}} is null
-  {{- else if eq .List.Name .Messages.Name}}{{.Sent "q"}}
+select i.id, i.sent or (
+  select {{if .Shared}}{{.Sent "q"}} or {{.Messages.Newest "q" "1" ""}} is null
+  {{- else if .List.Skips}}{{.Sent "q"}}
   {{- else}}{{.Messages.Newest "q" "1" ""}} is null
-  and not exists (select from lethe.deletions d
-    where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}
+    and not exists (select from lethe.deletions d
+      where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}
+  from (
+    select q.*{{template "_look_up" .}}
+    from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, i.id as conversation_id,
+      @stored_at::timestamptz as stored_at) q
+    offset 0) q)
 from ids i
-cross join lateral (
-  select q.*{{template "_look_up" .}}
-  from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, i.id as conversation_id,
-    @stored_at::timestamptz as stored_at) q
-  offset 0) q
-where i.id is not null and not i.given
+where not i.given
 limit @limit::bigint
 {{end}}
 
 {{/* Up to @limit users of a conversation. The list's index forward. */}}
 {{define "list_users"}}
-with recursive {{template "_ids" .}}
-select i.id, true from ids i where i.id is not null and not i.given
+with recursive {{template "_ids" .Users}}
+select i.id, true from ids i where not i.given
 limit @limit::bigint
 {{end}}
