@@ -191,7 +191,7 @@ func New(cfg Config) *Handler {
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
-	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
+	h.eraser = newEraser(h)
 	h.enumerations = newEnumerations(h.stopping)
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
@@ -211,14 +211,19 @@ func New(cfg Config) *Handler {
 // Start finds out whether an operator has paused the lanes, which takes two seconds at
 // most, and starts the loops, which only Stop ends. The caller must call Stop.
 func (h *Handler) Start() {
-	h.watcher.sample(h.stopping)
-	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
+	h.watch()
+	if h.hides = h.cfg.Store.Hides(); h.hides {
+		h.eraser.start()
+	}
 	for range h.cfg.ExpressLanes {
 		h.goroutines.Go(h.expressLoop)
 	}
-	if h.hides {
-		h.eraser.start()
-	}
+}
+
+// watch takes the first sample, and starts the watcher.
+func (h *Handler) watch() {
+	h.watcher.sample(h.stopping)
+	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
 }
 
 // Throttled returns what throttles the worker's lanes, in one line; "" for nothing.
