@@ -159,7 +159,6 @@ type Handler struct {
 	watcher      *watcher
 	detector     *faultDetector
 	eraser       *eraser
-	hides        bool // deletions hide, and the eraser works
 	enumerations *enumerations
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
@@ -212,7 +211,7 @@ func New(cfg Config) *Handler {
 // most, and starts the loops, which only Stop ends. The caller must call Stop.
 func (h *Handler) Start() {
 	h.watch()
-	if h.hides = h.cfg.Store.Hides(); h.hides {
+	if h.cfg.Store.Hides() {
 		h.eraser.start()
 	}
 	for range h.cfg.ExpressLanes {
