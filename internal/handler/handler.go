@@ -166,7 +166,8 @@ type Handler struct {
 	// One for each deletion that runs alone, isolated or in the long lane, or is in the wait
 	// queue.
 	singles, isolated, longRuns, waitQueue chan struct{}
-	pageRounds                             chan struct{} // one for each page in its express round
+	// pageRounds is held by a page of an enumeration in an express round.
+	pageRounds sync.Mutex
 
 	stopping   context.Context // done at once at a stop: start nothing new
 	stop       context.CancelCauseFunc
@@ -185,7 +186,6 @@ func New(cfg Config) *Handler {
 		cfg: cfg, queue: newQueue(), express: newPacer(cfg.pace(), cfg.Metrics.BatchLimit.WithLabelValues(expressLane)),
 		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, cfg.Isolated),
 		longRuns: make(chan struct{}, cfg.LongLanes), waitQueue: make(chan struct{}, waitQueueLength),
-		pageRounds: make(chan struct{}, pageRounds),
 	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
