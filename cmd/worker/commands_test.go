@@ -176,7 +176,7 @@ func TestStatusOfABulkCommandHasARowForEachConversation(t *testing.T) {
 		t.Errorf("status --json printed %d objects; want 2", n)
 	}
 	text := s.command("status", "c1").mustSucceed(t).stdout
-	if n := strings.Count(text, "\n"); n != 3 || !strings.HasPrefix(text, "APP_ID  CONVERSATION_ID  STATE") {
+	if n := strings.Count(text, "\n"); n != 3 || !strings.HasPrefix(text, "APP_ID  USER_ID  CONVERSATION_ID  STATE") {
 		t.Errorf("status printed %q; want a heading and two rows", text)
 	}
 }

@@ -34,7 +34,8 @@ type planTryCommand struct {
 func (c *planTryCommand) Help() string {
 	return `Says what a deletion would do now, and changes nothing: all its transactions are read-only. The rows and bytes that go from each
 table, the boundary, in about how many transactions and how long by this database's own pace, what throttles large deletions
-at this moment, and who may hold it up. It reads each row that would go once, 10,000 messages to a transaction, and needs no
+at this moment, and who may hold it up. In a shared log: what becomes hidden for the user, the floor after that, what is erased
+at or below it, and who keeps the rest. It reads each row that would go once, 10,000 messages to a transaction, and needs no
 more than select on the plan's tables. The limits are those of worker run: give it the same flags or variables.
 
     worker plan try --plan plan.yaml --app demo --user alice --conversation c2c_bob
@@ -66,6 +67,9 @@ func (c *planTryCommand) run(ctx context.Context, t terminal) error {
 	}
 	defer store.Close()
 	d := purge.Deletion{Key: purge.Key{App: c.App, Command: "-", User: c.User, Conversation: c.Conversation}, ThroughSeq: c.ThroughSeq, StoredAt: time.Now()}
+	if store.EveryoneOnly() {
+		d.Scope, d.RequestedBy = purge.ScopeEveryone, c.User
+	}
 	if err := refusal(ctx, store, d); err != nil {
 		return err
 	}
@@ -92,6 +96,8 @@ func refusal(ctx context.Context, store *repo.Repo, d purge.Deletion) error {
 	}
 	_, err = store.Incompatible(d)
 	switch {
+	case errors.Is(err, purge.ErrUnsupportedScope):
+		return fmt.Errorf("the command would be refused: %s: %w", conversation.ReasonUnsupportedScope, err)
 	case errors.Is(err, purge.ErrBoundaryRequired):
 		return fmt.Errorf("the command would be refused: %s: %w", conversation.ReasonBoundaryRequired, err)
 	case err != nil:
@@ -156,6 +162,8 @@ type tryResult struct {
 	NewestDeletedSentAt string     `json:"newest_deleted_sent_at,omitempty"`
 	OldestKeptSentAt    string     `json:"oldest_kept_sent_at,omitempty"`
 	ConversationRemoved bool       `json:"conversation_removed"`
+	Scope               string     `json:"scope,omitempty"`
+	SharedLog           *tryLog    `json:"shared_log,omitempty"`
 	Tables              []tryTable `json:"tables"`
 	// Lane is express or long, and Batches about how many transactions delete.
 	Lane    string `json:"lane"`
@@ -167,6 +175,21 @@ type tryResult struct {
 	BlockedBy         []string      `json:"blocked_by"`
 	Doubts            []string      `json:"doubts"`
 	pace              string
+}
+
+// tryLog is what a deletion hides in a shared log, and who keeps what it doesn't erase; what it erases is in the tables.
+type tryLog struct {
+	HiddenMessages int64       `json:"hidden_messages"`
+	Floor          *int64      `json:"floor,omitempty"`
+	Members        int64       `json:"members"`
+	Keeping        int64       `json:"keeping"`
+	KeptBy         []tryKeeper `json:"kept_by"` // the first of them
+}
+
+// tryKeeper is a member who keeps messages; through_seq is absent for one who has deleted nothing.
+type tryKeeper struct {
+	UserID     string `json:"user_id"`
+	ThroughSeq *int64 `json:"through_seq,omitempty"`
 }
 
 // tryTable is what would become of a table's rows.
@@ -193,6 +216,13 @@ func (c *planTryCommand) found(d purge.Deletion, trial *repo.Trial, throttled []
 		ConversationRemoved: trial.ConversationRemoved, Lane: "express", Throttled: []tryThrottle{}, BlockedBy: []string{}, Doubts: []string{},
 	}
 	r.NewestDeletedSentAt, r.OldestKeptSentAt = sentAt(trial.NewestDeleted), sentAt(trial.OldestKept)
+	r.Scope = string(d.Scope)
+	if log := trial.Log; log != nil {
+		r.SharedLog = &tryLog{HiddenMessages: log.Hidden, Floor: log.Floor, Members: log.Members, Keeping: log.Keeping, KeptBy: []tryKeeper{}}
+		for _, k := range log.Keepers {
+			r.SharedLog.KeptBy = append(r.SharedLog.KeptBy, tryKeeper{k.User, k.Cleared})
+		}
+	}
 	for _, t := range trial.Tables {
 		r.Tables = append(r.Tables, tryTable{t.Path, t.Name, t.Deleted, t.Updated, t.Kept, t.Bytes, t.Estimated})
 	}
@@ -243,9 +273,13 @@ func (r tryResult) print(t terminal) error {
 	for i, th := range r.Throttled {
 		throttled[i] = th.Reason + " (" + th.Detail + ")"
 	}
-	fields := []field{
+	messages := strconv.FormatInt(r.Messages, 10)
+	if r.Scope != "" {
+		messages += ", for everyone: no table says who the members are"
+	}
+	fields := append(r.SharedLog.fields(r.UserID), []field{
 		{"through_seq", strconv.FormatInt(r.ThroughSeq, 10)},
-		{"messages", strconv.FormatInt(r.Messages, 10)},
+		{"messages", messages},
 		{"newest deleted", sentOrNot(r.NewestDeletedSentAt)},
 		{"oldest kept", sentOrNot(r.OldestKeptSentAt)},
 		{"conversation", removed},
@@ -254,7 +288,7 @@ func (r tryResult) print(t terminal) error {
 		{"throttled by", orNothing(throttled)},
 		{"blocked by", orNothing(r.BlockedBy)},
 		{"doubts", orNothing(r.Doubts)},
-	}
+	}...)
 	if err := t.printFields(fields); err != nil {
 		return err
 	}
@@ -275,6 +309,32 @@ func (r tryResult) print(t terminal) error {
 		return err
 	}
 	return t.printf("\nNothing was changed.\n")
+}
+
+// fields say what becomes hidden, for people; none where messages have owners.
+func (l *tryLog) fields(user string) []field {
+	if l == nil {
+		return nil
+	}
+	floor, kept := "none", make([]string, 0, len(l.KeptBy)+1)
+	if l.Floor != nil {
+		floor = strconv.FormatInt(*l.Floor, 10) + ": what is at or below it is erased"
+	}
+	for _, k := range l.KeptBy {
+		through := "has deleted nothing"
+		if k.ThroughSeq != nil {
+			through = fmt.Sprintf("has deleted through %d", *k.ThroughSeq)
+		}
+		kept = append(kept, k.UserID+" "+through)
+	}
+	if more := l.Keeping - int64(len(l.KeptBy)); more > 0 {
+		kept = append(kept, fmt.Sprintf("and %d more", more))
+	}
+	return []field{
+		{"hidden", fmt.Sprintf("%s from %s, at once", purge.Count(int(l.HiddenMessages), "message"), user)},
+		{"floor", floor},
+		{"kept by", orNothing(kept)},
+	}
 }
 
 func orNothing(lines []string) string {

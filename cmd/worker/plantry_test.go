@@ -137,3 +137,56 @@ func TestPlanTryAsARoleThatMayNotReadSaysWhichMay(t *testing.T) {
 		t.Errorf("%d, %s", o.code, o.stderr)
 	}
 }
+
+// In a shared log plan try says what becomes hidden, what is erased and who keeps the rest, and status says afterwards what
+// is hidden and what is erased.
+func TestPlanTryAndStatusOfASharedLog(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	execute1(t, s.database, `
+		create table rooms (id text primary key);
+		create table members (room text not null references rooms, who text not null, cleared bigint, primary key (room, who));
+		create index on members (who, room);
+		create index on members (room, cleared);
+		create table posts (id bigint primary key, room text not null references rooms, at timestamptz not null default now() - interval '1 hour');
+		create index on posts (room, id);
+		insert into rooms values ('group_42');
+		insert into members values ('group_42', 'alice', null), ('group_42', 'bob', 8);
+		insert into posts select n, 'group_42' from generate_series(1, 20) n`)
+	file := planFile(t, `
+tenant: demo
+messages: {table: posts, conversation: room, seq: id, sent_at: at}
+members: {table: members, user: who, conversation: room, watermark: cleared}
+conversations: {table: rooms, where: {id: $conversation}, keep: false}
+`)
+	got := s.try(t, "group_42", "--plan", file)
+	if log := got.SharedLog; log == nil || log.HiddenMessages != 20 || *log.Floor != 8 || log.Keeping != 1 || got.Messages != 8 || got.ThroughSeq != 20 || got.ConversationRemoved {
+		t.Errorf("plan try = %+v; want 20 hidden and 8 erased", got)
+	}
+	text := execute(vars(map[string]string{"DATABASE_URL": s.database}), "plan", "try", "--app", "demo", "--user", "alice", "--conversation", "group_42", "--plan", file).mustSucceed(t).stdout
+	for _, line := range []string{"20 messages from alice, at once\n", "8: what is at or below it is erased\n", "bob has deleted through 8\n"} {
+		if !strings.Contains(text, line) {
+			t.Errorf("plan try printed\n%s\nwant the line %q", text, line)
+		}
+	}
+	s.startWorking(t, "--plan", file)
+	s.send("--conversation", "group_42", "--command-id", "c1", "--wait").mustSucceed(t)
+	if o := s.command("status", "c1", "--json").mustSucceed(t).objects(t)[0]; o["state"] != "done" || o["erased"] != false || o["erased_at"] != nil || o["messages_deleted"] != 20.0 {
+		t.Errorf("status = %v; want 20 messages hidden", o)
+	}
+	execute1(t, s.database, `update members set cleared = 20 where who = 'bob'`)
+	s.command("erase", "--app", "demo", "--conversation", "group_42", "--plan", file).mustSucceed(t)
+	s.awaitStatus(t, func(o map[string]any) bool { return o["erased_at"] != nil && o["erased"] == false }, "status", "c1", "--json")
+	if n := s.messagesIn(t, "posts"); n != 0 {
+		t.Errorf("%d posts are left; want none", n)
+	}
+}
+
+// messagesIn counts a table's rows.
+func (s stack) messagesIn(t *testing.T, table string) (n int) {
+	t.Helper()
+	if err := s.connect(t).QueryRow(t.Context(), "select count(*) from "+table).Scan(&n); err != nil {
+		t.Fatal(err)
+	}
+	return n
+}

@@ -28,8 +28,9 @@ const statusPage = 100
 
 // Help is the long form of the subcommand's help.
 func (c *statusCommand) Help() string {
-	return `Each conversation of the command is one deletion. Its state is pending, running, done or failed; the other names are
-those of the events. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the lock. Of a
+	return `Each conversation of the command, and with scope everyone each member, is one deletion. Its state is pending, running, done
+or failed; the other names are those of the events. erased false says that messages are hidden from the user and stored for
+others, erased_at when the last of them was erased. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the lock. Of a
 shard, note says that it had no message of the conversation: perhaps another one has.
 With --user and --app instead of a command: all pending or running deletions of the user, by command. Fails if the ledger
 doesn't know the command: it still waits in the stream, was refused or never sent, or has expired (--ledger-retention).
@@ -160,6 +161,11 @@ type deletion struct {
 	MessagesDeleted     int64      `json:"messages_deleted"`
 	HistoryKept         bool       `json:"history_kept"`
 	ConversationRemoved *bool      `json:"conversation_removed,omitempty"`
+	ConversationKept    bool       `json:"conversation_kept,omitempty"`
+	Erased              *bool      `json:"erased,omitempty"`
+	ErasedAt            *time.Time `json:"erased_at,omitempty"`
+	Scope               string     `json:"scope,omitempty"`
+	RequestedBy         string     `json:"requested_by,omitempty"`
 	MultiClientSync     *bool      `json:"multi_client_sync,omitempty"`
 	OriginDeviceID      string     `json:"origin_device_id,omitempty"`
 	RequestedAt         *time.Time `json:"requested_at,omitempty"`
@@ -179,7 +185,7 @@ func deletionOf(r purge.Record) deletion {
 		CommandID: r.Command, AppID: r.App, UserID: r.User, ConversationID: r.Conversation, State: string(r.State),
 		CursorSeq: r.CursorSeq, MessagesDeleted: r.MessagesDeleted, HistoryKept: r.HistoryKept, OriginDeviceID: r.Device,
 		RequestedAt: some(r.RequestedAt), Attempts: r.Attempts, LastError: r.LastError, WaitingFor: string(r.WaitingFor),
-		WaitingDetail: r.WaitingDetail,
+		WaitingDetail: r.WaitingDetail, ConversationKept: r.ConversationKept, Scope: string(r.Scope), RequestedBy: r.RequestedBy,
 	}
 	if r.Pinned {
 		d.ThroughSeq = &r.ThroughSeq
@@ -187,6 +193,7 @@ func deletionOf(r purge.Record) deletion {
 	switch r.State {
 	case purge.Done:
 		d.ConversationRemoved, d.MultiClientSync, d.CompletedAt = &r.ConversationRemoved, &r.MultiClientSync, some(r.CompletedAt)
+		d.Erased, d.ErasedAt = &r.Erased, some(r.ErasedAt)
 	case purge.Failed:
 		d.Reason, d.Message, d.FailedAt = r.Reason, r.Message, some(r.FailedAt)
 	case purge.Pending, purge.Running:
@@ -224,7 +231,12 @@ func (d deletion) fields() []field {
 		{"cursor_seq", strconv.FormatInt(d.CursorSeq, 10)},
 		{"messages_deleted", strconv.FormatInt(d.MessagesDeleted, 10)},
 		{"history_kept", strconv.FormatBool(d.HistoryKept)},
+		{"conversation_kept", unlessFalse(d.ConversationKept)},
 		{"conversation_removed", optional(d.ConversationRemoved)},
+		{"erased", optional(d.Erased)},
+		{"erased_at", optionalTime(d.ErasedAt)},
+		{"scope", d.Scope},
+		{"requested_by", d.RequestedBy},
 		{"multi_client_sync", optional(d.MultiClientSync)},
 		{"origin_device_id", d.OriginDeviceID},
 		{"requested_at", optionalTime(d.RequestedAt)},
@@ -236,6 +248,13 @@ func (d deletion) fields() []field {
 		{"last_error", d.LastError},
 		{"note", d.Note},
 	}
+}
+
+func unlessFalse(is bool) string {
+	if !is {
+		return ""
+	}
+	return "true"
 }
 
 func optional[T any](p *T) string {
@@ -255,13 +274,24 @@ func optionalTime(t *time.Time) string {
 // statusTable has a row for each deletion with the most useful columns; --json has the
 // rest.
 func statusTable(records []purge.Record) [][]string {
-	rows := [][]string{{"APP_ID", "CONVERSATION_ID", "STATE", "THROUGH_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "SINCE", "REASON", "WAITING_FOR"}}
+	rows := [][]string{{"APP_ID", "USER_ID", "CONVERSATION_ID", "STATE", "ERASED", "THROUGH_SEQ", "MESSAGES_DELETED", "ATTEMPTS", "SINCE", "REASON", "WAITING_FOR"}}
 	for _, r := range records {
 		d := deletionOf(r)
 		rows = append(rows, []string{
-			d.AppID, d.ConversationID, d.State, optional(d.ThroughSeq), strconv.FormatInt(d.MessagesDeleted, 10),
+			d.AppID, d.UserID, d.ConversationID, d.State, erased(d), optional(d.ThroughSeq), strconv.FormatInt(d.MessagesDeleted, 10),
 			strconv.Itoa(d.Attempts), optionalTime(d.CompletedAt) + optionalTime(d.FailedAt), d.Reason, d.WaitingFor,
 		})
 	}
 	return rows
+}
+
+// erased says of a deletion that is done whether its messages are stored for others.
+func erased(d deletion) string {
+	switch {
+	case d.Erased == nil:
+		return ""
+	case *d.Erased || d.ErasedAt != nil:
+		return "yes"
+	}
+	return "hidden"
 }

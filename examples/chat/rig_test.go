@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
@@ -28,7 +26,7 @@ func TestMain(m *testing.M) {
 	if os.Getenv(asChat) != "" {
 		main()
 	}
-	localtest.Main(m, goleak.Cleanup(exitWithoutWorker))
+	localtest.Main(m, removeWorker)
 }
 
 // timeout is how long a test waits for what takes milliseconds, on a machine
@@ -57,12 +55,8 @@ func workerBinary(t testing.TB) string {
 	return filepath.Join(binary.dir, "worker")
 }
 
-func exitWithoutWorker(code int) {
-	if binary.dir != "" {
-		_ = os.RemoveAll(binary.dir) // in the temporary folder; whoever cleans that gets it
-	}
-	os.Exit(code)
-}
+// removeWorker is for the end of all tests.
+func removeWorker() error { return os.RemoveAll(binary.dir) }
 
 // rig is the whole stack: servers, a worker, and the chat.
 type rig struct {

@@ -14,7 +14,6 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"go.uber.org/goleak"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
@@ -22,10 +21,7 @@ import (
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
-func TestMain(m *testing.M) {
-	// A nats-server that is closed while it sets up a stream's source waits for the answer for up to 30 s.
-	localtest.WaitingMain(m, goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3"))
-}
+func TestMain(m *testing.M) { localtest.WaitingMain(m) }
 
 // timeout bounds every wait of a test; none is expected to come near.
 const timeout = 20 * time.Second

@@ -18,8 +18,9 @@ import (
 )
 
 // What a cluster of three nats-servers does to the work when nodes and ways are
-// lost. Not beside other tests: their figures would suffer.
-func TestCluster(t *testing.T) { //nolint:paralleltest // see above; these are parallel to each other
+// lost.
+func TestCluster(t *testing.T) {
+	t.Parallel()
 	for name, test := range map[string]func(*testing.T){
 		"a_leader_killed_under_load_loses_nothing":      leaderKilled,
 		"a_shards_leader_killed_loses_nothing_of_two":   shardsLeaderKilled,

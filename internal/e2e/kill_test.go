@@ -15,7 +15,7 @@ import (
 
 func TestKilledAtRandomMomentsADeletionGoesOnFromTheLastCommit(t *testing.T) {
 	t.Parallel()
-	messages, kills := sized(1_000_000, 10_000_000), sized(4, 30)
+	messages, kills := sized(500_000, 10_000_000), sized(4, 30)
 	const batch = 2000
 	rnd := random(t)
 	r := newRig(t)
@@ -29,7 +29,7 @@ func TestKilledAtRandomMomentsADeletionGoesOnFromTheLastCommit(t *testing.T) {
 		w := r.start(t, settings...)
 		from := watch.cursor
 		eventually(t, timeout, "the deletion goes on", func() bool { return watch.look(t) || watch.cursor > from })
-		pause(t, between(rnd, time.Millisecond, 400*time.Millisecond))
+		pause(t, between(rnd, time.Millisecond, 200*time.Millisecond))
 		w.kill()
 		if watch.look(t) {
 			break

@@ -34,7 +34,31 @@ func TestLayoutsOfSharedLogs(t *testing.T) {
 			r.wantErased(t, first, fmt.Sprint(seqs[5]))
 			r.ByHand(t, "", log, seqs[5], "forget", "leave")
 		}
+		r.everyone(t, r.IDs[0][0])
 		r.Compare(t, false)
 		r.noAttempts(t)
 	})
+}
+
+// everyone deletes a log of the first two users for everyone. Without members the event goes to who asks.
+func (r *layoutRig) everyone(t *testing.T, log string) {
+	t.Helper()
+	seqs := r.Seqs(t, "public", "", log)
+	cmd := r.ask(t, "7", log, 0)
+	cmd.Scope = conversation.ScopeEveryone
+	r.send(t, cmd)
+	told := []string{"7"}
+	if len(r.Users) > 0 {
+		told = r.Users[:2]
+	}
+	for _, user := range told {
+		e := r.awaitStored(t, 1, of(cmd.CommandID, log), typed(conversation.TypeDeleted), func(e event) bool { return e.text("user_id") == user })[0]
+		wantFields(t, e, "through_seq", last(seqs), "messages_deleted", len(seqs), "scope", "everyone", "requested_by", "7")
+		r.ByHand(t, user, log, last(seqs), "hide")
+	}
+	if len(r.Users) > 0 {
+		r.awaitStored(t, len(told), of(cmd.CommandID), typed(conversation.TypeErased))
+	}
+	r.settled(t)
+	r.ByHand(t, "7", log, last(seqs), "forget", "leave")
 }

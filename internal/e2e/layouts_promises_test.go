@@ -114,7 +114,7 @@ func (r *layoutRig) carriedOut(t *testing.T, cmds []conversation.Command, goes [
 // of the rows, and a message that was written long before is committed only now.
 func TestLayoutsSurviveWhatHappensToALargeDeletion(t *testing.T) {
 	t.Parallel()
-	const messages, late = 20_000, 3
+	const messages, late = 6000, 3
 	settings := []string{"--express-rows", "100", "max-rows=1000"}
 	forLayouts(t, localtest.Layouts, func(t *testing.T, l localtest.Layout) {
 		t.Helper()

@@ -248,7 +248,8 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 	r.exec(t, `create role worker login;
 		grant usage on schema lethe, chat to worker;
 		grant select, insert, delete on lethe.commands to worker;
-		grant select, insert, update, delete on lethe.deletions to worker;
+		grant select, insert, update, delete on lethe.deletions, lethe.enumerations to worker;
+		grant select, insert, update on lethe.watermarks to worker;
 		grant select on lethe.apps to worker;
 		grant select, delete on chat.messages, chat.reactions, chat.attachments, chat.conversations to worker;
 		grant update (body) on chat.messages to worker;

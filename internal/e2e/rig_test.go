@@ -12,14 +12,14 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
-	"go.uber.org/goleak"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
+	"github.com/lethe-im/lethe/internal/repo"
 )
 
-func TestMain(m *testing.M) { localtest.WaitingMain(m, goleak.Cleanup(exitWithoutBinary)) }
+func TestMain(m *testing.M) { localtest.WaitingMain(m, removeBinary) }
 
 // timeout is how long a test waits for what should happen within milliseconds,
 // on a machine that has other things to do.
@@ -59,6 +59,12 @@ type rigConfig struct {
 	env     []string
 	connect []nats.Option // of the test's own connection
 }
+
+// prepared is a database in which the setup has nothing left to do.
+var prepared = localtest.Template{Make: func(ctx context.Context, address string) error {
+	_, err := repo.Setup(ctx, address, repo.SetupOptions{SampleSchema: true})
+	return err
+}}
 
 // rigOption changes a rigConfig.
 type rigOption func(*rigConfig)
@@ -119,8 +125,12 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	if r.nats != nil {
 		r.url = r.nats.URL()
 	}
-	if r.dbURL == "" {
+	switch {
+	case r.dbURL != "":
+	case c.noSetup || c.schema != "":
 		r.dbURL = localtest.Database(t)
+	default:
+		r.dbURL = prepared.Database(t) // for the setup to find all there: migrations take long
 	}
 	r.env = append([]string{
 		"NATS_URL=" + r.url, "DATABASE_URL=" + r.dbURL, "LETHE_ACK_WAIT=" + ackWait, "LOG_LEVEL=debug",

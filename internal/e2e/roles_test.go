@@ -132,6 +132,7 @@ var hint = regexp.MustCompile(`run: (grant pg_read_all_stats [^"\n]*)`)
 // very statement of its log mends that.
 func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 	t.Parallel()
+	const messages = 60_000
 	for _, major := range majors {
 		t.Run(fmt.Sprint("postgres ", major), func(t *testing.T) {
 			t.Parallel()
@@ -141,7 +142,7 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 			t.Cleanup(func() { _ = standby.Close() })
 			r := lockedRigOn(t, lockedNATS(t, accountEach), address)
 			giant := chat{"demo", "giant", "g"}
-			r.huge(t, giant, 200_000)
+			r.huge(t, giant, messages)
 			replay := func(how string) { (&rig{dbURL: standby.URL()}).execAs(t, "postgres", "select pg_wal_replay_"+how+"()") }
 			replay("pause")
 			operator := r.as(t, operatorUser, "lethe_operator")
@@ -162,11 +163,11 @@ func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 				t.Errorf("/readyz = %q; want the lag", body)
 			}
 			_, at, _, _ := r.ledger(t, cmd.CommandID, giant.id)
-			if at >= 200_000 {
+			if at >= messages {
 				t.Error("the deletion was over before the standby lagged: the test is too small")
 			}
 			replay("resume")
-			wantFields(t, r.deleted(t, cmd.CommandID, giant.id), "messages_deleted", 200_000)
+			wantFields(t, r.deleted(t, cmd.CommandID, giant.id), "messages_deleted", messages)
 			w.term(t)
 		})
 	}

@@ -36,7 +36,7 @@ func TestScale(t *testing.T) {
 // their node.
 func comeAndGo(t *testing.T) {
 	t.Helper()
-	total := drillTime(t, 6*time.Second)
+	total := drillTime(t, 4*time.Second)
 	d := newDrill(t)
 	d.must(t, "setup", "--sample-schema")
 	d.watch(t)
@@ -112,7 +112,7 @@ func (c *churn) step(t *testing.T, i int) {
 // anything for the other, and nothing is lost.
 func shardsComeAndGo(t *testing.T) {
 	t.Helper()
-	total := drillTime(t, 5*time.Second)
+	total := drillTime(t, 3*time.Second)
 	server := localtest.NATS(t, localstack.NATSOptions{})
 	a, b := newDrill(t, onServer(server), inShard("a")), newDrill(t, onServer(server), inShard("b"))
 	far := map[*drill]string{}

@@ -160,7 +160,7 @@ func subscribeAndSleep(t testing.TB, url string, u lockedUser, subject string) {
 }
 
 const (
-	siegeLasts = time.Second
+	siegeLasts = time.Second / 2
 	// siegeDelay is how long a deletion of another app may take meanwhile: on a busy
 	// machine with two processors, which the attacker has too.
 	siegeDelay = 5 * time.Second

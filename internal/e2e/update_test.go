@@ -22,7 +22,7 @@ const updateFrom = "LETHE_UPDATE_FROM"
 // connections to the database once, and so probe it.
 func rollingUpdate(t *testing.T) {
 	t.Helper()
-	total := drillTime(t, 5*time.Second)
+	total := drillTime(t, 3*time.Second)
 	d := newDrill(t)
 	program, what := previousWorker(t)
 	d.printf("%s", what)

@@ -51,13 +51,8 @@ func workerBinary(t testing.TB) string {
 	return binary.path
 }
 
-// exitWithoutBinary ends the tests' process.
-func exitWithoutBinary(code int) {
-	if binary.dir != "" {
-		_ = os.RemoveAll(binary.dir) // in the temporary folder; whoever cleans that gets it
-	}
-	os.Exit(code)
-}
+// removeBinary is for the end of all tests.
+func removeBinary() error { return os.RemoveAll(binary.dir) }
 
 // worker is a process of `worker run`.
 type worker struct {

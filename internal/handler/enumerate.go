@@ -74,7 +74,7 @@ type page struct {
 func (h *Handler) enumerate(j *job, cmd conversation.Command) entry {
 	store, d := h.cfg.Store, j.deletion(cmd)
 	everyone := cmd.Scope == conversation.ScopeEveryone
-	if everyone && store.Shared() && !h.hides {
+	if everyone && store.Shared() && !store.Hides() {
 		return h.newEntry(j, cmd)
 	}
 	if everyone && !store.Shared() && slices.ContainsFunc(cmd.Conversations, func(c conversation.Target) bool { return c.ThroughSeq != nil }) {

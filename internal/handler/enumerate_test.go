@@ -268,3 +268,64 @@ func TestAllConversationsInAnOutage(t *testing.T) {
 		t.Errorf("%d conversations, %+v", len(deleted), all)
 	}
 }
+
+// In a shared log all conversations of a user are all that they are or were a member of.
+func TestAllConversationsOfAMember(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t, nil)
+	for i := range 5 {
+		r.room(fmt.Sprintf("room%d", i), 3, "alice", "bob")
+	}
+	r.room("alone", 3, "alice")
+	r.room("empty", 0, "alice")
+	r.room("others", 3, "bob")
+	r.room("newer", 0, "alice")
+	r.exec(`insert into rooms.messages values ('newer', 1, now() + interval '1 hour'), ('room0', 4, now() + interval '1 hour')`)
+	r.exec(`update rooms.members set left_at = now() where room = 'room4' and who = 'alice'`)
+	r.settled(r.all("everything", nil), bus.Done)
+	deleted, all := r.pub.ids()
+	if want := []string{"alone", "empty", "room0", "room1", "room2", "room3", "room4"}; !slices.Equal(deleted, want) {
+		t.Errorf("deleted %q; want %q", deleted, want)
+	}
+	if len(all) != 1 || all[0].Conversations != 7 || all[0].MessagesDeleted != 18 {
+		t.Errorf("all_deleted: %+v", all)
+	}
+	if n := r.count("select count(*) from rooms.members where who = 'alice' and cleared = 3"); n != 6 {
+		t.Errorf("%d watermarks are at 3", n)
+	}
+	awaitTold(t, []*rig{r}, "everything alice alone")
+	if n := r.messages("room0") + r.messages("room1"); n != 7 {
+		t.Errorf("bob has %d messages", n)
+	}
+}
+
+// For everyone a shared log is hidden from all who are or were members, up to one boundary, and erased.
+func TestEveryoneInASharedLog(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t, nil)
+	var members []string
+	for i := range 700 {
+		members = append(members, fmt.Sprintf("u%d", i))
+	}
+	r.room("a", 30, members...)
+	r.room("b", 30, "u1", "u2")
+	r.room("nobody", 3)
+	r.exec(`insert into rooms.messages values ('a', 31, now() + interval '1 hour')`)
+	r.exec(`update rooms.members set left_at = now() where room = 'a' and who = 'u7'`)
+	r.settled(r.deliver("conversation.delete_everyone.demo", []byte(`{"command_id": "c", "app_id": "demo", "user_id": "boss", "scope": "everyone",
+		"conversations": [{"id": "a"}, {"id": "b", "through_seq": 20}, {"id": "nobody"}]}`), nil), bus.Done)
+	got := map[string]int{}
+	for _, a := range r.pub.stored {
+		if d := a.Deleted; d != nil {
+			got[fmt.Sprintf("%s %d %s %s", d.ConversationID, d.ThroughSeq, d.Scope, d.RequestedBy)]++
+		}
+	}
+	if want := map[string]int{"a 30 everyone boss": 700, "b 20 everyone boss": 2}; !maps.Equal(got, want) {
+		t.Errorf("deleted %v; want %v", got, want)
+	}
+	waitFor(t, func() bool { return r.messages("a") == 1 && r.messages("b") == 10 && r.messages("nobody") == 0 })
+	waitFor(t, func() bool { return len(r.pub.told()) == 702 })
+	if n := r.count("select count(*) from rooms.rooms"); n != 2 {
+		t.Errorf("%d rooms are left", n)
+	}
+}

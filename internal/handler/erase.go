@@ -39,7 +39,7 @@ var ErrNoMembers = errors.New("the plan has no shared log with members, so that 
 // false if there was nothing to erase. It is for a Handler that isn't started; the
 // caller must call Stop. Workers publish the events.
 func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.Erasure, open bool, err error) {
-	if !h.hides {
+	if !h.cfg.Store.Hides() {
 		return purge.Erasure{}, false, ErrNoMembers
 	}
 	h.watcher.sample(h.stopping)

@@ -14,7 +14,6 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -49,7 +48,7 @@ func newRoomsOn(t *testing.T, address string, change func(*handler.Config)) *rig
 	}
 	tables := ""
 	if address == "" {
-		address, tables = localtest.Database(t), roomTables
+		address, tables = ready.Database(t), roomTables
 	}
 	return openRig(t, address, p, tables, func(c *handler.Config) {
 		c.ErasePoll, c.SweepEvery = 50*time.Millisecond, 100*time.Millisecond

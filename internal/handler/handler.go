@@ -159,7 +159,6 @@ type Handler struct {
 	watcher      *watcher
 	detector     *faultDetector
 	eraser       *eraser
-	hides        bool // deletions hide, and the eraser works
 	enumerations *enumerations
 	// lettersMu is held by whoever uses up the room for letters about malformed commands.
 	lettersMu  sync.Mutex
@@ -191,7 +190,7 @@ func New(cfg Config) *Handler {
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
 	h.detector = newFaultDetector(h)
-	h.eraser, h.hides = newEraser(h), cfg.Store.Hides()
+	h.eraser = newEraser(h)
 	h.enumerations = newEnumerations(h.stopping)
 	h.watcher = &watcher{
 		store: cfg.Store, gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, changed: make(chan struct{}),
@@ -216,7 +215,7 @@ func (h *Handler) Start() {
 	for range h.cfg.ExpressLanes {
 		h.goroutines.Go(h.expressLoop)
 	}
-	if h.hides {
+	if h.cfg.Store.Hides() {
 		h.eraser.start()
 	}
 }

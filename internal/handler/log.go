@@ -40,7 +40,7 @@ func (h *Handler) logFinal(t *task) {
 	case rec.State == purge.Failed:
 		h.cfg.Log.Warn("deletion given up", append(attrs, "reason", rec.Reason, "error", rec.Message)...)
 	default:
-		if h.hides {
+		if h.cfg.Store.Hides() {
 			h.cfg.Metrics.MessagesHidden.Add(float64(rec.MessagesDeleted))
 		}
 		h.cfg.Log.Info("deletion finished", append(attrs, "conversation_removed", rec.ConversationRemoved)...)

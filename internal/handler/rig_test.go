@@ -22,7 +22,7 @@ import (
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
-func TestMain(m *testing.M) { localtest.Main(m) }
+func TestMain(m *testing.M) { localtest.WaitingMain(m) }
 
 // shortLease is [repo.Config.Lease] for the tests.
 func shortLease() time.Duration { return 5 * time.Second }
@@ -47,11 +47,17 @@ func newRig(t *testing.T, change func(*handler.Config)) *rig {
 	return newRigOn(t, "", change)
 }
 
+// ready is a database that is set up.
+var ready = localtest.Template{Make: func(ctx context.Context, url string) error {
+	_, err := repo.Setup(ctx, url, repo.SetupOptions{SampleSchema: true})
+	return err
+}}
+
 // newRigOn is newRig on a database of the test's own, or, for "", on a fresh one.
 func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	t.Helper()
 	if address == "" {
-		address = localtest.Database(t)
+		address = ready.Database(t)
 	}
 	return openRig(t, address, plan.Bundled(), "", change)
 }

@@ -84,13 +84,15 @@ func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
 		create sequence public.failures;
 		create function public.fail_once() returns trigger language plpgsql as $$ begin
 			if nextval('public.failures') = 1 then
+				perform pg_advisory_xact_lock(4712);
 				while not exists (select from pg_locks where locktype = 'advisory' and objid = 4711) loop perform pg_sleep(0.001); end loop;
 				raise exception 'once';
 			end if;
 			return old; end $$;
 		create function public.be_under_way() returns trigger language plpgsql as $$ begin
 			perform pg_advisory_xact_lock(4711);
-			perform pg_sleep(0.05);
+			while exists (select from pg_locks where locktype = 'advisory' and objid = 4712) loop perform pg_sleep(0.001); end loop;
+			perform pg_sleep(0.4); -- until the worker knows
 			return old; end $$;
 		create function public.note_batch() returns trigger language plpgsql as $$ begin
 			insert into public.batches select count(*) from gone where conversation_id = 'g'; return null; end $$;

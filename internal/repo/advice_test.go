@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -82,10 +81,7 @@ func TestAdviceTakesNothingFromOthers(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := localtest.Database(t)
-			if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-				t.Fatal(err)
-			}
+			url := newLedger(t)
 			pool := openPool(t, url)
 			execSQL(t, pool, socialTables+c.sql)
 			fillSocial(t, &Repo{pool: pool}, 40, 7, 8)

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -46,10 +45,7 @@ const threadChildren = `children:
 
 func newThreads(tb testing.TB, keep string, n int) *Repo {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	url := newLedger(tb)
 	execSQL(tb, openPool(tb, url), threadTables)
 	p, err := plan.Parse([]byte(strings.ReplaceAll(threadPlan, "KEEP", keep)))
 	if err != nil {

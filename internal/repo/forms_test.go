@@ -13,7 +13,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -108,10 +107,7 @@ var formUsers = []string{"alice@x.org", "bob@x.org", "alice@y.org"}
 // in batches, for the first time and in a replay.
 func TestPlansOfEveryForm(t *testing.T) {
 	t.Parallel()
-	url := localtest.Database(t)
-	if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	url := newLedger(t)
 	for _, name := range slices.Sorted(maps.Keys(positionForms)) {
 		for round := range uint64(4) {
 			t.Run(fmt.Sprintf("%s/%d", name, round), func(t *testing.T) {

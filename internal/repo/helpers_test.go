@@ -21,15 +21,27 @@ func newRepo(tb testing.TB) *Repo {
 	return openRepo(tb, Config{URL: newDatabase(tb), Plan: plan.Bundled()})
 }
 
+// bundled and bare are databases after the setup, with the bundled schema and with the ledger alone.
+var bundled, bare = localtest.Template{Make: setupWith(SetupOptions{SampleSchema: true})}, localtest.Template{Make: setupWith(SetupOptions{})}
+
+func setupWith(o SetupOptions) func(context.Context, string) error {
+	return func(ctx context.Context, url string) error {
+		_, err := Setup(ctx, url, o)
+		return err
+	}
+}
+
 // newDatabase is the address of a fresh database with the ledger and the bundled
 // schema.
 func newDatabase(tb testing.TB) string {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{SampleSchema: true}); err != nil {
-		tb.Fatal(err)
-	}
-	return url
+	return bundled.Database(tb)
+}
+
+// newLedger is the address of a fresh database with the ledger.
+func newLedger(tb testing.TB) string {
+	tb.Helper()
+	return bare.Database(tb)
 }
 
 // openRepo opens a Repo and closes it after the test.

@@ -44,10 +44,7 @@ func TestLayoutsWithForeignKeysOfEachKind(t *testing.T) {
 		for _, action := range foreignKeyActions {
 			t.Run(l.Name+"/"+strings.ReplaceAll("no action "+action, " ", "_"), func(t *testing.T) {
 				t.Parallel()
-				url := localtest.Database(t)
-				if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-					t.Fatal(err)
-				}
+				url := newLedger(t)
 				pool, err := pgxpool.New(context.WithoutCancel(t.Context()), url)
 				if err != nil {
 					t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -15,10 +14,7 @@ import (
 // newArchive is a Repo on tables as an XMPP server's, whose users are numbers that an account's row tells.
 func newArchive(tb testing.TB) *Repo {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	url := newLedger(tb)
 	execSQL(tb, openPool(tb, url), `create table public.accounts (id serial primary key, name text, host text, unique (host, name));
 		create table public.archive (id bigint, owner int, peer text, primary key (owner, id)); create index on public.archive (owner, peer, id);
 		insert into accounts (name, host) values ('alice', 'x.org'), ('bob', 'x.org')`)
@@ -226,10 +222,7 @@ func TestAReplayLooksUpAnew(t *testing.T) {
 // alice and of bob.
 func newMembers(t *testing.T, references string, n int) *Repo {
 	t.Helper()
-	url := localtest.Database(t)
-	if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-		t.Fatal(err)
-	}
+	url := newLedger(t)
 	execSQL(t, openPool(t, url), fmt.Sprintf(`create table public.members (id bigserial primary key, usr text, room text, unique (usr, room));
 		create table public.messages (id bigserial primary key, member_id bigint not null %s); create index on public.messages (member_id, id);
 		insert into members (usr, room) values ('alice@x.org', 'c'), ('bob@x.org', 'c');

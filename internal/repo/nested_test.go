@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 )
 
@@ -20,10 +19,7 @@ func TestALateRowBelowAChildGoes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := localtest.Database(t)
-			if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-				t.Fatal(err)
-			}
+			url := newLedger(t)
 			execSQL(t, openPool(t, url), strings.ReplaceAll(`create schema n;
 				create table n.posts (id bigint primary key, owner bigint not null, thread text not null, at timestamptz not null default now() - interval '1 hour');
 				create unique index on n.posts (owner, thread, id);

@@ -48,10 +48,7 @@ func TestResolveTellsWhatMayHeal(t *testing.T) {
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			url := localtest.Database(t)
-			if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-				t.Fatal(err)
-			}
+			url := newLedger(t)
 			admin := openPool(t, url)
 			role, as := newRole(t, url)
 			execSQL(t, admin, socialTables+strings.ReplaceAll(c.before, "worker", role))

@@ -14,7 +14,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -64,10 +63,7 @@ func newBodies(tb testing.TB, key string, n int, owners ...int) *Repo {
 
 func newBodiesBy(tb testing.TB, text, key string, n int, owners ...int) *Repo {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	url := newLedger(tb)
 	pool := openPool(tb, url)
 	execSQL(tb, pool, strings.ReplaceAll(bodyTables, "KEY", key))
 	execSQL(tb, pool, `insert into b.bodies select i, 'text' from generate_series(1, $1::int) i`, n)

@@ -11,7 +11,6 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -91,10 +90,7 @@ func TestTheSQLOfThePageIsWhatADeletionDoes(t *testing.T) {
 	for _, newer := range []int{0, 3} {
 		t.Run(fmt.Sprint(newer, "_newer_messages"), func(t *testing.T) {
 			t.Parallel()
-			url := localtest.Database(t)
-			if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-				t.Fatal(err)
-			}
+			url := newLedger(t)
 			pool, err := pgxpool.New(t.Context(), url) // whose search path finds public
 			if err != nil {
 				t.Fatal(err)

@@ -10,7 +10,6 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -47,10 +46,7 @@ children:
 
 func newPointers(tb testing.TB, seq string) *Repo {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	url := newLedger(tb)
 	execSQL(tb, openPool(tb, url), pointerTables)
 	p, err := plan.Parse(fmt.Appendf(nil, pointerPlan, seq))
 	if err != nil {

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -82,10 +81,7 @@ var shapes = []shape{
 
 func newShape(b *testing.B, c shape, owners, each int) *Repo {
 	b.Helper()
-	url := localtest.Database(b)
-	if _, err := Setup(b.Context(), url, SetupOptions{}); err != nil {
-		b.Fatal(err)
-	}
+	url := newLedger(b)
 	pool, key, column, value := openPool(b, url), "", "", ""
 	if c.body {
 		key, column, value = ", body bigint references s.bodies", ", body", ", (o - 1) * $2::int + i"

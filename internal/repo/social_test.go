@@ -8,7 +8,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -38,10 +37,7 @@ func newSocial(tb testing.TB, more ...string) *Repo {
 // newSocialWith is newSocial with a plan that edit, if not nil, has changed.
 func newSocialWith(tb testing.TB, edit func(*plan.Plan), more ...string) *Repo {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	url := newLedger(tb)
 	execSQL(tb, openPool(tb, url), socialTables+strings.Join(more, ""))
 	p, err := plan.Parse([]byte(socialPlan))
 	if err != nil {

@@ -111,6 +111,7 @@ type sqlArgs struct {
 	Pin        bool              // decide the boundary too
 	One        bool              // for one deletion, whose values aren't arrays
 	Replay     bool              // spare what was sent after the deletion had finished
+	Ledgerless bool              // in a dry run: schema lethe can't be read
 	Listed     bool              // of commands that name their deletions by a rule, and are entered
 	List       *plan.List        // where such deletions are found
 	ListUsers  bool              // and not conversations

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -43,10 +42,7 @@ const filePlan = tagPlan + "    parents: [{table: h.files, references: {column: 
 
 func newTags(tb testing.TB, text string, more ...string) *Repo {
 	tb.Helper()
-	url := localtest.Database(tb)
-	if _, err := Setup(tb.Context(), url, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	url := newLedger(tb)
 	execSQL(tb, openPool(tb, url), tagTables+strings.Join(more, "\n"))
 	p, err := plan.Parse([]byte(text))
 	if err != nil {

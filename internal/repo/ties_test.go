@@ -4,7 +4,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -12,10 +11,7 @@ import (
 // newTimeline is a Repo on tables whose positions are times, with a plan of these children.
 func newTimeline(tb testing.TB, children string, cfg Config) *Repo {
 	tb.Helper()
-	cfg.URL = localtest.Database(tb)
-	if _, err := Setup(tb.Context(), cfg.URL, SetupOptions{}); err != nil {
-		tb.Fatal(err)
-	}
+	cfg.URL = newLedger(tb)
 	execSQL(tb, openPool(tb, cfg.URL), `create table public.posts (id bigserial primary key, owner text, thread text, at timestamptz not null);
 		create index on public.posts (owner, thread, at); create table public.files (post bigint); create index on public.files (post)`)
 	p, err := plan.Parse([]byte("tenant: demo\nmessages: {table: posts, user: owner, conversation: thread, seq: at}\n" + children))

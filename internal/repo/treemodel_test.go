@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lethe-im/lethe/internal/localstack/localtest"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
@@ -342,10 +341,7 @@ func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 			m.sql.WriteString("create schema m;\n")
 			m.create(m.root, "")
 			m.fill(m.root, nil, 40)
-			url := localtest.Database(t)
-			if _, err := Setup(t.Context(), url, SetupOptions{}); err != nil {
-				t.Fatal(err)
-			}
+			url := newLedger(t)
 			execSQL(t, openPool(t, url), m.sql.String())
 			text := m.plan()
 			p, err := plan.Parse([]byte(text))

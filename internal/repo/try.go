@@ -27,6 +27,8 @@ type Trial struct {
 	ThroughSeq int64
 	// Messages is how many would go.
 	Messages int64
+	// Log is what would be hidden in a shared log with members; nil elsewhere.
+	Log *TrialLog
 	// Tables are all of the plan's, the messages' first.
 	Tables []TrialTable
 	// NewestDeleted and OldestKept are when these messages were sent, by their order and the plan's sent_at; zero where there is none.
@@ -58,6 +60,7 @@ type TrialTable struct {
 
 	query string // counts its rows, a page at a time; "" for what goes with the conversation's row
 	args  sqlArgs
+	stays bool // no row goes
 }
 
 // tryPage is how many messages a transaction of the dry run looks at.
@@ -72,7 +75,7 @@ const tryLarge = 10_000
 func (r *Repo) Try(ctx context.Context, d purge.Deletion) (*Trial, error) {
 	t := &trial{r: r, a: argsOf(d), out: &Trial{}}
 	t.a["wanted"] = d.ThroughSeq
-	for _, step := range []func(context.Context) error{t.measure, t.pin, t.count, t.times, t.conversation} {
+	for _, step := range []func(context.Context) error{t.measure, t.pin, t.log(d), t.count, t.times, t.conversation} {
 		if err := step(ctx); err != nil {
 			return nil, t.locked(ctx, classifyShared(ctx, err))
 		}
@@ -119,7 +122,10 @@ type trial struct {
 	a       args
 	sizes   map[string]string // expressions for the size of a row x, by its table
 	out     *Trial
-	newer   bool   // there are messages above the boundary
+	through int64  // the boundary, or in a shared log the floor
+	newest  int64  // of all messages
+	newer   bool   // there are messages above through
+	needed  bool   // members of a shared log need the conversation's row
 	row     string // what the conversation's row says of messages
 	missing string
 	locks   []string
@@ -207,13 +213,16 @@ func (t *trial) tables() []TrialTable {
 	for _, c := range p.Conversations.Children {
 		all = append(all, TrialTable{Path: c.Path, Name: c.Name, args: sqlArgs{Child: c}})
 	}
+	if m := p.Members; m != nil && !slices.ContainsFunc(all, func(t TrialTable) bool { return t.Path == membersPath }) {
+		all = append(all, TrialTable{Path: membersPath, Name: m.Name, stays: true})
+	}
 	slices.SortStableFunc(all, func(a, b TrialTable) int {
 		return cmp.Or(cmp.Compare(b.order(), a.order()), strings.Compare(a.Path, b.Path))
 	})
 	return all
 }
 
-const conversationsPath = "conversations"
+const conversationsPath, membersPath = "conversations", "members"
 
 // order puts the messages before their children, and both before the conversations.
 func (t TrialTable) order() int {
@@ -236,7 +245,8 @@ func (t *trial) pin(ctx context.Context) error {
 				return err
 			}
 			t.out.ThroughSeq, t.missing = value(through), value(missing)
-			t.newer = newest != nil && *newest > t.out.ThroughSeq
+			t.through, t.newest = t.out.ThroughSeq, value(newest)
+			t.newer = newest != nil && *newest > t.through
 			return nil
 		}, t.statement("_try_boundary", sqlArgs{}), t.a)
 	})
@@ -254,7 +264,7 @@ func (t *trial) count(ctx context.Context) error {
 			queries = append(queries, query{t.statement(table.query, table.args), &t.out.Tables[i]})
 		}
 	}
-	err := t.pages(ctx, math.MinInt64, t.out.ThroughSeq, tryPage, func(tx *transaction, a args) {
+	err := t.pages(ctx, math.MinInt64, t.through, tryPage, func(tx *transaction, a args) {
 		for _, q := range queries {
 			tx.query(func(rows pgx.Rows) error {
 				var n, bytes, kept int64
@@ -272,7 +282,7 @@ func (t *trial) count(ctx context.Context) error {
 		return err
 	}
 	kept := t.statement("_try_count", sqlArgs{})
-	return t.pages(ctx, t.out.ThroughSeq, math.MaxInt64, 10*tryPage, func(tx *transaction, a args) {
+	return t.pages(ctx, t.through, math.MaxInt64, 10*tryPage, func(tx *transaction, a args) {
 		tx.query(func(rows pgx.Rows) error {
 			var n int64
 			err := rows.Scan(&n)
@@ -295,7 +305,7 @@ func (t *trial) times(ctx context.Context) error {
 				t.out.OldestKept = time.UnixMicro(*kept).UTC()
 			}
 			return err
-		}, t.statement("_try_times", sqlArgs{}), t.a.with(args{"through": t.out.ThroughSeq}))
+		}, t.statement("_try_times", sqlArgs{}), t.a.with(args{"through": t.through}))
 	})
 }
 
@@ -326,7 +336,7 @@ func (t *trial) conversation(ctx context.Context) error {
 		table := &t.out.Tables[i]
 		var err error
 		switch child := table.args.Child; {
-		case table.query != "":
+		case table.query != "" || table.stays:
 		case child == nil:
 			err = t.read(ctx, func(tx *transaction) {
 				tx.query(func(rows pgx.Rows) error {
@@ -335,7 +345,7 @@ func (t *trial) conversation(ctx context.Context) error {
 						return err
 					}
 					switch {
-					case !t.newer && !c.Keep:
+					case !t.newer && !t.needed && !c.Keep:
 						table.Deleted, table.Bytes = n, bytes
 					case c.Unread != "" || len(c.Set) > 0:
 						table.Updated = n
@@ -346,13 +356,20 @@ func (t *trial) conversation(ctx context.Context) error {
 					return nil
 				}, t.statement("_try_row", sqlArgs{}), t.a)
 			})
-		case !t.newer:
+		case !t.newer && !t.needed:
 			err = t.read(ctx, func(tx *transaction) {
 				tx.query(func(rows pgx.Rows) error { return rows.Scan(&table.Deleted, &table.Bytes) }, t.statement("_try_beside", table.args), t.a)
 			})
 		}
 		if err != nil {
 			return err
+		}
+	}
+	if log := t.out.Log; log != nil {
+		t.out.ConversationRemoved = !log.Member
+		i := slices.IndexFunc(t.out.Tables, func(table TrialTable) bool { return table.Path == membersPath })
+		if members := &t.out.Tables[i]; log.Member && members.Deleted == 0 && t.r.plan.Members.Sets() {
+			members.Updated = 1
 		}
 	}
 	return nil

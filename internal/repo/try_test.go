@@ -284,7 +284,11 @@ func tryUsesIndexes(t *testing.T, r *Repo) {
 			own.sql[childName(table.query, i)].name = childName(table.query, i)
 		}
 	}
-	for _, name := range []string{"_try_boundary", "_try_times", "_try_page", "_try_count"} {
+	names := []string{"_try_boundary", "_try_times", "_try_page", "_try_count"}
+	if r.plan.Members != nil {
+		names = append(names, "_try_log")
+	}
+	for _, name := range names {
 		own.sql[name] = of.statement(name, sqlArgs{})
 	}
 	everyStatementUsesIndexes(t, own)

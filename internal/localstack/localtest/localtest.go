@@ -8,6 +8,7 @@ package localtest
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -59,6 +60,12 @@ func Database(tb testing.TB) string {
 func DatabaseIn(tb testing.TB, encoding string) string {
 	tb.Helper()
 	address, drop, err := Postgres(tb).CreateDatabaseIn(tb.Context(), encoding)
+	return dropped(tb, address, drop, err)
+}
+
+// dropped drops a database that was created after the test, and returns its address.
+func dropped(tb testing.TB, address string, drop func(context.Context) error, err error) string {
+	tb.Helper()
 	if err != nil {
 		tb.Fatalf("create database: %v", err)
 	}
@@ -144,34 +151,46 @@ func PgBouncer(tb testing.TB, address string, settings map[string]string, users 
 
 // WaitingMain is [Main] for tests that wait more than they work, and measure no time: 8 run at once, or as many as there are CPUs,
 // unless -parallel says otherwise.
-func WaitingMain(m *testing.M, options ...goleak.Option) {
+func WaitingMain(m *testing.M, cleanup ...func() error) {
 	if err := flag.Set("test.parallel", strconv.Itoa(max(8, runtime.GOMAXPROCS(0)))); err != nil {
 		panic("BUG: " + err.Error())
 	}
-	Main(m, options...)
+	Main(m, cleanup...)
 }
 
-// Main runs the tests, closes the shared Postgres, fails if a goroutine is left
-// over, and exits. The options are goleak's. In a process that [Cluster] has
-// started it serves instead.
-func Main(m *testing.M, options ...goleak.Option) {
+// Main runs the tests, closes the shared Postgres, cleans up, fails if a goroutine is left
+// over, and exits. In a process that [Cluster] has started it serves instead.
+func Main(m *testing.M, cleanup ...func() error) {
 	localstack.ServeNATSNode()
-	goleak.VerifyTestMain(tests{m}, options...)
+	code := m.Run()
+	if shared.server != nil {
+		cleanup = append(cleanup, dropTemplates, shared.server.Close)
+	}
+	var errs []error
+	for _, do := range cleanup {
+		errs = append(errs, do())
+	}
+	if code == 0 {
+		errs = append(errs, leftOver())
+	}
+	if err := errors.Join(errs...); err != nil {
+		// In the form of a test that failed, so that whoever looks for names finds one.
+		fmt.Fprintf(os.Stderr, "--- FAIL: TestMain (0.00s)\n    after the last test: %v\n", err)
+		code = max(code, 1)
+	}
+	os.Exit(code)
 }
 
-// tests is a testing.M that closes the shared Postgres after its run, before
-// goroutines are counted.
-type tests struct{ m *testing.M }
+// leakTimeout is how long goroutines may take to end after the last test, on a busy machine.
+const leakTimeout = 10 * time.Second
 
-// Run is testing.M's, and fails if the shared Postgres can't be closed.
-func (t tests) Run() int {
-	code := t.m.Run()
-	if shared.server == nil {
-		return code
+// leftOver finds goroutines that don't end.
+func leftOver() error {
+	// A nats-server that is closed while it sets up a stream's source waits for the answer for up to 30 s.
+	source := goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3")
+	for start := time.Now(); ; { // Find backs off by itself
+		if err := goleak.Find(source); err == nil || time.Since(start) > leakTimeout {
+			return err
+		}
 	}
-	if err := shared.server.Close(); err != nil {
-		fmt.Fprintf(os.Stderr, "close Postgres: %v\n", err)
-		return max(code, 1)
-	}
-	return code
 }

@@ -2,9 +2,12 @@
 
 {{/* The members x of the log who count, with the watermark w that the ledger keeps of each. The members' index by conversation; watermarks_pkey. */}}
 {{define "_counting"}}{{.Members.Name}} x
+    {{- if .Ledgerless}} cross join (select null::bigint as cleared_through) w
+    {{- else}}
     left join lateral (
       select w.cleared_through from lethe.watermarks w
       where w.app_id = q.app_id and w.user_id = {{.Members.UserID "x"}} and w.conversation_id = {{or (.Members.ConversationID "x") "q.conversation_id"}} limit 1) w on true
+    {{- end}}
     where {{.Members.OfConversation "x" "q"}} and {{.Members.Counts "x"}}{{end}}
 {{define "_cleared_by"}}greatest({{template "_cleared" .}}, w.cleared_through){{end}}
 

@@ -65,6 +65,30 @@ select {{.Boundary "q" "wanted"}},
 from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @wanted::bigint as wanted, pg_catalog.now() as stored_at) q
 {{end}}
 
+{{/* Of a shared log: whether the user has a row as a member, and it counts; through which position they have cleared the log; how many members count; the
+floor after a deletion through @through, null without members; who keeps messages at or below @through: how many members, and the first of them with the
+positions that they have cleared. The members' index by conversation; watermarks_pkey; deletions_pkey. */}}
+{{define "_try_log"}}
+with q as materialized (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @through::bigint as through_seq),
+own as materialized (
+  select pg_catalog.count(*) > 0 as member, coalesce(pg_catalog.bool_or({{.Members.Counts "x"}}), false) as counts, pg_catalog.max({{template "_cleared" .}}) as cleared
+  from q cross join {{.Members.Name}} x where {{.Members.Match "x" "q"}}
+),
+members as materialized (
+  select m.* from q cross join lateral (
+    select {{.Members.UserID "x"}} as name, {{template "_cleared_by" .}} as cleared, {{.Members.Match "x" "q"}} as own from {{template "_counting" .}} offset 0) m
+)
+select o.member, o.counts, greatest(o.cleared
+  {{- if not .Ledgerless}}, (select w.cleared_through from lethe.watermarks w where w.app_id = q.app_id and w.user_id = @log_user::text and w.conversation_id = @log_conversation::text){{end}}),
+  (select pg_catalog.count(*) from members),
+  greatest((select pg_catalog.min(case when m.own then greatest(m.cleared, q.through_seq) else m.cleared end) from members m)
+  {{- if not .Ledgerless}}, (select d.through_seq from lethe.deletions d where d.app_id = q.app_id and d.command_id = '' and d.user_id = '' and d.conversation_id = q.conversation_id){{end}}),
+  (select pg_catalog.count(*) from members m where m.cleared < q.through_seq and not m.own),
+  array(select m.name from members m where m.cleared < q.through_seq and not m.own order by m.cleared, m.name limit 5),
+  array(select m.cleared from members m where m.cleared < q.through_seq and not m.own order by m.cleared, m.name limit 5)
+from q cross join own o
+{{end}}
+
 {{/* When the newest message that goes and the oldest that stays were sent, by their positions. The messages' key. */}}
 {{define "_try_times"}}
 select
