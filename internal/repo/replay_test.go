@@ -76,7 +76,7 @@ func TestRedo(t *testing.T) {
 			if got := rowsLeft(t, p.Repo, "c2c_eve"); got != "40 messages, 4 reactions, 2 attachments, 1 rows" {
 				t.Errorf("left of another conversation: %s", got)
 			}
-			wantTold(t, p.Repo, d)
+			wantTold(t, p, d)
 			if isDue(t, p, d) {
 				t.Error("it is due again")
 			}
@@ -203,7 +203,7 @@ func TestRedo(t *testing.T) {
 }
 
 // wantTold asserts that the ledger says of a deletion what its event says.
-func wantTold(tb testing.TB, r *Repo, d purge.Reported) {
+func wantTold(tb testing.TB, r *Replayer, d purge.Reported) {
 	tb.Helper()
 	l := &Ledger{source: r.source, conns: r.conns}
 	recs, err := l.Status(tb.Context(), d.App, d.Command)
