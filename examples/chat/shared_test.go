@@ -3,10 +3,13 @@ package main
 import (
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/lethe-im/lethe/examples/chat/groups"
+	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
@@ -16,6 +19,45 @@ const camping = "shared_camping" // as the page knows it
 func startChatWithGroups(t *testing.T) *rig {
 	t.Helper()
 	return startChatOn(t, &rig{nats: localtest.NATS(t), db: localtest.Database(t), groups: localtest.Database(t)})
+}
+
+// startGroups sets the database of shared groups up and runs a worker there.
+func (r *rig) startGroups(t *testing.T) {
+	t.Helper()
+	shard := []string{"--shard=groups", "--plan=groups/plan.yaml"}
+	execute(t, r.groups, groups.Schema)
+	if r.roles {
+		execute(t, r.db, deployed(t, "roles.sql"))
+		execute(t, r.groups, deployed(t, "groups.sql"))
+	}
+	r.setUp(t, r.groupsAs(t, "lethe_setup"), shard...)
+	if r.roles {
+		execute(t, r.groupsAs(t, "lethe_setup"), deployed(t, "ledger.sql"))
+	}
+	r.startWorker(t, r.groupsAs(t, "lethe_worker"), shard...)
+}
+
+// deployed is a file of the operators'.
+func deployed(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile("../../deploy/postgres/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// groupsAs is the address of the database of shared groups for a role.
+func (r *rig) groupsAs(t *testing.T, role string) string {
+	t.Helper()
+	u, err := url.Parse(r.groups)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.roles {
+		u.User = url.User(role)
+	}
+	return u.String()
 }
 
 // stored is what the database of groups has, as in "3 rows, alice 0, bob 3".
@@ -37,10 +79,20 @@ func (r *rig) stored(t *testing.T) string {
 }
 
 // In a shared group each hides the messages for themselves, and the last one's deletion
-// erases them. Its owner deletes it for everyone at once.
+// erases them. Its owner deletes it for everyone at once. Worker and gateway have no more
+// than the roles of deploy/postgres there.
 func TestASharedGroupGoesAllTheWay(t *testing.T) {
 	t.Parallel()
-	r := startChatWithGroups(t)
+	server, err := localstack.StartPostgres(t.Context(), localstack.PostgresOptions{}) // roles belong to the whole server
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	shared, _, err := server.CreateDatabase(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startChatOn(t, &rig{nats: localtest.NATS(t), db: server.URL(), groups: shared, roles: true})
 	phone, bob, carol := r.as(t, "alice", "phone"), r.as(t, "bob", "tablet"), r.as(t, "carol", "phone")
 	send := func() {
 		t.Helper()
@@ -73,6 +125,9 @@ func TestASharedGroupGoesAllTheWay(t *testing.T) {
 		if got := c.texts(t, camping); len(got) != want {
 			t.Errorf("one reads %q; want %d messages", got, want)
 		}
+	}
+	if err := try(t, r.groupsAs(t, "chat_gateway"), "update lethe.watermarks set cleared_through = 0"); err == nil || !strings.Contains(err.Error(), "permission denied") {
+		t.Errorf("the gateway moves a watermark: %v; want that it may only read them", err)
 	}
 	alices, bobs := phone.listen(t, ""), bob.listen(t, "")
 	alices.next(t, "hello")
