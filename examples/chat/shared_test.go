@@ -55,7 +55,9 @@ func (r *rig) groupsAs(t *testing.T, role string) string {
 		t.Fatal(err)
 	}
 	if r.roles {
-		u.User = url.User(role)
+		q := u.Query()
+		q.Set("user", role)
+		u.RawQuery = q.Encode()
 	}
 	return u.String()
 }
