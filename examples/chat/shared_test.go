@@ -214,7 +214,6 @@ func sharedGroup(t *testing.T, r *rig, p *tab) {
 	if !p.hasRow(t, bobs, camping) || value[int](t, p, logged("Alice’s phone Camping: erased")) > 0 {
 		t.Error("bob has lost the group, or its rows are said to be erased")
 	}
-	pictureShared(t, p)
 	p.send(t, bobs, "new")
 	p.awaitRow(t, phone, camping)
 	p.click(t, "#bob-phone "+back)
@@ -251,13 +250,5 @@ func sharedGroup(t *testing.T, r *rig, p *tab) {
 	p.awaitStored(t, "5", "Alice reads none, Bob reads 5")
 	if !p.hasRow(t, bobs, camping) || !p.hasRow(t, bobs, "c2c_alice") {
 		t.Error("bob has lost a conversation")
-	}
-}
-
-// pictureShared leaves a picture where LETHE_SCREENSHOT_SHARED says.
-func pictureShared(t *testing.T, p *tab) {
-	t.Helper()
-	if file := os.Getenv("LETHE_SCREENSHOT_SHARED"); file != "" {
-		p.capture(t, file)
 	}
 }
