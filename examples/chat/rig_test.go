@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // timeout is how long a test waits for what takes milliseconds, on a machine
 // that has other things to do.
-const timeout = 15 * time.Second
+const timeout = 60 * time.Second
 
 // binary is the worker, built once for all tests.
 var binary struct {
