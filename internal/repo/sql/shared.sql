@@ -5,7 +5,7 @@ before has hidden. The members' key. */}}
 {{define "_hide_lock"}}{{if .Hides}}
 with q as materialized (
   select *{{template "_look_up" .}}
-  from unnest(@apps::text[], @conversations::text[], @users::text[], @fresh::boolean[]) as q (app_id, conversation_id, user_id, fresh)
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @fresh::boolean[]) as q (app_id, command_id, conversation_id, user_id, fresh)
   offset 0
 )
 select pg_catalog.count(*) from (
