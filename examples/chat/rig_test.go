@@ -17,6 +17,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/lethe-im/lethe/examples/chat/groups"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
@@ -90,11 +91,7 @@ func startChatOn(t *testing.T, r *rig, args ...string) *rig {
 	})
 	r.worker = r.startWorker(t, r.db, []string{"--sample-schema"})
 	if r.groups != "" {
-		schema, err := os.ReadFile("groups/schema.sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		execute(t, r.groups, string(schema))
+		execute(t, r.groups, groups.Schema)
 		r.startWorker(t, r.groups, nil, "--shard=groups", "--plan=groups/plan.yaml")
 	}
 	r.url = r.start(t, append([]string{"all", "--demo"}, args...)...)
