@@ -276,10 +276,12 @@ func (e *enumeration) impossible(d purge.Deletion) error {
 	return err
 }
 
+func (e *enumeration) possible(d purge.Deletion) bool { return e.impossible(d) == nil }
+
 // list finds the next deletions. Of a conversation whose deletion for everyone is impossible there is one, that fails: of who asks.
 func (e *enumeration) list(from purge.Place, limit int) (ids []string, next purge.Place, err error) {
 	d := e.target(from)
-	if e.impossible(d) != nil {
+	if !e.possible(d) {
 		from.Done = true
 		return []string{d.User}, from, nil
 	}
@@ -345,7 +347,7 @@ func (e *enumeration) endTarget() error {
 		return err
 	}
 	d := e.target(e.at)
-	if e.impossible(d) != nil {
+	if !e.possible(d) {
 		return nil
 	}
 	if err := e.pin(&d); err != nil {
