@@ -287,14 +287,21 @@ func (e *enumeration) target(at purge.Place) purge.Deletion {
 	return d
 }
 
+// possible reports whether everyone's deletion of a conversation is.
+func (e *enumeration) possible(d purge.Deletion) bool {
+	if e.targets == nil {
+		return true
+	}
+	_, err := e.h.cfg.Store.Incompatible(d)
+	return err == nil
+}
+
 // list finds the next deletions. Of a conversation whose deletion for everyone is impossible there is one, that fails: of who asks.
 func (e *enumeration) list(from purge.Place, limit int) (ids []string, next purge.Place, err error) {
 	d := e.target(from)
-	if e.targets != nil {
-		if _, err := e.h.cfg.Store.Incompatible(d); err != nil {
-			from.Done = true
-			return []string{d.User}, from, nil
-		}
+	if !e.possible(d) {
+		from.Done = true
+		return []string{d.User}, from, nil
 	}
 	type listed struct {
 		ids  []string
@@ -313,11 +320,9 @@ func (e *enumeration) beginIDs(ids []string) error {
 		return nil
 	}
 	d := e.target(e.at)
-	if e.targets != nil {
-		if _, impossible := e.h.cfg.Store.Incompatible(d); impossible == nil {
-			if err := e.pin(&d); err != nil {
-				return err
-			}
+	if e.possible(d) {
+		if err := e.pin(&d); err != nil {
+			return err
 		}
 	}
 	ds := make([]purge.Deletion, len(ids))
@@ -335,7 +340,7 @@ func (e *enumeration) beginIDs(ids []string) error {
 
 // pin decides the boundary of a shared log's target, once for all members.
 func (e *enumeration) pin(d *purge.Deletion) error {
-	if !e.h.cfg.Store.Shared() {
+	if e.targets == nil || !e.h.cfg.Store.Shared() {
 		return nil
 	}
 	if e.boundary == nil {
@@ -359,7 +364,7 @@ func (e *enumeration) endTarget() error {
 		return err
 	}
 	d := e.target(e.at)
-	if _, impossible := e.h.cfg.Store.Incompatible(d); impossible != nil {
+	if !e.possible(d) {
 		return nil
 	}
 	if err := e.pin(&d); err != nil {
