@@ -86,7 +86,7 @@ func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 	})
 	began := time.Now()
 	erased, open, err := h.Erase(ctx, c.App, c.Conversation)
-	h.Stop()
+	h.Stop() //nolint:contextcheck // it bounds itself by stopGrace
 	if err != nil {
 		return fmt.Errorf("erase %s of app %s: %w", printable(c.Conversation), printable(c.App), err)
 	}

@@ -93,15 +93,21 @@ func (b *browser) open(t *testing.T, r *rig) *tab {
 			p.do(t, chromedp.Reload())
 		default:
 		}
-		return value[bool](t, p, ready)
+		return value[bool](t, p, r.ready())
 	})
 	return p
 }
 
 // ready says that everything is there: three devices with alice's three
-// conversations and bob's two, and the console.
-const ready = `document.querySelectorAll("[data-connection=online]").length === 3 &&
-	document.querySelectorAll(".row").length === 8 && !document.querySelector("#sync").disabled`
+// conversations and bob's two, the shared group if there is one, and the console.
+func (r *rig) ready() string {
+	rows := 8
+	if r.groups != "" {
+		rows = 11
+	}
+	return fmt.Sprintf(`document.querySelectorAll("[data-connection=online]").length === 3 &&
+	document.querySelectorAll(".row").length === %d && !document.querySelector("#sync").disabled`, rows)
+}
 
 // networkChanged is what Chromium says where another program on this machine adds
 // or removes a network interface: it cuts requests off. The page's devices live

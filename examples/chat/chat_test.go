@@ -33,28 +33,35 @@ func (c *caller) listen(t *testing.T, query string) *listener {
 	return &listener{conn: conn}
 }
 
-// next returns the next frame of a type, and fails for any other but cursors.
-func (l *listener) next(t *testing.T, want string) heard {
+// any returns the next frame of any type.
+func (l *listener) any(t *testing.T) heard {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), timeout)
 	defer cancel()
+	_, data, err := l.conn.Read(ctx)
+	if err != nil {
+		t.Fatalf("waiting for a frame: %v", err)
+	}
+	var h heard
+	if err := json.Unmarshal(data, &h); err != nil {
+		t.Fatalf("%s: %v", data, err)
+	}
+	if h.Cursor != nil {
+		l.cursor = *h.Cursor
+	}
+	return h
+}
+
+// next returns the next frame of a type, and fails for any other but cursors.
+func (l *listener) next(t *testing.T, want string) heard {
+	t.Helper()
 	for {
-		_, data, err := l.conn.Read(ctx)
-		if err != nil {
-			t.Fatalf("waiting for %s: %v", want, err)
-		}
-		var h heard
-		if err := json.Unmarshal(data, &h); err != nil {
-			t.Fatalf("%s: %v", data, err)
-		}
-		if h.Cursor != nil {
-			l.cursor = *h.Cursor
-		}
-		if h.Type == want {
+		switch h := l.any(t); h.Type {
+		case want:
 			return h
-		}
-		if h.Type != "cursor" {
-			t.Fatalf("got %s; want %s", data, want)
+		case "cursor":
+		default:
+			t.Fatalf("got %s %s; want %s", h.Type, h.Data, want)
 		}
 	}
 }

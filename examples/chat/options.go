@@ -27,7 +27,7 @@ type options struct {
 	Demo        bool   `variable:"CHAT_DEMO" help:"Serve the page and issue tokens to every visitor. Never in production."`
 
 	Shards    map[string]string `variable:"CHAT_SHARDS" mapsep:"," placeholder:"APP[/USER]=SHARD" help:"Comma-separated shards of the apps, or of single users, whose messages lie in one of several databases, for the gateway alone. Commands of the others name none."`
-	Databases map[string]string `name:"shard-databases" variable:"CHAT_SHARD_DATABASES" mapsep:"," placeholder:"SHARD=URL" help:"Comma-separated addresses of the shards' databases. A shard without one is in that of DATABASE_URL."`
+	Databases map[string]string `name:"shard-databases" variable:"CHAT_SHARD_DATABASES" mapsep:"," placeholder:"SHARD=URL" help:"Comma-separated addresses of the shards' databases. A shard without one is in that of DATABASE_URL. The one of shard groups has the shared groups."`
 
 	Hosts []string `variable:"CHAT_HOSTS" placeholder:"NAME" help:"Comma-separated host names of the page, without ports. This machine's own (localhost) are always allowed."`
 

@@ -13,11 +13,18 @@ import (
 //go:embed page
 var pageFiles embed.FS
 
-// pageHandler serves the page and /config.json, which tells it where the presence
-// service is: a WebSocket address such as ws://host:8081/v1/connect, or empty if
-// it is on the page's own origin. The page may load nothing from elsewhere and
-// connect to these two alone.
-func pageHandler(presence string) http.Handler {
+// pageConfig is what the page is told.
+type pageConfig struct {
+	// Presence is a WebSocket address such as ws://host:8081/v1/connect, or empty if
+	// the service is on the page's own origin.
+	Presence string `json:"presence"`
+	// Shared says that there are groups whose members share one log.
+	Shared bool `json:"shared"`
+}
+
+// pageHandler serves the page and /config.json. The page may load nothing from
+// elsewhere and connect to its origin and to presence alone.
+func pageHandler(cfg pageConfig) http.Handler {
 	files, err := fs.Sub(pageFiles, "page")
 	if err != nil {
 		panic("BUG: " + err.Error()) // the name is a constant
@@ -26,9 +33,9 @@ func pageHandler(presence string) http.Handler {
 	mux.Handle("GET /", http.FileServerFS(files))
 	mux.HandleFunc("GET /config.json", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
-		_ = json.NewEncoder(w).Encode(map[string]string{"presence": presence}) // fails only if nobody reads it
+		_ = json.NewEncoder(w).Encode(cfg) // fails only if nobody reads it
 	})
-	policy := contentPolicy(presence)
+	policy := contentPolicy(cfg.Presence)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)

@@ -62,7 +62,7 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 	reload := func() {
 		t.Helper()
 		p.do(t, chromedp.Reload())
-		p.await(t, "the page is there", ready)
+		p.await(t, "the page is there", r.ready())
 	}
 	reload()
 	frames, err := json.Marshal(malformed)

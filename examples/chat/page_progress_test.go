@@ -130,6 +130,12 @@ func picture(t *testing.T, p *tab) {
 		const [bar] = document.querySelectorAll("#alice-phone .row .bar:not([hidden])");
 		return bar.firstElementChild.offsetWidth > 0.6 * bar.offsetWidth;
 	})()`)
+	p.capture(t, os.Getenv("LETHE_SCREENSHOT"))
+}
+
+// capture takes a picture, and writes it if there is a file's name.
+func (p *tab) capture(t *testing.T, file string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(p.ctx, timeout)
 	defer cancel()
 	png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
@@ -139,7 +145,7 @@ func picture(t *testing.T, p *tab) {
 	if len(png) > mostOfFile {
 		t.Errorf("the picture has %d bytes; want at most %d", len(png), mostOfFile)
 	}
-	if file := os.Getenv("LETHE_SCREENSHOT"); file != "" {
+	if file != "" {
 		if err := os.WriteFile(file, png, 0o644); err != nil {
 			t.Fatal(err)
 		}

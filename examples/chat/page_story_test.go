@@ -42,6 +42,12 @@ func TestPage(t *testing.T) {
 			story(t, r, chromium.open(t, r))
 		})
 	}
+	t.Run("a_shared_group_is_hidden_for_each_and_erased_for_all", func(t *testing.T) {
+		t.Parallel()
+		r := startChatWithGroups(t)
+		r.samples(t)
+		sharedGroup(t, r, chromium.open(t, r))
+	})
 	t.Run("a_standby_that_lags_brings_nothing_back", func(t *testing.T) {
 		t.Parallel()
 		laggingStandby(t, chromium)
@@ -60,6 +66,9 @@ func (r *rig) samples(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, m := range messages {
+		if m.To == camping && r.groups == "" {
+			continue
+		}
 		r.as(t, m.From, m.From+"-other").do(t, http.MethodPost, "/v1/conversations/"+m.To+"/messages",
 			map[string]string{"text": m.Text}, http.StatusCreated, nil)
 	}
@@ -68,17 +77,7 @@ func (r *rig) samples(t *testing.T) {
 // onServer are the texts that the server has of a user's conversation.
 func (r *rig) onServer(t *testing.T, user, id string) []string {
 	t.Helper()
-	var got struct {
-		Messages []struct {
-			Text string `json:"text"`
-		} `json:"messages"`
-	}
-	r.as(t, user, user+"-other").do(t, http.MethodGet, "/v1/conversations/"+id+"/messages", nil, http.StatusOK, &got)
-	texts := []string{}
-	for _, m := range got.Messages {
-		texts = append(texts, m.Text)
-	}
-	return texts
+	return r.as(t, user, user+"-other").texts(t, id)
 }
 
 func withoutSync(t *testing.T, r *rig, p *tab) {
@@ -256,6 +255,8 @@ func byKeyboard(t *testing.T, _ *rig, p *tab) {
 	trash := row(phone, "c2c_bob") + ` [data-part="delete"]`
 	p.press(t, kb.Tab)
 	p.await(t, "the link to the console has the focus", focused(".skip"))
+	p.press(t, kb.Tab)
+	p.await(t, "deleting all of them has the focus", focused(`#alice-phone [data-part="all"]`))
 	p.press(t, kb.Tab)
 	p.await(t, "the first conversation has the focus", focused(row(phone, "c2c_bob")+` [data-part="open"]`))
 	p.press(t, kb.Tab)

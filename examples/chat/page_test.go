@@ -12,7 +12,7 @@ import (
 func get(t *testing.T, presence, path string) *httptest.ResponseRecorder {
 	t.Helper()
 	w := httptest.NewRecorder()
-	pageHandler(presence).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
+	pageHandler(pageConfig{Presence: presence, Shared: true}).ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil))
 	return w
 }
 
@@ -26,7 +26,7 @@ func TestPageConnectsToItselfAndToPresenceAlone(t *testing.T) {
 		if !strings.Contains(got, "default-src 'none'; script-src 'self'; style-src 'self';") || !strings.Contains(got, want) {
 			t.Errorf("presence %q: policy %q; want %s", presence, got, want)
 		}
-		if got, want := get(t, presence, "/config.json").Body.String(), `{"presence":"`+presence+`"}`; strings.TrimSpace(got) != want {
+		if got, want := get(t, presence, "/config.json").Body.String(), `{"presence":"`+presence+`","shared":true}`; strings.TrimSpace(got) != want {
 			t.Errorf("/config.json: %s; want %s", got, want)
 		}
 	}

@@ -15,6 +15,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
+	"github.com/lethe-im/lethe/examples/chat/groups"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
@@ -31,7 +34,7 @@ func TestMain(m *testing.M) {
 
 // timeout is how long a test waits for what takes milliseconds, on a machine
 // that has other things to do.
-const timeout = 60 * time.Second
+const timeout = 15 * time.Second
 
 // binary is the worker, built once for all tests.
 var binary struct {
@@ -60,12 +63,13 @@ func removeWorker() error { return os.RemoveAll(binary.dir) }
 
 // rig is the whole stack: servers, a worker, and the chat.
 type rig struct {
-	nats *localstack.NATS
-	db   string
-	read string // a standby of db, "" for none
-	key  string
-	log  *logText
-	url  string // of the chat
+	nats   *localstack.NATS
+	db     string
+	read   string // a standby of db, "" for none
+	groups string // a database for shared groups, "" for none
+	key    string
+	log    *logText
+	url    string // of the chat
 
 	worker *os.Process
 }
@@ -85,7 +89,11 @@ func startChatOn(t *testing.T, r *rig, args ...string) *rig {
 			t.Logf("log:\n%s", r.log)
 		}
 	})
-	r.startWorker(t)
+	r.worker = r.startWorker(t, r.db, []string{"--sample-schema"})
+	if r.groups != "" {
+		execute(t, r.groups, groups.Schema)
+		r.startWorker(t, r.groups, nil, "--shard=groups", "--plan=groups/plan.yaml")
+	}
 	r.url = r.start(t, append([]string{"all", "--demo"}, args...)...)
 	return r
 }
@@ -97,26 +105,39 @@ func startGatewayAlone(t *testing.T) string {
 	return r.launch(t, "gateway", "--demo")
 }
 
-// startWorker sets all up and runs a worker until the end of the test.
-func (r *rig) startWorker(t *testing.T) {
+// startWorker sets a database and the streams up and runs a worker until the end of the test.
+func (r *rig) startWorker(t *testing.T, db string, forSetup []string, args ...string) *os.Process {
 	t.Helper()
 	addr := freeAddress(t)
-	env := append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+r.db, "HTTP_ADDR="+addr)
-	setup := exec.CommandContext(t.Context(), workerBinary(t), "setup", "--sample-schema")
+	env := append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+db, "HTTP_ADDR="+addr)
+	setup := exec.CommandContext(t.Context(), workerBinary(t), append(append([]string{"setup"}, args...), forSetup...)...)
 	setup.Env = env
 	if out, err := setup.CombinedOutput(); err != nil {
 		t.Fatalf("worker setup: %v\n%s", err, out)
 	}
-	cmd := exec.CommandContext(t.Context(), workerBinary(t), "run")
+	cmd := exec.CommandContext(t.Context(), workerBinary(t), append([]string{"run"}, args...)...)
 	cmd.Env = env
 	cmd.Stdout, cmd.Stderr = r.log, r.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	r.worker = cmd.Process
 	t.Cleanup(func() { _ = cmd.Wait() }) // after its context has ended
 	awaitAnswer(t, "http://"+addr+"/readyz")
+	return cmd.Process
+}
+
+// execute runs SQL.
+func execute(t *testing.T, address, sql string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), sql); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // start runs the chat until the end of the test, and returns its address once it
@@ -134,6 +155,9 @@ func (r *rig) launch(t *testing.T, args ...string) string {
 	addr := freeAddress(t)
 	env := map[string]string{
 		"HTTP_ADDR": addr, "NATS_URL": r.nats.URL(), "DATABASE_URL": r.db, "READ_DATABASE_URL": r.read, "CHAT_TOKEN_KEY": r.key,
+	}
+	if r.groups != "" {
+		env["CHAT_SHARD_DATABASES"] = "groups=" + r.groups
 	}
 	done := make(chan int)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))
@@ -254,4 +278,20 @@ func (c *caller) do(t *testing.T, method, path string, body any, want int, v any
 			t.Fatalf("%s %s: %s: %v", method, path, got, err)
 		}
 	}
+}
+
+// texts are those of a conversation that the caller reads.
+func (c *caller) texts(t *testing.T, id string) []string {
+	t.Helper()
+	var got struct {
+		Messages []struct {
+			Text string `json:"text"`
+		} `json:"messages"`
+	}
+	c.do(t, http.MethodGet, "/v1/conversations/"+id+"/messages", nil, http.StatusOK, &got)
+	texts := []string{}
+	for _, m := range got.Messages {
+		texts = append(texts, m.Text)
+	}
+	return texts
 }

@@ -38,7 +38,8 @@ func serve(ctx context.Context, opts options, log *slog.Logger) error {
 		defer closeGateway()
 		mux.Handle("/v1/", g.Handler())
 		if opts.Demo {
-			mux.Handle("/", pageHandler(opts.PresenceURL))
+			_, shared := opts.Databases[gateway.GroupsShard]
+			mux.Handle("/", pageHandler(pageConfig{opts.PresenceURL, shared}))
 		}
 		ready = append(ready, check{"gateway", g.Ready})
 	}

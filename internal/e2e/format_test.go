@@ -62,7 +62,7 @@ func TestADeletedEventHasTheseHeadersAndFields(t *testing.T) {
 	r := newRig(t)
 	r.start(t)
 	const headers = "Nats-Msg-Id ce-id ce-source ce-specversion ce-subject ce-time ce-type content-type"
-	const fields = "app_id command_id completed_at conversation_id conversation_removed history_kept messages_deleted multi_client_sync through_seq user_id"
+	const fields = "app_id command_id completed_at conversation_id conversation_removed erased history_kept messages_deleted multi_client_sync through_seq user_id"
 	t.Run("with_all_that_a_command_may_have", func(t *testing.T) {
 		t.Parallel()
 		c := chat{"de mo.*>", "al.ice/ü😀%", "c2c_ \"%bob\" ü"}
@@ -87,7 +87,7 @@ func TestADeletedEventHasTheseHeadersAndFields(t *testing.T) {
 			t.Errorf("fields: %s; want %s %s", got, fields, want)
 		}
 		wantFields(t, e, "command_id", id, "app_id", c.app, "user_id", c.user, "conversation_id", c.id, "through_seq", 30, "messages_deleted", 30,
-			"history_kept", false, "conversation_removed", false, "multi_client_sync", false, "origin_device_id", "téléphone 1")
+			"history_kept", false, "conversation_removed", false, "erased", true, "multi_client_sync", false, "origin_device_id", "téléphone 1")
 		if got := parseTime(t, e.text("requested_at")); !got.Equal(time.Date(2026, 11, 23, 9, 0, 0, 123456000, time.UTC)) {
 			t.Errorf("requested_at = %v; want the command's", got)
 		}

@@ -49,7 +49,7 @@ func TestEachShardHasItsCommandsAndItsDatabase(t *testing.T) {
 			t.Fatal(err)
 		}
 		root := "conversation.shard." + string(r.shard) + ".delete"
-		if got := fmt.Sprint(info.Config.Subjects); got != fmt.Sprintf("[%s %s.*]", root, root) {
+		if got := fmt.Sprint(info.Config.Subjects); got != fmt.Sprintf("[%s %s.* %s_everyone.*]", root, root, root) {
 			t.Errorf("%s has the subjects %s", info.Config.Name, got)
 		}
 	}

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/lethe-im/lethe/conversation"
 )
 
 // updateFrom names what a rolling update begins with: a commit, or the absolute
@@ -155,4 +157,40 @@ func (c checkout) git(t *testing.T, args ...string) (string, error) {
 		return "", fmt.Errorf("git: %s", said)
 	}
 	return strings.TrimSpace(string(out)), err
+}
+
+// A ledger of older workers keeps their key until the first command for everyone. That waits for an
+// old transaction, which is no attempt, and others' commands don't wait behind it.
+func TestTheFirstCommandForEveryoneWidensTheLedgersKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.exec(t, `alter table lethe.deletions drop constraint deletions_pkey, add primary key (app_id, command_id, conversation_id)`)
+	r.exec(t, `create unique index deletions_key on lethe.deletions (app_id, command_id, user_id, conversation_id)`)
+	for _, user := range []string{"alice", "bob", "carol"} {
+		r.fill(t, chat{"demo", user, "group_1"}, 3)
+	}
+	other := chat{"demo", "dave", "c2c_eve"}
+	r.fill(t, other, 3)
+	r.start(t)
+	release := r.hold(t, `select from lethe.deletions`)
+	cmd := chat{"demo", "boss", "group_1"}.ask()
+	cmd.Scope = conversation.ScopeEveryone
+	r.send(t, cmd)
+	eventually(t, timeout, "the worker has met the lock", func() bool {
+		return one[bool](t, r, `select exists (select from pg_locks where relation = 'lethe.deletions'::regclass and mode = 'AccessExclusiveLock' and not granted)`)
+	})
+	self := other.ask()
+	r.send(t, self)
+	wantFields(t, r.deleted(t, self.CommandID, other.id), "messages_deleted", 3)
+	if n := one[int](t, r, `select count(*) from chat.messages`); n != 9 {
+		t.Errorf("%d messages are left while the transaction is open; want 9", n)
+	}
+	release()
+	for _, e := range r.awaitStored(t, 3, of(cmd.CommandID)) {
+		wantFields(t, e, "messages_deleted", 3, "requested_by", "boss")
+	}
+	if n := one[int](t, r, `select indnkeyatts::int from pg_index where indexrelid = 'lethe.deletions_pkey'::regclass`); n != 4 {
+		t.Errorf("the ledger's key has %d columns; want 4", n)
+	}
+	r.noAttempts(t)
 }

@@ -42,8 +42,7 @@ func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.
 	if !h.cfg.Store.Hides() {
 		return purge.Erasure{}, false, ErrNoMembers
 	}
-	h.watcher.sample(h.stopping)
-	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
+	h.watch()
 	store, k := h.cfg.Store, purge.Key{App: app, Conversation: conversation}
 	found, err := store.Erasure(ctx, app, conversation)
 	if err == nil && found.State == purge.Failed {
@@ -66,7 +65,7 @@ func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.
 			return found, open, fmt.Errorf("the erasure failed: %s", found.LastError)
 		}
 		ended := make(chan bus.Outcome, 1)
-		h.runErasure(k, func(_ *task, o bus.Outcome) { ended <- o })
+		h.runErasure(k, func(_ *task, o bus.Outcome) { ended <- o }) //nolint:contextcheck // it ends with Stop
 		select {
 		case o := <-ended:
 			retry.Sleep(ctx, o.Delay) // none once it is final

@@ -35,10 +35,12 @@ const (
 	// told at a time, toldPage of one log.
 	openPage, floorPage, tellPage, toldPage = 1000, 200, 20, 1000
 	// erasePoll is the default of [Config.ErasePoll], and sweepEvery that of [Config.SweepEvery]:
-	// half of the minute in which a floor that rises without a command is noticed.
-	erasePoll, sweepEvery = 3 * time.Second, 30 * time.Second
-	// sweepRest is how many times as long as a page of a sweep took it waits after it.
-	sweepRest = 19
+	// with the wait until a worker begins, less than the minute in which a floor that rises
+	// without a command is noticed.
+	erasePoll, sweepEvery = 3 * time.Second, 40 * time.Second
+	// sweepBackoff is how many times as long as a page took a sweep waits after it at first. A log takes
+	// 20 us, so that 100,000 of them are a twentieth of a core, and a million half a core.
+	sweepBackoff = 19
 )
 
 // eraser does what follows when members have hidden messages of a shared log: it raises
@@ -62,8 +64,8 @@ func newEraser(h *Handler) *eraser {
 
 // start starts the loops, which end when the worker stops.
 func (e *eraser) start() {
-	for _, loop := range []func(context.Context){e.raiseHidden, e.eraseOpen, e.tellErased, e.poll, e.sweep} {
-		e.h.goroutines.Go(func() { loop(e.h.stopping) })
+	for _, loop := range []func(){e.raiseHidden, e.eraseOpen, e.tellErased, e.poll, e.sweep} {
+		e.h.goroutines.Go(loop)
 	}
 }
 
@@ -80,10 +82,10 @@ func (e *eraser) finished(tasks []*task) {
 }
 
 // raiseHidden raises the floors of shared logs of which a member has hidden messages.
-func (e *eraser) raiseHidden(ctx context.Context) {
+func (e *eraser) raiseHidden() {
 	for {
-		ks := e.hidden.take(ctx, floorPage)
-		if len(ks) == 0 || !e.h.watcher.awaitExpress(ctx) {
+		ks := e.hidden.take(e.h.stopping, floorPage)
+		if len(ks) == 0 || !e.h.watcher.awaitExpress(e.h.stopping) {
 			return
 		}
 		risen, err := storeCall(e, func() ([]purge.Key, error) { return e.store.Raisable(e.h.working, ks) })
@@ -113,14 +115,14 @@ func (e *eraser) raise(k purge.Key, by string) {
 }
 
 // eraseOpen runs open erasures, as many at a time as the long lane has room for.
-func (e *eraser) eraseOpen(ctx context.Context) {
+func (e *eraser) eraseOpen() {
 	for {
 		select {
 		case e.running <- struct{}{}:
-		case <-ctx.Done():
+		case <-e.h.stopping.Done():
 			return
 		}
-		for _, k := range e.open.take(ctx, 1) {
+		for _, k := range e.open.take(e.h.stopping, 1) {
 			e.erase(k)
 		}
 	}
@@ -147,9 +149,9 @@ func (e *eraser) erase(k purge.Key) {
 
 // tellErased publishes what has been erased. While the stream takes no events it waits here,
 // and nothing else does.
-func (e *eraser) tellErased(ctx context.Context) {
+func (e *eraser) tellErased() {
 	for {
-		ks := e.erased.take(ctx, tellPage)
+		ks := e.erased.take(e.h.stopping, tellPage)
 		if len(ks) == 0 {
 			return
 		}
@@ -194,11 +196,11 @@ func erasedEvent(rec purge.Record) bus.Announcement {
 // poll finds open erasures and untold ones, which other workers have left or the queues
 // had no room for. Another worker may just be telling what it has erased: that counts as left
 // when it is found a second time.
-func (e *eraser) poll(ctx context.Context) {
+func (e *eraser) poll() {
 	var before map[purge.Key]bool
 	for {
 		wait := time.Duration((0.5 + retry.Random()/2) * float64(e.h.cfg.ErasePoll))
-		if retry.Sleep(ctx, wait); ctx.Err() != nil {
+		if retry.Sleep(e.h.stopping, wait); e.h.stopping.Err() != nil {
 			return
 		}
 		open, err := storeCall(e, func() ([]purge.Key, error) { return e.store.Erasures(e.h.working, openPage) })
@@ -220,28 +222,26 @@ func (e *eraser) poll(ctx context.Context) {
 
 // sweep looks for shared logs whose floor has risen without a command, because the app has
 // removed members. All workers together make one sweep in each interval.
-func (e *eraser) sweep(ctx context.Context) {
+func (e *eraser) sweep() {
 	for {
 		wait := time.Duration((0.2 + 0.1*retry.Random()) * float64(e.h.cfg.SweepEvery))
-		if retry.Sleep(ctx, wait); ctx.Err() != nil || !e.h.watcher.awaitExpress(ctx) {
+		if retry.Sleep(e.h.stopping, wait); e.h.stopping.Err() != nil || !e.h.watcher.awaitExpress(e.h.stopping) {
 			return
 		}
-		if taken, err := e.takeSweep(e.h.cfg.SweepEvery); err != nil || !taken {
+		taken, err := storeCall(e, func() (bool, error) { return e.store.TakeSweep(e.h.working, e.h.cfg.SweepEvery) })
+		if err != nil || !taken {
 			e.failed("shared logs not swept; retrying", err)
 			continue
 		}
-		if err := e.sweepOnce(ctx); ctx.Err() == nil {
+		if err := e.sweepOnce(); e.h.stopping.Err() == nil {
 			e.failed("sweep of shared logs ended early; retrying", err)
 		}
 	}
 }
 
-func (e *eraser) takeSweep(every time.Duration) (bool, error) {
-	return storeCall(e, func() (bool, error) { return e.store.TakeSweep(e.h.working, every) })
-}
-
-// sweepOnce goes through the shared logs in which something is hidden, and raises floors.
-func (e *eraser) sweepOnce(ctx context.Context) error {
+// sweepOnce goes through the shared logs in which something is hidden, and raises floors. It waits between the
+// pages, less and less, so that it ends before the next sweep is due.
+func (e *eraser) sweepOnce() error {
 	type page struct {
 		keys []purge.Key
 		next purge.Key
@@ -265,11 +265,10 @@ func (e *eraser) sweepOnce(ctx context.Context) error {
 			return nil
 		}
 		after = p.next
-		if retry.Sleep(ctx, sweepRest*time.Since(start)); ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if _, err := e.takeSweep(0); err != nil { // so that no other worker takes it meanwhile
-			return err
+		left := 1 - time.Since(began).Seconds()/(e.h.cfg.SweepEvery.Seconds()*2/3)
+		wait := time.Duration(sweepBackoff * max(0, left) * float64(time.Since(start)))
+		if retry.Sleep(e.h.stopping, wait); e.h.stopping.Err() != nil {
+			return context.Cause(e.h.stopping)
 		}
 	}
 }

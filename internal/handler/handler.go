@@ -103,7 +103,7 @@ type Config struct {
 
 	// Of shared logs.
 	ErasePoll  time.Duration // the longest time between two looks for what other workers have left; 3 s
-	SweepEvery time.Duration // from one look for floors that have risen without a command to the next; 30 s
+	SweepEvery time.Duration // from one look for floors that have risen without a command to the next; 40 s
 }
 
 // Defaults of [Config] that others need to know.
@@ -166,7 +166,8 @@ type Handler struct {
 	// One for each deletion that runs alone, isolated or in the long lane, or is in the wait
 	// queue.
 	singles, isolated, longRuns, waitQueue chan struct{}
-	pageRounds                             chan struct{} // one for each page in its express round
+	// pageRounds is held by a page of an enumeration in an express round.
+	pageRounds sync.Mutex
 
 	stopping   context.Context // done at once at a stop: start nothing new
 	stop       context.CancelCauseFunc
@@ -185,7 +186,6 @@ func New(cfg Config) *Handler {
 		cfg: cfg, queue: newQueue(), express: newPacer(cfg.pace(), cfg.Metrics.BatchLimit.WithLabelValues(expressLane)),
 		singles: make(chan struct{}, cfg.ExpressLanes), isolated: make(chan struct{}, cfg.Isolated),
 		longRuns: make(chan struct{}, cfg.LongLanes), waitQueue: make(chan struct{}, waitQueueLength),
-		pageRounds: make(chan struct{}, pageRounds),
 	}
 	h.stopping, h.stop = context.WithCancelCause(context.Background())
 	h.working, h.giveUp = context.WithCancelCause(context.Background())
@@ -210,14 +210,19 @@ func New(cfg Config) *Handler {
 // Start finds out whether an operator has paused the lanes, which takes two seconds at
 // most, and starts the loops, which only Stop ends. The caller must call Stop.
 func (h *Handler) Start() {
-	h.watcher.sample(h.stopping)
-	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
-	for range h.cfg.ExpressLanes {
-		h.goroutines.Go(h.expressLoop)
-	}
+	h.watch()
 	if h.cfg.Store.Hides() {
 		h.eraser.start()
 	}
+	for range h.cfg.ExpressLanes {
+		h.goroutines.Go(h.expressLoop)
+	}
+}
+
+// watch takes the first sample, and starts the watcher.
+func (h *Handler) watch() {
+	h.watcher.sample(h.stopping)
+	h.goroutines.Go(func() { h.watcher.run(h.stopping) })
 }
 
 // Throttled returns what throttles the worker's lanes, in one line; "" for nothing.

@@ -47,11 +47,11 @@ func told(t *testing.T, conversations ...string) stream {
 
 // database is a store in which everything is due; redo does what a test wants.
 type database struct {
-	redo func(d purge.Record, low int64, finish bool) (purge.Step, error)
+	redo func(d purge.Reported, low int64, finish bool) (purge.Step, error)
 	bad  string // a conversation that doesn't fit
 }
 
-func (b database) Due(_ context.Context, ds []purge.Record) ([]bool, error) {
+func (b database) Due(_ context.Context, ds []purge.Reported) ([]bool, error) {
 	due := make([]bool, len(ds))
 	for i := range due {
 		due[i] = true
@@ -59,21 +59,22 @@ func (b database) Due(_ context.Context, ds []purge.Record) ([]bool, error) {
 	return due, nil
 }
 
-func (b database) Redo(_ context.Context, d purge.Record, p purge.Part) (purge.Step, error) {
+func (b database) Redo(_ context.Context, d purge.Reported, p purge.Part) (purge.Step, error) {
 	return b.redo(d, p.Low, p.Finish)
 }
 
-func (b database) Incompatible(d purge.Deletion) (bool, error) {
+func (b database) Replayable(d purge.Reported) error {
 	if d.Conversation == b.bad {
-		return false, errors.New("doesn't fit")
+		return errors.New("doesn't fit")
 	}
-	return false, nil
+	return nil
 }
 
-func (database) Count(context.Context, purge.Record, int64, int) (purge.Step, error) {
+func (database) Count(context.Context, purge.Reported, int64, int) (purge.Step, error) {
 	return purge.Step{}, errors.New("not a dry run")
 }
-func (database) Sync(context.Context) error { return nil }
+func (database) RedoTold(context.Context, []purge.Reported) error { return nil }
+func (database) Sync(context.Context) error                       { return nil }
 func (database) Watch(context.Context, purge.Limits, bool) (purge.Figures, error) {
 	return purge.Figures{}, nil
 }
@@ -91,7 +92,7 @@ func TestRun(t *testing.T) {
 	infrastructure := &purge.FaultError{Fault: purge.Infrastructure, Cause: "connection", Err: errors.New("connection refused")}
 	t.Run("leaves out what can't be a key, and serves the next", func(t *testing.T) {
 		t.Parallel()
-		s, err := replayed(t, told(t, "a", "b", "c"), database{bad: "b", redo: func(purge.Record, int64, bool) (purge.Step, error) { return done, nil }})
+		s, err := replayed(t, told(t, "a", "b", "c"), database{bad: "b", redo: func(purge.Reported, int64, bool) (purge.Step, error) { return done, nil }})
 		if err != nil || s.Events != 3 || s.Failed != 1 || s.Replayed != 2 || s.Messages != 18 || s.Rows != 20 || s.Conversations != 2 {
 			t.Errorf("Run = %+v, %v; want two of three replayed", s, err)
 		}
@@ -104,7 +105,7 @@ func TestRun(t *testing.T) {
 		}
 		var calls []call
 		answers := []purge.Step{{Low: 3, Rows: 3, Full: true}, {Low: 6, Rows: 3, Full: true}, {Low: 9, Rows: 3, Reached: true}, done}
-		_, err := replayed(t, told(t, "a"), database{redo: func(_ purge.Record, low int64, finish bool) (purge.Step, error) {
+		_, err := replayed(t, told(t, "a"), database{redo: func(_ purge.Reported, low int64, finish bool) (purge.Step, error) {
 			calls = append(calls, call{low, finish})
 			return answers[len(calls)-1], nil
 		}})
@@ -114,7 +115,7 @@ func TestRun(t *testing.T) {
 	})
 	t.Run("gives a deletion up that never finishes", func(t *testing.T) {
 		t.Parallel()
-		s, err := replayed(t, told(t, "a", "b"), database{redo: func(d purge.Record, _ int64, _ bool) (purge.Step, error) {
+		s, err := replayed(t, told(t, "a", "b"), database{redo: func(d purge.Reported, _ int64, _ bool) (purge.Step, error) {
 			if d.Conversation == "a" {
 				return purge.Step{Low: 9, Reached: true}, nil
 			}
@@ -127,7 +128,7 @@ func TestRun(t *testing.T) {
 	t.Run("waits for infrastructure that pass", func(t *testing.T) {
 		t.Parallel()
 		tries := 0
-		s, err := replayed(t, told(t, "a"), database{redo: func(purge.Record, int64, bool) (purge.Step, error) {
+		s, err := replayed(t, told(t, "a"), database{redo: func(purge.Reported, int64, bool) (purge.Step, error) {
 			if tries++; tries < 3 {
 				return purge.Step{}, infrastructure
 			}
@@ -140,7 +141,7 @@ func TestRun(t *testing.T) {
 	t.Run("ends at infrastructure that need a hand", func(t *testing.T) {
 		t.Parallel()
 		denied := &purge.FaultError{Fault: purge.Infrastructure, Cause: "permission", Err: errors.New("permission denied")}
-		s, err := replayed(t, told(t, "a", "b"), database{redo: func(purge.Record, int64, bool) (purge.Step, error) { return purge.Step{}, denied }})
+		s, err := replayed(t, told(t, "a", "b"), database{redo: func(purge.Reported, int64, bool) (purge.Step, error) { return purge.Step{}, denied }})
 		if !errors.Is(err, denied) || s.Failed != 0 || s.Replayed != 0 {
 			t.Errorf("Run = %+v, %v; want the denial, and none counted as failed", s, err)
 		}
@@ -148,7 +149,7 @@ func TestRun(t *testing.T) {
 	t.Run("stops between two batches, and counts none as failed", func(t *testing.T) {
 		t.Parallel()
 		ctx, cancel := context.WithCancel(t.Context())
-		b := database{redo: func(purge.Record, int64, bool) (purge.Step, error) {
+		b := database{redo: func(purge.Reported, int64, bool) (purge.Step, error) {
 			cancel()
 			return purge.Step{}, errors.New("canceled")
 		}}
@@ -160,7 +161,7 @@ func TestRun(t *testing.T) {
 }
 
 // What doesn't say all that decides what goes, deletes nothing.
-func FuzzDeletionOf(f *testing.F) {
+func FuzzReportedBy(f *testing.F) {
 	e := conversation.Deleted{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ThroughSeq: 9, CompletedAt: time.Now()}
 	m, err := e.Msg(conversation.Trace{})
 	if err != nil {
@@ -174,12 +175,12 @@ func FuzzDeletionOf(f *testing.F) {
 			h[name] = values
 		}
 		h[conversation.HeaderEventID] = []string{id}
-		d, ok, err := deletionOf(bus.Stored{Subject: subject, Header: h, Data: data})
+		d, ok, err := reportedBy(bus.Stored{Subject: subject, Header: h, Data: data})
 		if ok == (err != nil) && ok {
-			t.Errorf("deletionOf = %+v, %t, %v", d, ok, err)
+			t.Errorf("reportedBy = %+v, %t, %v", d, ok, err)
 		}
 		if ok && (d.CompletedAt.IsZero() || d.App == "" || d.User == "" || d.Command == "" || d.Conversation == "" || conversation.DeletedSubject(d.App, d.User) != subject) {
-			t.Errorf("deletionOf(%q, %q, %q) = %+v", subject, id, data, d)
+			t.Errorf("reportedBy(%q, %q, %q) = %+v", subject, id, data, d)
 		}
 	})
 }
@@ -206,7 +207,7 @@ func TestOnlyTheChosenAppsAreReplayed(t *testing.T) {
 	} {
 		got, err := Run(t.Context(), Config{
 			Source: s, Apps: row.apps, Since: time.Now(), Pace: purge.Pace{Min: 1, Max: 10, Target: time.Second}, Log: slog.New(slog.DiscardHandler),
-			Store: database{redo: func(purge.Record, int64, bool) (purge.Step, error) { return purge.Step{Finished: true}, nil }},
+			Store: database{redo: func(purge.Reported, int64, bool) (purge.Step, error) { return purge.Step{Finished: true}, nil }},
 		})
 		if err != nil || got.Events != row.events || got.Malformed != row.malformed || len(got.Missing) > 0 {
 			t.Errorf("of %q: %+v, %v; want %d events, %d malformed, none missing", row.apps, got, err, row.events, row.malformed)

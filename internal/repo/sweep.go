@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// TakeSweep notes that a sweep of the shared logs runs now, unless one was noted within
+// TakeSweep notes that a sweep of the shared logs begins now, unless one has begun within
 // every; then it reports false. So all workers of the database together make one in each interval.
 func (r *Repo) TakeSweep(ctx context.Context, every time.Duration) (taken bool, err error) {
 	t, noted := r.begin(false), 0

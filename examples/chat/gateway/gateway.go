@@ -44,7 +44,8 @@ type Config struct {
 	// Shards name the database of an app's messages, by app, or of a user's, by app/user,
 	// where there are several. Commands of the others name no shard.
 	Shards map[string]string
-	// Databases are those of the shards. One that has none is DB, too.
+	// Databases are those of the shards. One that has none is DB, too. The one of GroupsShard
+	// has shared groups; without it there are none.
 	Databases map[string]*pgxpool.Pool
 }
 
@@ -54,6 +55,7 @@ type Gateway struct {
 	store     store // writes, and what must not be old
 	reads     store // may lag behind
 	client    *conversation.Client
+	toGroups  *conversation.Client // of the shard of shared groups
 	huge      *huge
 	requests  *limit.Limiter
 	deletions *limit.Limiter
@@ -93,11 +95,16 @@ func New(cfg Config) (*Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
+	toGroups, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout),
+		conversation.WithShard(func(conversation.Command) string { return GroupsShard }))
+	if err != nil {
+		return nil, err
+	}
 	if cfg.Read == nil {
 		cfg.Read = cfg.DB
 	}
 	g := &Gateway{
-		Config: cfg, store: store{cfg.DB}, reads: store{cfg.Read}, client: client, huge: newHuge(),
+		Config: cfg, store: store{cfg.DB}, reads: store{cfg.Read}, client: client, toGroups: toGroups, huge: newHuge(),
 		requests:  limit.New(appRequests, userRequests),
 		deletions: limit.New(appDeletions, userDeletions, userDay), clock: time.Now,
 	}
@@ -129,6 +136,7 @@ func (g *Gateway) Handler() http.Handler {
 		handle("GET /v1/demo/huge", g.hugeState)
 		handle("POST /v1/demo/huge", g.fillHuge)
 		handle("POST /v1/demo/reuse", g.reuse)
+		handle("GET /v1/demo/rows", g.groupRows)
 	}
 	mux.Handle("/v1/", g.public(func(*request) error { return errNoRoute }))
 	protection := http.NewCrossOriginProtection()

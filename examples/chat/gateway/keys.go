@@ -62,7 +62,11 @@ func commandID(app, user, key string) string {
 
 // fingerprint is what was asked for, but for the time.
 func fingerprint(cmd conversation.Command) (string, error) {
-	text, err := json.Marshal([]any{cmd.DeviceID, cmd.Conversations, cmd.KeepHistory})
+	asked := []any{cmd.DeviceID, cmd.Conversations, cmd.KeepHistory}
+	if cmd.AllConversations || cmd.KeepConversation || cmd.Scope != "" {
+		asked = append(asked, cmd.AllConversations, cmd.KeepConversation, cmd.Scope)
+	}
+	text, err := json.Marshal(asked)
 	sum := sha256.Sum256(text)
 	return hex.EncodeToString(sum[:]), err
 }

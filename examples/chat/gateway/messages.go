@@ -32,6 +32,14 @@ func (g *Gateway) list(r *request) error {
 	if err != nil {
 		return fmt.Errorf("list: %w", err)
 	}
+	if in, ok := g.groups(); ok {
+		more, err := in.list(r.Context(), r.who.App, r.who.User)
+		if err != nil {
+			return fmt.Errorf("list: groups: %w", err)
+		}
+		all = append(all, more...)
+		slices.SortStableFunc(all, func(a, b summary) int { return b.UpdatedAt.Compare(a.UpdatedAt) })
+	}
 	return r.answer(http.StatusOK, map[string]any{"conversations": all})
 }
 
@@ -42,7 +50,7 @@ func (g *Gateway) history(r *request) error {
 	if err != nil {
 		return err
 	}
-	from, err := g.from(r)
+	from, err := g.reader(r, id)
 	if err != nil {
 		return err
 	}
@@ -82,11 +90,14 @@ func (g *Gateway) send(r *request) error {
 	if body.Text == "" || len(body.Text) > note.MaxText {
 		return badRequest(fmt.Sprintf("text: expected 1 to %d bytes", note.MaxText))
 	}
-	places, err := placesOf(r.who.App, r.who.User, id)
-	if err != nil {
+	sent := copies{app: r.who.App, sender: r.who.User, text: body.Text}
+	if g.shared(id) {
+		return g.sendShared(r, sent, id)
+	}
+	var err error
+	if sent.places, err = placesOf(r.who.App, r.who.User, id); err != nil {
 		return err
 	}
-	sent := copies{app: r.who.App, sender: r.who.User, text: body.Text, places: places}
 	var seq int64
 	for _, part := range g.spread(sent) {
 		at, err := part.store.write(r.Context(), part.copies)
@@ -103,7 +114,20 @@ func (g *Gateway) send(r *request) error {
 	return r.answer(http.StatusCreated, map[string]int64{"seq": seq})
 }
 
-// members are who is in every group of the demo. A real gateway asks its
+// sendShared is send to a shared group: one row for all members.
+func (g *Gateway) sendShared(r *request, sent copies, id string) error {
+	in, _ := g.groups()
+	places, at, err := in.write(r.Context(), sent, id)
+	if err != nil {
+		return fmt.Errorf("send: %w", cleanText(err))
+	}
+	for _, p := range places {
+		g.note(r, sent, p, at)
+	}
+	return r.answer(http.StatusCreated, map[string]int64{"seq": places[0].seq})
+}
+
+// members are who is in every group of the demo, where each has a copy. A real gateway asks its
 // membership service.
 var members = []string{"alice", "bob", "carol"}
 
@@ -119,7 +143,7 @@ func placesOf(app, sender, id string) ([]place, error) {
 			owners[m] = id
 		}
 	} else {
-		return nil, badRequest("conversation: expected c2c_<user> or group_<group>")
+		return nil, badRequest("conversation: expected c2c_<user> or group_<group>, or shared_<group> where there is a database of them")
 	}
 	var places []place
 	for owner, name := range owners {

@@ -29,6 +29,8 @@ var (
 	errNoToken   = refuse(http.StatusUnauthorized, "unauthenticated", "expected the header Authorization: Bearer and a token")
 	errOtherApp  = refuse(http.StatusForbidden, "forbidden", "the token is for another app")
 	errNotAdmin  = refuse(http.StatusForbidden, "forbidden", "the token is not an administrator's")
+	errNotOwner  = refuse(http.StatusForbidden, "forbidden", "only the owner of a shared group may delete it for everyone")
+	errNotMember = refuse(http.StatusForbidden, "forbidden", "only members write to a shared group")
 	errOtherPage = refuse(http.StatusForbidden, "forbidden", "sent by a page of another origin: open the gateway's own page")
 	errOtherHost = refuse(http.StatusForbidden, "forbidden", "sent to a host name that is not the page's: use localhost, or add the name to --hosts (CHAT_HOSTS)")
 )

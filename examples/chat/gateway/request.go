@@ -127,6 +127,15 @@ func (g *Gateway) from(r *request) (store, error) {
 	return store{}, badRequest("fresh: expected true or false")
 }
 
+// reader is from for the history of one conversation. That of a shared group has no standby here.
+func (g *Gateway) reader(r *request, id string) (reader, error) {
+	from, err := g.from(r)
+	if in, ok := g.groups(); ok && g.shared(id) {
+		return in, err
+	}
+	return from, err
+}
+
 // idAndVerb takes the last segment of the path apart: an id, percent-encoded, a
 // colon that isn't, and a verb. ServeMux has no pattern for that, and has decoded
 // the segment already, so that an id that ends in ":delete" would look like one

@@ -18,12 +18,13 @@ type summary struct {
 	LastSeq     int64     `json:"last_seq"`
 	UnreadCount int       `json:"unread_count"`
 	UpdatedAt   time.Time `json:"updated_at"`
+	Owner       bool      `json:"owner,omitempty"` // of a shared group: the user may delete it for everyone
 }
 
 // list returns a user's conversations, the newest first.
 func (s store) list(ctx context.Context, app, user string) ([]summary, error) {
 	rows, err := s.db.Query(ctx, `
-select conversation_id, last_seq, unread_count, updated_at
+select conversation_id, last_seq, unread_count, updated_at, false
 from chat.conversations
 where app_id = $1 and user_id = $2
 order by updated_at desc, conversation_id
@@ -49,18 +50,29 @@ type page struct {
 	limit         int64
 }
 
-// messages returns a page, the oldest message first.
-func (s store) messages(ctx context.Context, app, user, id string, p page) ([]message, error) {
-	order := "asc"
+// order is the one in which a page is read.
+func (p page) order() string {
 	if p.newest {
-		order = "desc"
+		return "desc"
 	}
+	return "asc"
+}
+
+// reader is where one user's histories are read.
+type reader interface {
+	// messages returns a page, the oldest message first.
+	messages(ctx context.Context, app, user, id string, p page) ([]message, error)
+	// newest returns the newest seq of each of the conversations that has messages.
+	newest(ctx context.Context, app, user string, ids []string) (map[string]int64, error)
+}
+
+func (s store) messages(ctx context.Context, app, user, id string, p page) ([]message, error) {
 	rows, err := s.db.Query(ctx, `
 select * from (
   select seq, sender_id, sent_at, coalesce(body->>'text', '')
   from chat.messages
   where app_id = $1 and user_id = $2 and conversation_id = $3 and seq > $4 and seq < $5
-  order by seq `+order+`
+  order by seq `+p.order()+`
   limit $6) part
 order by seq`, app, user, id, p.after, p.before, p.limit)
 	if err != nil {
@@ -69,7 +81,6 @@ order by seq`, app, user, id, p.after, p.before, p.limit)
 	return pgx.AppendRows([]message{}, rows, pgx.RowToStructByPos[message])
 }
 
-// newest returns the newest seq of each of the conversations that has messages.
 func (s store) newest(ctx context.Context, app, user string, ids []string) (map[string]int64, error) {
 	rows, err := s.db.Query(ctx, `
 select id, (
@@ -80,10 +91,15 @@ from unnest($3::text[]) id`, app, user, ids)
 	if err != nil {
 		return nil, err
 	}
-	newest := make(map[string]int64, len(ids))
+	return newestOf(rows)
+}
+
+// newestOf collects rows of an id and its newest seq, null where there is none.
+func newestOf(rows pgx.Rows) (map[string]int64, error) {
+	newest := map[string]int64{}
 	var id string
 	var seq *int64
-	_, err = pgx.ForEachRow(rows, []any{&id, &seq}, func() error {
+	_, err := pgx.ForEachRow(rows, []any{&id, &seq}, func() error {
 		if seq != nil {
 			newest[id] = *seq
 		}

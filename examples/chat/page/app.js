@@ -1,11 +1,12 @@
 // Three devices, a console and a log on one page.
 
 import { conversationPath, persist, request } from "./api.js";
-import { confirmDeletion } from "./confirm.js";
+import { confirmAll, confirmDeletion } from "./confirm.js";
 import { Console } from "./console.js";
 import { Device } from "./device.js";
 import { record, tell, toast } from "./log.js";
-import { person } from "./words.js";
+import { Stored } from "./stored.js";
+import { isShared, person } from "./words.js";
 import { DeviceView } from "./view.js";
 
 const who = [
@@ -16,7 +17,7 @@ const who = [
 
 const $ = (id) => document.getElementById(id);
 
-const { presence } = await persist(() => request("GET", "/config.json"));
+const { presence, shared } = await persist(() => request("GET", "/config.json"));
 const devices = who.map((d) => new Device(d, presence));
 const siblings = (device) => devices.filter((d) => d.user === device.user && d !== device).map((d) => d.name);
 
@@ -27,6 +28,7 @@ const operator = new Console(devices, {
 for (const device of devices) {
   const view = new DeviceView(device, {
     confirm: (d, id) => confirmDeletion(d, id, { sync: operator.sync, siblings: siblings(d) }),
+    confirmAll: (d) => confirmAll(d, { sync: operator.sync, siblings: siblings(d), shared }),
     onSamples: () => addSamples().catch((err) => toast(err.message, "failed")),
   });
   $("devices").append(view.element);
@@ -39,6 +41,7 @@ for (const device of devices) {
   device.setOnline(true);
 }
 operator.start().catch((err) => toast(err.message, "failed"));
+if (shared) new Stored(devices).start();
 
 function trouble(device, err) {
   record(device.name, "failed", err.message);
@@ -64,6 +67,7 @@ function tab(device, element) {
 async function addSamples() {
   const tokens = new Map();
   for (const { from, to, text } of await request("GET", "/samples.json")) {
+    if (isShared(to) && !shared) continue;
     if (!tokens.has(from)) {
       const { token } = await request("POST", "/v1/demo/token", { body: { user: from, device: `${from}-samples` } });
       tokens.set(from, token);

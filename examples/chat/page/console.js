@@ -5,7 +5,7 @@ import { persist } from "./api.js";
 import { clone, part, setText } from "./dom.js";
 import { record, toast } from "./log.js";
 import { listed } from "./model.js";
-import { count, number } from "./words.js";
+import { count, isShared, number } from "./words.js";
 
 const hugeSize = 2_000_000;
 const askEvery = 400; // ms
@@ -116,7 +116,7 @@ export class Console {
 
   async #fail() {
     const device = this.#devices[0];
-    const [conversation] = listed(device.copy);
+    const conversation = listed(device.copy).find((c) => !isShared(c.id));
     if (!conversation) {
       toast("There is nothing left to delete on this device.", "failed");
       return;

@@ -3,7 +3,8 @@
 
 import { ApiError, conversationPath, newKey, persist, request } from "./api.js";
 import { Link } from "./link.js";
-import { addMessages, applyDeleted, dictionary, lastSeq, newCopy, removedThrough, replaceAll, share, stillUnread } from "./model.js";
+import { addMessages, applyDeleted, dictionary, lastSeq, newCopy, removedThrough, replaceAll, see, share, stillUnread } from "./model.js";
+import { isShared } from "./words.js";
 import { isState, soundConversations, soundMessages } from "./shape.js";
 
 const pageSize = 50; // messages that are loaded at once
@@ -23,7 +24,7 @@ export class Device extends EventTarget {
   #tokenAsked = null;
   #later = []; // messages that came since the list was asked for
   #settle = 0; // the timer of #refreshLater
-  #awaited = null; // told the id of the next command that ends
+  #awaited = null; // called when the next command ends
   #unplaced = new Map(); // failures of whole commands that came before the answer to the request
   #state;
 
@@ -37,6 +38,7 @@ export class Device extends EventTarget {
     this.retryIn = 0; // seconds, while the connection waits
     this.openID = null; // the conversation that is shown
     this.loaded = false;
+    this.owned = new Set(); // shared groups that the user may delete for everyone
     this.#link = new Link({
       address: () => this.#address(),
       onFrame: (frame) => this.#receive(frame),
@@ -101,18 +103,23 @@ export class Device extends EventTarget {
 
   // remove asks for a deletion up to what the device shows. Offline, it is sent
   // once the device is back: with the boundary of now.
-  remove(id, keepHistory = false) {
-    const p = newDeletion(id, lastSeq(this.copy, id), keepHistory);
+  remove(id, how = {}) {
+    const p = newDeletion(id, lastSeq(this.copy, id), how);
     this.#state.pending[p.key] = p;
     delete this.#state.failures[id];
     this.#changed();
     return this.#submit(p.key);
   }
 
+  // removeAll asks for the deletion of all that the user has now, whatever the device shows.
+  removeAll() {
+    return this.#ask("POST", "/v1/conversations:delete", { body: { all_conversations: true }, headers: { "Idempotency-Key": newKey() } });
+  }
+
   // fail makes a deletion that fails, as a gateway with a fault would: under the id
   // of one that is finished. The ledger refuses it.
   async fail(id) {
-    const commandID = this.#state.ended.at(-1) ?? (await this.#finished(nobody));
+    const commandID = await this.#finished(nobody);
     const p = newDeletion(id, lastSeq(this.copy, id));
     p.commandID = commandID;
     this.#state.pending[p.key] = p; // before it is asked: the event may be faster than the answer
@@ -129,9 +136,9 @@ export class Device extends EventTarget {
   // #finished deletes a conversation that isn't there, and resolves to the
   // command's id once it is in the ledger.
   async #finished(id) {
-    const ended = new Promise((resolve) => (this.#awaited = resolve));
-    await this.#ask("POST", conversationPath(id, ":delete"), { body: { through_seq: 0 } });
-    return ended;
+    const { command_id: commandID } = await this.#ask("POST", conversationPath(id, ":delete"), { body: { through_seq: 0 } });
+    while (!this.#state.ended.includes(commandID)) await new Promise((resolve) => (this.#awaited = resolve));
+    return commandID;
   }
 
   // ask is a request of the device's user.
@@ -165,6 +172,7 @@ export class Device extends EventTarget {
     // Of what was deleted before the copy began the device knows no boundary.
     const fresh = stale ? "fresh=true" : "fresh=false";
     const conversations = soundConversations(await this.#ask("GET", `/v1/conversations?${fresh}`));
+    this.owned = new Set(conversations.filter((c) => c.owner).map((c) => c.id));
     // Not what it has, which may have come live, after messages that it hasn't got.
     const known = (id) => Math.max(removedThrough(this.copy, id), stale ? 0 : (this.copy.conversations[id]?.loaded ?? 0));
     const wanted = conversations.filter((c) => c.last_seq > known(c.id));
@@ -219,6 +227,14 @@ export class Device extends EventTarget {
         this.#deleted(frame);
         copy.cursor = frame.cursor;
         break;
+      case "conversation.erased":
+        if (see(copy, frame.id)) this.#tell({ kind: "erased", data: frame.data });
+        copy.cursor = frame.cursor;
+        break;
+      case "conversation.all_deleted":
+        if (see(copy, frame.id)) this.#tell({ kind: "all", data: frame.data });
+        copy.cursor = frame.cursor;
+        break;
       case "conversation.delete_failed":
         this.#failed(frame);
         copy.cursor = frame.cursor;
@@ -253,6 +269,7 @@ export class Device extends EventTarget {
   }
 
   #message({ conversation_id: id, seq, sender_id, sent_at, text }) {
+    if (isShared(id) && !this.copy.conversations[id]) this.refresh(); // whose it is says the list
     const message = { seq, sender_id, sent_at, text };
     this.#later.push({ id, message });
     const [added] = addMessages(this.copy, id, [message]);
@@ -305,7 +322,7 @@ export class Device extends EventTarget {
     try {
       p.first ??= await this.#firstSeq(p.conversation);
       const { command_id: commandID } = await this.#ask("POST", conversationPath(p.conversation, ":delete"), {
-        body: { through_seq: p.through, keep_history: p.keepHistory },
+        body: { through_seq: p.through, keep_history: p.keepHistory, scope: p.everyone ? "everyone" : "self" },
         headers: { "Idempotency-Key": p.key },
       });
       this.#accepted(p, commandID);
@@ -351,7 +368,7 @@ export class Device extends EventTarget {
   #end(commandID) {
     const state = this.#state;
     state.ended = [...state.ended.filter((id) => id !== commandID), commandID].slice(-endedLimit);
-    this.#awaited?.(commandID);
+    this.#awaited?.();
     this.#awaited = null;
     const p = Object.values(state.pending).find((pending) => pending.commandID === commandID);
     if (p) delete state.pending[p.key];
@@ -410,8 +427,8 @@ export class Device extends EventTarget {
 export const progressOf = (p) => share({ first: p.first ?? 0, through: p.through, purged: p.purged });
 
 // newDeletion is one that nobody has been asked for yet.
-const newDeletion = (conversation, through, keepHistory = false) => ({
-  key: newKey(), conversation, through, keepHistory, since: Date.now(),
+const newDeletion = (conversation, through, { keepHistory = false, everyone = false } = {}) => ({
+  key: newKey(), conversation, through, keepHistory, everyone, since: Date.now(),
   commandID: null, asking: false, first: null, purged: null, deleted: 0, waitingFor: null,
 });
 

@@ -1,12 +1,11 @@
-// What the devices were told: in the log, and for some seconds at the edge of the
-// page.
+// What the devices were told: in the log, and for some seconds in the head of the page.
 
 import { clone } from "./dom.js";
-import { count, number, timeNow, title, why } from "./words.js";
+import { count, number, person, timeNow, title, why } from "./words.js";
 
 const logLimit = 200;
 const toastLife = 6_000; // ms
-const toastLimit = 3;
+const toastLimit = 1; // in the head of the page, so that it covers no device
 
 const $ = (id) => document.getElementById(id);
 
@@ -42,6 +41,10 @@ export function tell(device, detail, siblings) {
       return tellDeleted(device, detail, siblings);
     case "repeated":
       return record(device.name, "quiet", `${title(data.conversation_id)}: an event that it has seen. Nothing changes.`);
+    case "erased":
+      return record(device.name, "deleted", `${title(data.conversation_id)}: erased from the database. All members had deleted it.`);
+    case "all":
+      return record(device.name, "deleted", `All chats: ${count(data.conversations, "chat")}, ${count(data.messages_deleted, "message")}${data.failed ? `, ${number(data.failed)} failed` : ""}.`);
     case "failed": {
       const what = data.conversation_id ? title(data.conversation_id) : "A deletion";
       record(device.name, "failed", `${what} was not deleted: ${data.reason} (${data.message}).`);
@@ -54,10 +57,12 @@ export function tell(device, detail, siblings) {
 
 function tellDeleted(device, { data, took }, siblings) {
   const what = title(data.conversation_id);
-  const how = data.history_kept ? "taken off the list, history kept" : `deleted through #${number(data.through_seq)}`;
+  const who = data.requested_by && data.requested_by !== device.user ? ` for everyone by ${person(data.requested_by)}` : data.requested_by ? " for everyone" : "";
+  const how = data.history_kept ? "taken off the list, history kept" : `deleted${who} through #${number(data.through_seq)}`;
   const much = data.history_kept ? "" : `, ${count(data.messages_deleted, "message")}`;
   const asked = data.origin_device_id === device.id;
-  record(device.name, "deleted", `${what}: ${how}${much}${asked && took ? ` in ${seconds(took)}` : ""}.`);
+  const still = data.erased === false && !who ? " Other members still read it." : "";
+  record(device.name, "deleted", `${what}: ${how}${much}${asked && took ? ` in ${seconds(took)}` : ""}.${still}`);
   if (asked && !data.multi_client_sync) {
     for (const name of siblings) record(name, "quiet", `${what}: not told, sync is off.`);
   }

@@ -42,12 +42,18 @@ export function addMessages(copy, id, messages) {
   return fresh;
 }
 
+// see notes an event's id, and reports whether it is new.
+export function see(copy, eventID) {
+  if (copy.seen.includes(eventID)) return false;
+  copy.seen = [...copy.seen, eventID].slice(-seenLimit);
+  return true;
+}
+
 // applyDeleted handles an event: what is at or below through_seq goes, and nothing
 // else. It returns how many messages went, or null for an event that was handled
 // before.
 export function applyDeleted(copy, eventID, data) {
-  if (copy.seen.includes(eventID)) return null;
-  copy.seen = [...copy.seen, eventID].slice(-seenLimit);
+  if (!see(copy, eventID)) return null;
   const { conversation_id: id, through_seq: through } = data;
   if (data.history_kept) {
     raise(copy.hidden, id, through);
@@ -79,8 +85,11 @@ function raise(boundaries, id, through) {
 export function listed(copy) {
   return Object.values(copy.conversations)
     .filter((c) => lastSeq(copy, c.id) > (copy.hidden[c.id] ?? 0))
-    .sort((a, b) => lastSeq(copy, b.id) - lastSeq(copy, a.id));
+    .sort((a, b) => lastSent(b) - lastSent(a) || lastSeq(copy, b.id) - lastSeq(copy, a.id));
 }
+
+// lastSent orders conversations: a shared group's seqs are counted apart from the user's own.
+const lastSent = (c) => Date.parse(c.messages.at(-1).sent_at);
 
 // replaceAll makes the copy what the server has: conversations is a list of {id,
 // unread, messages, last}, and later what has come since they were asked for.

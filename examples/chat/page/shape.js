@@ -31,7 +31,14 @@ const frames = {
     data: object({
       command_id: text(128), conversation_id: id, through_seq: count, messages_deleted: count,
       history_kept: bool, conversation_removed: bool, multi_client_sync: bool, origin_device_id: or(none, anyText(128)),
+      erased: or(none, bool), requested_by: or(none, text(128)),
     }),
+  }),
+  "conversation.erased": object({ cursor: count, id, data: object({ command_id: text(128), conversation_id: id, through_seq: count }) }),
+  "conversation.all_deleted": object({
+    cursor: count,
+    id,
+    data: object({ command_id: text(128), conversations: count, failed: count, messages_deleted: count }),
   }),
   "conversation.delete_failed": object({
     cursor: count,
@@ -57,7 +64,11 @@ export function readFrame(data) {
 export const soundMessages = (answer) => sound(answer.messages, message);
 
 // soundConversations are those of an answer that are conversations.
-export const soundConversations = (answer) => sound(answer.conversations, object({ id, last_seq: count, unread_count: count }));
+export const soundConversations = (answer) => sound(answer.conversations, object({ id, last_seq: count, unread_count: count, owner: or(none, bool) }));
+
+// soundRows is an answer about the rows of a shared group, or null.
+const rows = object({ rows: count, members: list(object({ user: text(128), reads: count })) });
+export const soundRows = (answer) => (rows(answer) ? answer : null);
 
 const sound = (all, shape) => (Array.isArray(all) ? all.filter(shape) : []);
 
@@ -74,7 +85,7 @@ export const isState = object({
     seen: list(id),
   }),
   pending: dictionary(object({
-    key: text(64), conversation: id, through: count, keepHistory: bool, since: count, commandID: or(none, text(128)),
+    key: text(64), conversation: id, through: count, keepHistory: bool, everyone: or(none, bool), since: count, commandID: or(none, text(128)),
     first: or(none, count), purged: or(none, count), deleted: count, waitingFor: or(none, text(64)),
   })),
   failures: dictionary(object({ reason: text(64), message: anyText(32768) })),

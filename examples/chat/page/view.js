@@ -8,7 +8,8 @@ import { count, isGroup, number, person, title, when, why } from "./words.js";
 const hues = 6; // of avatars; style.css has them
 
 // DeviceView shows a device in an element of its own. confirm(device, id) is
-// called when the user presses delete; onSamples where there is nothing to show.
+// called when the user presses delete, confirmAll(device) for all conversations;
+// onSamples where there is nothing to show.
 export class DeviceView {
   #device;
   #confirm;
@@ -16,7 +17,7 @@ export class DeviceView {
   #shown = null; // the conversation that is drawn
   #noEarlier = new Set(); // conversations whose beginning is there
 
-  constructor(device, { confirm, onSamples }) {
+  constructor(device, { confirm, confirmAll, onSamples }) {
     this.#device = device;
     this.#confirm = confirm;
     this.element = clone("t-device");
@@ -29,6 +30,8 @@ export class DeviceView {
     this.#part("list").setAttribute("aria-label", `Conversations on ${device.name}`);
     this.#part("rows").setAttribute("aria-label", `Conversations on ${device.name}`);
     this.#part("samples").onclick = onSamples;
+    this.#part("all").setAttribute("aria-label", `Delete all conversations on ${device.name}`);
+    this.#part("all").onclick = () => confirmAll(device);
     this.#wireThread();
     device.addEventListener("change", () => this.#later());
     this.#draw();
@@ -117,6 +120,7 @@ export class DeviceView {
     const empty = conversations.length === 0;
     this.#part("empty").hidden = !empty;
     setText(this.#part("empty-text"), device.loaded || device.connection === "offline" ? "No conversations" : "Loading…");
+    this.#part("all").hidden = empty || device.connection !== "online";
     this.#part("samples").hidden = !device.loaded || device.connection !== "online";
   }
 

@@ -19,11 +19,12 @@ export function when(sentAt) {
 const capital = (s) => s.charAt(0).toUpperCase() + s.slice(1).replaceAll("_", " ");
 
 export const person = (user) => capital(user);
-export const isGroup = (id) => id.startsWith("group_");
+export const isShared = (id) => id.startsWith("shared_"); // all members read the same rows
+export const isGroup = (id) => id.startsWith("group_") || isShared(id);
 
 // title is what a conversation is called: its id without the prefix.
 export function title(id) {
-  return capital(id.replace(/^(c2c|group)_/, "")) || id;
+  return capital(id.replace(/^(c2c|group|shared)_/, "")) || id;
 }
 
 const reasons = {
@@ -31,6 +32,7 @@ const reasons = {
   app_mismatch: "The command was sent to another app’s subject.",
   command_id_reused: "Its command id had been used for another deletion.",
   incompatible_id: "The database can’t hold a conversation of this id.",
+  unsupported_scope: "The database’s plan can’t do this.",
   boundary_required: "Up to which message to delete isn’t known any more.",
   attempts_exhausted: "The worker tried as often as it may.",
 };

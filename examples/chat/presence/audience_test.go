@@ -2,7 +2,11 @@ package presence
 
 import (
 	"slices"
+	"strconv"
 	"testing"
+	"time"
+
+	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
 )
@@ -55,6 +59,125 @@ func TestAFailureIsForTheOriginAlone(t *testing.T) {
 		t.Errorf("got %v; want the failure", got)
 	}
 	phone.silent(t)
+}
+
+// hidden is the event of a deletion in a shared log that by asked for on alice's phone,
+// for everyone if by isn't the user.
+func (r *rig) hidden(t *testing.T, user, by, id string, sync bool) uint64 {
+	t.Helper()
+	d := conversation.Deleted{
+		CommandID: by + "-" + id, AppID: app, UserID: user, ConversationID: id, ThroughSeq: 7, MessagesDeleted: 7,
+		MultiClientSync: sync, OriginDeviceID: "phone", CompletedAt: time.Now(),
+	}
+	if by != user {
+		d.Scope, d.RequestedBy = conversation.ScopeEveryone, by
+	}
+	msg, err := d.Msg(conversation.Trace{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.publish(t, msg)
+}
+
+// erased is the event that such a deletion's messages are gone.
+func (r *rig) erased(t *testing.T, user, by, id string) uint64 {
+	t.Helper()
+	msg, err := conversation.Erased{
+		CommandID: by + "-" + id, AppID: app, UserID: user, ConversationID: id, ThroughSeq: 7, ErasedAt: time.Now(),
+	}.Msg(conversation.Trace{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	msg.Header.Del(nats.MsgIdHdr) // it may come again
+	return r.publish(t, msg)
+}
+
+// The event erased names no device: it goes to whoever was told of the deletion, however
+// long ago that was.
+func TestErasedIsForWhoeverWasToldOfTheDeletion(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	i := r.start(t, nil)
+	phone, laptop, bob := i.device(t, "alice", "phone"), i.device(t, "alice", "laptop"), i.device(t, "bob", "tablet")
+	r.hidden(t, "alice", "alice", "own", false)
+	r.hidden(t, "alice", "alice", "synced", true)
+	r.hidden(t, "bob", "alice", "everyone", false) // none of bob's devices asked
+	first, second := []string{"deleted own", "deleted synced"}, []string{"erased own", "erased synced"}
+	if got := phone.events(t, 2); !slices.Equal(got, first) {
+		t.Fatalf("the phone got %v; want %v", got, first)
+	}
+	if got := append(laptop.events(t, 1), bob.events(t, 1)...); !slices.Equal(got, []string{"deleted synced", "deleted everyone"}) {
+		t.Fatalf("the laptop and bob got %v", got)
+	}
+	erase := func() {
+		r.erased(t, "alice", "alice", "own")
+		r.erased(t, "alice", "alice", "synced")
+		r.erased(t, "bob", "alice", "everyone")
+		r.erased(t, "alice", "alice", "unknown") // the stream keeps no such deletion
+		i.heard(t, r.erased(t, "carol", "carol", "other"))
+	}
+	check := func(what string) {
+		t.Helper()
+		if got := phone.events(t, 2); !slices.Equal(got, second) {
+			t.Errorf("%s: the phone got %v; want %v", what, got, second)
+		}
+		if got := append(laptop.events(t, 1), bob.events(t, 1)...); !slices.Equal(got, []string{"erased synced", "erased everyone"}) {
+			t.Errorf("%s: the laptop and bob got %v", what, got)
+		}
+	}
+	erase()
+	// The one of an unknown deletion has alice's devices catch up, and tells them nothing.
+	check("from memory")
+	devices := []*client{phone, laptop, bob}
+	for _, d := range devices[:2] {
+		d.closed(t, closeAway)
+	}
+	for _, d := range devices {
+		d.reconnect(t, i)
+		d.silent(t)
+	}
+	// Another instance, with no memory of the deletions.
+	for range 3 {
+		r.publish(t, deleted(t, "carol", "x", "newer", false))
+	}
+	i = r.start(t, func(c *Config) { c.Remember = 2 })
+	for _, d := range devices {
+		d.reconnect(t, i)
+		d.silent(t)
+	}
+	r.purge(t, conversation.TypeErased+".>")
+	erase()
+	for _, d := range devices {
+		d.closed(t, closeAway)
+		d.reconnect(t, i)
+	}
+	check("from the stream")
+	for _, d := range devices {
+		d.silent(t)
+	}
+}
+
+func TestTheEndOfAllConversationsIsToldAsTheirDeletions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	i := r.start(t, nil)
+	phone, laptop := i.device(t, "alice", "phone"), i.device(t, "alice", "laptop")
+	for _, sync := range []bool{false, true} {
+		msg, err := conversation.AllDeleted{
+			CommandID: "all" + strconv.FormatBool(sync), AppID: app, UserID: "alice", Conversations: 3, MessagesDeleted: 7,
+			MultiClientSync: sync, OriginDeviceID: "phone", CompletedAt: time.Now(),
+		}.Msg(conversation.Trace{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.publish(t, msg)
+	}
+	for n, d := range map[int]*client{2: phone, 1: laptop} {
+		if got := d.events(t, n); got[n-1] != "all_deleted " {
+			t.Errorf("%s got %v", d.device, got)
+		}
+		d.silent(t)
+	}
 }
 
 // Ids that mean something in a subject, in a URL or in JSON.

@@ -55,7 +55,7 @@ func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
 			s.Log.DebugContext(ctx, "event skipped", "sequence", e.Sequence, "error", err) // warned of when it came
 			continue
 		}
-		if err := s.tellAll(ctx, d, []event{ev}); err != nil {
+		if err := s.tellAll(ctx, d, []event{s.audiences.address(ev)}); err != nil {
 			return err
 		}
 	}
@@ -66,7 +66,11 @@ func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
 // tellAll sends events at once. The device hasn't joined: nobody else writes.
 func (s *Service) tellAll(ctx context.Context, d *device, events []event) error {
 	for _, ev := range events {
-		if err := ctx.Err(); err != nil {
+		err := ctx.Err()
+		if err == nil && ev.open && ev.seq > d.cursor {
+			ev, err = s.search(ctx, ev)
+		}
+		if err != nil {
 			return err
 		}
 		if !d.wants(ev) {

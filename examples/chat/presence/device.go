@@ -85,12 +85,16 @@ func (d *device) wants(ev event) bool {
 		return false
 	}
 	d.cursor = ev.seq
-	return ev.isFor(d.id) && d.seen.add(ev.id)
+	return ev.includes(d.id) && d.seen.add(ev.id)
 }
 
-// tell queues an event, unless the device doesn't want it. The hub's mu is held.
+// tell queues an event, unless the device doesn't want it. One that is open needs a
+// search, which only the device that it may be for waits for: it catches up. The hub's
+// mu is held.
 func (d *device) tell(ev event) {
-	if d.wants(ev) {
+	if ev.open && ev.seq > d.cursor {
+		d.finish(closeAway, "an event of an old deletion: reconnect with your cursor")
+	} else if d.wants(ev) {
 		d.push(ev.frame)
 	}
 }

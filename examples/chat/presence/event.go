@@ -11,12 +11,13 @@ import (
 
 // event is a stored event as devices get it. All devices share the frame.
 type event struct {
-	seq    uint64 // the cursor of a device that has got it
-	id     string // the same each time the same event is told
-	user   string
-	origin string // the device that asked, "" if it isn't known
-	toAll  bool   // of the user's devices; otherwise to the origin alone
-	frame  []byte
+	seq  uint64 // the cursor of a device that has got it
+	id   string // the same each time the same event is told
+	user string
+	audience
+	deletion string // of a hidden deletion and of its end, erased; otherwise ""
+	open     bool   // the audience is that of the deletion, and not known yet
+	frame    []byte
 }
 
 // maxEvent bounds the frame of an event, in bytes: ids and a reason of which each
@@ -31,9 +32,19 @@ func newEvent(e conversation.Event) (event, error) {
 	ev := event{seq: e.Sequence, id: e.ID}
 	switch {
 	case e.Deleted != nil:
-		ev.user, ev.origin, ev.toAll = e.Deleted.UserID, e.Deleted.OriginDeviceID, e.Deleted.MultiClientSync
+		d := e.Deleted
+		ev.user, ev.audience = d.UserID, ofDeleted(d)
+		if !d.Erased {
+			ev.deletion = deletion(d.UserID, d.CommandID, d.ConversationID)
+		}
+	case e.Erased != nil:
+		d := e.Erased
+		ev.user, ev.deletion, ev.open = d.UserID, deletion(d.UserID, d.CommandID, d.ConversationID), true
+	case e.AllDeleted != nil:
+		d := e.AllDeleted
+		ev.user, ev.audience = d.UserID, audience{d.OriginDeviceID, d.MultiClientSync}
 	case e.Failed != nil:
-		ev.user, ev.origin = e.Failed.UserID, e.Failed.OriginDeviceID
+		ev.user, ev.audience = e.Failed.UserID, audience{origin: e.Failed.OriginDeviceID}
 	default:
 		return event{}, errors.New("is not one that a stream keeps")
 	}
@@ -53,6 +64,14 @@ func encodeEvent(e conversation.Event) ([]byte, error) {
 		d := e.Deleted
 		f.Cursor, f.ID, f.Data = &e.Sequence, e.ID, d
 		command, id, numbers = d.CommandID, d.ConversationID, []int64{d.ThroughSeq, d.MessagesDeleted}
+	case e.Erased != nil:
+		d := e.Erased
+		f.Cursor, f.ID, f.Data = &e.Sequence, e.ID, d
+		command, id, numbers = d.CommandID, d.ConversationID, []int64{d.ThroughSeq}
+	case e.AllDeleted != nil:
+		d := e.AllDeleted
+		f.Cursor, f.ID, f.Data = &e.Sequence, e.ID, d
+		command, id, numbers = d.CommandID, "-", []int64{d.Conversations, d.Failed, d.MessagesDeleted}
 	case e.Failed != nil:
 		d := e.Failed
 		f.Cursor, f.ID, f.Data = &e.Sequence, e.ID, d
@@ -79,12 +98,6 @@ func encodeEvent(e conversation.Event) ([]byte, error) {
 		err = fmt.Errorf("%s: has %d bytes; expected at most %d", e.Type, len(data), maxEvent)
 	}
 	return data, err
-}
-
-// isFor is the rule of multi-client sync: all of the user's devices are told if
-// the event says so, and otherwise the one that asked.
-func (ev event) isFor(device string) bool {
-	return ev.toAll || ev.origin != "" && ev.origin == device
 }
 
 // frame is what a device gets, as JSON.

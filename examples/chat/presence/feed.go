@@ -35,6 +35,7 @@ type feed struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
 	hub     *hub
+	told    *audiences
 	log     *slog.Logger
 	timeout time.Duration
 	beat    time.Duration // between two looks at a consumer that is silent
@@ -43,13 +44,13 @@ type feed struct {
 	reconnects uint64        // of the connection, when it was last in order
 }
 
-func newFeed(cfg Config, h *hub) (*feed, error) {
+func newFeed(cfg Config, h *hub, told *audiences) (*feed, error) {
 	js, err := jetstream.New(cfg.NATS)
 	if err != nil {
 		return nil, fmt.Errorf("presence: %w", err)
 	}
 	log := cfg.Log.With("stream", conversation.EventsStream)
-	return &feed{app: cfg.App, nc: cfg.NATS, js: js, hub: h, log: log, timeout: cfg.Timeout, beat: cfg.Beat, begun: make(chan struct{})}, nil
+	return &feed{app: cfg.App, nc: cfg.NATS, js: js, hub: h, told: told, log: log, timeout: cfg.Timeout, beat: cfg.Beat, begun: make(chan struct{})}, nil
 }
 
 // run follows the stream until ctx ends. When it can't for long, devices are sent
@@ -204,7 +205,7 @@ func (f *feed) pass(ctx context.Context, msg jetstream.Msg, seq uint64) {
 		f.log.WarnContext(ctx, "event skipped", "sequence", seq, "subject", msg.Subject(), "error", err)
 		return
 	}
-	f.hub.deliver(ev)
+	f.hub.deliver(f.told.address(ev))
 }
 
 // caughtUp is called when all up to last, or more, has been handed on.

@@ -62,10 +62,11 @@ type Config struct {
 // Service is one instance. Its methods are safe for concurrent use.
 type Service struct {
 	Config
-	client *conversation.Client
-	hub    *hub
-	feed   *feed
-	subs   []*nats.Subscription
+	client    *conversation.Client
+	hub       *hub
+	feed      *feed
+	audiences audiences
+	subs      []*nats.Subscription
 
 	connects *limit.Limiter // by user
 
@@ -117,7 +118,7 @@ func newService(cfg Config) (*Service, error) {
 		Config: cfg, client: client, hub: newHub(cfg.Remember),
 		connects: limit.New(allConnects, userConnects), openOf: map[string]int{},
 	}
-	if s.feed, err = newFeed(cfg, s.hub); err != nil {
+	if s.feed, err = newFeed(cfg, s.hub, &s.audiences); err != nil {
 		return nil, err
 	}
 	if err := s.listen(); err != nil {

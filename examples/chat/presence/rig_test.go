@@ -68,7 +68,9 @@ func (r *rig) connect(t *testing.T) *nats.Conn {
 func (r *rig) addStream(t *testing.T) {
 	t.Helper()
 	_, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{
-		Name: conversation.EventsStream, Subjects: []string{conversation.TypeDeleted + ".*.*", conversation.TypeDeleteFailed + ".*.*"},
+		Name: conversation.EventsStream, Subjects: []string{
+			conversation.TypeDeleted + ".*.*", conversation.TypeErased + ".*.*", conversation.TypeAllDeleted + ".*.*", conversation.TypeDeleteFailed + ".*.*",
+		},
 		Discard: jetstream.DiscardNew, MaxAge: time.Hour, MaxMsgsPerSubject: 1000, AllowDirect: true, Duplicates: time.Minute,
 	})
 	if err != nil {
@@ -97,6 +99,15 @@ func (r *rig) publish(t testing.TB, msg *nats.Msg) uint64 {
 		if time.Now().After(stop) {
 			t.Fatalf("publish on %s: %v", msg.Subject, err)
 		}
+	}
+}
+
+// purge removes the events of some subjects, so that the same ones can come again.
+func (r *rig) purge(t *testing.T, subject string) {
+	t.Helper()
+	s := r.stream(t)
+	if err := s.Purge(t.Context(), jetstream.WithPurgeSubject(subject)); err != nil {
+		t.Fatal(err)
 	}
 }
 

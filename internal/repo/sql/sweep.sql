@@ -1,4 +1,4 @@
-{{/* Notes that a sweep of the shared logs runs now, unless one was noted within @every. The row is that of no command; retention leaves it
+{{/* Notes that a sweep of the shared logs begins now, unless one has begun within @every. The row is that of no command; retention leaves it
 alone. enumerations_pkey */}}
 {{define "take_sweep"}}
 insert into lethe.enumerations as e (app_id, command_id, completed_at) values ('', '', pg_catalog.clock_timestamp())
