@@ -118,6 +118,7 @@ func (r *run) done(d purge.Reported) {
 		if !d.Erased {
 			r.Hidden++
 		}
+	case purge.ReportedAllDeleted: // its deletions are counted
 	}
 }
 

@@ -4,9 +4,13 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"go.uber.org/goleak"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -49,6 +53,7 @@ func told(t *testing.T, conversations ...string) stream {
 type database struct {
 	redo func(d purge.Reported, low int64, finish bool) (purge.Step, error)
 	bad  string // a conversation that doesn't fit
+	told *int   // counts the erasures that are noted as told
 }
 
 func (b database) Due(_ context.Context, ds []purge.Reported) ([]bool, error) {
@@ -64,7 +69,7 @@ func (b database) Redo(_ context.Context, d purge.Reported, p purge.Part) (purge
 }
 
 func (b database) Replayable(d purge.Reported) error {
-	if d.Conversation == b.bad {
+	if b.bad != "" && d.Conversation == b.bad {
 		return errors.New("doesn't fit")
 	}
 	return nil
@@ -73,8 +78,12 @@ func (b database) Replayable(d purge.Reported) error {
 func (database) Count(context.Context, purge.Reported, int64, int) (purge.Step, error) {
 	return purge.Step{}, errors.New("not a dry run")
 }
-func (database) RedoTold(context.Context, []purge.Reported) error { return nil }
-func (database) Sync(context.Context) error                       { return nil }
+
+func (b database) RedoTold(_ context.Context, erased []purge.Reported) error {
+	*b.told += len(erased)
+	return nil
+}
+func (database) Sync(context.Context) error { return nil }
 func (database) Watch(context.Context, purge.Limits, bool) (purge.Figures, error) {
 	return purge.Figures{}, nil
 }
@@ -160,27 +169,93 @@ func TestRun(t *testing.T) {
 	})
 }
 
-// What doesn't say all that decides what goes, deletes nothing.
-func FuzzReportedBy(f *testing.F) {
-	e := conversation.Deleted{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ThroughSeq: 9, CompletedAt: time.Now()}
+// message is what anything with a Msg is in the stream.
+func message(t testing.TB, e interface {
+	Msg(conversation.Trace) (*nats.Msg, error)
+}, seq uint64,
+) bus.Stored {
+	t.Helper()
 	m, err := e.Msg(conversation.Trace{})
 	if err != nil {
-		f.Fatal(err)
+		t.Fatal(err)
 	}
-	f.Add(m.Subject, m.Header.Get(conversation.HeaderEventID), m.Data)
-	f.Add(m.Subject, "x", []byte(`{}`))
-	f.Fuzz(func(t *testing.T, subject, id string, data []byte) {
+	return bus.Stored{Subject: m.Subject, Header: m.Header, Data: m.Data, Sequence: seq, StoredAt: time.Now()}
+}
+
+// In a shared log what is told as erased is erased again, also for everyone where nothing has told of the end.
+func TestRunInASharedLog(t *testing.T) {
+	t.Parallel()
+	now := time.Now().UTC().Truncate(time.Microsecond)
+	hidden := conversation.Deleted{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ThroughSeq: 9, MessagesDeleted: 9, CompletedAt: now}
+	erased := conversation.Erased{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ThroughSeq: 9, ErasedAt: now}
+	everyone, nothing := hidden, hidden
+	everyone.Scope, everyone.RequestedBy, nothing.Erased, nothing.MessagesDeleted = conversation.ScopeEveryone, "bob", true, 0
+	another := everyone
+	another.UserID = "bob"
+	all := conversation.AllDeleted{CommandID: "c", AppID: "demo", UserID: "alice", Conversations: 1, CompletedAt: now}
+	some := all
+	some.Failed = 1
+	type event = interface {
+		Msg(conversation.Trace) (*nats.Msg, error)
+	}
+	for name, row := range map[string]struct {
+		events []event
+		want   Summary
+		redone []purge.ReportedKind
+		told   int
+	}{
+		"hidden":                   {[]event{hidden}, Summary{Events: 1, Replayed: 1, Hidden: 1}, []purge.ReportedKind{purge.ReportedDeleted}, 0},
+		"nothing to hide":          {[]event{nothing}, Summary{Events: 1, Replayed: 1}, []purge.ReportedKind{purge.ReportedDeleted}, 0},
+		"erased":                   {[]event{hidden, erased}, Summary{Events: 1, Replayed: 1, Hidden: 1, Erasures: 1}, []purge.ReportedKind{purge.ReportedDeleted, purge.ReportedErased}, 1},
+		"for everyone":             {[]event{everyone, another}, Summary{Events: 2, Replayed: 2, Hidden: 2, Erasures: 1}, []purge.ReportedKind{purge.ReportedDeleted, purge.ReportedErased, purge.ReportedDeleted}, 0},
+		"all conversations":        {[]event{all}, Summary{}, []purge.ReportedKind{purge.ReportedAllDeleted}, 0},
+		"of which some had failed": {[]event{some}, Summary{}, nil, 0},
+	} {
+		s := stream{state: bus.StreamState{First: 1, Last: uint64(len(row.events))}}
+		for i, e := range row.events {
+			s.all = append(s.all, message(t, e, uint64(i+1)))
+		}
+		var redone []purge.ReportedKind
+		told := 0
+		got, err := replayed(t, s, database{told: &told, redo: func(d purge.Reported, _ int64, _ bool) (purge.Step, error) {
+			redone = append(redone, d.Kind)
+			return purge.Step{Finished: true}, nil
+		}})
+		row.want.First, row.want.Last, row.want.Took = 1, got.Last, got.Took
+		if err != nil || !reflect.DeepEqual(got, row.want) || !slices.Equal(redone, row.redone) || told != row.told {
+			t.Errorf("%s: Run = %+v, %v, of %v, told %d; want %+v, of %v, told %d", name, got, err, redone, told, row.want, row.redone, row.told)
+		}
+	}
+}
+
+// What doesn't say all that decides what goes, deletes nothing.
+func FuzzReportedBy(f *testing.F) {
+	now := time.Now()
+	e := conversation.Deleted{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ThroughSeq: 9, CompletedAt: now}
+	everyone := e
+	everyone.Scope, everyone.RequestedBy = conversation.ScopeEveryone, "bob"
+	first := message(f, e, 1)
+	for _, m := range []bus.Stored{
+		first, message(f, everyone, 1), message(f, conversation.Erased{CommandID: "c", AppID: "demo", UserID: "alice", ConversationID: "g", ErasedAt: now}, 1),
+		message(f, conversation.AllDeleted{CommandID: "c", AppID: "demo", UserID: "alice", CompletedAt: now}, 1),
+	} {
+		f.Add(m.Subject, m.Header[conversation.HeaderEventType][0], m.Header[conversation.HeaderEventID][0], m.Data)
+	}
+	f.Add(first.Subject, conversation.TypeDeleted, "x", []byte(`{}`))
+	f.Fuzz(func(t *testing.T, subject, typ, id string, data []byte) {
 		h := map[string][]string{}
-		for name, values := range m.Header {
+		for name, values := range first.Header {
 			h[name] = values
 		}
-		h[conversation.HeaderEventID] = []string{id}
+		h[conversation.HeaderEventType], h[conversation.HeaderEventID] = []string{typ}, []string{id}
 		d, ok, err := reportedBy(bus.Stored{Subject: subject, Header: h, Data: data})
-		if ok == (err != nil) && ok {
+		switch {
+		case err != nil && ok:
 			t.Errorf("reportedBy = %+v, %t, %v", d, ok, err)
-		}
-		if ok && (d.CompletedAt.IsZero() || d.App == "" || d.User == "" || d.Command == "" || d.Conversation == "" || conversation.DeletedSubject(d.App, d.User) != subject) {
-			t.Errorf("reportedBy(%q, %q, %q) = %+v", subject, id, data, d)
+		case !ok:
+		case d.CompletedAt.IsZero() == d.ErasedAt.IsZero(), d.App == "", d.User == "", d.Command == "", (d.Conversation == "") != (d.Kind == purge.ReportedAllDeleted),
+			!strings.HasPrefix(subject, typ+"."):
+			t.Errorf("reportedBy(%q, %q, %q, %q) = %+v", subject, typ, id, data, d)
 		}
 	})
 }
