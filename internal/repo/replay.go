@@ -176,7 +176,7 @@ func (s *step) redoRows(ctx context.Context, queue func(*transaction)) (purge.St
 func (s *step) queueHideAgain(t *transaction, log [3]string) {
 	d := s.replay
 	a := s.a.with(args{
-		"apps": []string{d.App}, "conversations": []string{d.Conversation}, "users": []string{d.User}, "fresh": []bool{true},
+		"apps": []string{d.App}, "commands": []string{d.Command}, "conversations": []string{d.Conversation}, "users": []string{d.User}, "fresh": []bool{true},
 		"log_user": log[1], "log_conversation": log[2],
 	})
 	t.exec(nil, s.r.sql.get("hide_lock"), a)
