@@ -275,6 +275,29 @@ func TestRedoSparesWhatWasSentAfterAnErasure(t *testing.T) {
 	}
 }
 
+// Ids that are looked up, spelled otherwise, and rows that refer to each other.
+func TestRedoInALogByOtherIDs(t *testing.T) {
+	t.Parallel()
+	r := newNamed(t)
+	everyStatementUsesIndexes(t, r)
+	p, through := r.Replayer(), logStart.Add(12*time.Second).UnixMicro()
+	alice, bob := hidden("c1", strings.ToUpper(aliceID), 0, through), hidden("c2", bobID, 0, through)
+	alice.Conversation, bob.Conversation = "team", "team"
+	for _, want := range []int{3, 0} { // bob's is on another page, when nothing is left to erase
+		due, n := again(t, p, []purge.Reported{alice, bob, erasedThrough(alice), erasedThrough(bob)}, 4)
+		if due != want || want > 0 && n != 11 {
+			t.Errorf("%d due, %d messages went; want %d, and 11 at first", due, n, want)
+		}
+	}
+	if got := namedLeft(t, r); got != "713-720, 14 links, 14 thumbs, 10 files, 1 rooms, 3 members" {
+		t.Errorf("%s are left", got)
+	}
+	if got := queryOne[int](t, r.pool, `select count(*) from named.members x join lethe.watermarks w on w.user_id = x.who::text
+		where x.app = 'demo' and x.cleared = to_timestamp($1::bigint / 1000000) and w.cleared_through = $1`, through); got != 2 {
+		t.Errorf("%d members have their watermark; want both", got)
+	}
+}
+
 // A redelivered command for all conversations repeats the event that has been told.
 func TestRedoOfACommandForAllConversations(t *testing.T) {
 	t.Parallel()
