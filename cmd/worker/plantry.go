@@ -26,7 +26,8 @@ type planTryCommand struct {
 	jsonConfig
 	App          string `name:"app" required:"" placeholder:"APP" help:"The app."`
 	User         string `name:"user" required:"" placeholder:"USER" help:"The user whose copy a deletion would remove."`
-	Conversation string `name:"conversation" required:"" placeholder:"ID" help:"The conversation."`
+	Conversation string `name:"conversation" placeholder:"ID" help:"The conversation."`
+	All          bool   `name:"all-conversations" help:"All conversations of the user, instead of one."`
 	ThroughSeq   *int64 `name:"through-seq" placeholder:"N" help:"The boundary that the command would have. Without it: what has been sent until now."`
 }
 
@@ -39,6 +40,7 @@ at or below it, and who keeps the rest. It reads each row that would go once, 10
 more than select on the plan's tables. The limits are those of worker run: give it the same flags or variables.
 
     worker plan try --plan plan.yaml --app demo --user alice --conversation c2c_bob
+    worker plan try --app demo --user alice --all-conversations
     worker plan try --app demo --user alice --conversation group_42 --through-seq 1200 --json | jq .tables`
 }
 
@@ -46,7 +48,13 @@ func (c *planTryCommand) check() problems {
 	var p problems
 	c.databaseConfig.check(&p)
 	c.planConfig.check(&p)
-	cmd := conversation.Command{CommandID: "-", AppID: c.App, UserID: c.User, Conversations: []conversation.Target{{ID: c.Conversation, ThroughSeq: c.ThroughSeq}}}
+	if c.All && (c.Conversation != "" || c.ThroughSeq != nil) {
+		return append(p, errors.New("--all-conversations is mutually exclusive with --conversation and --through-seq"))
+	}
+	cmd := conversation.Command{CommandID: "-", AppID: c.App, UserID: c.User, AllConversations: c.All}
+	if !c.All {
+		cmd.Conversations = []conversation.Target{{ID: c.Conversation, ThroughSeq: c.ThroughSeq}}
+	}
 	if err := cmd.Validate(); err != nil {
 		p = append(p, err)
 	}
@@ -73,6 +81,9 @@ func (c *planTryCommand) run(ctx context.Context, t terminal) error {
 	if err := refusal(ctx, store, d); err != nil {
 		return err
 	}
+	if c.All {
+		return c.tryAll(ctx, t, store, d)
+	}
 	watched := c.watch(ctx, store)
 	trial, err := store.Try(ctx, d)
 	if err != nil {
@@ -83,6 +94,39 @@ func (c *planTryCommand) run(ctx context.Context, t terminal) error {
 		return t.printJSON(found)
 	}
 	return found.print(t)
+}
+
+// tryAllResult is a trial of all conversations for programs.
+type tryAllResult struct {
+	AppID         string     `json:"app_id"`
+	UserID        string     `json:"user_id"`
+	Conversations int64      `json:"conversations"`
+	Large         int64      `json:"large"`
+	Messages      int64      `json:"messages"`
+	Tables        []tryTable `json:"tables"`
+}
+
+// tryAll tries the deletion of all conversations of the user, one after the other.
+func (c *planTryCommand) tryAll(ctx context.Context, t terminal, store *repo.Repo, d purge.Deletion) error {
+	all, err := store.TryAll(ctx, d, int64(c.ExpressRows))
+	if errors.Is(err, purge.ErrUnsupportedScope) {
+		return fmt.Errorf("the command would be refused: %s: %w", conversation.ReasonUnsupportedScope, err)
+	}
+	if err != nil {
+		return err
+	}
+	r := tryAllResult{AppID: d.App, UserID: d.User, Conversations: all.Conversations, Large: all.Large, Messages: all.Messages, Tables: tryTables(all.Tables)}
+	if c.JSON {
+		return t.printJSON(r)
+	}
+	if err := t.printFields([]field{
+		{"conversations", strconv.FormatInt(r.Conversations, 10)},
+		{"long lane", purge.Count(int(r.Large), "conversation")},
+		{"messages", strconv.FormatInt(r.Messages, 10)},
+	}); err != nil {
+		return err
+	}
+	return printTables(t, r.Tables)
 }
 
 // refusal is why a command would be refused, as its event would say.
@@ -204,6 +248,13 @@ type tryTable struct {
 	Estimated bool  `json:"estimated,omitempty"`
 }
 
+func tryTables(tables []repo.TrialTable) (out []tryTable) {
+	for _, t := range tables {
+		out = append(out, tryTable{t.Path, t.Name, t.Deleted, t.Updated, t.Kept, t.Bytes, t.Estimated})
+	}
+	return out
+}
+
 // tryThrottle is what throttles large deletions now.
 type tryThrottle struct {
 	Reason string `json:"reason"`
@@ -223,9 +274,7 @@ func (c *planTryCommand) found(d purge.Deletion, trial *repo.Trial, throttled []
 			r.SharedLog.KeptBy = append(r.SharedLog.KeptBy, tryKeeper{k.User, k.Cleared})
 		}
 	}
-	for _, t := range trial.Tables {
-		r.Tables = append(r.Tables, tryTable{t.Path, t.Name, t.Deleted, t.Updated, t.Kept, t.Bytes, t.Estimated})
-	}
+	r.Tables = tryTables(trial.Tables)
 	for _, t := range trial.Throttles {
 		r.Throttled = append(r.Throttled, tryThrottle{string(t.Reason), t.Detail})
 	}
@@ -292,8 +341,13 @@ func (r tryResult) print(t terminal) error {
 	if err := t.printFields(fields); err != nil {
 		return err
 	}
+	return printTables(t, r.Tables)
+}
+
+// printTables writes what becomes of the tables' rows.
+func printTables(t terminal, tables []tryTable) error {
 	rows := [][]string{{"TABLE", "DELETED", "UPDATED", "KEPT", "BYTES DELETED", "IN THE PLAN"}}
-	for _, table := range r.Tables {
+	for _, table := range tables {
 		bytes := strconv.FormatInt(table.Bytes, 10)
 		if table.Estimated {
 			bytes = "about " + bytes

@@ -190,3 +190,37 @@ func (s stack) messagesIn(t *testing.T, table string) (n int) {
 	}
 	return n
 }
+
+// All conversations of a user are tried one after the other, before setup has run.
+func TestPlanTryOfAllConversations(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.nats = nil // not needed
+	execute1(t, s.database, `
+		create table posts (owner text, room text, n bigint, at timestamptz not null default now() - interval '1 hour', primary key (owner, room, n));
+		create table rooms (owner text, room text, primary key (owner, room));
+		insert into posts select 'alice', 'r' || r, n from generate_series(1, 3) r, generate_series(1, 1000 * (r - 1)) n;
+		insert into posts values ('alice', 'newer', 1, now() + interval '1 hour'), ('bob', 'r1', 1, now());
+		insert into rooms values ('alice', 'r1'), ('alice', 'r3'), ('alice', 'newer')`)
+	file := planFile(t, `
+tenant: demo
+messages: {table: posts, user: owner, conversation: room, seq: n, sent_at: at}
+conversations: {table: rooms, user: owner, conversation: room}
+`)
+	try := func(args ...string) outcome {
+		return execute(vars(map[string]string{"DATABASE_URL": s.database}), append([]string{"plan", "try", "--plan", file, "--app", "demo", "--user", "alice"}, args...)...)
+	}
+	var r tryAllResult
+	if o := try("--all-conversations", "--json").mustSucceed(t); json.Unmarshal([]byte(o.stdout), &r) != nil {
+		t.Fatal(o.stdout)
+	}
+	if r.Conversations != 3 || r.Large != 2 || r.Messages != 3000 || len(r.Tables) != 2 || r.Tables[0].Deleted != 3000 || r.Tables[1].Deleted != 2 || r.Tables[0].Bytes == 0 {
+		t.Errorf("tried %+v", r)
+	}
+	if o := try("--all-conversations").mustSucceed(t); !strings.Contains(o.stdout, "Nothing was changed") {
+		t.Error(o.stdout)
+	}
+	if o := try("--all-conversations", "--conversation", "r1"); o.code == exitOK || !strings.Contains(o.stderr, "mutually exclusive") {
+		t.Errorf("%d: %s", o.code, o.stderr)
+	}
+}

@@ -198,6 +198,7 @@ func (p *tab) awaitStored(t *testing.T, rows, members string) {
 }
 
 func sharedGroup(t *testing.T, r *rig, p *tab) {
+	t.Helper()
 	p.syncOn(t)
 	p.awaitStored(t, "5", "Alice reads 5, Bob reads 5")
 	p.click(t, row(bobs, camping)+` [data-part="delete"]`)

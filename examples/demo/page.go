@@ -119,7 +119,7 @@ func (p page) programs(out *printer, s *stack) error {
 	if err != nil {
 		return err
 	}
-	out.say(fmt.Sprintf("worker run --shard=%s --plan=plan.yaml, as process %d", gateway.GroupsShard, shared.worker.cmd.Process.Pid))
+	out.say(fmt.Sprintf("worker run --shard=%s --plan=…, as process %d", gateway.GroupsShard, shared.worker.cmd.Process.Pid))
 	// No context ends it: kill and stop do.
 	cmd := exec.Command(chat, "all", "--demo", "--addr="+p.addr, "--app="+app, "--hosts="+p.name()) //nolint:noctx // see above
 	cmd.Env = append(s.environment(), "CHAT_TOKEN_KEY="+rand.Text()+rand.Text(), "CHAT_SHARD_DATABASES="+gateway.GroupsShard+"="+shared.database)

@@ -66,7 +66,7 @@ func (s *story) sharedLog() error {
 		return err
 	}
 	s.shared = g
-	s.out.say(fmt.Sprintf("worker run --shard=%s --plan=plan.yaml, as process %d", gateway.GroupsShard, g.worker.cmd.Process.Pid), "ready in "+lasted(time.Since(began)))
+	s.out.say(fmt.Sprintf("worker run --shard=%s --plan=…, process %d", gateway.GroupsShard, g.worker.cmd.Process.Pid), "ready in "+lasted(time.Since(began)))
 	if _, err := g.db.Exec(s.ctx, fillGroup, app, sharedGroup, erin, frank, sharedMessages); err != nil {
 		return err
 	}

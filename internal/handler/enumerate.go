@@ -267,14 +267,23 @@ func (e *enumeration) target(at purge.Place) purge.Deletion {
 	return d
 }
 
+// impossible is why everyone's deletion of a conversation is; nil where it isn't.
+func (e *enumeration) impossible(d purge.Deletion) error {
+	if e.targets == nil {
+		return nil
+	}
+	_, err := e.h.cfg.Store.Incompatible(d)
+	return err
+}
+
+func (e *enumeration) possible(d purge.Deletion) bool { return e.impossible(d) == nil }
+
 // list finds the next deletions. Of a conversation whose deletion for everyone is impossible there is one, that fails: of who asks.
 func (e *enumeration) list(from purge.Place, limit int) (ids []string, next purge.Place, err error) {
 	d := e.target(from)
-	if e.targets != nil {
-		if _, err := e.h.cfg.Store.Incompatible(d); err != nil {
-			from.Done = true
-			return []string{d.User}, from, nil
-		}
+	if !e.possible(d) {
+		from.Done = true
+		return []string{d.User}, from, nil
 	}
 	type listed struct {
 		ids  []string
@@ -293,12 +302,10 @@ func (e *enumeration) beginIDs(ids []string) error {
 		return nil
 	}
 	d := e.target(e.at)
-	var impossible error
-	if e.targets != nil {
-		if _, impossible = e.h.cfg.Store.Incompatible(d); impossible == nil {
-			if err := e.pin(&d); err != nil {
-				return err
-			}
+	impossible := e.impossible(d)
+	if impossible == nil {
+		if err := e.pin(&d); err != nil {
+			return err
 		}
 	}
 	ds := make([]purge.Deletion, len(ids))
@@ -316,7 +323,7 @@ func (e *enumeration) beginIDs(ids []string) error {
 
 // pin decides the boundary of a shared log's target, once for all members.
 func (e *enumeration) pin(d *purge.Deletion) error {
-	if !e.h.cfg.Store.Shared() {
+	if e.targets == nil || !e.h.cfg.Store.Shared() {
 		return nil
 	}
 	if e.boundary == nil {
@@ -340,7 +347,7 @@ func (e *enumeration) endTarget() error {
 		return err
 	}
 	d := e.target(e.at)
-	if _, impossible := e.h.cfg.Store.Incompatible(d); impossible != nil {
+	if !e.possible(d) {
 		return nil
 	}
 	if err := e.pin(&d); err != nil {

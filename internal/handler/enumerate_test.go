@@ -139,8 +139,10 @@ func TestEveryone(t *testing.T) {
 	}
 	r.settled(send("seq", "boss", `{"id": "group_1", "through_seq": 3}`), bus.Reject)
 	r.settled(send("both", "boss", `{"id": "group_1"}, {"id": "c2c_1"}, {"id": "group_2"}, {"id": "group_3"}`), bus.Reject) // one of them
-	want := map[string]int{"letter invalid_command": 1, "failed  invalid_command": 1, "letter unsupported_scope": 1, "failed c2c_1 unsupported_scope": 1,
-		"deleted group_1 2": 600, "deleted group_2 2": 600}
+	want := map[string]int{
+		"letter invalid_command": 1, "failed  invalid_command": 1, "letter unsupported_scope": 1, "failed c2c_1 unsupported_scope": 1,
+		"deleted group_1 2": 600, "deleted group_2 2": 600,
+	}
 	got := map[string]int{}
 	for _, s := range r.pub.summary() {
 		got[s]++

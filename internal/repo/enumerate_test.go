@@ -96,3 +96,64 @@ func uuids(n int) (out []string) {
 	}
 	return out
 }
+
+// What the plan looks up for the user is pinned for the command: its deletions find their messages when the user's row has gone.
+func TestListedDeletionsKeepWhatWasLookedUp(t *testing.T) {
+	t.Parallel()
+	r := newArchive(t)
+	execSQL(t, r.pool, `insert into archive select (extract(epoch from now() - interval '1 hour')::bigint * 1000000 << 8) + i, a.id, 'c' || i % 4 from accounts a, generate_series(1, 40) i`)
+	d := purge.Deletion{Key: purge.Key{App: "demo", Command: "all", User: "alice@x.org"}, StoredAt: time.Now(), Digest: purge.Digest{1}}
+	if _, err := r.Enumerate(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	execSQL(t, r.pool, `delete from accounts where name = 'alice'`)
+	ids := listAll(t, r, d, 3)
+	if want := []string{"c0", "c1", "c2", "c3"}; !slices.Equal(ids, want) {
+		t.Fatalf("listed %q; want %q", ids, want)
+	}
+	b := purge.Batch{Listed: true, Budget: purge.Budget{PerDeletion: 100, Rows: 1000}}
+	for i, id := range ids[:3] {
+		one := d
+		one.Conversation, one.Token = id, purge.Token{byte(i + 1)}
+		b.Deletions = append(b.Deletions, one)
+	}
+	res, err := r.Bulk(t.Context(), b)
+	if err != nil || slices.Contains(res.Finished, false) || res.Records[0].MessagesDeleted != 10 {
+		t.Fatalf("%+v, %v", res, err)
+	}
+	one := d
+	one.Conversation, one.Token = ids[3], purge.Token{9}
+	step, err := r.Step(t.Context(), one, purge.Part{Claim: true, Finish: true, Limit: 100})
+	if err != nil || !step.Finished || step.Record.MessagesDeleted != 10 {
+		t.Errorf("alone: %+v, %v", step, err)
+	}
+	// Taken up by another worker meanwhile, none is taken up twice.
+	again, err := r.Bulk(t.Context(), b)
+	if err != nil || slices.Contains(again.Finished, true) || again.Records[0].State != purge.Done {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+// An enumeration is forgotten with its command, and neither before it is complete.
+func TestExpireEnumerations(t *testing.T) {
+	t.Parallel()
+	r := newRepo(t)
+	for _, command := range []string{"complete", "open"} {
+		d := purge.Deletion{Key: purge.Key{App: "demo", Command: command, User: "alice"}, StoredAt: time.Now(), Digest: purge.Digest{1}}
+		if _, err := r.Enumerate(t.Context(), d); err != nil {
+			t.Fatal(err)
+		}
+		if command == "complete" {
+			if sum, ok, err := r.Complete(t.Context(), d, purge.Place{}); err != nil || !ok || sum.CompletedAt.IsZero() {
+				t.Fatal(sum, ok, err)
+			}
+		}
+	}
+	execSQL(t, r.pool, `update lethe.commands set created_at = now() - interval '2 hours'; update lethe.enumerations set completed_at = now() - interval '2 hours' where completed_at is not null`)
+	if n, err := r.Expire(t.Context(), time.Hour, 100); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	if left := queryOne[string](t, r.pool, `select string_agg(c.command_id || e.command_id, ',') from lethe.commands c full join lethe.enumerations e using (app_id, command_id)`); left != "openopen" {
+		t.Errorf("left: %s", left)
+	}
+}

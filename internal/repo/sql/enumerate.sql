@@ -97,9 +97,9 @@ with recursive {{template "_ids" .}}
 select i.id, i.sent or (
   select {{if .Shared}}{{.Sent "q"}} or {{.Messages.Newest "q" "1" ""}} is null
   {{- else if .List.Skips}}{{.Sent "q"}}
-  {{- else}}{{.Messages.Newest "q" "1" ""}} is null
+  {{- else}}{{.Messages.Newest "q" "1" ""}} is null{{if not .Ledgerless}}
     and not exists (select from lethe.deletions d
-      where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}
+      where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id offset 0){{end}}{{end}}
   from (
     select q.*{{template "_look_up" .}}
     from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, i.id as conversation_id,

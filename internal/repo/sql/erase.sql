@@ -116,17 +116,18 @@ select pg_catalog.count(*) from (select from lethe.deletions d where {{template 
 
 {{/* Pins the floor, which earlier statements have locked the erasure and the conversation's row for: who joins now waits for us, or is seen. It is
 @floor, or less if a member who has come or changed @since then has less: a row that is as it was has no lower watermark. Without members it is above
-all that there is. Opens the erasure if something is left at or below it, or a row of the conversation; if only hidden deletions are
-to be reported, it stays done. No row: there is nothing to do. deletions_pkey; as floor_look. */}}
+all that there is, and never higher: whatever watermarks say, who joins later sees what is sent from now on. Opens the erasure if something is left at or
+below it, or a row of the conversation; if only hidden deletions are to be reported, it stays done. No row: there is nothing to do. deletions_pkey; as floor_look. */}}
 {{define "floor_raise"}}{{if .Hides}}
 with q as materialized (
   select d.app_id, d.user_id, d.conversation_id, d.state as was, d.through_seq, d.through_seq as before{{template "_looked_up" .}}
   from lethe.deletions d where {{template "_entry"}}
 ),
 floor as materialized (
-  select q.*, case when {{template "_counted" .}} then least(@floor::bigint,
-      (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and pg_catalog.age(x.xmin) <= pg_catalog.age(@since::text::xid))) else greatest(
-      {{.Messages.Newest "q" (.Messages.Position "m") ""}}, (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq desc limit 1), 0) end as floor,
+  select q.*, least(
+      case when {{template "_counted" .}} then least(@floor::bigint,
+        (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and pg_catalog.age(x.xmin) <= pg_catalog.age(@since::text::xid))) end,
+      greatest({{.Messages.Newest "q" (.Messages.Position "m") ""}}, (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq desc limit 1), 0)) as floor,
     {{template "_left_over" .}} as left_over
   from q
 ),
