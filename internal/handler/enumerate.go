@@ -22,6 +22,7 @@ type enumeratorStore interface {
 	Shared() bool
 	Lists(d purge.Deletion) error
 	Enumerate(ctx context.Context, d purge.Deletion) (purge.Enumeration, error)
+	Restart(ctx context.Context, d purge.Deletion, reasons []string) (bool, error)
 	List(ctx context.Context, d purge.Deletion, from purge.Place, limit int) (ids []string, next purge.Place, err error)
 	Advance(ctx context.Context, d purge.Deletion, from, to purge.Place, open []string) (moved bool, err error)
 	PinBoundary(ctx context.Context, d purge.Deletion) (boundary int64, err error)
@@ -127,6 +128,9 @@ func (e *enumeration) walk() (sum purge.Totals, err error) {
 		return sum, err
 	}
 	known, err := storeTry(e, func() (purge.Enumeration, error) { return e.h.cfg.Store.Enumerate(e.h.working, e.d) })
+	if err == nil && known.Completed && !known.Reused && e.targets != nil && e.d.Retry != 0 {
+		known, err = e.restart(known)
+	}
 	switch {
 	case err != nil:
 		return sum, err
@@ -165,6 +169,19 @@ func (e *enumeration) encodable() error {
 	return err
 }
 
+// impossibleReasons are those of what the plan can't do.
+var impossibleReasons = []string{string(conversation.ReasonUnsupportedScope), string(conversation.ReasonIncompatibleID), string(conversation.ReasonBoundaryRequired)}
+
+// restart begins anew where a conversation's deletion for everyone was impossible when the command came: whose copies are to go was never found
+// out.
+func (e *enumeration) restart(known purge.Enumeration) (purge.Enumeration, error) {
+	restarted, err := storeTry(e, func() (bool, error) { return e.h.cfg.Store.Restart(e.h.working, e.d, impossibleReasons) })
+	if err != nil || !restarted {
+		return known, err
+	}
+	return purge.Enumeration{}, nil
+}
+
 // repeat goes through the deletions that the ledger knows of a completed command. Their events are published again; with a
 // retry, what failed is reopened.
 func (e *enumeration) repeat() error {
@@ -183,9 +200,12 @@ func (e *enumeration) repeat() error {
 		ds := make([]purge.Deletion, len(ks))
 		for i, k := range ks {
 			ds[i] = e.d
+			if at := slices.IndexFunc(e.targets, func(c conversation.Target) bool { return c.ID == k.Conversation }); at >= 0 {
+				ds[i] = e.target(purge.Place{Target: at})
+			}
 			ds[i].Key = k
 		}
-		e.begin(ds, nil)
+		e.begin(ds)
 	}
 }
 
@@ -302,8 +322,7 @@ func (e *enumeration) beginIDs(ids []string) error {
 		return nil
 	}
 	d := e.target(e.at)
-	impossible := e.impossible(d)
-	if impossible == nil {
+	if e.possible(d) {
 		if err := e.pin(&d); err != nil {
 			return err
 		}
@@ -317,7 +336,7 @@ func (e *enumeration) beginIDs(ids []string) error {
 			ds[i].Conversation = id
 		}
 	}
-	e.begin(ds, impossible)
+	e.begin(ds)
 	return nil
 }
 
@@ -362,8 +381,8 @@ func (e *enumeration) endTarget() error {
 	return err
 }
 
-// begin begins a page.
-func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
+// begin begins a page. What was found in one table may be impossible in another one.
+func (e *enumeration) begin(ds []purge.Deletion) {
 	j := e.job
 	p := &page{e: e, round: true, job: &job{
 		delivery: j.delivery, trace: j.trace, traceID: j.traceID, storedAt: j.storedAt, app: j.app, user: j.user, command: j.command, device: j.device,
@@ -373,6 +392,7 @@ func (e *enumeration) begin(ds []purge.Deletion, impossible error) {
 	tasks := make([]*task, len(ds))
 	for i, d := range ds {
 		d.Token = newToken()
+		_, impossible := e.h.cfg.Store.Incompatible(d)
 		tasks[i] = &task{job: p.job, d: d, since: time.Now(), lane: expressLane, incompatible: impossible}
 		if err := nameable(d); err != nil && impossible == nil {
 			tasks[i].incompatible = fmt.Errorf("the plan's tables have an id that no event can name: %w", err)

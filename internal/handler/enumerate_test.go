@@ -14,6 +14,7 @@ import (
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 )
 
@@ -158,6 +159,35 @@ func TestEveryone(t *testing.T) {
 			d.ConversationRemoved != (d.UserID+d.ConversationID != "u5group_1") || fmt.Sprintf("u%d", d.ThroughSeq-2) != d.UserID) {
 			t.Fatalf("deleted: %+v", d)
 		}
+	}
+}
+
+// A retry of what the plan couldn't do fails again, and deletes nothing of who asks. Once the plan can, everyone's copy goes.
+func TestEveryoneAgainUnderAnotherPlan(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select 'demo', u, c, 1, now() - interval '1 hour' from unnest(array['boss', 'u1', 'u2']) u, unnest(array['group_1', 'team_1', 'team_2']) c`)
+	r.exec(`insert into chat.conversations (app_id, user_id, conversation_id) select app_id, user_id, conversation_id from chat.messages`)
+	r.exec(`delete from chat.messages where user_id = 'boss' and conversation_id = 'team_2'`)
+	r.exec(`delete from chat.conversations where user_id = 'boss' and conversation_id = 'team_2'`)
+	send := func(header map[string][]string) *place {
+		return r.deliver("conversation.delete_everyone.demo", []byte(`{"command_id": "c", "app_id": "demo", "user_id": "boss", "scope": "everyone",
+			"conversations": [{"id": "group_1"}, {"id": "team_1"}, {"id": "team_2"}]}`), header)
+	}
+	retry := func(letter string) *place { return send(map[string][]string{conversation.HeaderRetry: {letter}}) }
+	r.settled(send(nil), bus.Reject)
+	r.settled(retry("1"), bus.Reject)
+	r.settled(send(nil), bus.Reject)
+	if n := r.count("select count(*) from chat.messages where conversation_id like 'team%'"); n != 5 {
+		t.Errorf("%d messages are left of what can't be deleted; want 5", n)
+	}
+	p := plan.Bundled()
+	p.Everyone.Prefix = ""
+	r = openRig(t, r.url, p, "", nil)
+	r.settled(retry("2"), bus.Done)
+	if n := r.count("select count(*) from chat.messages"); n != 0 {
+		t.Errorf("%d messages are left; want none", n)
 	}
 }
 

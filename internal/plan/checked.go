@@ -123,7 +123,7 @@ func (s *Checked) Incompatible(d purge.Deletion) (whole bool, err error) {
 		switch {
 		case id == "": // not known yet: of a command that names its deletions by a rule
 			continue
-		case d.Scope == purge.ScopeEveryone && b.condition.value.id == "user_id": // who asks needn't be a member
+		case d.Scope == purge.ScopeEveryone && d.User == d.RequestedBy && b.condition.value.id == "user_id": // who asks needn't be a member
 			continue
 		}
 		if err := b.condition.fits(id); err != nil {

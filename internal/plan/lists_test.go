@@ -116,8 +116,10 @@ func TestScopesThatAPlanCannotServe(t *testing.T) {
 	const none = `{tenant: demo, messages: {table: log.messages, conversation: room, seq: id, sent_at: at}, members: none}`
 	const everyone, owner = purge.ScopeEveryone, "00000000-0000-0000-0000-000000000001"
 	d := func(conversation, user string, scope purge.Scope, keepHistory bool) purge.Deletion {
-		return purge.Deletion{Key: purge.Key{App: "demo", User: user, Conversation: conversation}, Scope: scope, KeepHistory: keepHistory}
+		return purge.Deletion{Key: purge.Key{App: "demo", User: user, Conversation: conversation}, Scope: scope, RequestedBy: user, KeepHistory: keepHistory}
 	}
+	listed := d("group_1", "found in another table", everyone, false)
+	listed.RequestedBy = "whoever asks"
 	for _, c := range []struct {
 		plan  string
 		d     purge.Deletion
@@ -132,6 +134,7 @@ func TestScopesThatAPlanCannotServe(t *testing.T) {
 		{none, d("x", "alice", everyone, false), false, "conversation_id must be a decimal number"},
 		{copyPlan, d("group_1", owner, everyone, false), true, "the plan doesn't say for which conversations all owners share the id"},
 		{copyPlan + "everyone: {prefix: group_}", d("group_1", "not a uuid", everyone, false), false, ""},
+		{copyPlan + "everyone: {prefix: group_}", listed, true, "user_id must be a UUID"},
 		{copyPlan + "everyone: {prefix: group_}", d("c2c_bob", owner, everyone, false), false, `scope everyone is for conversations whose ids begin with "group_"; "c2c_bob" may be another conversation for each owner`},
 		{copyPlan + "everyone: {prefix: group_}", d("c2c_bob", owner, "", false), false, ""},
 	} {

@@ -65,6 +65,16 @@ func (r *Repo) enumerate(ctx context.Context, d purge.Deletion) (e purge.Enumera
 	return e, nil
 }
 
+// Restart begins a completed enumeration of d, for everyone, anew if a conversation's deletion failed for one of these reasons: the one that stands
+// for all of the conversation, of who asks, is forgotten. It reports false if there is none.
+func (r *Repo) Restart(ctx context.Context, d purge.Deletion, reasons []string) (bool, error) {
+	restarted := 0
+	t := r.begin(true)
+	t.exec(&restarted, r.sql.get("enumeration_restart"), argsOf(d).with(args{"reasons": reasons}))
+	err := r.commit(ctx, t)
+	return restarted > 0, err
+}
+
 // List looks at up to limit ids behind a place of the enumeration. It returns those of deletions, which may be none, and the
 // place behind what it has looked at. It changes nothing.
 func (r *Repo) List(ctx context.Context, d purge.Deletion, from purge.Place, limit int) (ids []string, next purge.Place, err error) {

@@ -36,7 +36,7 @@ func (p *Replayer) Replayable(d purge.Reported) error {
 	}
 	as := purge.Deletion{Key: d.Key, ThroughSeq: &d.ThroughSeq, KeepHistory: d.HistoryKept}
 	if p.plan.Shared && !log {
-		as.Scope = d.Scope
+		as.Scope, as.RequestedBy = d.Scope, d.RequestedBy
 	}
 	_, err := p.plan.Incompatible(as)
 	return err

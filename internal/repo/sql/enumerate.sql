@@ -61,6 +61,22 @@ left join lateral (
   where d.app_id = @app and d.command_id = @command and d.state = 'failed' and t.failed > 0 order by d.failed_at limit 1) f on true
 {{end}}
 
+{{/* Begins anew where a deletion of who asks was refused. enumerations_pkey, deletions_pkey: all of the command's rows */}}
+{{define "enumeration_restart"}}
+with completed as materialized (
+  select from lethe.enumerations e where e.app_id = @app and e.command_id = @command and e.completed_at is not null
+  for update
+),
+refused as (
+  delete from lethe.deletions d
+  where d.app_id = @app and d.command_id = @command and d.user_id = @user and d.state = 'failed' and d.reason = any (@reasons::text[])
+    and exists (select from completed)
+  returning 1
+)
+update lethe.enumerations e set cursor = null, page = null, through_seq = null, completed_at = null
+where e.app_id = @app and e.command_id = @command and e.completed_at is not null and exists (select from refused)
+{{end}}
+
 {{/* The next deletions that the ledger knows of a command, in the order of its key. deletions_pkey */}}
 {{define "enumeration_known"}}
 select d.user_id, d.conversation_id from lethe.deletions d
