@@ -31,7 +31,11 @@ func (w *world) publish(ctx context.Context, commands []conversation.Command) er
 		if err != nil {
 			return err
 		}
-		msg := nats.NewMsg(conversation.Shard(w.shard).CommandSubject(c.AppID))
+		subject := conversation.Shard(w.shard).CommandSubject(c.AppID)
+		if c.Scope == conversation.ScopeEveryone {
+			subject = conversation.Shard(w.shard).DeleteEveryoneSubject(c.AppID)
+		}
+		msg := nats.NewMsg(subject)
 		msg.Data = body
 		ack, err := w.js.PublishMsgAsync(msg, jetstream.WithStallWait(publishPatience))
 		if err != nil {
@@ -97,8 +101,8 @@ func (w *world) awaitSettled(ctx context.Context) (time.Time, error) {
 	return last, nil
 }
 
-// stored are the events of a stream that must hold n, by command.
-func (w *world) stored(ctx context.Context, n int) (map[string]conversation.Deleted, error) {
+// events are those of the stream, which must hold n.
+func (w *world) events(ctx context.Context, n int) ([]conversation.Event, error) {
 	events, err := w.js.Stream(ctx, conversation.EventsStream)
 	if err != nil {
 		return nil, err
@@ -119,17 +123,17 @@ func (w *world) stored(ctx context.Context, n int) (map[string]conversation.Dele
 		return nil, err
 	}
 	defer read.Stop()
-	found := make(map[string]conversation.Deleted, n)
+	found := make([]conversation.Event, 0, n)
 	for range n {
 		msg, err := read.Next(jetstream.NextContext(ctx))
 		if err != nil {
 			return nil, err
 		}
-		e, err := deletedOf(msg.Headers(), msg.Data())
+		e, err := conversation.ParseEvent(msg.Subject(), msg.Headers(), msg.Data())
 		if err != nil {
 			return nil, err
 		}
-		found[e.CommandID] = e
+		found = append(found, e)
 	}
 	return found, nil
 }

@@ -67,9 +67,16 @@ func same(n int) func(conversation.Command) int { return func(conversation.Comma
 // truth: that so many messages were deleted, up to a boundary of just that
 // number, and the row removed. There are no other events, and no dead letters.
 func (w *world) checkEvents(ctx context.Context, commands []conversation.Command, messages func(conversation.Command) int) error {
-	events, err := w.stored(ctx, len(commands))
+	stored, err := w.events(ctx, len(commands))
 	if err != nil {
 		return fmt.Errorf("events: %w", err)
+	}
+	events := make(map[string]conversation.Deleted, len(stored))
+	for _, e := range stored {
+		if e.Deleted == nil {
+			return fmt.Errorf("wrong result: an event of type %s, of command %s", e.Type, e.CommandID())
+		}
+		events[e.Deleted.CommandID] = *e.Deleted
 	}
 	for _, c := range commands {
 		e, ok := events[c.CommandID]
@@ -82,6 +89,11 @@ func (w *world) checkEvents(ctx context.Context, commands []conversation.Command
 			return fmt.Errorf("wrong result: event %+v; want %d messages of command %+v", e, each, c)
 		}
 	}
+	return w.checkLetters(ctx)
+}
+
+// checkLetters checks that there is no dead letter.
+func (w *world) checkLetters(ctx context.Context) error {
 	letters, err := w.js.Stream(ctx, conversation.DeadLettersStream)
 	if err != nil {
 		return err

@@ -94,5 +94,5 @@ func (w *world) warm(ctx context.Context) error {
 	}
 	return errors.Join(
 		w.exec(ctx, `create extension if not exists pg_prewarm`),
-		w.exec(ctx, `select pg_prewarm(c.oid) from pg_class c where c.relnamespace = 'chat'::regnamespace and c.relkind in ('r', 'i')`))
+		w.exec(ctx, `select pg_prewarm(c.oid) from pg_class c where c.relnamespace in (to_regnamespace('chat'), to_regnamespace('log')) and c.relkind in ('r', 'i')`))
 }

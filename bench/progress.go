@@ -69,8 +69,8 @@ type follower struct {
 const rowsGone = `
 select (coalesce((select sum(messages_deleted) from lethe.deletions), 0) + coalesce((select sum(messages_deleted) from bench.deletions), 0))::bigint`
 
-// follow begins to read how many messages are gone, on its own connection.
-func (w *world) follow(ctx context.Context) (*follower, error) {
+// follow begins to read how many messages are gone, as a query like rowsGone says, on its own connection.
+func (w *world) follow(ctx context.Context, gone string) (*follower, error) {
 	conn, err := pgx.Connect(ctx, w.database)
 	if err != nil {
 		return nil, err
@@ -85,18 +85,18 @@ func (w *world) follow(ctx context.Context) (*follower, error) {
 	go func() {
 		defer close(f.done)
 		defer conn.Close(context.WithoutCancel(ctx)) //nolint:errcheck // the database goes anyway
-		f.read(ctx, conn)
+		f.read(ctx, conn, gone)
 	}()
 	return f, nil
 }
 
 // read notes each change until ctx ends.
-func (f *follower) read(ctx context.Context, conn *pgx.Conn) {
+func (f *follower) read(ctx context.Context, conn *pgx.Conn, gone string) {
 	tick := time.NewTicker(progressEvery)
 	defer tick.Stop()
 	for last := 0; ; {
 		var rows int
-		err := conn.QueryRow(ctx, rowsGone).Scan(&rows)
+		err := conn.QueryRow(ctx, gone).Scan(&rows)
 		if ctx.Err() != nil {
 			return
 		}

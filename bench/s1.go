@@ -24,10 +24,10 @@ func otherSizes(st step) scenario {
 		goal{against: plain, sense: atLeast, number: 1}, goal{against: bound})
 }
 
-// smallWithForeignKeys is S12: S1 on a schema as web frameworks make it. Messages refer to their conversation, and reactions and
+// smallWithForeignKeys is S16: S1 on a schema as web frameworks make it. Messages refer to their conversation, and reactions and
 // attachments, one of each for every childEvery messages, to their message; all of these keys are indexed.
 func smallWithForeignKeys() scenario {
-	s := small("S12", "small commands with reactions, attachments and foreign keys, indexed", sizes.small,
+	s := small("S16", "small commands with reactions, attachments and foreign keys, indexed", sizes.small,
 		goal{against: plain, sense: atLeast, number: 2.5}, goal{against: bound})
 	load, run := s.load, s.run
 	s.load = func(ctx context.Context, w *world) error {

@@ -106,7 +106,7 @@ func (w *world) commandLong(ctx context.Context, who contestant, database string
 
 // timeLong measures a worker from the moment at which the command may go.
 func (w *world) timeLong(ctx context.Context, s sample, n int) error {
-	progress, err := w.follow(ctx)
+	progress, err := w.follow(ctx, rowsGone)
 	if err != nil {
 		return err
 	}

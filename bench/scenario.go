@@ -41,6 +41,8 @@ type scenario struct {
 	// rounds is the most rounds that it has, for what takes long; 0: as many as
 	// the command line asks for.
 	rounds int
+	// plan is the worker's; "" for the bundled one.
+	plan string
 	// server are settings of Postgres that hold for its trials.
 	server map[string]string
 	// load fills the database that every trial has a copy of.
@@ -84,8 +86,12 @@ func scenarios(size sizes) []scenario {
 	for _, step := range size.Steps {
 		all = append(all, otherSizes(step))
 	}
-	return append(all, longConversation(), withChildren(), withForeignKeys(), whilePeopleChat(), oneAlone(),
-		oneAmid(), duplicates(), growingHistory(size.Histories), farReplicas(), smallWithForeignKeys(), wholeUser(), shards(), busOfShards(size.Shards))
+	all = append(all, longConversation(), withChildren(), withForeignKeys(), whilePeopleChat(), oneAlone(),
+		oneAmid(), duplicates(), growingHistory(size.Histories), farReplicas())
+	for _, messages := range size.Logs {
+		all = append(all, hideLogs(messages))
+	}
+	return append(all, eraseLog(false), eraseLog(true), wholeUser(), shards(), busOfShards(size.Shards), smallWithForeignKeys())
 }
 
 // chosen are the scenarios and contestants that the command line names, all if

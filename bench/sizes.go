@@ -33,6 +33,8 @@ type sizes struct {
 	Repeats  int `json:"repeats"`
 	// Histories are the lengths of S9's conversations.
 	Histories []int `json:"histories"`
+	// Logs are how many messages the shared logs have that members hide in S12.
+	Logs []int `json:"logs"`
 	// PerReplica is how many commands S10 has for each replica.
 	PerReplica int `json:"per_replica"`
 	// Shards is how many S15 has, and Idle how long it measures without commands.
@@ -52,20 +54,20 @@ var (
 		Long: 1_000_000, Others: 1_000_000, WithChildren: 500_000, WithForeignKeys: 100_000,
 		Chat: 35 * time.Second, Rate: 300, Huge: 8, HugeEach: 1_000_000,
 		Alone: 300, Amid: 120, AmidHuge: 4, Finished: 2000, Repeats: 10,
-		Histories: []int{10_000, 100_000, 1_000_000}, PerReplica: 500, Shards: 64, Idle: 20 * time.Second,
+		Histories: []int{10_000, 100_000, 1_000_000}, Logs: []int{20, 20_000}, PerReplica: 500, Shards: 64, Idle: 20 * time.Second,
 	}
 	fullSizes = sizes{
 		Small: 20_000, MessagesEach: 20, Steps: []step{{20_000, 5}, {4000, 100}, {1000, 500}},
 		Long: 2_000_000, Others: 1_000_000, WithChildren: 1_000_000, WithForeignKeys: 200_000,
 		Chat: 65 * time.Second, Rate: 300, Huge: 10, HugeEach: 1_500_000,
 		Alone: 1000, Amid: 300, AmidHuge: 8, Finished: 5000, Repeats: 10,
-		Histories: []int{10_000, 100_000, 1_000_000, 10_000_000}, PerReplica: 1000, Shards: 64, Idle: 30 * time.Second,
+		Histories: []int{10_000, 100_000, 1_000_000, 10_000_000}, Logs: []int{20, 20_000, 1_000_000}, PerReplica: 1000, Shards: 64, Idle: 30 * time.Second,
 	}
 	smokeSizes = sizes{
 		Small: 200, MessagesEach: 20, Steps: []step{{200, 5}, {20, 500}},
 		Long: 20_000, Others: 5000, WithChildren: 10_000, WithForeignKeys: 2000,
 		Chat: 500 * time.Millisecond, Rate: 300, Huge: 2, HugeEach: 50_000,
 		Alone: 20, Amid: 5, AmidHuge: 1, Finished: 100, Repeats: 3,
-		Histories: []int{1000, 5000}, PerReplica: 20, Shards: 4, Idle: 500 * time.Millisecond,
+		Histories: []int{1000, 5000}, Logs: []int{20, 2000}, PerReplica: 20, Shards: 4, Idle: 500 * time.Millisecond,
 	}
 )

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"syscall"
 	"time"
@@ -32,6 +34,7 @@ type world struct {
 	*stack
 	database string // address
 	shard    string // of the worker and the commands; "" for none
+	plan     string // of the worker; "" for the bundled one
 	drop     func(context.Context) error
 	conn     *pgx.Conn // the bench's own; one statement at a time
 	nats     *process
@@ -52,7 +55,7 @@ func (s *stack) newWorld(ctx context.Context, sc scenario, v variant) (*world, e
 	if err != nil {
 		return nil, err
 	}
-	w := &world{stack: s}
+	w := &world{stack: s, plan: sc.plan}
 	if err := w.openCopy(ctx, f, v); err != nil {
 		return nil, errors.Join(err, w.close(ctx))
 	}
@@ -150,6 +153,13 @@ func (w *world) launch(ctx context.Context, who contestant, database string, lim
 	addr, err := freeAddr(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if w.plan != "" {
+		file := filepath.Join(w.dir, "plan.yaml")
+		if err := os.WriteFile(file, []byte(w.plan), 0o600); err != nil {
+			return nil, err
+		}
+		env = append(env, "LETHE_PLAN="+file)
 	}
 	v := w.opts.variant(who)
 	argv := append([]string{cmp.Or(v.Worker, w.worker), "run"}, v.Flags...)

@@ -47,7 +47,7 @@ func found(expression, text string) []string {
 func TestTheStackHasItsServices(t *testing.T) {
 	t.Parallel()
 	p := project(t)
-	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants grants-b nats operator postgres postgres-b presence prometheus replay setup setup-app setup-b worker worker-b"; got != want {
+	if got, want := strings.Join(p.ServiceNames(), " "), "gateway grafana grants grants-b grants-groups nats operator postgres postgres-b presence prometheus replay setup setup-app setup-b setup-groups worker worker-b worker-groups"; got != want {
 		t.Errorf("services: %s; want %s", got, want)
 	}
 	for _, name := range []string{"prometheus", "grafana"} {
@@ -86,7 +86,7 @@ func TestEveryServiceIsHeldShort(t *testing.T) {
 	p := project(t)
 	dockerfile := read(t, "Dockerfile")
 	for name, s := range p.Services {
-		once := slices.Contains([]string{"setup", "setup-app", "grants", "operator", "replay", "setup-b", "grants-b"}, name)
+		once := slices.Contains([]string{"setup", "setup-app", "grants", "operator", "replay", "setup-b", "grants-b", "setup-groups", "grants-groups"}, name)
 		switch {
 		case !s.ReadOnly:
 			t.Errorf("%s: its root is writable", name)
@@ -160,7 +160,7 @@ func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 		t.Fatalf("%d settings of the worker, %d of the chat; they are no longer found", len(settings), len(chat))
 	}
 	p := project(t)
-	for name, known := range map[string][]string{"setup": settings, "worker": settings, "setup-b": settings, "worker-b": settings, "operator": settings, "replay": settings, "gateway": chat, "presence": chat} {
+	for name, known := range map[string][]string{"setup": settings, "worker": settings, "setup-b": settings, "worker-b": settings, "setup-groups": settings, "worker-groups": settings, "operator": settings, "replay": settings, "gateway": chat, "presence": chat} {
 		for v := range p.Services[name].Environment {
 			if !slices.Contains(known, v) {
 				t.Errorf("%s: nothing reads %s", name, v)
@@ -187,6 +187,28 @@ func TestEveryVariableIsKnownToItsProgram(t *testing.T) {
 func natsAccounts(t *testing.T) string {
 	t.Helper()
 	return read(t, "nats/permissions.conf") + read(t, "nats/app-demo.conf")
+}
+
+// The shared groups are a shard in any case, beside those that are added.
+func TestTheGatewayKnowsTheDatabasesOfItsShards(t *testing.T) {
+	t.Parallel()
+	const groups = "groups=postgres://chat_gateway:local-only-gateway@postgres:5432/groups?sslmode=disable"
+	for added, want := range map[string]string{"": groups, "b=postgres://b": groups + ",b=postgres://b"} {
+		p, err := loader.LoadWithContext(t.Context(), types.ConfigDetails{
+			WorkingDir: "..", ConfigFiles: []types.ConfigFile{{Filename: "../docker-compose.yml"}}, Environment: types.Mapping{"CHAT_SHARD_DATABASES": added},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := *p.Services["gateway"].Environment["CHAT_SHARD_DATABASES"]; got != want {
+			t.Errorf("with %q: %s; want %s", added, got, want)
+		}
+		for name, of := range map[string]string{"setup-groups": "setup", "grants-groups": "grants", "worker-groups": "worker"} {
+			if s := p.Services[name]; s.Build != nil || s.Image != p.Services[of].Image || len(s.Profiles) > 0 {
+				t.Errorf("%s has the image %s and the profiles %v; want %s's, in any profile", name, s.Image, s.Profiles, of)
+			}
+		}
+	}
 }
 
 func TestEachServiceIsAUserOfItsOwn(t *testing.T) {

@@ -37,6 +37,7 @@ func (c *replayCommand) Help() string {
 	return `A database that was restored to a point in time contains again what was deleted after it, and its ledger doesn't know of
 those deletions. CONVERSATION_EVENTS does: this command reads the events stored since TIME and deletes again what they report, up to
 each boundary, and never a message that was sent after the deletion had finished. Deletions that kept the history touch no message.
+In a shared log it moves the watermarks of members on again, and erases again what the events report as erased.
 The ledger gets the outcome, so that a duplicate of the command repeats the event. Nothing is published.
 
 Give the same plan as to worker run. A replay works in batches like a large deletion, with the same throttles and pauses. It may be
@@ -142,6 +143,8 @@ type replaySummary struct {
 	Events               int64     `json:"events"`
 	HistoryKept          int64     `json:"history_kept"`
 	Replayed             int64     `json:"replayed"`
+	Hidden               int64     `json:"hidden"`
+	Erasures             int64     `json:"erasures"`
 	MessagesDeleted      int64     `json:"messages_deleted"`
 	RowsDeleted          int64     `json:"rows_deleted"`
 	ConversationsRemoved int64     `json:"conversations_removed"`
@@ -156,7 +159,7 @@ func (c *replayCommand) print(t terminal, s replay.Summary, complete bool) error
 	if c.JSON {
 		return t.printJSON(replaySummary{
 			Since: c.Since.UTC(), DryRun: c.DryRun, Complete: complete, Missing: s.Missing, FirstSequence: s.First, LastSequence: s.Last,
-			Events: s.Events, HistoryKept: s.HistoryKept, Replayed: s.Replayed, MessagesDeleted: s.Messages, RowsDeleted: s.Rows,
+			Events: s.Events, HistoryKept: s.HistoryKept, Replayed: s.Replayed, Hidden: s.Hidden, Erasures: s.Erasures, MessagesDeleted: s.Messages, RowsDeleted: s.Rows,
 			ConversationsRemoved: s.Conversations, Malformed: s.Malformed, Failed: s.Failed, Seconds: s.Took.Seconds(),
 		})
 	}
@@ -167,6 +170,8 @@ func (c *replayCommand) print(t terminal, s replay.Summary, complete bool) error
 		{"events", number(s.Events)},
 		{"history_kept", number(s.HistoryKept)},
 		{"replayed", number(s.Replayed)},
+		{"hidden", number(s.Hidden)},
+		{"erasures", number(s.Erasures)},
 		{"messages_deleted", number(s.Messages)},
 		{"rows_deleted", number(s.Rows)},
 		{"conversations_removed", number(s.Conversations)},

@@ -18,5 +18,6 @@ begin
     end if;
 end $$;
 
--- The page's switch of multi-client sync.
+-- The page's switch of multi-client sync, and what a member of a shared log has deleted.
 grant select, insert, update on lethe.apps to chat_gateway;
+grant select on lethe.watermarks to chat_gateway;

@@ -33,6 +33,8 @@ var malformed = []string{
 	`{"type":"conversation.deleted","cursor":99999}`, `{"type":"conversation.deleted","cursor":99999,"id":"x","data":{"conversation_id":"c2c_bob"}}`,
 	`{"type":"conversation.deleted","cursor":99999,"id":"x","data":{"command_id":"c","conversation_id":"c2c_bob","through_seq":1e300,` +
 		`"messages_deleted":0,"history_kept":false,"conversation_removed":true,"multi_client_sync":true}}`,
+	`{"type":"conversation.erased","cursor":99999,"id":"x","data":{"command_id":"c","conversation_id":["c2c_bob"],"through_seq":1}}`,
+	`{"type":"conversation.all_deleted","cursor":99999,"id":"x","data":{"command_id":"c","conversations":-1,"failed":0,"messages_deleted":0}}`,
 	`{"type":"conversation.delete_failed","cursor":99999,"id":"x","data":{"reason":{}}}`, `{"type":"conversation.deleting","data":{"command_id":"c"}}`,
 	`{"type":"cursor","cursor":"x"}`, `{"type":"hello","cursor":-1}`, `{"type":"hello","cursor":{},"epoch":5}`,
 }

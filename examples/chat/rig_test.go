@@ -33,7 +33,7 @@ func TestMain(m *testing.M) {
 
 // timeout is how long a test waits for what takes milliseconds, on a machine
 // that has other things to do.
-const timeout = 15 * time.Second
+const timeout = 60 * time.Second
 
 // binary is the worker, built once for all tests.
 var binary struct {
@@ -66,6 +66,7 @@ type rig struct {
 	db     string
 	read   string // a standby of db, "" for none
 	groups string // a database for shared groups, "" for none
+	roles  bool   // who uses it has the roles of deploy/postgres
 	key    string
 	log    *logText
 	url    string // of the chat
@@ -88,14 +89,10 @@ func startChatOn(t *testing.T, r *rig, args ...string) *rig {
 			t.Logf("log:\n%s", r.log)
 		}
 	})
-	r.worker = r.startWorker(t, r.db, []string{"--sample-schema"})
+	r.setUp(t, r.db, "--sample-schema")
+	r.worker = r.startWorker(t, r.db)
 	if r.groups != "" {
-		schema, err := os.ReadFile("groups/schema.sql")
-		if err != nil {
-			t.Fatal(err)
-		}
-		execute(t, r.groups, string(schema))
-		r.startWorker(t, r.groups, nil, "--shard=groups", "--plan=groups/plan.yaml")
+		r.startGroups(t)
 	}
 	r.url = r.start(t, append([]string{"all", "--demo"}, args...)...)
 	return r
@@ -108,18 +105,22 @@ func startGatewayAlone(t *testing.T) string {
 	return r.launch(t, "gateway", "--demo")
 }
 
-// startWorker sets a database and the streams up and runs a worker until the end of the test.
-func (r *rig) startWorker(t *testing.T, db string, forSetup []string, args ...string) *os.Process {
+// setUp sets a database and the streams up.
+func (r *rig) setUp(t *testing.T, db string, args ...string) {
 	t.Helper()
-	addr := freeAddress(t)
-	env := append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+db, "HTTP_ADDR="+addr)
-	setup := exec.CommandContext(t.Context(), workerBinary(t), append(append([]string{"setup"}, args...), forSetup...)...)
-	setup.Env = env
+	setup := exec.CommandContext(t.Context(), workerBinary(t), append([]string{"setup"}, args...)...)
+	setup.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+db)
 	if out, err := setup.CombinedOutput(); err != nil {
 		t.Fatalf("worker setup: %v\n%s", err, out)
 	}
+}
+
+// startWorker runs a worker until the end of the test.
+func (r *rig) startWorker(t *testing.T, db string, args ...string) *os.Process {
+	t.Helper()
+	addr := freeAddress(t)
 	cmd := exec.CommandContext(t.Context(), workerBinary(t), append([]string{"run"}, args...)...)
-	cmd.Env = env
+	cmd.Env = append(os.Environ(), "NATS_URL="+r.nats.URL(), "DATABASE_URL="+db, "HTTP_ADDR="+addr)
 	cmd.Stdout, cmd.Stderr = r.log, r.log
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	if err := cmd.Start(); err != nil {
@@ -133,14 +134,21 @@ func (r *rig) startWorker(t *testing.T, db string, forSetup []string, args ...st
 // execute runs SQL.
 func execute(t *testing.T, address, sql string) {
 	t.Helper()
+	if err := try(t, address, sql); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// try runs SQL that may fail.
+func try(t *testing.T, address, sql string) error {
+	t.Helper()
 	conn, err := pgx.Connect(t.Context(), address)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), sql); err != nil {
-		t.Fatal(err)
-	}
+	_, err = conn.Exec(t.Context(), sql)
+	return err
 }
 
 // start runs the chat until the end of the test, and returns its address once it
@@ -160,7 +168,7 @@ func (r *rig) launch(t *testing.T, args ...string) string {
 		"HTTP_ADDR": addr, "NATS_URL": r.nats.URL(), "DATABASE_URL": r.db, "READ_DATABASE_URL": r.read, "CHAT_TOKEN_KEY": r.key,
 	}
 	if r.groups != "" {
-		env["CHAT_SHARD_DATABASES"] = "groups=" + r.groups
+		env["CHAT_SHARD_DATABASES"] = "groups=" + r.groupsAs(t, "chat_gateway")
 	}
 	done := make(chan int)
 	ctx, stop := context.WithCancel(context.WithoutCancel(t.Context()))

@@ -47,7 +47,7 @@ func (p *presence) until(ctx context.Context, command string) (conversation.Dele
 			d.receive(e)
 		}
 		switch {
-		case e.CommandID() != command || e.Deleting != nil:
+		case e.CommandID() != command || e.Deleted == nil && e.Failed == nil:
 			continue // of another command, or not the end
 		case e.Failed != nil:
 			return conversation.Deleted{}, told, fmt.Errorf("%s: %s: %s", e.Failed.ConversationID, e.Failed.Reason, e.Failed.Message)

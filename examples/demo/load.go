@@ -13,6 +13,8 @@ const (
 	app   = "demo"
 	alice = "alice"
 	bob   = "bob"
+	erin  = "erin" // she and frank have nothing but a shared group
+	frank = "frank"
 	group = "group_42"
 
 	messagesPerChat = 20

@@ -13,6 +13,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"github.com/lethe-im/lethe/examples/chat/gateway"
 )
 
 // page is the demo for the browser: the stack, a worker, and the example chat
@@ -113,9 +115,14 @@ func (p page) programs(out *printer, s *stack) error {
 		return err
 	}
 	out.say(fmt.Sprintf("worker run, as process %d", s.worker.cmd.Process.Pid))
+	shared, err := s.startGroups()
+	if err != nil {
+		return err
+	}
+	out.say(fmt.Sprintf("worker run --shard=%s --plan=plan.yaml, as process %d", gateway.GroupsShard, shared.worker.cmd.Process.Pid))
 	// No context ends it: kill and stop do.
 	cmd := exec.Command(chat, "all", "--demo", "--addr="+p.addr, "--app="+app, "--hosts="+p.name()) //nolint:noctx // see above
-	cmd.Env = append(s.environment(), "CHAT_TOKEN_KEY="+rand.Text()+rand.Text())
+	cmd.Env = append(s.environment(), "CHAT_TOKEN_KEY="+rand.Text()+rand.Text(), "CHAT_SHARD_DATABASES="+gateway.GroupsShard+"="+shared.database)
 	started, err := s.startProgram("the chat", p.localAddr(), cmd)
 	if err != nil {
 		return err

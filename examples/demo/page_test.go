@@ -38,8 +38,8 @@ func TestPageComesUpWithConversationsAndGoesDownLeavingNothing(t *testing.T) {
 	if err := alice.call(t.Context(), http.MethodGet, "/v1/conversations", nil, &got); err != nil {
 		t.Fatal(err)
 	}
-	if len(got.Conversations) != 3 || got.Conversations[0].ID != "c2c_bob" {
-		t.Errorf("alice has %v; want 3 conversations, with bob the newest", got.Conversations)
+	if len(got.Conversations) != 4 || got.Conversations[0].ID != "shared_camping" || got.Conversations[1].ID != "c2c_bob" {
+		t.Errorf("alice has %v; want 4 conversations, with the shared group the newest, and then bob", got.Conversations)
 	}
 	if err := d.cmd.Process.Signal(os.Interrupt); err != nil {
 		t.Fatal(err)

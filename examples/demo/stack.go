@@ -120,18 +120,9 @@ func (s *stack) startPostgres() (name string, err error) {
 		return "", err
 	}
 	s.closers = append(s.closers, s.postgres.Close)
-	address, drop, err := s.postgres.CreateDatabase(s.ctx)
-	if err != nil {
+	if s.database, s.db, err = s.newDatabase(); err != nil {
 		return "", err
 	}
-	s.database = address
-	if s.postgres.DataDir() == "" { // ours goes with its cluster
-		s.closers = append(s.closers, func() error { return drop(context.WithoutCancel(s.ctx)) })
-	}
-	if s.db, err = pgxpool.New(s.ctx, address); err != nil {
-		return "", err
-	}
-	s.closers = append(s.closers, func() error { s.db.Close(); return nil })
 	version, err := one[string](s.ctx, s.db, `select split_part(current_setting('server_version'), ' ', 1)`)
 	if err != nil {
 		return "", err
@@ -140,6 +131,22 @@ func (s *stack) startPostgres() (name string, err error) {
 		return "Postgres " + version + " of DATABASE_URL, in its own database", nil
 	}
 	return "Postgres " + version + ", temporary: not durable, fsync is off", nil
+}
+
+// newDatabase makes an empty database, and connects to it.
+func (s *stack) newDatabase() (address string, db *pgxpool.Pool, err error) {
+	address, drop, err := s.postgres.CreateDatabase(s.ctx)
+	if err != nil {
+		return "", nil, err
+	}
+	if s.postgres.DataDir() == "" { // ours goes with its cluster
+		s.closers = append(s.closers, func() error { return drop(context.WithoutCancel(s.ctx)) })
+	}
+	if db, err = pgxpool.New(s.ctx, address); err != nil {
+		return "", nil, err
+	}
+	s.closers = append(s.closers, func() error { db.Close(); return nil })
+	return address, db, nil
 }
 
 // startNATS starts a nats-server in this process and connects to it.

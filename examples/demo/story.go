@@ -38,6 +38,10 @@ type story struct {
 	bobs      copies // bob's copies, before everything
 	changed   int    // ledger rows that a duplicate has changed
 	takeover  takeover
+
+	shared         *sharedGroups
+	sharedAfterOne int64 // its rows when one of two members had deleted it
+	toldErased     int   // events
 }
 
 func newStory(o options, out *printer, s *stack) *story {
@@ -52,7 +56,7 @@ func (s *story) tell() error {
 	began := time.Now()
 	s.out.title("lethe", "deletes a conversation from the server and from the user's devices")
 	for _, scene := range []func() error{
-		s.servers, s.histories, s.syncOff, s.syncOn, s.duplicates, s.lateWorker, s.manyChats, s.hugeGroup, s.verify,
+		s.servers, s.histories, s.syncOff, s.syncOn, s.duplicates, s.lateWorker, s.manyChats, s.hugeGroup, s.sharedLog, s.verify,
 	} {
 		if err := scene(); err != nil {
 			return err

@@ -25,9 +25,12 @@ func (s *stack) environment() []string {
 }
 
 // call runs a subcommand of the worker to its end, such as `worker setup`.
-func (s *stack) call(args ...string) error {
+func (s *stack) call(args ...string) error { return s.callWith(nil, args...) }
+
+// callWith is call with more variables.
+func (s *stack) callWith(variables []string, args ...string) error {
 	cmd := exec.CommandContext(s.ctx, s.binary, args...)
-	cmd.Env = s.environment()
+	cmd.Env = append(s.environment(), variables...)
 	var errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = s.log, &errs
 	if err := cmd.Run(); err != nil {
@@ -37,16 +40,21 @@ func (s *stack) call(args ...string) error {
 }
 
 // startWorker runs a worker with more variables and waits until it is ready.
-func (s *stack) startWorker(variables []string) error {
+func (s *stack) startWorker(variables []string) (err error) {
+	s.worker, err = s.runWorker(variables)
+	return err
+}
+
+func (s *stack) runWorker(variables []string, args ...string) (*program, error) {
 	address, err := freeAddress(s.ctx)
 	if err != nil {
-		return err
+		return nil, err
 	}
+	args = append([]string{"run", "--http-addr=" + address, "--foreground-backoff=0"}, args...)
 	// No context ends it: kill and stop do. It is not to yield to who looks on.
-	cmd := exec.Command(s.binary, "run", "--http-addr="+address, "--foreground-backoff=0") //nolint:noctx // see above
+	cmd := exec.Command(s.binary, args...) //nolint:noctx // see above
 	cmd.Env = append(s.environment(), variables...)
-	s.worker, err = s.startProgram("a worker", address, cmd)
-	return err
+	return s.startProgram("a worker", address, cmd)
 }
 
 // freeAddress is an address of this machine that nobody listens on.

@@ -45,6 +45,7 @@ type summary struct {
 	Events               int64 `json:"events"`
 	HistoryKept          int64 `json:"history_kept"`
 	Replayed             int64
+	Hidden, Erasures     int64
 	MessagesDeleted      int64 `json:"messages_deleted"`
 	ConversationsRemoved int64 `json:"conversations_removed"`
 	Malformed, Failed    int64

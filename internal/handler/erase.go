@@ -42,7 +42,7 @@ func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.
 	if !h.cfg.Store.Hides() {
 		return purge.Erasure{}, false, ErrNoMembers
 	}
-	h.watch() //nolint:contextcheck // it ends with Stop
+	h.watch()
 	store, k := h.cfg.Store, purge.Key{App: app, Conversation: conversation}
 	found, err := store.Erasure(ctx, app, conversation)
 	if err == nil && found.State == purge.Failed {

@@ -10,7 +10,7 @@ import (
 // Each large deletion learns by itself, batches amid other clients apart from the others.
 func TestDeletionPace(t *testing.T) {
 	t.Parallel()
-	h := New(Config{Store: noStore{}, Metrics: telemetry.New("", func() float64 { return 0 })})
+	h := New(Config{Metrics: telemetry.New("", func() float64 { return 0 })})
 	first, second := h.deletionPace(), h.deletionPace()
 	batches := 0
 	for full := first.of(false); full.limit < 10_000; batches++ { // at 2 µs a row
@@ -52,9 +52,3 @@ func TestBatches(t *testing.T) {
 		}
 	}
 }
-
-// noStore is for what stores nothing.
-type noStore struct{ Store }
-
-// Hides implements Store.
-func (noStore) Hides() bool { return false }

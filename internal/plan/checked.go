@@ -67,10 +67,14 @@ func (s *Checked) Tables() []Table {
 
 // found are the tables with the conditions by which their rows are found.
 func (s *Checked) found() []Table {
+	out := s.Tables()
 	if p := s.Messages.pointer; p != nil {
-		return append(s.Tables(), p.Table)
+		out = append(out, p.Table)
 	}
-	return s.Tables()
+	if s.Members != nil {
+		out = append(out, s.Members.Table)
+	}
+	return out
 }
 
 // bind collects the bounds and the lookups, so that a deletion is compared with no other columns.

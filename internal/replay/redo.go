@@ -8,6 +8,7 @@ import (
 	"math"
 	"time"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/retry"
 )
@@ -15,6 +16,8 @@ import (
 const (
 	// firstLimit is small enough for 50 ms on a slow disk; the pace finds the right one.
 	firstLimit = 2000
+	// maxCounted is how many shared logs a dry run knows the count of.
+	maxCounted = 4096
 	// maxTries is after how many failures in a row, without a batch between them,
 	// a deletion is left to the next replay.
 	maxTries = 5
@@ -25,19 +28,30 @@ const (
 	idleTimeout = 5 * time.Second
 )
 
-// deletions does again those of a page that have something left.
-func (r *run) deletions(ctx context.Context, all []purge.Record) error {
-	var fit []purge.Record
+// again does again what a page of events reports, as far as something is left of it.
+func (r *run) again(ctx context.Context, all []purge.Reported) error {
+	var fit, erased []purge.Reported
+	everyone := map[purge.Key]bool{} // the commands whose erasure is in fit
 	for _, d := range all {
-		r.Events++
+		if d.Kind == purge.ReportedDeleted {
+			r.Events++
+		}
 		if d.HistoryKept {
 			r.HistoryKept++
 		}
-		if _, err := r.Store.Incompatible(purge.Deletion{Key: d.Key, ThroughSeq: &d.ThroughSeq, KeepHistory: d.HistoryKept, Scope: d.Scope}); err != nil {
+		if err := r.Store.Replayable(d); err != nil {
 			r.fail(d, err)
 			continue
 		}
 		fit = append(fit, d)
+		if d.Kind == purge.ReportedErased {
+			erased = append(erased, d)
+		}
+		command := purge.Key{App: d.App, Command: d.Command, Conversation: d.Conversation}
+		if e, ok := everyones(d); ok && !everyone[command] {
+			everyone[command] = true
+			fit = append(fit, e)
+		}
 	}
 	if len(fit) == 0 {
 		return nil
@@ -46,12 +60,12 @@ func (r *run) deletions(ctx context.Context, all []purge.Record) error {
 	if err != nil {
 		return err
 	}
-	worked := false
+	worked := len(erased) > 0
 	for i, d := range fit {
 		if !due[i] {
 			continue
 		}
-		if err := r.deletion(ctx, d); err != nil {
+		if err := r.one(ctx, d); err != nil {
 			return err
 		}
 		worked = true
@@ -59,13 +73,20 @@ func (r *run) deletions(ctx context.Context, all []purge.Record) error {
 	if !worked || r.DryRun {
 		return nil
 	}
-	_, err = persist(ctx, r.Log, func() (struct{}, error) { return struct{}{}, r.Store.Sync(ctx) })
+	_, err = persist(ctx, r.Log, func() (struct{}, error) {
+		if len(erased) > 0 {
+			if err := r.Store.RedoTold(ctx, erased); err != nil {
+				return struct{}{}, err
+			}
+		}
+		return struct{}{}, r.Store.Sync(ctx)
+	})
 	return err
 }
 
-// deletion does one again, or counts it. The error ends the replay; one that is
-// the deletion's own is noted, and the next one follows.
-func (r *run) deletion(ctx context.Context, d purge.Record) error {
+// one does one again, or counts it. The error ends the replay; one that is
+// its own is noted, and the next one follows.
+func (r *run) one(ctx context.Context, d purge.Reported) error {
 	var err error
 	was := r.Messages
 	if r.DryRun {
@@ -76,8 +97,8 @@ func (r *run) deletion(ctx context.Context, d purge.Record) error {
 	fault, cause := purge.FaultOf(err)
 	switch {
 	case err == nil:
-		r.Replayed++
-		r.Log.Debug("deletion replayed", append(named(d), "messages", r.Messages-was, "dry_run", r.DryRun)...)
+		r.done(d)
+		r.Log.Debug("event replayed", append(named(d), "messages", r.Messages-was, "dry_run", r.DryRun)...)
 	case fault == purge.Infrastructure || fault == purge.Stopping || ctx.Err() != nil,
 		fault == purge.Ambiguous && (cause == "permission" || cause == "configuration"): // about every one is likely
 		return err
@@ -87,21 +108,40 @@ func (r *run) deletion(ctx context.Context, d purge.Record) error {
 	return nil
 }
 
-// fail notes a deletion that could not be done again.
-func (r *run) fail(d purge.Record, err error) {
-	r.Failed++
-	r.Log.Error("deletion not replayed", append(named(d), "error", err)...)
+// done counts what was done again.
+func (r *run) done(d purge.Reported) {
+	switch d.Kind {
+	case purge.ReportedErased:
+		r.Erasures++
+	case purge.ReportedDeleted:
+		r.Replayed++
+		if !d.Erased {
+			r.Hidden++
+		}
+	case purge.ReportedAllDeleted: // its deletions are counted
+	}
 }
 
-func named(d purge.Record) []any {
-	return []any{"app", d.App, "user", d.User, "command", d.Command, "conversation", d.Conversation, "through_seq", d.ThroughSeq}
+// types are the events' types.
+var types = [...]string{
+	purge.ReportedDeleted: conversation.TypeDeleted, purge.ReportedErased: conversation.TypeErased, purge.ReportedAllDeleted: conversation.TypeAllDeleted,
+}
+
+// fail notes what could not be done again.
+func (r *run) fail(d purge.Reported, err error) {
+	r.Failed++
+	r.Log.Error("event not replayed", append(named(d), "error", err)...)
+}
+
+func named(d purge.Reported) []any {
+	return []any{"type", types[d.Kind], "app", d.App, "user", d.User, "command", d.Command, "conversation", d.Conversation, "through_seq", d.ThroughSeq}
 }
 
 // redo takes a deletion to its end. Where one batch is enough, it finishes in the same
 // transaction. After several, a query that locks nothing first marks the dead index
 // entries that they have left, so that the finishing transaction, which holds the
 // conversation's row, is short.
-func (r *run) redo(ctx context.Context, d purge.Record) error {
+func (r *run) redo(ctx context.Context, d purge.Reported) error {
 	low, finish := int64(math.MinInt64), true // a foreign schema may have seqs below 1
 	var idle time.Time                        // since when no try has changed anything; zero if one has
 	for tries := 0; ; {
@@ -128,7 +168,7 @@ func (r *run) redo(ctx context.Context, d purge.Record) error {
 		if !res.Reached {
 			continue
 		}
-		if _, err := persist(ctx, r.Log, func() ([]bool, error) { return r.Store.Due(ctx, []purge.Record{d}) }); err != nil {
+		if _, err := persist(ctx, r.Log, func() ([]bool, error) { return r.Store.Due(ctx, []purge.Reported{d}) }); err != nil {
 			return err
 		}
 		finish = true
@@ -136,7 +176,7 @@ func (r *run) redo(ctx context.Context, d purge.Record) error {
 }
 
 // batch deletes one batch once nothing throttles it, and waits for locks.
-func (r *run) batch(ctx context.Context, d purge.Record, low int64, finish bool) (purge.Step, error) {
+func (r *run) batch(ctx context.Context, d purge.Reported, low int64, finish bool) (purge.Step, error) {
 	blocked, tries := time.Time{}, 0
 	for limit := r.limit; ; {
 		if err := r.throttled(ctx); err != nil {
@@ -198,9 +238,14 @@ func (r *run) note(ctx context.Context, res purge.Step, limit int, took time.Dur
 	}
 }
 
-// count counts what a deletion would remove, in batches as well.
-func (r *run) count(ctx context.Context, d purge.Record) error {
-	for low, full := int64(math.MinInt64), !d.HistoryKept; full; {
+// count counts what would be removed, in batches as well.
+func (r *run) count(ctx context.Context, d purge.Reported) error {
+	low := int64(math.MinInt64)
+	log := purge.Key{App: d.App, Conversation: d.Conversation}
+	if through, ok := r.counted[log]; ok && d.Kind == purge.ReportedErased {
+		low = through
+	}
+	for full := low < d.ThroughSeq && !d.HistoryKept && d.Kind != purge.ReportedAllDeleted; full; {
 		start := time.Now()
 		res, err := persist(ctx, r.Log, func() (purge.Step, error) { return r.Store.Count(ctx, d, low, r.limit) })
 		if err != nil {
@@ -211,6 +256,12 @@ func (r *run) count(ctx context.Context, d purge.Record) error {
 		r.limit = r.Pace.Next(r.limit, time.Since(start), full)
 		r.progress()
 	}
+	if d.Kind == purge.ReportedErased {
+		if len(r.counted) >= maxCounted {
+			clear(r.counted)
+		}
+		r.counted[log] = max(low, d.ThroughSeq)
+	}
 	return nil
 }
 
@@ -220,7 +271,7 @@ func (r *run) progress() {
 		return
 	}
 	r.reported = time.Now()
-	r.Log.Info("progress", "sequence", r.at, "last_sequence", r.Last, "events", r.Events, "replayed", r.Replayed,
+	r.Log.Info("progress", "sequence", r.at, "last_sequence", r.Last, "events", r.Events, "replayed", r.Replayed, "erasures", r.Erasures,
 		"messages", r.Messages, "malformed", r.Malformed, "failed", r.Failed)
 }
 

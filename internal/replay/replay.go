@@ -2,7 +2,8 @@
 // restored to a point in time holds the histories again that were deleted after
 // it, and its ledger knows nothing of that. The stream of events does. A replay
 // reads what was stored there since a time, does each deletion again with batches
-// like a worker's, and publishes nothing.
+// like a worker's, and publishes nothing. In a shared log it moves the members' watermarks on
+// again, and erases again what was erased.
 //
 // It needs no state of its own: what has been done again is found to be so, a
 // page of events at a time, in one round trip. So it may be stopped at any moment,
@@ -32,16 +33,18 @@ type source interface {
 
 // store is the database; *repo.Replayer satisfies it.
 type store interface {
-	// Due says which deletions have something left, or are unknown to the ledger.
-	Due(ctx context.Context, deletions []purge.Record) ([]bool, error)
+	// Due says of what something is left, or unknown to the ledger.
+	Due(ctx context.Context, all []purge.Reported) ([]bool, error)
 	// Count counts what the next batch would delete.
-	Count(ctx context.Context, d purge.Record, low int64, limit int) (purge.Step, error)
+	Count(ctx context.Context, d purge.Reported, low int64, limit int) (purge.Step, error)
 	// Redo deletes the next batch, and finishes if it may and can.
-	Redo(ctx context.Context, d purge.Record, p purge.Part) (purge.Step, error)
+	Redo(ctx context.Context, d purge.Reported, p purge.Part) (purge.Step, error)
+	// RedoTold notes that the stream has the events of these erasures.
+	RedoTold(ctx context.Context, erased []purge.Reported) error
 	// Sync makes durable what was committed.
 	Sync(ctx context.Context) error
-	// Incompatible says why the ids can't be keys of the tables.
-	Incompatible(d purge.Deletion) (whole bool, err error)
+	// Replayable says why the plan's tables can't have had what is reported; nil if they can.
+	Replayable(d purge.Reported) error
 	// Watch samples the figures that may throttle the batches.
 	Watch(ctx context.Context, limits purge.Limits, all bool) (purge.Figures, error)
 	// ThrottleSlowBatch lets the large deletions of all workers wait after a slow batch.
@@ -77,9 +80,12 @@ type Summary struct {
 	// Events is how many finished deletions the stream reports, HistoryKept how
 	// many of them had kept the history.
 	Events, HistoryKept int64
-	// Replayed is how many deletions had something left to do: rows, or that the
-	// ledger didn't know them. The others are as they should be.
-	Replayed int64
+	// Replayed is how many deletions had something left to do: rows, a watermark, or that the
+	// ledger didn't know them. The others are as they should be. Hidden is how many of them
+	// had hidden messages from a member of a shared log.
+	Replayed, Hidden int64
+	// Erasures is how many times something was left to erase in a shared log, or its floor to pin.
+	Erasures int64
 	// Messages and Rows are how many messages, and how many rows of all tables,
 	// were deleted; Conversations how many conversations' rows. In a dry run,
 	// Messages is what would be; where two deletions cover one message it
@@ -110,13 +116,15 @@ type run struct {
 	before   time.Duration // the batch before took
 	reported time.Time     // the last progress
 	at       uint64        // the last message that it is through with
+	// counted is through which position shared logs have been counted in a dry run: many events tell of one erasure.
+	counted map[purge.Key]int64
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the
 // summary says is done stays done, and another Run continues from there.
 func Run(ctx context.Context, cfg Config) (Summary, error) {
 	began := time.Now()
-	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), reported: began}
+	r := &run{Config: cfg, monitor: purge.Monitor{Limits: cfg.Limits}, limit: cfg.Pace.Clamp(firstLimit), reported: began, counted: map[purge.Key]int64{}}
 	err := r.run(ctx)
 	r.Took = time.Since(began)
 	return r.Summary, err
@@ -188,7 +196,7 @@ func (r *run) chosen(m bus.Stored) bool {
 // page replays a page of messages, as far as they were there when the replay
 // began: what was deleted since then needs no replay.
 func (r *run) page(ctx context.Context, page []bus.Stored) error {
-	var deletions []purge.Record
+	var all []purge.Reported
 	at := r.at
 	for _, m := range page {
 		if upTo := min(m.Sequence, r.Last+1); upTo > at+1 {
@@ -201,16 +209,16 @@ func (r *run) page(ctx context.Context, page []bus.Stored) error {
 		if !r.chosen(m) {
 			continue
 		}
-		d, ok, err := deletionOf(m)
+		d, ok, err := reportedBy(m)
 		if err != nil {
 			r.Malformed++
 			r.Log.Error("not an event; left out", "sequence", m.Sequence, "subject", m.Subject, "error", err)
 		}
 		if ok {
-			deletions = append(deletions, d)
+			all = append(all, d)
 		}
 	}
-	if err := r.deletions(ctx, deletions); err != nil {
+	if err := r.again(ctx, all); err != nil {
 		return fmt.Errorf("events %d to %d: %w", page[0].Sequence, at, err)
 	}
 	r.at = max(at, page[len(page)-1].Sequence)

@@ -105,7 +105,7 @@ func TestWhatHappensToTheConversation(t *testing.T) {
 				case "steps":
 					rec, _ = stepThrough(t, r, d, 6)
 				case "redo":
-					d := purge.Record{Key: d.Key, ThroughSeq: c.through, CompletedAt: time.Now(), HistoryKept: d.KeepHistory, ConversationRemoved: removed}
+					d := purge.Reported{Record: purge.Record{Key: d.Key, ThroughSeq: c.through, CompletedAt: time.Now(), HistoryKept: d.KeepHistory, ConversationRemoved: removed}}
 					step, err := r.Replayer().Redo(t.Context(), d, purge.Part{Limit: 1000, Finish: true})
 					if err != nil || !step.Finished {
 						t.Fatalf("Redo = %+v, %v", step, err)

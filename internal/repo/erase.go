@@ -97,7 +97,7 @@ func (r *Repo) Raisable(ctx context.Context, ks []purge.Key) ([]purge.Key, error
 			risen = append(risen, ks[ord-1])
 		}
 		return err
-	}, r.sql.get("floor_risen"), args{"apps": apps, "conversations": conversations, "users": make([]string, len(ks))})
+	}, r.sql.get("floor_risen"), args{"apps": apps, "conversations": conversations})
 	return risen, r.commit(ctx, t)
 }
 

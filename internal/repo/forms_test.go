@@ -332,7 +332,7 @@ func (m *formModel) run() {
 
 	// What was sent before the deletion had finished, and not after.
 	again := m.deletion("5", formUsers[users[0]], "c1")
-	told := purge.Record{Key: again.Key, State: purge.Done, ThroughSeq: again.boundary, CompletedAt: again.StoredAt}
+	told := purge.Reported{Record: purge.Record{Key: again.Key, State: purge.Done, ThroughSeq: again.boundary, CompletedAt: again.StoredAt}}
 	for i := range m.messages {
 		if f := &m.messages[i]; f.gone && f.user == again.User && f.conversation == "c1" && m.timed && f.sent > told.CompletedAt.UnixMicro() {
 			f.gone = false

@@ -146,7 +146,7 @@ func TestARowThatIsKeptIsNoEnd(t *testing.T) {
 			t.Errorf("record %d = %+v; want %s", i, rec, want)
 		}
 	}
-	again := purge.Record{Key: purge.Key{App: "demo", Command: "5", User: "alice", Conversation: "replayed"}, ThroughSeq: 5, CompletedAt: time.Now(), ConversationRemoved: true}
+	again := purge.Reported{Record: purge.Record{Key: purge.Key{App: "demo", Command: "5", User: "alice", Conversation: "replayed"}, ThroughSeq: 5, CompletedAt: time.Now(), ConversationRemoved: true}}
 	fillChat(t, r, "replayed", 5)
 	redone, err := r.Replayer().Redo(t.Context(), again, purge.Part{Limit: 100, Finish: true})
 	if err != nil || redone.Finished {

@@ -208,7 +208,7 @@ func TestAReplayLooksUpAnew(t *testing.T) {
 	fillArchive(t, r, 40)
 	for user, want := range map[string]int{"alice@x.org": 40, "carol@x.org": 0} {
 		through := queryOne[int64](t, r.pool, `select max(id) from archive`)
-		rec := purge.Record{Key: ofAccount(user, user).Key, ThroughSeq: through, CompletedAt: time.Now()}
+		rec := purge.Reported{Record: purge.Record{Key: ofAccount(user, user).Key, ThroughSeq: through, CompletedAt: time.Now()}}
 		if due := isDue(t, r.Replayer(), rec); !due {
 			t.Errorf("%s: the replay isn't due", user)
 		}

@@ -139,7 +139,7 @@ func pointersAgainstAModel(t *testing.T, r *Repo, rng *rand.Rand, seq string) {
 			}
 		}
 		if replayed {
-			told := purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: boundary, CompletedAt: stored}
+			told := purge.Reported{Record: purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: boundary, CompletedAt: stored}}
 			if got := redo(t, r.Replayer(), told, 1+rng.IntN(9)); got != n {
 				t.Errorf("a replay deletes %d messages; want %d", got, n)
 			}

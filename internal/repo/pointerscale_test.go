@@ -37,7 +37,7 @@ func TestPointersAmongManyThatOthersKeep(t *testing.T) {
 			if took := time.Since(began); took > 20*time.Second {
 				t.Errorf("it takes %v", took)
 			}
-			told := purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: 1 << 62, CompletedAt: time.Now()}
+			told := purge.Reported{Record: purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: 1 << 62, CompletedAt: time.Now()}}
 			execSQL(t, r.pool, `insert into copies (owner, body) select 0, id from bodies where id % ($1::int / $2) = 9`, rows, mine)
 			if n := redo(t, r.Replayer(), told, 200); n != mine {
 				t.Errorf("a replay deletes %d messages; want %d", n, mine)

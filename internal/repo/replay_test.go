@@ -15,7 +15,7 @@ import (
 
 // redo does a deletion again as the command replay does, in batches of limit
 // messages, and returns how many messages went.
-func redo(tb testing.TB, p *Replayer, d purge.Record, limit int) (messages int) {
+func redo(tb testing.TB, p *Replayer, d purge.Reported, limit int) (messages int) {
 	tb.Helper()
 	low, finish := int64(math.MinInt64), true
 	for range 1000 {
@@ -34,9 +34,9 @@ func redo(tb testing.TB, p *Replayer, d purge.Record, limit int) (messages int) 
 }
 
 // isDue is what Due says of one deletion.
-func isDue(tb testing.TB, p *Replayer, d purge.Record) bool {
+func isDue(tb testing.TB, p *Replayer, d purge.Reported) bool {
 	tb.Helper()
-	due, err := p.Due(tb.Context(), []purge.Record{d})
+	due, err := p.Due(tb.Context(), []purge.Reported{d})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -44,12 +44,12 @@ func isDue(tb testing.TB, p *Replayer, d purge.Record) bool {
 }
 
 // told is the outcome of a deletion of alice's, as its event tells it.
-func told(command, conversation string, through int64, completed time.Time) purge.Record {
-	return purge.Record{
+func told(command, conversation string, through int64, completed time.Time) purge.Reported {
+	return purge.Reported{Record: purge.Record{
 		Key: purge.Key{App: "demo", Command: command, User: "alice", Conversation: conversation}, Device: "phone", State: purge.Done,
 		ThroughSeq: through, MessagesDeleted: through, ConversationRemoved: true, Erased: true, MultiClientSync: true, CompletedAt: completed.UTC().Truncate(time.Microsecond),
 		RequestedAt: completed.Add(-time.Minute).UTC().Truncate(time.Second),
-	}
+	}}
 }
 
 // lately is after everything that fillChat sends, and before now.
@@ -76,7 +76,7 @@ func TestRedo(t *testing.T) {
 			if got := rowsLeft(t, p.Repo, "c2c_eve"); got != "40 messages, 4 reactions, 2 attachments, 1 rows" {
 				t.Errorf("left of another conversation: %s", got)
 			}
-			wantTold(t, p.Repo, d)
+			wantTold(t, p, d)
 			if isDue(t, p, d) {
 				t.Error("it is due again")
 			}
@@ -190,7 +190,7 @@ func TestRedo(t *testing.T) {
 		execSQL(t, p.pool, `insert into lethe.throttles (lane, reason) values ('all', 'paused')`)
 		kept := told("c2", "c2c_bob", 40, lately())
 		kept.HistoryKept = true
-		for _, d := range []purge.Record{told("c1", "c2c_bob", 40, lately()), kept} {
+		for _, d := range []purge.Reported{told("c1", "c2c_bob", 40, lately()), kept} {
 			res, err := p.Redo(t.Context(), d, purge.Part{Long: true, Low: math.MinInt64, Limit: 10, Finish: true})
 			if err != nil || res.Throttled.Reason != purge.Paused || res.Finished || res.Messages != 0 {
 				t.Errorf("Redo = %+v, %v; want it throttled by a pause", res, err)
@@ -203,14 +203,14 @@ func TestRedo(t *testing.T) {
 }
 
 // wantTold asserts that the ledger says of a deletion what its event says.
-func wantTold(tb testing.TB, r *Repo, d purge.Record) {
+func wantTold(tb testing.TB, r *Replayer, d purge.Reported) {
 	tb.Helper()
 	l := &Ledger{source: r.source, conns: r.conns}
 	recs, err := l.Status(tb.Context(), d.App, d.Command)
 	if err != nil || len(recs) != 1 {
 		tb.Fatalf("status = %+v, %v", recs, err)
 	}
-	want := d
+	want := d.Record
 	want.Pinned, want.CursorSeq = true, d.ThroughSeq
 	if diff := cmp.Diff(want, recs[0]); diff != "" {
 		tb.Errorf("the ledger, against the event:\n%s", diff)
@@ -270,8 +270,9 @@ func TestTheLedgerAfterARedo(t *testing.T) {
 		t.Parallel()
 		p := newRepo(t).Replayer()
 		fillChat(t, p.Repo, "c2c_bob", 40)
-		want := told("c1", "c2c_bob", 40, lately())
-		redo(t, p, want, 1000)
+		told := told("c1", "c2c_bob", 40, lately())
+		redo(t, p, told, 1000)
+		want := told.Record
 		fillChat(t, p.Repo, "c2c_bob", 5) // which a deletion of now would remove
 		execSQL(t, p.pool, `update chat.messages set sent_at = now()`)
 		again := deletion("c1", "c2c_bob")

@@ -58,8 +58,8 @@ type step struct {
 	r      *Repo
 	d      purge.Deletion
 	p      purge.Part
-	a      args          // of its statements
-	replay *purge.Record // the outcome to restore; nil for a worker
+	a      args            // of its statements
+	replay *purge.Reported // what is done again; nil for a worker
 
 	began       time.Time // the transaction, or a little later
 	found       batchRange
@@ -183,6 +183,9 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 	}
 	if s.replay != nil {
 		name = "replay_range"
+		if s.replay.Kind == purge.ReportedErased {
+			s.r.lockErasure(t, a)
+		}
 	}
 	f := &s.found
 	t.query(func(rows pgx.Rows) error {

@@ -98,7 +98,7 @@ func TestAConversationGoesAfterItsChildren(t *testing.T) {
 		},
 		"replay": func(t *testing.T, r *Repo) {
 			t.Helper()
-			rec := purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: 4, CompletedAt: time.Now(), ConversationRemoved: true}
+			rec := purge.Reported{Record: purge.Record{Key: d.Key, State: purge.Done, ThroughSeq: 4, CompletedAt: time.Now(), ConversationRemoved: true}}
 			step, err := r.Replayer().Redo(t.Context(), rec, purge.Part{Low: -1, Limit: 100, Finish: true})
 			if err != nil || step.Finished {
 				t.Errorf("the replay's step is %+v, %v; want an unfinished one", step, err)

@@ -94,7 +94,7 @@ func TestInfiniteTimesGoWithTheOthers(t *testing.T) {
 			if rec := carryOut(t, r, d, limit); rec.State != purge.Done || rec.MessagesDeleted != 4 || rec.ThroughSeq != last || !rec.ConversationRemoved {
 				t.Errorf("record = %+v; want done through the last position with 4 messages", rec)
 			}
-			if n := redo(t, r.Replayer(), purge.Record{Key: d.Key, ThroughSeq: last, CompletedAt: time.Now()}, limit); n != 0 {
+			if n := redo(t, r.Replayer(), purge.Reported{Record: purge.Record{Key: d.Key, ThroughSeq: last, CompletedAt: time.Now()}}, limit); n != 0 {
 				t.Errorf("a replay deletes %d messages; want none", n)
 			}
 		})

@@ -368,7 +368,7 @@ func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 					}
 					var deleted int64
 					if limit := 1 + m.rnd.IntN(30); i == 1 && thread == "b" {
-						rec := purge.Record{Key: purge.Key{App: "solo", Command: "redo", User: "1", Conversation: thread}, ThroughSeq: through, CompletedAt: time.Now()}
+						rec := purge.Reported{Record: purge.Record{Key: purge.Key{App: "solo", Command: "redo", User: "1", Conversation: thread}, ThroughSeq: through, CompletedAt: time.Now()}}
 						deleted = redoThrough(t, r, rec, limit)
 					} else {
 						rec, _ := stepThrough(t, r, ownersDeletion(fmt.Sprint(i, thread), thread, through), limit, func() {
@@ -391,7 +391,7 @@ func TestRandomTreesLoseWhatAModelSays(t *testing.T) {
 }
 
 // redoThrough does a deletion again, and returns how many messages it has deleted.
-func redoThrough(t *testing.T, r *Repo, rec purge.Record, limit int) (messages int64) {
+func redoThrough(t *testing.T, r *Repo, rec purge.Reported, limit int) (messages int64) {
 	t.Helper()
 	for low := int64(0); ; {
 		step, err := r.Replayer().Redo(t.Context(), rec, purge.Part{Low: low, Limit: limit, Finish: true})

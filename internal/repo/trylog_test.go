@@ -21,16 +21,22 @@ func TestTryOfASharedLog(t *testing.T) {
 		"nobody else has deleted": {"numbers", "false", "", "alice", nil, TrialLog{
 			Member: true, Counts: true, Hidden: 20, Members: 3, Keeping: 2, Keepers: []TrialKeeper{{"bob", nil}, {"carol", nil}},
 		}},
-		"the floor rises": {"numbers", "true", "update log.members set n = 7 where who = 'bob'; update log.members set n = 12 where who = 'carol'; update log.members set n = 2 where who = 'alice'",
-			"alice", ptr(9), TrialLog{Member: true, Counts: true, Hidden: 7, Floor: ptr(7), Members: 3, Keeping: 1, Keepers: []TrialKeeper{{"bob", ptr(7)}}}},
+		"the floor rises": {
+			"numbers", "true", "update log.members set n = 7 where who = 'bob'; update log.members set n = 12 where who = 'carol'; update log.members set n = 2 where who = 'alice'",
+			"alice", ptr(9),
+			TrialLog{Member: true, Counts: true, Hidden: 7, Floor: ptr(7), Members: 3, Keeping: 1, Keepers: []TrialKeeper{{"bob", ptr(7)}}},
+		},
 		"all have deleted": {"numbers", "false", "update log.members set n = 20", "alice", nil, TrialLog{Member: true, Counts: true, Floor: ptr(20), Members: 3}},
 		"who has left": {"numbers", "true", "update log.members set left_at = now() where who = 'alice'", "alice", nil, TrialLog{
 			Member: true, Hidden: 20, Members: 2, Keeping: 2, Keepers: []TrialKeeper{{"bob", nil}, {"carol", nil}},
 		}},
 		"all have left": {"numbers", "false", "update log.members set left_at = now()", "alice", ptr(9), TrialLog{Member: true, Hidden: 9, Floor: ptr(20)}},
 		"no member":     {"numbers", "false", "", "mallory", nil, TrialLog{Members: 3, Keeping: 3, Keepers: []TrialKeeper{{"alice", nil}, {"bob", nil}, {"carol", nil}}}},
-		"the ledger's watermarks": {"numbers_and_no_column", "true", "insert into lethe.watermarks select 'demo', who, '1', 8 from log.members; delete from lethe.watermarks where user_id = 'bob'; update log.members set from_n = 6 where who = 'bob'",
-			"alice", nil, TrialLog{Member: true, Counts: true, Hidden: 12, Floor: ptr(5), Members: 3, Keeping: 2, Keepers: []TrialKeeper{{"bob", ptr(5)}, {"carol", ptr(8)}}}},
+		"the ledger's watermarks": {
+			"numbers_and_no_column", "true", "insert into lethe.watermarks select 'demo', who, '1', 8 from log.members; delete from lethe.watermarks where user_id = 'bob'; update log.members set from_n = 6 where who = 'bob'",
+			"alice", nil,
+			TrialLog{Member: true, Counts: true, Hidden: 12, Floor: ptr(5), Members: 3, Keeping: 2, Keepers: []TrialKeeper{{"bob", ptr(5)}, {"carol", ptr(8)}}},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

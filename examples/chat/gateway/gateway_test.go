@@ -23,6 +23,8 @@ import (
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	sharedlog "github.com/lethe-im/lethe/examples/chat/groups"
+	"github.com/lethe-im/lethe/examples/chat/limit"
 	"github.com/lethe-im/lethe/examples/chat/token"
 	"github.com/lethe-im/lethe/internal/localstack"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
@@ -254,6 +256,94 @@ func TestEachUserHasADatabase(t *testing.T) {
 		if on, err := (store{db}).multiClientSync(t.Context(), "demo"); err != nil || !on {
 			t.Errorf("the switch in a database: %v, %v; want it on in both", on, err)
 		}
+	}
+}
+
+func TestSharedGroupsHaveCommandsOfTheirOwn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	r.deletions = limit.New(limit.Rate{PerSecond: 1, Burst: 10_000}, limit.Rate{PerSecond: 1, Burst: 10_000}) // each of all chats counts as 100
+	all := call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: `{"all_conversations":true}`, key: "1"}
+	everyone := call{method: "POST", path: path("shared_x", ":delete"), user: "alice", body: `{"scope":"everyone"}`}
+	remove := func(body string) call {
+		return call{method: "POST", path: "/v1/conversations:delete", user: "alice", body: body}
+	}
+	// Without a database of them there are none.
+	one := r.want(t, 202, all).body
+	if one["groups_command_id"] != nil {
+		t.Errorf("all chats are %v; want one command", one)
+	}
+	r.fails(t, 403, "forbidden", everyone)
+	r.fails(t, 400, "invalid_request", call{method: "POST", path: path("shared_x", "/messages"), user: "alice", body: text("hi")})
+
+	db := newDatabase(t)
+	if _, err := db.Exec(t.Context(), sharedlog.Schema); err != nil {
+		t.Fatal(err)
+	}
+	r.Databases[GroupsShard] = db
+	if _, err := r.js.CreateStream(t.Context(), jetstream.StreamConfig{Name: "CONVERSATION_COMMANDS_GROUPS", Subjects: []string{"conversation.shard.groups.*.*"}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, user := range []string{"alice", "bob", "alice"} {
+		r.want(t, 201, call{method: "POST", path: path("shared_x", "/messages"), user: user, body: text("hi")})
+	}
+	r.fails(t, 403, "forbidden", call{method: "POST", path: path("shared_x", "/messages"), user: "carol", body: text("hi")})
+	for _, body := range []string{
+		`{"conversations":[{"id":"shared_x"},{"id":"c2c_bob"}]}`, `{"conversations":[{"id":"shared_x"}],"keep_history":true}`,
+		`{"conversations":[{"id":"shared_x"}],"scope":"all"}`, `{"conversations":[{"id":"shared_x"}],"all_conversations":true}`,
+	} {
+		r.fails(t, 400, "invalid_request", remove(body))
+	}
+	both := r.want(t, 202, all).body
+	if both["command_id"] != one["command_id"] || both["groups_command_id"] != one["command_id"].(string)+"-groups" {
+		t.Errorf("with the same key all chats are %v, at first %v; want the same, and an id for the groups", both, one)
+	}
+	all.body = `{"all_conversations":true,"keep_conversation":true}`
+	r.fails(t, 422, "key_reused", all)
+	r.want(t, 202, everyone)
+	everyone.user = "bob"
+	r.fails(t, 403, "forbidden", everyone)
+	r.want(t, 202, call{method: "POST", path: path("shared_x", ":delete"), user: "bob", body: `{"through_seq":2}`})
+	s, err := r.js.Stream(t.Context(), "CONVERSATION_COMMANDS_GROUPS")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for n, want := range []string{`"all_conversations":true`, `"conversations":[{"id":"shared_x","through_seq":3}],"scope":"everyone"`, `"conversations":[{"id":"shared_x","through_seq":2}]`} {
+		m, err := s.GetMsg(t.Context(), uint64(n+1))
+		if err != nil || !strings.Contains(string(m.Data), want) {
+			t.Fatalf("command %d: %v, %v; want %s", n+1, m, err, want)
+		}
+		if everyone := m.Subject == conversation.Shard(GroupsShard).DeleteEveryoneSubject("demo"); everyone != (n == 1) {
+			t.Errorf("command %d is on %s", n+1, m.Subject)
+		}
+	}
+
+	// A member reads what is above the watermark, and the list has a group with something to read.
+	reads := func(user string) (seqs, listed string) {
+		history := r.want(t, 200, call{method: "GET", path: path("shared_x", "/messages"), user: user})
+		for _, m := range history.body["messages"].([]any) {
+			seqs += fmt.Sprint(m.(map[string]any)["seq"])
+		}
+		list := r.want(t, 200, call{method: "GET", path: "/v1/conversations", user: user})
+		for _, c := range list.body["conversations"].([]any) {
+			listed += fmt.Sprint(c.(map[string]any)["id"], c.(map[string]any)["owner"])
+		}
+		return seqs, listed
+	}
+	for through, want := range []string{"123 shared_xtrue", "23 shared_xtrue", "3 shared_xtrue", " "} {
+		if _, err := db.Exec(t.Context(), `insert into lethe.watermarks (app_id, user_id, conversation_id, cleared_through, cleared_at) values ('demo', 'alice', 'shared_x', $1, now())
+			on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through`, through); err != nil {
+			t.Fatal(err)
+		}
+		if seqs, listed := reads("alice"); seqs+" "+listed != want {
+			t.Errorf("cleared through %d alice reads %q, lists %q; want %q", through, seqs, listed, want)
+		}
+	}
+	if seqs, listed := reads("bob"); seqs != "123" || listed != "shared_x<nil>" {
+		t.Errorf("bob reads %q, lists %q; want all of it, and that he isn't the owner", seqs, listed)
+	}
+	if seqs, listed := reads("carol"); seqs+listed != "" {
+		t.Errorf("carol, who is no member, reads %q, lists %q", seqs, listed)
 	}
 }
 

@@ -66,7 +66,9 @@ function tellDeleted(device, { data, took }, siblings) {
   if (asked && !data.multi_client_sync) {
     for (const name of siblings) record(name, "quiet", `${what}: not told, sync is off.`);
   }
-  if (asked) toast(data.history_kept ? `${what} is off the list.` : `${what} is gone: ${count(data.messages_deleted, "message")}.`);
+  if (!asked) return;
+  if (data.history_kept) toast(`${what} is off the list.`);
+  else toast(still ? `${what} is gone for ${person(device.user)} alone.` : `${what} is gone: ${count(data.messages_deleted, "message")}.`);
 }
 
 const seconds = (ms) => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);

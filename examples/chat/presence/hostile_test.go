@@ -209,6 +209,18 @@ func TestOnlyWhatIsUnderstoodReachesDevices(t *testing.T) {
 	} {
 		r.publish(t, msg)
 	}
+	for _, forged := range []interface {
+		Msg(conversation.Trace) (*nats.Msg, error)
+	}{
+		conversation.Erased{CommandID: "c", AppID: app, UserID: "alice", ConversationID: "forged", ThroughSeq: -7},
+		conversation.AllDeleted{CommandID: "c", AppID: app, UserID: "alice", Conversations: -1, MultiClientSync: true},
+	} {
+		msg, err := forged.Msg(conversation.Trace{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.publish(t, msg)
+	}
 	huge := failed(t, "alice", "phone", "forged")
 	huge.Data = []byte(strings.Replace(string(huge.Data), "no luck", strings.Repeat("x", 300<<10), 1))
 	r.publish(t, huge)

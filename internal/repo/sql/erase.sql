@@ -1,4 +1,5 @@
-{{/* The floor of a shared log, and what becomes of the deletions that it covers. q is the log: app_id, conversation_id, user_id ''. */}}
+{{/* The floor of a shared log, and what becomes of the deletions that it covers. q is the log: app_id, conversation_id, and '' as user_id and
+command_id. */}}
 
 {{/* The members x of the log who count, with the watermark w that the ledger keeps of each. The members' index by conversation; watermarks_pkey. */}}
 {{define "_counting"}}{{.Members.Name}} x
@@ -70,7 +71,8 @@ from q{{template "_risen" .}}
 {{/* Which of the logs have a floor that may have risen. As floor_look. */}}
 {{define "floor_risen"}}{{if .Hides}}
 with q as materialized (
-  select *{{template "_look_up" .}} from unnest(@apps::text[], @conversations::text[], @users::text[]) with ordinality as q (app_id, conversation_id, user_id, ord)
+  select q.*{{template "_look_up" .}}
+  from (select *, '' as user_id, '' as command_id from unnest(@apps::text[], @conversations::text[]) with ordinality as q (app_id, conversation_id, ord)) q
 )
 select q.ord from q{{template "_risen" .}} where r.risen
 {{end}}{{end}}
@@ -88,7 +90,7 @@ with recursive log (app_id, conversation_id, n) as (
     order by h.app_id, h.conversation_id limit 1) h
   where l.n < @limit::int
 ),
-q as materialized (select q.*{{template "_look_up" .}} from (select l.app_id, l.conversation_id, ''::text as user_id, l.n from log l) q)
+q as materialized (select q.*{{template "_look_up" .}} from (select l.app_id, l.conversation_id, '' as user_id, '' as command_id, l.n from log l) q)
 select q.app_id, q.conversation_id, r.risen from q{{template "_risen" .}}
 order by q.n
 {{end}}{{end}}

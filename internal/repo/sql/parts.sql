@@ -88,7 +88,7 @@ free_{{$i}} as materialized (
 ended_{{$i}} as (delete from {{$c.From}} x where {{$c.At "x" (printf (or (and $.SkipLocked "free_%d") "ending_%d") $i)}} returning 1)
 {{- end}},
 dropped as (
-  {{- if .Conversations.Name}}
+  {{- if and .Conversations.Name (not .Conversations.Keep)}}
   delete from {{.Conversations.From}} c where {{.Conversations.At "c" "leaving"}}{{template "_ended" .}}
   returning c.tableoid as part, c.ctid as id
   {{- else}}

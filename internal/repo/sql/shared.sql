@@ -5,7 +5,7 @@ before has hidden. The members' key. */}}
 {{define "_hide_lock"}}{{if .Hides}}
 with q as materialized (
   select *{{template "_look_up" .}}
-  from unnest(@apps::text[], @conversations::text[], @users::text[], @fresh::boolean[]) as q (app_id, conversation_id, user_id, fresh)
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @fresh::boolean[]) as q (app_id, command_id, conversation_id, user_id, fresh)
   offset 0
 )
 select pg_catalog.count(*) from (
@@ -48,15 +48,7 @@ taken as materialized (
       or exists (select from lethe.commands k where k.app_id = q.app_id and k.command_id = q.command_id and k.digest = q.digest offset 0))
 ),
 seen as materialized (
-  select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through) as cleared
-  from taken t
-  left join lateral (
-    select x.tableoid as part, x.ctid as id, {{template "_cleared" .}} as cleared, {{.Ours "x"}} as ours
-    from {{.Members.Name}} x where {{.Members.Match "x" "t"}} limit 1) x on true
-  left join lateral (
-    select w.cleared_through from lethe.watermarks w
-    where w.app_id = t.app_id and w.user_id = t.log_user and w.conversation_id = t.log_conversation limit 1) w on true
-  where coalesce(x.ours, true)
+  {{template "_of_member" .}}
 ),
 due as materialized (
   select s.*, {{.Messages.Exists "s" "" "s.through_seq" ""}} as stored, (
@@ -65,28 +57,7 @@ due as materialized (
       limit @count::bigint) m) as hidden
   from seen s
 ),
-{{- if .Members.Sets}}
-cleared as (
-  update {{.Members.Name}} x
-  set {{if .Members.Watermark}}{{.Members.Watermark}} = case when {{.Members.Cleared "x"}} < q.through_seq and q.through_seq <> 0 then {{.Members.SetCleared "q.through_seq"}} else x.{{.Members.Watermark}} end
-    {{- if .Members.Unread}},
-    {{end}}{{end}}
-    {{- if .Members.Unread}}{{.Members.Unread}} = case when x.{{.Members.Unread}} > 0 then least(x.{{.Members.Unread}}, (
-      select pg_catalog.count(*) from (
-        select from {{.Messages.Of "m" "q"}} and {{.Messages.Above "m" "greatest(q.cleared, q.through_seq)"}}
-        limit greatest(x.{{.Members.Unread}}, 0)) n)) else x.{{.Members.Unread}} end{{end}}
-  from due q
-  where x.tableoid = q.part and x.ctid = q.id and (
-    {{- if .Members.Watermark}}{{.Members.Cleared "x"}} < q.through_seq and q.through_seq <> 0{{if .Members.Unread}} or {{end}}{{end}}
-    {{- if .Members.Unread}}x.{{.Members.Unread}} > 0{{end}})
-),
-{{- end}}
-marked as (
-  insert into lethe.watermarks as w (app_id, user_id, conversation_id, cleared_through)
-  select q.app_id, q.log_user, q.log_conversation, q.through_seq from due q where q.through_seq <> 0
-  on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through, cleared_at = excluded.cleared_at
-  where w.cleared_through < excluded.cleared_through
-),
+{{template "_clear" .}},
 written as (
   insert into lethe.deletions as d (app_id, command_id, conversation_id, user_id, origin_device_id, state, requested_through_seq, stored_at,
     through_seq, cursor_seq, messages_deleted, history_kept, conversation_removed, multi_client_sync, requested_at, completed_at,
@@ -111,3 +82,38 @@ select q.ord, k.digest, d.* from q {{template "_known"}} where q.ord not in (sel
 
 {{/* Through which position the member x has cleared the log, by their row alone. */}}
 {{define "_cleared"}}{{with .Members.Visible "x"}}greatest({{$.Members.Cleared "x"}}, {{.}}){{else}}{{.Members.Cleared "x"}}{{end}}{{end}}
+
+{{/* The deletions t of "taken" with the member's row and through which position the member has cleared the log, but for those whose row isn't ours. */}}
+{{define "_of_member"}}select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through) as cleared
+  from taken t
+  left join lateral (
+    select x.tableoid as part, x.ctid as id, {{template "_cleared" .}} as cleared, {{.Ours "x"}} as ours
+    from {{.Members.Name}} x where {{.Members.Match "x" "t"}} limit 1) x on true
+  left join lateral (
+    select w.cleared_through from lethe.watermarks w
+    where w.app_id = t.app_id and w.user_id = t.log_user and w.conversation_id = t.log_conversation limit 1) w on true
+  where coalesce(x.ours, true){{end}}
+
+{{/* Moves the watermarks of the deletions in due on, and recounts what is unread. */}}
+{{define "_clear"}}{{- if .Members.Sets}}
+cleared as (
+  update {{.Members.Name}} x
+  set {{if .Members.Watermark}}{{.Members.Watermark}} = case when {{.Members.Cleared "x"}} < q.through_seq and q.through_seq <> 0 then {{.Members.SetCleared "q.through_seq"}} else x.{{.Members.Watermark}} end
+    {{- if .Members.Unread}},
+    {{end}}{{end}}
+    {{- if .Members.Unread}}{{.Members.Unread}} = case when x.{{.Members.Unread}} > 0 then least(x.{{.Members.Unread}}, (
+      select pg_catalog.count(*) from (
+        select from {{.Messages.Of "m" "q"}} and {{.Messages.Above "m" "greatest(q.cleared, q.through_seq)"}}
+        limit greatest(x.{{.Members.Unread}}, 0)) n)) else x.{{.Members.Unread}} end{{end}}
+  from due q
+  where x.tableoid = q.part and x.ctid = q.id and (
+    {{- if .Members.Watermark}}{{.Members.Cleared "x"}} < q.through_seq and q.through_seq <> 0{{if .Members.Unread}} or {{end}}{{end}}
+    {{- if .Members.Unread}}x.{{.Members.Unread}} > 0{{end}})
+),
+{{- end}}
+marked as (
+  insert into lethe.watermarks as w (app_id, user_id, conversation_id, cleared_through, cleared_at)
+  select q.app_id, q.log_user, q.log_conversation, q.through_seq, {{if .Replay}}q.completed_at{{else}}pg_catalog.now(){{end}} from due q where q.through_seq <> 0
+  on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through, cleared_at = excluded.cleared_at
+  where w.cleared_through < excluded.cleared_through
+){{end}}

@@ -71,8 +71,9 @@ positions that they have cleared. The members' index by conversation; watermarks
 {{define "_try_log"}}
 with q as materialized (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id, @through::bigint as through_seq),
 own as materialized (
-  select pg_catalog.count(*) > 0 as member, coalesce(pg_catalog.bool_or({{.Members.Counts "x"}}), false) as counts, pg_catalog.max({{template "_cleared" .}}) as cleared
-  from q cross join {{.Members.Name}} x where {{.Members.Match "x" "q"}}
+  select pg_catalog.count(*) > 0 as member, coalesce(pg_catalog.bool_or(x.counts), false) as counts, pg_catalog.max(x.cleared) as cleared
+  from q cross join lateral (
+    select {{.Members.Counts "x"}} as counts, {{template "_cleared" .}} as cleared from {{.Members.Name}} x where {{.Members.Match "x" "q"}} offset 0) x
 ),
 members as materialized (
   select m.* from q cross join lateral (
