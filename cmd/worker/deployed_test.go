@@ -122,16 +122,18 @@ type composeService struct {
 	StopGracePeriod time.Duration `yaml:"stop_grace_period"`
 }
 
-// composeVariable is a variable with its default, composeMerge what a service shares with others: nothing of a composeService.
+// composeVariable is a variable with its default, composeMore what one adds if it is set, and composeMerge what a service shares with
+// others: nothing of a composeService.
 var (
 	composeVariable = regexp.MustCompile(`\$\{\w+:-([^}]*)\}`)
+	composeMore     = regexp.MustCompile(`\$\{\w+:\+[^}]*\}\}?`)
 	composeMerge    = regexp.MustCompile(`(?m)^ *<<: .*\n`)
 )
 
 func composeServices(t *testing.T, file string) map[string]composeService {
 	t.Helper()
 	var project struct{ Services map[string]composeService }
-	text := composeMerge.ReplaceAllString(composeVariable.ReplaceAllString(readFile(t, file), "$1"), "")
+	text := composeMerge.ReplaceAllString(composeVariable.ReplaceAllString(composeMore.ReplaceAllString(readFile(t, file), ""), "$1"), "")
 	if strings.Contains(text, "${") {
 		t.Fatalf("%s: a variable has no default", file)
 	}

@@ -31,7 +31,7 @@ type load struct {
 	n    int
 }
 
-const longOfLoad = 40_000
+const longOfLoad = 25_000
 
 // newLoad starts a long deletion, of batches of a hundred, under this worker.
 func newLoad(t *testing.T, r *rig) *load {
@@ -74,7 +74,7 @@ func (l *load) done(t *testing.T) {
 // says so, and goes on by itself.
 func (l *load) rideOut(t *testing.T, w *worker, o outage) {
 	t.Helper()
-	before, during := l.small(t, 150), l.small(t, 50)
+	before, during := l.small(t, 100), l.small(t, 30)
 	l.r.flood(t, before)
 	o.strike(t)
 	w.awaitNotReady(t, o.reason...)

@@ -12,13 +12,14 @@ var logTables = []string{
 	"rooms.rooms", "rooms.members", "rooms.messages", "lethe.commands", "lethe.deletions", "lethe.enumerations", "lethe.watermarks",
 }
 
-// roomState is all of that, row by row, but for when the ledger learned of it.
+// roomState is all of that, row by row, but for when the ledger learned of it, and of erasures but for what began them last.
 func (r *rig) roomState(t testing.TB) string {
 	t.Helper()
 	var all []string
 	for _, of := range []string{
 		`table rooms.rooms`, `table rooms.members`, `table rooms.messages`, `select app_id, user_id, conversation_id, cleared_through from lethe.watermarks`,
-		`select app_id, command_id, user_id, conversation_id, state, through_seq, conversation_removed, multi_client_sync, scope, requested_by, erased, erased_at,
+		`select app_id, command_id, user_id, conversation_id, state, through_seq, conversation_removed, multi_client_sync,
+			case when command_id <> '' then scope end, requested_by, erased, erased_at,
 			erased_told, case when command_id <> '' then messages_deleted end, case when command_id <> '' then completed_at end from lethe.deletions`,
 	} {
 		all = append(all, one[string](t, r, `select coalesce(string_agg(x::text, E'\n' order by x::text), '') from (`+of+`) x`))

@@ -132,7 +132,7 @@ var hint = regexp.MustCompile(`run: (grant pg_read_all_stats [^"\n]*)`)
 // very statement of its log mends that.
 func TestAWorkerWithItsRoleThrottlesForALaggingStandby(t *testing.T) {
 	t.Parallel()
-	const messages = 60_000
+	const messages = 40_000
 	for _, major := range majors {
 		t.Run(fmt.Sprint("postgres ", major), func(t *testing.T) {
 			t.Parallel()

@@ -36,7 +36,7 @@ func staleLong(t *testing.T, finished bool) {
 	t.Helper()
 	messages := 60_000
 	if !finished {
-		messages = 400_000
+		messages = 250_000
 	}
 	r := newRig(t)
 	c, settings := chat{"demo", "alice", "g"}, []string{"max-rows=100"}

@@ -286,7 +286,7 @@ func TestAnErasureThatFailsWaitsForTheOperator(t *testing.T) {
 	r.room("held", 10, "alice")
 	r.room("free", 10, "alice")
 	r.hide("1", "alice", "held", "free")
-	r.until("the erasure has failed", func() bool { return figure(r.metrics.Erasures.WithLabelValues("failed")) == 1 })
+	r.until("the erasure has failed", func() bool { return figure(r.metrics.Erasures.WithLabelValues("failed")) >= 1 }) // more where another try was just under way
 	awaitTold(t, []*rig{r}, "1 alice free")
 	if !strings.Contains(r.log.String(), "erasure of a shared log given up") {
 		t.Errorf("the log says nothing of it:\n%s", r.log)

@@ -120,6 +120,18 @@ func (s *Checked) Vanished(q string) string {
 	})
 }
 
+// Replaced is the condition that the conversation's row, in a statement about one deletion, is not the one that was looked up when
+// the boundary was pinned, but has come in its place; false where the plan doesn't look the messages up by such rows.
+func (s *Checked) Replaced(row string) string {
+	replaced := "false"
+	for _, l := range s.pinned() {
+		if l.table == s.Conversations.Name {
+			replaced = fmt.Sprintf("%s.%s::text is distinct from %s", row, l.column, l.value(idArgs()))
+		}
+	}
+	return replaced
+}
+
 // Missing is [Checked.Vanished] for all that the plan looks up. A conversation that isn't there is no wonder.
 func (s *Checked) Missing(q string) string {
 	return s.missing(q, func(l *lookup) bool { return !l.uses(func(id string) bool { return id == "conversation_id" }) })

@@ -147,11 +147,16 @@ func (s *Checked) Boundary(q, through string) string {
 		q, through, sent, newest(m.Position("m"), ""))
 }
 
-// newestSent is the position of the last message that was sent by the time of the deletion under the alias q; null for none.
+// newestSent is the position of the last message that was sent by the time of the deletion under the alias q; null for none. Where the time
+// isn't the position, an index by it would make the planner sort all messages before that time: "is true" keeps it from such a plan.
 func (s *Checked) newestSent(q string) string {
 	m := s.Messages
 	sentAt := m.at("m") + "." + m.SentAt
-	return m.Newest(q, m.Position("m"), " and "+m.clock.sentBy(sentAt, q+".stored_at", m.Newest(q, sentAt, "")))
+	sentBy := m.clock.sentBy(sentAt, q+".stored_at", m.Newest(q, sentAt, ""))
+	if m.SentAt != m.Seq {
+		sentBy = "(" + sentBy + ") is true"
+	}
+	return m.Newest(q, m.Position("m"), " and "+sentBy)
 }
 
 // Sent is the condition that a message was sent by the time of the deletion under the alias q.

@@ -16,9 +16,11 @@ const (
 	// slowMemory is how long the last slow batch is remembered: a quick one, of another
 	// deletion, doesn't mean that the database is quick again.
 	slowMemory = 3 * time.Second
-	// smallMemory is how long large deletions back off in full after a small one:
-	// somebody waits for each of them, and another may follow.
-	smallMemory = time.Second
+	// smallMemory is how long large deletions back off in full after the last of several small
+	// ones: somebody waits for each of them, and another may follow. One that has come alone says
+	// nothing: the erasure that it may lead to begins at once. Those that
+	// finish within aloneTime count as one.
+	smallMemory, aloneTime = time.Second, 50 * time.Millisecond
 )
 
 // Monitor decides from samples of the database what throttles large deletions, how much
@@ -41,8 +43,9 @@ type Monitor struct {
 	judged  Throttles // what stops the long lane
 	slow    Throttle  // the last slow batch
 	slowAt  time.Time
-	permits string // sessions that have permits without a batch, for people
-	smallAt time.Time
+	permits string    // sessions that have permits without a batch, for people
+	small   time.Time // the first of several small deletions
+	smallAt time.Time // the last one
 
 	complete time.Time // the last sample of all figures
 	failing  int       // samples in a row
@@ -121,7 +124,12 @@ func (m *Monitor) Batch(at time.Time, slow bool, detail string) Report {
 }
 
 // SmallFinished notes that a small deletion has been finished.
-func (m *Monitor) SmallFinished(at time.Time) { m.smallAt = at }
+func (m *Monitor) SmallFinished(at time.Time) {
+	if at.Sub(m.smallAt) >= smallMemory {
+		m.small = at
+	}
+	m.smallAt = at
+}
 
 // Stop returns the most important throttle that stops the long lane; false if none does.
 // A slow batch and held permits are not among them: the batches themselves find those in
@@ -154,7 +162,7 @@ func (m *Monitor) Throttles() Throttles {
 // Backoff returns how many times as long as a batch the long lane waits after it, for the
 // sake of other clients.
 func (m *Monitor) Backoff(at time.Time) float64 {
-	if !m.smallAt.IsZero() && at.Sub(m.smallAt) < smallMemory {
+	if m.smallAt.Sub(m.small) >= aloneTime && at.Sub(m.smallAt) < smallMemory {
 		return m.ForegroundBackoff
 	}
 	return m.traffic.share(m.Noise) * m.ForegroundBackoff

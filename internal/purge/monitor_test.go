@@ -109,8 +109,15 @@ func TestMonitorBackoff(t *testing.T) {
 		}
 	}
 	want("nothing is known", 0, 0)
+	for range 2 {
+		m.SmallFinished(m.now)
+		want("one batch of small deletions was just finished", 0, 0)
+		m.now = m.now.Add(smallMemory)
+	}
 	m.SmallFinished(m.now)
-	want("a small deletion was just finished", 4, 4)
+	m.now = m.now.Add(aloneTime)
+	m.SmallFinished(m.now)
+	want("small deletions follow each other", 4, 4)
 	m.now = m.now.Add(smallMemory)
 	want("that is a while ago", 0, 0)
 	for i := range 12 {

@@ -18,6 +18,8 @@ const (
 	firstLimit = 2000
 	// maxCounted is how many shared logs a dry run knows the count of.
 	maxCounted = 4096
+	// maxEarly is how many erasures wait for their deletions. Those beyond are told again by a worker.
+	maxEarly = 4096
 	// maxTries is after how many failures in a row, without a batch between them,
 	// a deletion is left to the next replay.
 	maxTries = 5
@@ -73,14 +75,14 @@ func (r *run) again(ctx context.Context, all []purge.Reported) error {
 	if !worked || r.DryRun {
 		return nil
 	}
-	_, err = persist(ctx, r.Log, func() (struct{}, error) {
-		if len(erased) > 0 {
-			if err := r.Store.RedoTold(ctx, erased); err != nil {
-				return struct{}{}, err
-			}
+	if erased = append(r.early, erased...); len(erased) > 0 {
+		r.early, err = persist(ctx, r.Log, func() ([]purge.Reported, error) { return r.Store.RedoTold(ctx, erased) })
+		if err != nil {
+			return err
 		}
-		return struct{}{}, r.Store.Sync(ctx)
-	})
+		r.early = r.early[max(0, len(r.early)-maxEarly):]
+	}
+	_, err = persist(ctx, r.Log, func() (struct{}, error) { return struct{}{}, r.Store.Sync(ctx) })
 	return err
 }
 

@@ -39,8 +39,8 @@ type store interface {
 	Count(ctx context.Context, d purge.Reported, low int64, limit int) (purge.Step, error)
 	// Redo deletes the next batch, and finishes if it may and can.
 	Redo(ctx context.Context, d purge.Reported, p purge.Part) (purge.Step, error)
-	// RedoTold notes that the stream has the events of these erasures.
-	RedoTold(ctx context.Context, erased []purge.Reported) error
+	// RedoTold notes that the stream has the events of these erasures, and returns those whose deletions the ledger doesn't know.
+	RedoTold(ctx context.Context, erased []purge.Reported) (unknown []purge.Reported, err error)
 	// Sync makes durable what was committed.
 	Sync(ctx context.Context) error
 	// Replayable says why the plan's tables can't have had what is reported; nil if they can.
@@ -118,6 +118,8 @@ type run struct {
 	at       uint64        // the last message that it is through with
 	// counted is through which position shared logs have been counted in a dry run: many events tell of one erasure.
 	counted map[purge.Key]int64
+	// early are erasures whose deletions have not come yet: after a crash of a worker their events may be in front.
+	early []purge.Reported
 }
 
 // Run replays the events. After an error, and after ctx has ended, what the

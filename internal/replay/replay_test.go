@@ -79,9 +79,9 @@ func (database) Count(context.Context, purge.Reported, int64, int) (purge.Step, 
 	return purge.Step{}, errors.New("not a dry run")
 }
 
-func (b database) RedoTold(_ context.Context, erased []purge.Reported) error {
+func (b database) RedoTold(_ context.Context, erased []purge.Reported) ([]purge.Reported, error) {
 	*b.told += len(erased)
-	return nil
+	return nil, nil
 }
 func (database) Sync(context.Context) error { return nil }
 func (database) Watch(context.Context, purge.Limits, bool) (purge.Figures, error) {

@@ -296,3 +296,34 @@ func TestTwoDeletionsOfTheRowThatIsLookedUp(t *testing.T) {
 		})
 	}
 }
+
+// Where messages are found by the conversation's own row, another row may have come in its place meanwhile: a member who has
+// come back. It stays, with its messages, which a foreign key may let go with it.
+func TestARowInPlaceOfTheOneThatWasLookedUpStays(t *testing.T) {
+	t.Parallel()
+	url := newLedger(t)
+	execSQL(t, openPool(t, url), `create table public.members (id int generated always as identity primary key, person text, room text, unread int not null default 9,
+			unique (person, room));
+		create table public.posts (id int primary key, member int not null references members on delete cascade); create index on public.posts (member, id);
+		insert into members (person, room) values ('alice', 'c'); insert into posts select i, 1 from generate_series(1, 20) i`)
+	p, err := plan.Parse([]byte(`tenant: demo
+ids:
+  member: {lookup: members, where: {person: $user, room: $conversation}, column: id}
+messages: {table: posts, where: {member: $member}, seq: id}
+conversations: {table: members, user: person, conversation: room, unread: unread}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openRepo(t, Config{URL: url, Plan: p})
+	d, through := deletion("1", "c"), int64(20)
+	d.ThroughSeq = &through
+	beginnings["alone"](t, r, d)
+	execSQL(t, r.pool, `delete from members; insert into members (person, room) values ('alice', 'c'); insert into posts select i, 2 from generate_series(21, 30) i`)
+	rec := steps(t, r, d).Records[0]
+	if rec.State != purge.Done || rec.ConversationRemoved {
+		t.Errorf("record = %+v; want done, and the conversation not removed", rec)
+	}
+	if n := queryOne[string](t, r.pool, `select count(*) || ' ' || (select string_agg(id || ' ' || unread, ',') from members) from posts`); n != "10 2 9" {
+		t.Errorf("messages, member, unread: %s; want 10 2 9", n)
+	}
+}

@@ -213,8 +213,9 @@ func (s *step) finishReplay(t *transaction) error {
 	return nil
 }
 
-// RedoTold notes of the hidden deletions that the stream has the event of their erasure.
-func (p *Replayer) RedoTold(ctx context.Context, erased []purge.Reported) error {
+// RedoTold notes of the hidden deletions that the stream has the event of their erasure. It returns those that the ledger
+// doesn't know as done.
+func (p *Replayer) RedoTold(ctx context.Context, erased []purge.Reported) (unknown []purge.Reported, err error) {
 	var apps, commands, users, conversations []string
 	var at []time.Time
 	for _, d := range erased {
@@ -222,8 +223,18 @@ func (p *Replayer) RedoTold(ctx context.Context, erased []purge.Reported) error 
 		at = append(at, d.ErasedAt)
 	}
 	t := p.begin(false)
-	t.exec(nil, p.sql.get("replay_told"), args{"apps": apps, "commands": commands, "users": users, "conversations": conversations, "erased_at": at})
-	return p.commit(ctx, t)
+	t.query(func(rows pgx.Rows) error {
+		var ord int
+		err := rows.Scan(&ord)
+		if err == nil {
+			unknown = append(unknown, erased[ord-1])
+		}
+		return err
+	}, p.sql.get("replay_told"), args{"apps": apps, "commands": commands, "users": users, "conversations": conversations, "erased_at": at})
+	if err := p.commit(ctx, t); err != nil {
+		return nil, err
+	}
+	return unknown, nil
 }
 
 // Sync makes everything durable that was committed before.

@@ -84,8 +84,8 @@ func logEvents(t *testing.T, r *Repo, since time.Time) []purge.Reported {
 // again does again what is due of the events, in pages, and returns how many were due and how many messages went.
 func again(t *testing.T, p *Replayer, events []purge.Reported, limit int) (due, messages int) {
 	t.Helper()
+	var erased []purge.Reported
 	for page := range slices.Chunk(events, 3) {
-		var erased []purge.Reported
 		is, err := p.Due(t.Context(), page)
 		if err != nil {
 			t.Fatal(err)
@@ -102,7 +102,7 @@ func again(t *testing.T, p *Replayer, events []purge.Reported, limit int) (due, 
 				erased = append(erased, d)
 			}
 		}
-		if err := p.RedoTold(t.Context(), erased); err != nil {
+		if erased, err = p.RedoTold(t.Context(), erased); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -272,6 +272,32 @@ func TestRedoSparesWhatWasSentAfterAnErasure(t *testing.T) {
 	}
 	if due, _ := again(t, p, []purge.Reported{d, erasedThrough(d)}, 3); due != 0 {
 		t.Errorf("%d due again", due)
+	}
+}
+
+// Ids that are looked up, spelled otherwise, and rows that refer to each other.
+func TestRedoInALogByOtherIDs(t *testing.T) {
+	t.Parallel()
+	r := newNamed(t)
+	everyStatementUsesIndexes(t, r)
+	p, through := r.Replayer(), logStart.Add(12*time.Second).UnixMicro()
+	alice, bob := hidden("c1", strings.ToUpper(aliceID), 0, through), hidden("c2", bobID, 0, through)
+	alice.Conversation, bob.Conversation = "team", "team"
+	for _, want := range []int{4, 0} { // the event of bob's erasure came first, after a worker's crash
+		due, n := again(t, p, []purge.Reported{alice, erasedThrough(bob), erasedThrough(alice), bob}, 4)
+		if due != want || want > 0 && n != 11 {
+			t.Errorf("%d due, %d messages went; want %d, and 11 at first", due, n, want)
+		}
+	}
+	if got := namedLeft(t, r); got != "713-720, 14 links, 14 thumbs, 10 files, 1 rooms, 3 members" {
+		t.Errorf("%s are left", got)
+	}
+	if n := queryOne[int](t, r.pool, `select count(*) from lethe.deletions where erased_told and erased_at is not null`); n != 2 {
+		t.Errorf("%d deletions are marked as told; want both", n)
+	}
+	if got := queryOne[int](t, r.pool, `select count(*) from named.members x join lethe.watermarks w on w.user_id = x.who::text
+		where x.app = 'demo' and x.cleared = to_timestamp($1::bigint / 1000000) and w.cleared_through = $1`, through); got != 2 {
+		t.Errorf("%d members have their watermark; want both", got)
 	}
 }
 

@@ -46,8 +46,9 @@ children:
 	aliceID, bobID = "6ba7b810-9dad-11d1-80b4-00c04fd430c8", "6ba7b810-9dad-11d1-80b4-00c04fd430c9"
 )
 
-func TestSharedLogByOtherIDs(t *testing.T) {
-	t.Parallel()
+// newNamed is a Repo on such a log, in which room 7 of the app demo, and room 8 of another, have messages 2 to 20.
+func newNamed(t *testing.T) *Repo {
+	t.Helper()
 	url := newDatabase(t)
 	execSQL(t, openPool(t, url), namedTables)
 	p, err := plan.Parse([]byte(namedPlan))
@@ -55,7 +56,6 @@ func TestSharedLogByOtherIDs(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := openRepo(t, Config{URL: url, Plan: p})
-	everyStatementUsesIndexes(t, r)
 	execSQL(t, r.pool, `insert into named.rooms values ('demo', 'team', 7), ('other', 'team', 8);
 		insert into named.members (app, room, who) select app, id, who::uuid from named.rooms, unnest(array['`+aliceID+`', '`+bobID+`']) who;
 		insert into named.members (app, room, who, kind) values ('demo', 7, gen_random_uuid(), 'guest');
@@ -63,6 +63,21 @@ func TestSharedLogByOtherIDs(t *testing.T) {
 		insert into named.messages select 100 * id + n, app, id, n / 2, timestamptz '2026-01-01 00:00Z' + n * interval '1 s' from named.rooms, generate_series(1, 20) n where n > 1;
 		insert into named.links (message) select id from named.messages where id % 2 = 0;
 		insert into named.thumbs select id from named.links`)
+	return r
+}
+
+// namedLeft is what is left of room 7, and of what refers to messages of both.
+func namedLeft(t *testing.T, r *Repo) string {
+	t.Helper()
+	return queryOne[string](t, r.pool, `select format('%s-%s, %s links, %s thumbs, %s files, %s rooms, %s members', min(id), max(id),
+		(select count(*) from named.links), (select count(*) from named.thumbs), (select count(*) from named.files), (select count(*) from named.rooms where app = 'demo'),
+		(select count(*) from named.members where app = 'demo')) from named.messages where app = 'demo'`)
+}
+
+func TestSharedLogByOtherIDs(t *testing.T) {
+	t.Parallel()
+	r := newNamed(t)
+	everyStatementUsesIndexes(t, r)
 	of := func(command, user string, n int) purge.Deletion {
 		d := hideOf(command, user, 0, n)
 		d.Conversation = "team"
@@ -92,16 +107,11 @@ func TestSharedLogByOtherIDs(t *testing.T) {
 			}
 		}
 	}
-	left := func() string {
-		return queryOne[string](t, r.pool, `select format('%s-%s, %s links, %s thumbs, %s files, %s rooms, %s members', min(id), max(id),
-			(select count(*) from named.links), (select count(*) from named.thumbs), (select count(*) from named.files), (select count(*) from named.rooms where app = 'demo'),
-			(select count(*) from named.members where app = 'demo')) from named.messages where app = 'demo'`)
-	}
-	if told, got := erase(), left(); told != 2 || got != "713-720, 14 links, 14 thumbs, 10 files, 1 rooms, 3 members" {
+	if told, got := erase(), namedLeft(t, r); told != 2 || got != "713-720, 14 links, 14 thumbs, 10 files, 1 rooms, 3 members" {
 		t.Errorf("told %d; %s are left", told, got)
 	}
 	execSQL(t, r.pool, `delete from named.messages where app = 'other' and id % 2 = 1; delete from named.members where kind = 'member'`)
-	if told, got := erase(), left(); told != 1 || got != "-, 10 links, 10 thumbs, 10 files, 0 rooms, 0 members" {
+	if told, got := erase(), namedLeft(t, r); told != 1 || got != "-, 10 links, 10 thumbs, 10 files, 0 rooms, 0 members" {
 		t.Errorf("told %d; %s are left", told, got)
 	}
 	if n := queryOne[int](t, r.pool, `select count(*) from named.messages`); n != 10 {

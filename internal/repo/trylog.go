@@ -51,8 +51,8 @@ func (t *trial) log(d purge.Deletion) func(context.Context) error {
 		}
 		cleared, through := log.cleared, t.through
 		t.out.Log, t.needed = &log.TrialLog, log.Members > 0
-		if log.Floor == nil && log.Members == 0 {
-			log.Floor = &t.newest
+		if log.Floor == nil && log.Members == 0 || log.Floor != nil && *log.Floor > t.newest {
+			log.Floor = &t.newest // never above the messages that there are
 		}
 		if t.through = math.MinInt64; log.Floor != nil {
 			t.through = *log.Floor

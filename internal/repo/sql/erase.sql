@@ -168,7 +168,7 @@ where d.command_id = '' and d.state in ('pending', 'running') and (d.lease_until
 order by d.app_id, d.conversation_id limit @limit
 {{end}}{{end}}
 
-{{/* Done erasures with hidden deletions that are to be reported. deletions_untold */}}
+{{/* Done erasures with hidden deletions that are to be reported. deletions_erasing */}}
 {{define "erasures_untold"}}{{if .Hides}}
 select d.app_id, d.conversation_id from lethe.deletions d
 where d.command_id = '' and d.state = 'done' and not d.erased_told

@@ -27,13 +27,15 @@ from (
 select {{.}}::text from lethe.deletions d where {{template "_entry"}}
 {{end}}{{end}}
 
-{{/* The rows of the conversation of q, and whether all of them are ours. */}}
+{{/* The rows of the conversation of q, and whether all of them are ours. One that has come in place of the one that the messages were looked up
+by is needed by messages that the deletion doesn't know. */}}
 {{define "_conversation"}}rows as materialized (
-  select c.tableoid as part, c.ctid as id, c.tableoid::text || ' ' || c.xmin::text as version, {{template "_ours"}} as ours
+  select c.tableoid as part, c.ctid as id, c.tableoid::text || ' ' || c.xmin::text as version, {{template "_ours"}} as ours, {{if .Conversations.Name}}{{.Replaced "c"}}{{else}}false{{end}} as replaced
   from {{.Conversations.Rows}} c where {{.Conversations.MatchArgs "c"}}
 ),
 conversation as materialized (
-  select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_and(c.ours), true) as ours, coalesce(pg_catalog.string_agg(c.version, ','), '') as version
+  select pg_catalog.count(*) > 0 as there, coalesce(pg_catalog.bool_and(c.ours), true) as ours, coalesce(pg_catalog.string_agg(c.version, ','), '') as version,
+    coalesce(pg_catalog.bool_or(c.replaced), false) as replaced
   from rows c
 ){{end}}
 
@@ -45,10 +47,10 @@ with {{template "_fenced" .}}),
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.there, c.ours and @proven::boolean and (c.version = @version::text or q.history_kept or not {{template "_remaining" .}}) as finished,
-    {{template "_needed" .}} as newer
+    c.replaced or {{template "_needed" .}} as newer
   from fence q cross join conversation c
 ),
-due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
+due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished and not c.replaced),
 {{template "_rows" .}},
 written as (
   update lethe.deletions d

@@ -122,10 +122,10 @@ with {{template "_fence" .}},
 {{template "_conversation" .}},
 seen as materialized (
   select q.*, c.ours and (q.history_kept or not {{template "_remaining" .}}) as finished,
-    {{template "_needed" .}} as newer
+    c.replaced or {{template "_needed" .}} as newer
   from fence q cross join conversation c
 ),
-due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished),
+due as materialized (select q.*, c.part, c.id from seen q cross join rows c where q.finished and not c.replaced),
 {{template "_rows" .}}
 select array[(select pg_catalog.count(*) from leaving where true{{template "_ended" .}}) - (select pg_catalog.count(*) from dropped)
   {{- range $i, $c := .Conversations.Children}},

@@ -189,19 +189,28 @@ pinned as (
 select exists (select from pinned), false
 {{end}}{{end}}{{end}}
 
-{{/* Notes when hidden deletions were erased, and that the stream has the event. deletions_pkey */}}
+{{/* Notes when hidden deletions were erased, and that the stream has the event. Returns those that the ledger doesn't know as done. deletions_pkey */}}
 {{define "replay_told"}}{{if .Hides}}
-with due as materialized (
+with q as materialized (
+  select * from unnest(@apps::text[], @commands::text[], @users::text[], @conversations::text[], @erased_at::timestamptz[])
+    with ordinality as q (app_id, command_id, user_id, conversation_id, erased_at, ord)
+),
+due as materialized (
   select d.id, q.erased_at
-  from unnest(@apps::text[], @commands::text[], @users::text[], @conversations::text[], @erased_at::timestamptz[])
-    as q (app_id, command_id, user_id, conversation_id, erased_at)
+  from q
   cross join lateral (
     select d.ctid as id from lethe.deletions d
     where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id
       and d.state = 'done' and not d.erased and not d.erased_told
     for update) d
+),
+told as (
+  update lethe.deletions d set erased_told = true, erased_at = q.erased_at from due q where d.ctid = q.id
 )
-update lethe.deletions d set erased_told = true, erased_at = q.erased_at from due q where d.ctid = q.id
+select q.ord
+from q
+{{template "_state" .}}
+where d.state is distinct from 'done'
 {{end}}{{end}}
 
 {{/* Notes that all deletions of a command are final. commands_pkey, enumerations_pkey */}}
