@@ -300,7 +300,7 @@ func frozen(r *rig, pg *localstack.Postgres) outage {
 				_ = syscall.Kill(pid, syscall.SIGCONT)
 			}
 		},
-		reason: []string{"connect", "timeout", "no answer"},
+		reason: []string{"connect", "timeout", "deadline", "no answer"},
 	}
 }
 

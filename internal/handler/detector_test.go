@@ -251,8 +251,8 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 				t.Errorf("the gate was closed for %q", s.closings)
 			}
 			t.Logf("the slowest neighbor took %v", s.slowest)
-			if s.slowest > time.Second {
-				t.Errorf("a neighbor took %v; want at most a second", s.slowest)
+			if s.slowest > 2*time.Second { // a second on a quiet machine
+				t.Errorf("a neighbor took %v; want at most two seconds", s.slowest)
 			}
 		})
 	}
