@@ -225,7 +225,7 @@ func TestAllConversationsOnTwoWorkers(t *testing.T) {
 		return p
 	}
 	places := []*place{deliver(first), deliver(second), deliver(third)}
-	waitFor(t, func() bool { return first.count("select count(*) from lethe.deletions where state = 'done'") > 200 })
+	first.until("200 deletions are done", func() bool { return first.count("select count(*) from lethe.deletions where state = 'done'") > 200 })
 	third.h.Stop()
 	third.settled(places[2], bus.Retry)
 	outcomes := []bus.Outcome{places[0].wait(t), places[1].wait(t)}
@@ -246,15 +246,6 @@ func TestAllConversationsOnTwoWorkers(t *testing.T) {
 	}
 	if n := first.count("select count(*) from chat.messages"); n != 0 {
 		t.Errorf("%d messages are left", n)
-	}
-}
-
-func waitFor(t *testing.T, done func() bool) {
-	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !done(); time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatal("not within 20 s")
-		}
 	}
 }
 
@@ -288,7 +279,7 @@ func TestAllConversationsInAnOutage(t *testing.T) {
 	r.settled(r.all("everything", nil), bus.Retry)
 	r.pub.setRefuse(errFull)
 	p := r.all("everything", nil)
-	waitFor(t, func() bool { return strings.Contains(r.gate.Reason(), "events_full") })
+	r.until("the gate is closed", func() bool { return strings.Contains(r.gate.Reason(), "events_full") })
 	r.pub.setRefuse(nil)
 	r.settled(p, bus.Done)
 	close(done)
@@ -355,8 +346,8 @@ func TestEveryoneInASharedLog(t *testing.T) {
 	if want := map[string]int{"a 30 everyone boss": 700, "b 20 everyone boss": 2}; !maps.Equal(got, want) {
 		t.Errorf("deleted %v; want %v", got, want)
 	}
-	waitFor(t, func() bool { return r.messages("a") == 1 && r.messages("b") == 10 && r.messages("nobody") == 0 })
-	waitFor(t, func() bool { return len(r.pub.told()) == 702 })
+	r.until("the conversations are deleted", func() bool { return r.messages("a") == 1 && r.messages("b") == 10 && r.messages("nobody") == 0 })
+	r.until("702 events are stored", func() bool { return len(r.pub.told()) == 702 })
 	if n := r.count("select count(*) from rooms.rooms"); n != 2 {
 		t.Errorf("%d rooms are left", n)
 	}

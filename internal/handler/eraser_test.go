@@ -119,13 +119,7 @@ func awaitTold(t *testing.T, workers []*rig, want ...string) {
 		return slices.Compact(all)
 	}
 	slices.Sort(want)
-	deadline := time.Now().Add(20 * time.Second)
-	for !slices.Equal(got(), want) {
-		if time.Now().After(deadline) {
-			t.Fatalf("told: %q; want %q\n%s", got(), want, workers[0].log)
-		}
-		time.Sleep(5 * time.Millisecond)
-	}
+	workers[0].until(fmt.Sprintf("told of %q", want), func() bool { return slices.Equal(got(), want) })
 }
 
 // What a member hides stays for the others. Once the last one has hidden it the rows go, and each is told of
