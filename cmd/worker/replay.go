@@ -103,7 +103,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	summary, err := replay.Run(ctx, replay.Config{
-		Source: events, Store: store.Replayer(), Since: c.Since, Apps: c.Apps, DryRun: c.DryRun,
+		Source: events, Store: store.Replayer(), Names: c.names(), Since: c.Since, Apps: c.Apps, DryRun: c.DryRun,
 		Pace: test.pace(c.Target), Limits: c.limits(c.Target), Log: log,
 	})
 	ending := c.ending(ctx, summary, err)
@@ -115,7 +115,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 }
 
 // errMissing is what makes the exit status of a replay exitMissing.
-var errMissing = errors.New("everything in CONVERSATION_EVENTS is replayed, but deletions since then may be missing from it: see docs/restore.md")
+var errMissing = errors.New("everything in the stream of events is replayed, but deletions since then may be missing from it: see docs/restore.md")
 
 // ending is the error of a replay; nil where all of it is done.
 func (c *replayCommand) ending(ctx context.Context, s replay.Summary, err error) error {
