@@ -170,28 +170,32 @@ const (
 	domainRecipe = "d=hub # the domain"
 )
 
-// lockedPrefix is lockedNATS with the names of an installation with a prefix.
-func lockedPrefix(t testing.TB, accounts, prefix string) *localstack.NATS {
+// lockedPrefix is lockedNATS with the names of an installation with a prefix, and a domain.
+func lockedPrefix(t testing.TB, accounts, prefix, domain string) *localstack.NATS {
 	t.Helper()
 	change := byRecipe(t, prefixRecipe, fmt.Sprintf("p=%s n=%d", prefix, 1+strings.Count(prefix, ".")))
-	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) { lockedOptions(t, o, accounts, change) }})
+	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
+		lockedOptions(t, o, accounts, change)
+		o.JetStreamDomain = domain
+	}})
 }
 
 func TestPermissionsWithAPrefix(t *testing.T) {
 	t.Parallel()
-	for accounts, prefix := range map[string]string{accountEach: "acme.chat", oneAccount: "Acme-1"} {
-		t.Run(accounts, func(t *testing.T) {
+	for _, row := range []struct{ accounts, prefix, domain string }{{accountEach, "acme.chat", "hub"}, {oneAccount, "Acme-1", ""}} {
+		t.Run(row.accounts, func(t *testing.T) {
 			t.Parallel()
-			n := lockedPrefix(t, accounts, prefix)
+			n := lockedPrefix(t, row.accounts, row.prefix, row.domain)
 			_, address := ownPostgres(t)
-			r := lockedRigOn(t, n, address, withPrefix(prefix))
-			if accounts == accountEach {
+			r := lockedRigOn(t, n, address, withPrefix(row.prefix), inDomain(row.domain))
+			if row.accounts == accountEach {
 				r.setupApp(t, "demo")
 			}
 			w := r.start(t)
-			client, err := conversation.NewClient(gatewayUser.connect(t, n), conversation.WithPrefix(prefix))
+			of := []conversation.ClientOption{conversation.WithPrefix(row.prefix), conversation.WithDomain(row.domain)}
+			client, err := conversation.NewClient(gatewayUser.connect(t, n), of...)
 			must(t, err)
-			follower, err := conversation.NewClient(presenceUser.connect(t, n), conversation.WithPrefix(prefix))
+			follower, err := conversation.NewClient(presenceUser.connect(t, n), of...)
 			must(t, err)
 			feed, err := follower.Follow(t.Context(), "demo", "alice")
 			must(t, err)
@@ -204,7 +208,7 @@ func TestPermissionsWithAPrefix(t *testing.T) {
 				t.Errorf("event = %+v, %v; want that of %s, as it is stored", e, err, receipt.CommandID)
 			}
 			r.wantLeft(t, c, nothing)
-			operator := r.as(t, operatorUser, "lethe_operator")
+			operator := append(r.as(t, operatorUser, "lethe_operator"), "LETHE_NATS_DOMAIN=") // whose account has no JetStream, and so no domain
 			r.fill(t, c, 20)
 			r.must(t, append(operator, "send", "--app=demo", "--user=alice", "--conversation=c2c_bob", "--wait")...)
 			group := chat{"demo", "alice", "group_1"}
