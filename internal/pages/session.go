@@ -158,11 +158,11 @@ while read -r how block; do
 	case $how in
 	beside) { . "$block"; } >"$block.out" 2>&1 </dev/null 3>&- & ;;
 	strict)
-		set -e -o pipefail
+		set -e
 		trap 'echo "status $? of: $BASH_COMMAND"' ERR
 		{ . "$block"; } >"$block.out" 2>&1 </dev/null 3>&-
 		trap - ERR
-		set +e +o pipefail
+		set +e
 		;;
 	status) { . "$block"; } >"$block.out" 2>&1 </dev/null 3>&-; status=$? ;;
 	esac

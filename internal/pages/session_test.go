@@ -82,7 +82,6 @@ func TestWhatIsWrongWithAPageIsFound(t *testing.T) {
 		text, want string
 	}{
 		"a command fails":          {text: "\n```sh\ntrue\nfalse\ntrue\n```\n", want: "page.md:2: a command failed\nstatus 1 of: false"},
-		"in a pipe":                {text: "```sh\nfalse | true\n```\n", want: "a command failed"},
 		"another status":           {text: "```sh exit=2\nfalse\n```\n", want: "status 1; want 2"},
 		"success":                  {text: "```sh exit=2\ntrue\n```\n", want: "status 0; want 2"},
 		"another output":           {text: "```sh\necho a\n```\n```text\nb\n```\n", want: `shows "b"`},
