@@ -18,8 +18,8 @@ PAGEFLAGS      ?=
 SCALETIME      ?= 3m
 
 # The worker's module, and those that keep what only they need out of its go.mod. Each names the worker's by a replace line.
-# Three more are apart: deploy/kubernetes/check and deploy/prometheus/check, since what they compile takes minutes, and
-# docs/site/check, which wants a built site.
+# Four more are apart: deploy/kubernetes/check, deploy/helm/check and deploy/prometheus/check, since what they compile takes
+# minutes, and docs/site/check, which wants a built site.
 MODULES        := . deploy bench examples
 
 # Go stamps programs with the commit, and refuses to build where git does: in a
@@ -84,12 +84,14 @@ lint: ## check formatting, vet, and run golangci-lint
 # A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
 # the cache, which knows nothing of files outside of the module.
 .PHONY: manifests
-manifests: ## hold the Kubernetes manifests against Kubernetes's own code, offline (the first time minutes)
+manifests: ## hold the Kubernetes manifests against Kubernetes's own code, offline, and the Helm chart against them (the first time minutes)
 	cd deploy/kubernetes/check && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
+	cd deploy/helm/check && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 .PHONY: manifests-schema
-manifests-schema: ## the short form of manifests: render them, and hold them against their schemas
+manifests-schema: ## the short form of manifests: render them and the Helm chart, and hold them against their schemas
 	cd deploy/kubernetes/check && $(GO) test -count=1 $(TESTFLAGS) ./render ./schema
+	cd deploy/helm/check && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 .PHONY: schemas
 schemas: ## make those schemas anew, from the modules in deploy/kubernetes/check/go.mod
