@@ -9,6 +9,8 @@ GORELEASER     ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 GOVULNCHECK    ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GRYPE          ?= $(GO) run github.com/anchore/grype/cmd/grype@v0.121.3
 CRANE          ?= $(GO) run github.com/google/go-containerregistry/cmd/crane@v0.22.1
+# Newer ones need a newer Go. Without the extended build's Sass and WebP, which need a C compiler.
+HUGO           ?= $(GO) run github.com/gohugoio/hugo@v0.165.0
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
@@ -16,7 +18,8 @@ PAGEFLAGS      ?=
 SCALETIME      ?= 3m
 
 # The worker's module, and those that keep what only they need out of its go.mod. Each names the worker's by a replace line.
-# Three more are apart, since what they compile takes minutes: deploy/kubernetes/check, deploy/helm/check and deploy/prometheus/check.
+# Four more are apart: deploy/kubernetes/check, deploy/helm/check and deploy/prometheus/check, since what they compile takes
+# minutes, and docs/site/check, which wants a built site.
 MODULES        := . deploy bench examples
 
 # Go stamps programs with the commit, and refuses to build where git does: in a
@@ -166,6 +169,19 @@ quickstart-kubernetes: ## Lethe on a Kubernetes of its own on this machine (kind
 test-compose: ## run the local stack in Docker: scale, kill, down and up
 	@scripts/test-compose
 
+.PHONY: docs
+docs: ## build the documentation as a site into bin/docs, and follow its links (the first time builds Hugo: minutes)
+	cd docs/site && $(HUGO) build --quiet --panicOnWarning --cleanDestinationDir --destination $(CURDIR)/bin/docs
+	@$(GO) -C docs/site/check run . $(CURDIR)/bin/docs $(CURDIR)
+
+.PHONY: docs-serve
+docs-serve: ## show the documentation on http://localhost:1313, as you write it
+	cd docs/site && $(HUGO) server --disableFastRender --renderToMemory
+
+.PHONY: docs-test
+docs-test: docs ## try that site's search in Chromium
+	cd docs/site/check && $(GOLANGCI) run -c ../../../.golangci.yml && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
+
 # What each of the two promtools does: $(call rules,PROGRAM).
 define rules
 	$(1) check rules deploy/prometheus/alerts.yml
@@ -212,7 +228,7 @@ image-scan: ## look for known vulnerabilities in the images (needs Docker; the f
 	done
 
 .PHONY: check
-check: lint manifests test alerts release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
+check: lint manifests test alerts docs-test release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
 
 .PHONY: clean
 clean: ## remove what was built
