@@ -74,7 +74,7 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
@@ -160,6 +160,10 @@ demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
 .PHONY: screenshot
 screenshot: deps ## take the picture of the page in docs/
 	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) -C examples test -count=1 -run='^TestPage$$/^a_deletion_under_way' ./chat
+
+.PHONY: quickstart-kubernetes
+quickstart-kubernetes: ## Lethe on a Kubernetes of its own on this machine (kind or k3d), up to the first deletion
+	@scripts/quickstart-kubernetes
 
 .PHONY: test-compose
 test-compose: ## run the local stack in Docker: scale, kill, down and up

@@ -40,7 +40,7 @@ func tryRender(t *testing.T, namespace string, values object) (map[string]string
 	if err != nil {
 		return nil, err
 	}
-	return engine.Engine{Strict: true}.Render(c, all)
+	return engine.Engine{Strict: true}.RenderWithContext(t.Context(), c, all)
 }
 
 // render returns the chart's objects by kind and name.

@@ -27,6 +27,7 @@ var variants = map[string]struct{ overlay, components string }{
 	"cluster":          {overlay: "cluster"},
 	"cluster-with-all": {overlay: "cluster", components: every},
 	"sharded":          {overlay: "sharded"},
+	"quickstart":       {overlay: "quickstart"},
 }
 
 var componentsOf = regexp.MustCompile(`(?m)^components:.*\n(  - .*\n)*`)
