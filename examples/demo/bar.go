@@ -20,6 +20,9 @@ const (
 type bar struct {
 	out   *printer
 	total int64
+	// passing says that the bar is of less interest than what comes after it: it vanishes
+	// from a terminal, and elsewhere it is a line for every stillEvery.
+	passing bool
 
 	done  int64
 	drawn time.Time // the last drawing
@@ -31,6 +34,13 @@ type bar struct {
 // newBar begins at nothing.
 func newBar(out *printer, total int64) *bar {
 	return &bar{out: out, total: total, since: time.Now()}
+}
+
+// newPassingBar is newBar for what only has to be waited for.
+func newPassingBar(out *printer, total int64) *bar {
+	b := newBar(out, total)
+	b.passing, b.drawn = true, b.since
+	return b
 }
 
 // restart measures the rate anew from here.
@@ -45,7 +55,8 @@ func (b *bar) set(done int64) {
 	switch {
 	case b.out.live && time.Since(b.drawn) >= drawEvery:
 		b.show()
-	case !b.out.live && b.fifth() > b.told:
+	case b.out.live:
+	case b.passing && time.Since(b.drawn) >= stillEvery, !b.passing && b.fifth() > b.told:
 		b.show()
 	}
 }
@@ -57,9 +68,12 @@ func (b *bar) fifth() int64 { return b.done * tellSteps / max(1, b.total) }
 func (b *bar) show() {
 	b.drawn, b.told = time.Now(), b.fifth()
 	line := renderBar(b.out, b.done, b.total, perSecond(b.done-b.mark, time.Since(b.since)))
-	if b.out.live {
+	switch {
+	case b.out.live && b.passing:
+		b.out.pass(line)
+	case b.out.live:
 		b.out.draw(line)
-	} else {
+	default:
 		b.out.print(line)
 	}
 }
