@@ -29,6 +29,7 @@ type bar struct {
 	told  int64     // the last fifth that was told
 	mark  int64     // done when this worker began
 	since time.Time // when it began
+	until time.Time // when it was killed; zero while it runs
 }
 
 // newBar begins at nothing.
@@ -44,7 +45,16 @@ func newPassingBar(out *printer, total int64) *bar {
 }
 
 // restart measures the rate anew from here.
-func (b *bar) restart() { b.mark, b.since = b.done, time.Now() }
+func (b *bar) restart() { b.mark, b.since, b.until = b.done, time.Now(), time.Time{} }
+
+// rate is messages a second since this worker began.
+func (b *bar) rate() int64 {
+	end := b.until
+	if end.IsZero() {
+		end = time.Now()
+	}
+	return perSecond(b.done-b.mark, end.Sub(b.since))
+}
 
 // set moves the bar.
 func (b *bar) set(done int64) {
@@ -67,7 +77,7 @@ func (b *bar) fifth() int64 { return b.done * tellSteps / max(1, b.total) }
 // show draws the bar now, or prints it where it can't be drawn over.
 func (b *bar) show() {
 	b.drawn, b.told = time.Now(), b.fifth()
-	line := renderBar(b.out, b.done, b.total, perSecond(b.done-b.mark, time.Since(b.since)))
+	line := renderBar(b.out, b.done, b.total, b.rate())
 	switch {
 	case b.out.live && b.passing:
 		b.out.pass(line)

@@ -75,11 +75,12 @@ func (s *story) killInTheMiddle(b *bar, command string) (time.Time, error) {
 	pid := s.worker.cmd.Process.Pid
 	s.worker.kill()
 	killed := time.Now()
+	b.until = killed // counting what is left takes a while
 	if err := s.lookAfterCrash(b, command); err != nil {
 		return killed, err
 	}
 	s.out.say(s.out.styled(red, fmt.Sprintf("kill -9 %d", pid))+fmt.Sprintf(": %s messages deleted, %s left",
-		number(s.takeover.Deleted), number(s.takeover.Left)), rate(s.takeover.Deleted, killed.Sub(b.since), "messages"))
+		number(s.takeover.Deleted), number(s.takeover.Left)), number(b.rate())+" messages/s")
 	return killed, nil
 }
 
