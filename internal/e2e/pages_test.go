@@ -2,7 +2,9 @@ package e2e
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -53,4 +55,21 @@ func TestTheFirstHourGoesAsThePageSays(t *testing.T) {
 		"go install github.com/lethe-im/lethe/cmd/worker": "the test has the worker of this checkout",
 	}
 	must(t, page.Run(t.Context(), "../../docs/start.md"))
+}
+
+func TestTheREADMERunsAsItSays(t *testing.T) {
+	t.Parallel()
+	checkout, err := filepath.Abs("../..")
+	must(t, err)
+	page := newPage(t)
+	// The page's home is a folder of the test; Go's caches are in the real one.
+	names := []string{"GOCACHE", "GOMODCACHE", "GOPROXY", "GOSUMDB", "GOFLAGS"}
+	settings, err := exec.CommandContext(t.Context(), "go", append([]string{"env"}, names...)...).Output()
+	must(t, err)
+	values := strings.Split(string(settings), "\n")
+	for i, name := range names {
+		page.Env = append(page.Env, name+"="+values[i])
+	}
+	page.Instead["git clone https://github.com/lethe-im/lethe && cd lethe"] = "cd " + checkout
+	must(t, page.Run(t.Context(), filepath.Join(checkout, "README.md")))
 }
