@@ -116,6 +116,20 @@ func TestAMissingStreamIsAnError(t *testing.T) {
 	}
 }
 
+// Called without what they need, they say what that is.
+func TestMissingArgumentsAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newPlainStack(t)
+	for _, l := range languages {
+		for _, program := range []string{"gateway", "presence"} {
+			out, err := s.client(t, l, program, "demo", "alice").CombinedOutput()
+			if code := exitCode(err); code != 1 || !strings.HasPrefix(string(out), program+": expected APP USER ") {
+				t.Errorf("%s's %s: exit code %d, %s; want 1 and its arguments", l.name, program, code, out)
+			}
+		}
+	}
+}
+
 // fill gives a user five messages in each conversation.
 func (s *stack) fill(t *testing.T, user string, conversations ...string) {
 	t.Helper()

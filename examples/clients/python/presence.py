@@ -93,10 +93,13 @@ async def main(app, user, file, *devices):
     )
     try:
         await follow(nc, app, user, Path(file), devices)
-    except nats.errors.Error as err:
-        sys.exit(f"presence: {STREAM}: {err}")
     finally:
         await nc.close()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) < 5:
+    sys.exit("presence: expected APP USER CURSOR_FILE DEVICE...")
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except (nats.errors.Error, OSError) as err:
+    sys.exit(f"presence: {STREAM}: {err}")
