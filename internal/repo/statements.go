@@ -152,6 +152,11 @@ func (a sqlArgs) Parents() []*plan.Parent {
 	return a.Checked.Parents
 }
 
+// KeptWatermark, KeptUnread and KeptLedger are what hide_kept returns.
+func (a sqlArgs) KeptWatermark() int { return keptWatermark }
+func (a sqlArgs) KeptUnread() int    { return keptUnread }
+func (a sqlArgs) KeptLedger() int    { return keptLedger }
+
 // ParentColumns are the columns of a row by which its parents are found.
 func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.Parents(), row) }
 

@@ -1,4 +1,4 @@
-{{/* Deletions of a shared log's members, which hide the history at once: hide_lock, hide. */}}
+{{/* Deletions of a shared log's members, which hide the history at once: hide_lock, hide, hide_kept. */}}
 
 {{/* Locks the members' rows of @fresh deletions, in their order, so that hides of one member come one after the other and each sees what the one
 before has hidden. The members' key. */}}
@@ -78,6 +78,36 @@ written as (
 select 0::bigint, null::bytea, w.* from written w
 union all
 select q.ord, k.digest, d.* from q {{template "_known"}} where q.ord not in (select s.ord from seen s)
+{{end}}{{end}}
+
+{{/* Which of the deletions that this transaction has entered as done are not hidden: a trigger has kept the member's row or its watermark, or the
+ledger's. Another number of unread messages stands. deletions_pkey; the members' key; watermarks_pkey. */}}
+{{define "hide_kept"}}{{if .Hides}}
+with q as materialized (
+  select *{{template "_look_up" .}}
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @log_users::text[], @log_conversations::text[])
+    with ordinality as q (app_id, command_id, conversation_id, user_id, log_user, log_conversation, ord)
+),
+found as materialized (
+  select q.ord, coalesce(x.kept, w.kept) as kept
+  from q
+  cross join lateral (
+    select d.through_seq from lethe.deletions d
+    where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id
+      and d.xmin = pg_catalog.pg_current_xact_id()::xid limit 1) d
+  left join lateral (
+    select {{if .Members.Sets}}case
+      {{- if .Members.Watermark}} when {{.Members.Cleared "x"}} < d.through_seq and d.through_seq <> 0 then {{.KeptWatermark}}{{end}}
+      {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and x.xmin <> pg_catalog.pg_current_xact_id()::xid then {{.KeptUnread}}{{end}} end
+      {{- else}}null::int{{end}} as kept
+    from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} limit 1) x on true
+  cross join lateral (
+    select case when d.through_seq <> 0 and not exists (select from lethe.watermarks w
+      where w.app_id = q.app_id and w.user_id = q.log_user and w.conversation_id = q.log_conversation and w.cleared_through >= d.through_seq)
+      then {{.KeptLedger}} end as kept
+    offset 0) w
+)
+select f.ord, f.kept from found f where f.kept is not null
 {{end}}{{end}}
 
 {{/* Through which position the member x has cleared the log, by their row alone. */}}
