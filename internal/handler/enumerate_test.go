@@ -322,6 +322,51 @@ func TestAllConversationsOfAMember(t *testing.T) {
 	}
 }
 
+// The conversation that all share goes for everyone, and each member's event says so; their row has gone before. With a newer message, or where it is
+// to stay, it doesn't.
+func TestEveryoneRemovesTheConversation(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t, nil)
+	early := make(chan string, 100)
+	r.pub.check = func(a bus.Announcement) {
+		if d := a.Deleted; d != nil && d.ConversationRemoved && r.count(`select count(*) from rooms.members where room = $1 and who = $2`, d.ConversationID, d.UserID) > 0 {
+			early <- d.ConversationID + " " + d.UserID
+		}
+	}
+	for _, room := range []string{"gone", "part", "newer", "kept"} {
+		r.room(room, 30, "u1", "u2")
+	}
+	var many []string
+	for i := range 1200 {
+		many = append(many, fmt.Sprintf("u%d", i))
+	}
+	r.room("many", 3, many...)
+	r.exec(`insert into rooms.messages values ('newer', 31, now() + interval '1 hour')`)
+	send := func(command, more string) {
+		t.Helper()
+		r.settled(r.deliver("conversation.delete_everyone.demo", fmt.Appendf(nil, `{"command_id": %q, "app_id": "demo", "user_id": "boss", "scope": "everyone", %s}`, command, more), nil), bus.Done)
+	}
+	send("c", `"conversations": [{"id": "part", "through_seq": 20}, {"id": "gone"}, {"id": "newer"}, {"id": "many"}]`)
+	send("k", `"keep_conversation": true, "conversations": [{"id": "kept"}]`)
+	got := map[string]int{}
+	for _, a := range r.pub.stored {
+		if d := a.Deleted; d != nil {
+			got[fmt.Sprintf("%s %d %d %t", d.ConversationID, d.ThroughSeq, d.MessagesDeleted, d.ConversationRemoved)]++
+		}
+	}
+	if want := map[string]int{"gone 30 30 true": 2, "part 20 20 false": 2, "newer 30 30 false": 2, "many 3 3 true": 1200, "kept 30 30 false": 2}; !maps.Equal(got, want) {
+		t.Errorf("deleted %v; want %v", got, want)
+	}
+	r.until("all is erased", func() bool { return len(r.pub.told()) == 1208 })
+	r.until("the rows are as the events say", func() bool {
+		return r.count(`select count(*) from rooms.rooms where id in ('gone', 'many')`) == 0 && r.count(`select count(*) from rooms.rooms`) == 3 && r.count(`select count(*) from rooms.members`) == 6
+	})
+	close(early)
+	for what := range early {
+		t.Errorf("%s: the event came before the member's row had gone", what)
+	}
+}
+
 // For everyone a shared log is hidden from all who are or were members, up to one boundary, and erased.
 func TestEveryoneInASharedLog(t *testing.T) {
 	t.Parallel()

@@ -72,10 +72,10 @@ func (e *eraser) start() {
 // logOf is the key of a shared log's erasure.
 func logOf(k purge.Key) purge.Key { return purge.Key{App: k.App, Conversation: k.Conversation} }
 
-// finished takes up what deletions have hidden, once their events are stored.
+// finished takes up what deletions have hidden, once their events are stored. One for everyone opens the erasure itself, after the last.
 func (e *eraser) finished(tasks []*task) {
 	for _, t := range tasks {
-		if rec := t.rec; rec.State == purge.Done && !rec.Erased && rec.ErasedAt.IsZero() {
+		if rec := t.rec; rec.State == purge.Done && !rec.Erased && rec.ErasedAt.IsZero() && rec.Scope != purge.ScopeEveryone {
 			e.hidden.push(logOf(rec.Key))
 		}
 	}

@@ -63,14 +63,63 @@ func (r *Repo) lockErasure(t *transaction, a args) {
 	}
 }
 
-// EraseEveryone opens the erasure of d's log through d.Boundary, whatever members have cleared. With removeRow
-// the conversation's row goes at its end, unless newer messages remain. A second call changes nothing, unless the erasure is done or failed:
-// then it is done again.
-func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bool) error {
+// heldLeases is for how many leases a log isn't erased whose members have been removed: a worker that dies then is noticed after one of
+// them, and another one counts what is hidden.
+const heldLeases = 4
+
+// Removes reports whether the conversation's row, and the members', go with d, a deletion for everyone, unless there are newer messages.
+func (r *Repo) Removes(d purge.Deletion) bool {
+	return r.sql["members_remove"] != nil && !d.KeepConversation
+}
+
+// RemoveMembers removes rows of members, at most limit, of the log that d deletes for everyone through d.Boundary, where [Repo.Removes]
+// says so and there is no newer message. It moves the enumeration from a place, the beginning of the log's, to the one that it returns, and notes the removed
+// members and the ids of open as open. The log isn't erased before [Repo.EraseEveryone], or for some leases. Without rows, or with newer messages, it does nothing and returns none: then [Repo.List] finds the members.
+// It reports false where another worker has moved the enumeration meanwhile.
+func (r *Repo) RemoveMembers(ctx context.Context, d purge.Deletion, from purge.Place, open []string, limit int) (users []string, to purge.Place, moved bool, err error) {
+	to = from
+	a := argsOf(d).with(args{"was": from.String(), "limit": limit, "log_conversation": r.plan.Conversation(d)[2]})
+	t := r.begin(true)
+	err = t.converse(ctx, func(roundTrip func() error) error {
+		t.query(func(rows pgx.Rows) error {
+			var n int
+			err := rows.Scan(&n)
+			moved = n > 0
+			return err
+		}, r.sql.get("enumeration_lock"), a)
+		if err := roundTrip(); err != nil || !moved {
+			return cmp.Or(err, errAbandon)
+		}
+		log := erasureArgs(d.App, d.Conversation)
+		r.lockErasure(t, log)
+		t.exec(nil, r.sql.get("erasure_hold"), log.with(args{"lease": heldLeases * r.cfg.Lease()}))
+		t.exec(nil, r.sql.get("members_lock"), a)
+		t.query(func(rows pgx.Rows) error {
+			var user string
+			err := rows.Scan(&user)
+			users = append(users, user)
+			return err
+		}, r.sql.get("members_remove"), a)
+		if err := roundTrip(); err != nil || len(users) == 0 {
+			return cmp.Or(err, errAbandon)
+		}
+		to.Done = len(users) < limit
+		t.exec(nil, r.sql.get("enumeration_advance"), a.with(args{"cursor": to.String(), "page": append(open, users...), "on": false}))
+		return nil
+	})
+	if err != nil {
+		return nil, from, false, err
+	}
+	return users, to, moved, nil
+}
+
+// EraseEveryone opens the erasure of d's log through d.Boundary, whatever members have cleared. A second call changes nothing, unless the erasure is
+// done or failed: then it is done again.
+func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion) error {
 	a := erasureArgs(d.App, d.Conversation)
 	t := r.begin(true)
 	r.lockErasure(t, a)
-	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": d.Boundary, "remove": removeRow}))
+	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": d.Boundary}))
 	return r.commit(ctx, t)
 }
 

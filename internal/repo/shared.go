@@ -105,7 +105,7 @@ func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, fresh []bool, res 
 	t.query(readRecords(ds, func(i int, rec purge.Record, written bool) {
 		res.Records[i], res.Finished[i] = rec, written
 		if written { // without a member's row and without messages it may be another database's
-			res.Records[i].Unknown = rec.ThroughSeq == 0 && rec.ConversationRemoved
+			res.Records[i].Unknown = rec.ThroughSeq == 0 && rec.ConversationRemoved && rec.Scope != purge.ScopeEveryone
 		}
 	}), r.sql.get("hide"), a)
 	return r.queueKept(t, a)

@@ -152,6 +152,11 @@ func (a sqlArgs) Parents() []*plan.Parent {
 	return a.Checked.Parents
 }
 
+// Removes reports whether the members' rows of a shared log go with its conversation's.
+func (a sqlArgs) Removes() bool {
+	return a.Members != nil && a.Conversations.Name != "" && !a.Conversations.Keep
+}
+
 // KeptWatermark, KeptUnread and KeptLedger are what hide_kept returns.
 func (a sqlArgs) KeptWatermark() int { return keptWatermark }
 func (a sqlArgs) KeptUnread() int    { return keptUnread }

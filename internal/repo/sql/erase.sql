@@ -140,16 +140,68 @@ found as materialized (
 ),
 due as materialized (select q.*, q.was = 'done' and q.remains as begins from found q where q.remains or q.waits)
 update lethe.deletions d
-set through_seq = q.through_seq{{if .LooksUp}}, looked_up = q.looked_up{{end}}, scope = case when q.was <> 'done' then d.scope end, {{template "_begun"}}
+set through_seq = q.through_seq{{if .LooksUp}}, looked_up = q.looked_up{{end}}, {{template "_begun"}}
 from due q
 where {{template "_entry"}}
 returning d.state, d.through_seq, d.through_seq > q.before, not q.remains
 {{end}}{{end}}
 
+{{/* Locks an enumeration that nobody has moved from @was. enumerations_pkey */}}
+{{define "enumeration_lock"}}{{if .Removes}}
+select pg_catalog.count(*) from (select from lethe.enumerations e
+  where e.app_id = @app and e.command_id = @command and coalesce(e.cursor, '') = @was::text and e.completed_at is null for update) e
+{{end}}{{end}}
+
+{{/* The conversation of a deletion for everyone. */}}
+{{define "_everyones"}}q as materialized (
+  select q.*{{template "_look_up" .}}
+  from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, @conversation::text as conversation_id, @boundary::bigint as through_seq) q
+  offset 0
+){{end}}
+
+{{/* Locks the conversation's row: who sends or joins now waits for us, or is seen. The conversations' key. */}}
+{{define "members_lock"}}{{if .Removes}}
+with {{template "_everyones" .}}
+select pg_catalog.count(*) from (
+  select from q cross join lateral (select from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}} for update) c) l
+{{end}}{{end}}
+
+{{/* Removes up to @limit members' rows of a conversation that is deleted for everyone through @boundary, unless there are newer messages: then none.
+The ledger keeps through which position each of them had cleared the log. Returns their ids, also of rows that a trigger keeps. The messages' key
+forward; the members' index by conversation; watermarks_pkey. */}}
+{{define "members_remove"}}{{if .Removes}}
+with {{template "_everyones" .}},
+seen as materialized (select q.*, {{.Messages.Exists "q" "q.through_seq" "" ""}} as newer from q),
+found as materialized (
+  select x.part, x.id, x.user_id, x.cleared
+  from seen q
+  cross join lateral (
+    select x.tableoid as part, x.ctid as id, {{.Members.UserID "x"}} as user_id, {{template "_cleared" .}} as cleared
+    from {{.Members.From}} x where {{.Members.OfConversation "x" "q"}} and not q.newer limit @limit::bigint
+    for update) x
+),
+marked as (
+  insert into lethe.watermarks as w (app_id, user_id, conversation_id, cleared_through)
+  select @app, f.user_id, @log_conversation, f.cleared from found f where f.cleared > {{.Members.Never}}
+  on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through, cleared_at = pg_catalog.now()
+  where w.cleared_through < excluded.cleared_through
+),
+removed as (delete from {{.Members.From}} x where {{.Members.At "x" "found"}})
+select f.user_id from found f
+{{end}}{{end}}
+
+{{/* Keeps the erasure of a log whose members have been removed for @lease, unless one runs: until all of their deletions have counted what they
+hide. deletions_pkey */}}
+{{define "erasure_hold"}}{{if .Removes}}
+update lethe.deletions d set lease_token = {{template "_held"}}, lease_until = pg_catalog.clock_timestamp() + @lease::interval
+where {{template "_entry"}} and (d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
+{{end}}{{end}}
+{{define "_held"}}'00000000-0000-0000-0000-000000000000'::uuid{{end}}
+
 {{/* Opens the erasure of a log through @boundary, whatever members have cleared. deletions_pkey */}}
 {{define "erase_everyone"}}{{if .Hides}}
 update lethe.deletions d
-set through_seq = greatest(d.through_seq, @boundary::bigint), scope = case when @remove::boolean then 'everyone' when q.was <> 'done' then d.scope end, {{template "_begun"}}
+set through_seq = greatest(d.through_seq, @boundary::bigint), lease_until = case when d.lease_token <> {{template "_held"}} then d.lease_until end, {{template "_begun"}}
 from (select d.state as was, d.state in ('done', 'failed') as begins from lethe.deletions d where {{template "_entry"}} offset 0) q
 where {{template "_entry"}}
 {{end}}{{end}}

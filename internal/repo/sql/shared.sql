@@ -17,7 +17,7 @@ select pg_catalog.count(*) from (
 {{define "hide_lock_unlocked"}}{{template "_hide_lock" .Skipping}}{{end}}
 
 {{/* Hides the history of each @fresh deletion that isn't final from its member: moves the watermarks on, recounts what is unread, and enters the
-deletion in the ledger as done. hide_lock has locked the members' rows; a row that is not ours, because somebody else has it or it has just
+deletion in the ledger as done. One for everyone may have removed the member's row before. hide_lock has locked the members' rows; a row that is not ours, because somebody else has it or it has just
 come, leaves its deletion for a single step. The boundary is the one in the ledger, or that of the command for everyone, or as in
 bulk_take. What becomes hidden is counted up to @count. Returns what the ledger has of every deletion.
 commands_pkey, deletions_pkey; the messages' key backward and forward; the members' key; watermarks_pkey; apps_pkey. */}}
@@ -53,7 +53,7 @@ seen as materialized (
 due as materialized (
   select s.*, {{.Messages.Exists "s" "" "s.through_seq" ""}} as stored, (
     select pg_catalog.count(*) from (
-      select from {{.Messages.Of "m" "s"}} and {{.Messages.Above "m" "s.cleared"}} and {{.Messages.AtOrBelow "m" "s.through_seq"}} and s.member
+      select from {{.Messages.Of "m" "s"}} and {{.Messages.Above "m" "s.cleared"}} and {{.Messages.AtOrBelow "m" "s.through_seq"}} and (s.member or s.scope = 'everyone')
       limit @count::bigint) m) as hidden
   from seen s
 ),
@@ -114,7 +114,7 @@ select f.ord, f.kept from found f where f.kept is not null
 {{define "_cleared"}}{{with .Members.Visible "x"}}greatest({{$.Members.Cleared "x"}}, {{.}}){{else}}{{.Members.Cleared "x"}}{{end}}{{end}}
 
 {{/* The deletions t of "taken" with the member's row and through which position the member has cleared the log, but for those whose row isn't ours. */}}
-{{define "_of_member"}}select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through) as cleared
+{{define "_of_member"}}select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through, {{.Members.Never}}) as cleared
   from taken t
   left join lateral (
     select x.tableoid as part, x.ctid as id, {{template "_cleared" .}} as cleared, {{.Ours "x"}} as ours
