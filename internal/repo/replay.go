@@ -117,7 +117,7 @@ func (p *Replayer) Count(ctx context.Context, d purge.Reported, low int64, limit
 	var found int
 	t := p.begin(false)
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&step.Low, &found, &step.Messages) }, p.sql.get("replay_count"),
-		replayArgs(d).with(args{"low": low, "limit": limit, "span": spanFactor * limit}))
+		p.replayArgs(d).with(args{"low": low, "limit": limit, "span": spanFactor * limit}))
 	if err := p.commit(ctx, t); err != nil {
 		return purge.Step{}, err
 	}
@@ -134,7 +134,7 @@ func (p *Replayer) Redo(ctx context.Context, d purge.Reported, part purge.Part) 
 	if err := p.widenKey(ctx, d.Scope); err != nil {
 		return purge.Step{}, err
 	}
-	s := &step{r: p.Repo, d: purge.Deletion{Key: d.Key}, p: part, a: replayArgs(d), replay: &d}
+	s := &step{r: p.Repo, d: purge.Deletion{Key: d.Key}, p: part, a: p.replayArgs(d), replay: &d}
 	s.p.Claim, s.historyKept = false, d.HistoryKept
 	switch {
 	case p.hidesAgain(d):
@@ -191,7 +191,7 @@ func (s *step) hideAgain(t *transaction, roundTrip func() error, log [3]string) 
 	return nil
 }
 
-func replayArgs(d purge.Reported) args {
+func (p *Replayer) replayArgs(d purge.Reported) args {
 	a := args{
 		"app": d.App, "command": d.Command, "conversation": d.Conversation, "user": d.User, "device": d.Device, "through_seq": d.ThroughSeq,
 		"completed_at": d.CompletedAt, "kept": d.HistoryKept, "deleted": d.MessagesDeleted, "removed": d.ConversationRemoved,
@@ -199,7 +199,7 @@ func replayArgs(d purge.Reported) args {
 		"sync": d.MultiClientSync, "requested_at": formatTime(d.RequestedAt),
 	}
 	if d.Kind == purge.ReportedErased {
-		a = a.with(erasureArgs(d.App, d.Conversation)).with(args{"completed_at": d.ErasedAt})
+		a = a.with(p.erasureArgs(d.App, d.Conversation)).with(args{"completed_at": d.ErasedAt})
 	}
 	return a
 }

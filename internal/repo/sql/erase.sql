@@ -1,5 +1,6 @@
 {{/* The floor of a shared log, and what becomes of the deletions that it covers. q is the log: app_id, conversation_id, and '' as user_id and
-command_id. */}}
+command_id. Its erasure has the conversation's id as the tables have it. Hidden deletions have it as their commands spelled it: one log may be looked at under
+several names, and each finds the same erasure. */}}
 
 {{/* The members x of the log who count, with the watermark w that the ledger keeps of each. The members' index by conversation; watermarks_pkey. */}}
 {{define "_counting"}}{{.Members.Name}} x
@@ -7,7 +8,7 @@ command_id. */}}
     {{- else}}
     left join lateral (
       select w.cleared_through from lethe.watermarks w
-      where w.app_id = q.app_id and w.user_id = {{.Members.UserID "x"}} and w.conversation_id = {{or (.Members.ConversationID "x") "q.conversation_id"}} limit 1) w on true
+      where w.app_id = q.app_id and w.user_id = {{.Members.UserID "x"}} and w.conversation_id = {{or (.Members.ConversationID "x") (.LogID "q")}} limit 1) w on true
     {{- end}}
     where {{.Members.OfConversation "x" "q"}} and {{.Members.Counts "x"}}{{end}}
 {{define "_cleared_by"}}greatest({{template "_cleared" .}}, w.cleared_through){{end}}
@@ -46,13 +47,13 @@ operator. */}}
     select least(({{.Messages.First "q" "" 1}})[1], (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq limit 1)) as lowest offset 0) f
   left join lateral (
     select e.state, e.through_seq from lethe.deletions e
-    where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = q.conversation_id limit 1) e on true
+    where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = {{.LogID "q"}} limit 1) e on true
   cross join lateral (
     select f.lowest is not null and coalesce(e.state, '') <> 'failed' and (coalesce(e.through_seq >= f.lowest, false) or not {{template "_seen" .}}) as risen offset 0) r{{end}}
 
 {{/* The log of a statement about one. */}}
 {{define "_log"}}q as materialized (
-  select @app::text as app_id, ''::text as user_id, @conversation::text as conversation_id{{template "_looked_up_args" .}} offset 0
+  select @app::text as app_id, ''::text as user_id, @spelled::text as conversation_id{{template "_looked_up_args" .}} offset 0
 ){{end}}
 
 {{/* Whether the conversation's row is left over: nobody is a member, and there is no message. */}}
@@ -120,7 +121,7 @@ all that there is, and never higher: whatever watermarks say, who joins later se
 below it, or a row of the conversation; if only hidden deletions are to be reported, it stays done. No row: there is nothing to do. deletions_pkey; as floor_look. */}}
 {{define "floor_raise"}}{{if .Hides}}
 with q as materialized (
-  select d.app_id, d.user_id, d.conversation_id, d.state as was, d.through_seq, d.through_seq as before{{template "_looked_up" .}}
+  select d.app_id, d.user_id, @spelled::text as conversation_id, d.state as was, d.through_seq, d.through_seq as before{{template "_looked_up" .}}
   from lethe.deletions d where {{template "_entry"}}
 ),
 floor as materialized (
@@ -242,7 +243,7 @@ with due as materialized (
     select d.app_id, d.conversation_id, d.through_seq, d.completed_at from lethe.deletions d where {{template "_entry"}} and d.state = 'done' for update) e
   cross join lateral (
     select h.ctid as id from lethe.deletions h
-    where h.app_id = e.app_id and h.conversation_id = e.conversation_id and {{template "_hidden" .}} and h.through_seq <= e.through_seq
+    where h.app_id = e.app_id and h.conversation_id = @spelled::text and {{template "_hidden" .}} and h.through_seq <= e.through_seq
     order by h.through_seq limit @limit::bigint
     for update) h
 )
