@@ -34,9 +34,6 @@ type enumeratorStore interface {
 }
 
 const (
-	// maxEnumerations is how many enumerations a worker runs at a time, and enumerationsWaiting how many wait
-	// for one to end, each for waitQueueTimeout at most.
-	maxEnumerations, enumerationsWaiting = 2, 64
 	// maxPage is how many deletions a page has at most, maxPages how many pages of one enumeration may be in flight, for those with
 	// large deletions wait for these, and maxRounds how many of them may be in their express rounds or wait for these.
 	maxPage, maxPages, maxRounds = 512, 4, 2
@@ -657,66 +654,4 @@ func (e *enumeration) finish(sum purge.Totals, began time.Time) error {
 		crash.Point("all_deleted_published")
 	}
 	return nil
-}
-
-// enumerations are those that run in a worker. Safe for concurrent use.
-type enumerations struct {
-	running, waiting chan struct{}
-	stopping         context.Context
-	mu               sync.Mutex // guards what follows
-	commands         map[purge.Key]bool
-}
-
-func newEnumerations(stopping context.Context) *enumerations {
-	return &enumerations{
-		running: make(chan struct{}, maxEnumerations), waiting: make(chan struct{}, enumerationsWaiting), stopping: stopping,
-		commands: map[purge.Key]bool{},
-	}
-}
-
-// enter waits for room for the enumeration, and returns what frees it. It reports false where the command must be deferred: there is no
-// room in time, or the same command, sent twice, runs already.
-func (r *enumerations) enter(e *enumeration) (release func(), ok bool) {
-	k := purge.Key{App: e.d.App, Command: e.d.Command}
-	r.mu.Lock()
-	known := r.commands[k]
-	r.commands[k] = true
-	r.mu.Unlock()
-	if known {
-		return nil, false
-	}
-	forget := func() {
-		r.mu.Lock()
-		delete(r.commands, k)
-		r.mu.Unlock()
-	}
-	if !r.awaitRoom(e) {
-		forget()
-		return nil, false
-	}
-	return func() { <-r.running; forget() }, true
-}
-
-func (r *enumerations) awaitRoom(e *enumeration) bool {
-	select {
-	case r.running <- struct{}{}:
-		return true
-	default:
-	}
-	select {
-	case r.waiting <- struct{}{}:
-	default:
-		return false
-	}
-	defer func() { <-r.waiting }()
-	e.job.slot.Leave()
-	timeout := time.NewTimer(waitQueueTimeout)
-	defer timeout.Stop()
-	select {
-	case r.running <- struct{}{}:
-		return true
-	case <-timeout.C:
-	case <-r.stopping.Done():
-	}
-	return false
 }

@@ -249,6 +249,32 @@ func TestAllConversationsOnTwoWorkers(t *testing.T) {
 	}
 }
 
+// An app that submits very many enumerations doesn't keep another's waiting.
+func TestEnumerationsOfAppsTakeTurns(t *testing.T) {
+	t.Parallel()
+	const many = 60
+	r := newRig(t, nil)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select case u when 0 then 'other' else 'demo' end, 'u' || u, 'c' || c, 1, now() - interval '1 hour' from generate_series(0, $1::int) u, generate_series(1, 100) c`, many)
+	all := func(app string, user int) *place {
+		body := fmt.Sprintf(`{"command_id": "c%d", "app_id": %q, "user_id": "u%[1]d", "all_conversations": true}`, user, app)
+		return r.deliver("conversation.delete."+app, []byte(body), nil)
+	}
+	for i := range many {
+		all("demo", i+1)
+	}
+	ended := func() int { _, ends := r.pub.ids(); return len(ends) }
+	r.until("one of the many has ended", func() bool { return ended() > 0 })
+	before := ended()
+	for all("other", 0).wait(t).Verdict == bus.Retry {
+	}
+	_, ends := r.pub.ids()
+	at := slices.IndexFunc(ends, func(a conversation.AllDeleted) bool { return a.AppID == "other" })
+	if at < 0 || at-before > (many-before)/2 { // without turns it is one of the last
+		t.Errorf("%d ended before the other app's, %d before it was sent, of %d", at, before, many)
+	}
+}
+
 // An outage in the middle costs nothing but time, and few deletions are in flight at any time.
 func TestAllConversationsInAnOutage(t *testing.T) {
 	t.Parallel()
