@@ -2,6 +2,7 @@ package repo
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ func carryOutErasure(t *testing.T, r *Repo, room, limit int) (told []string) {
 		}
 		if !step.Record.Mine {
 			t.Fatalf("erasure = %+v; want it ours", step.Record)
+		}
+		if step.Reached { // and something has come below
+			low = math.MinInt64
 		}
 	}
 	return report(t, r, k)

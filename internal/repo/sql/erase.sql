@@ -22,10 +22,10 @@ several names, and each finds the same erasure. */}}
 {{- end}}){{end}}
 
 {{/* The smallest watermark of the members who count; null without any. Where few have less in their row than the hundredth, an index
-by conversation and watermark spares looking at the others. */}}
+by conversation and watermark spares looking at the others. A watermark of 0 is none, and the index has negative ones before it. */}}
 {{define "_floor"}}
 {{- if .Members.Watermark}}least((
-      select case when pg_catalog.count(*) < 100 or pg_catalog.max(x.marked) >= pg_catalog.min(x.cleared) then pg_catalog.min(x.cleared)
+      select case when pg_catalog.count(*) < 100 or pg_catalog.min(x.cleared) = {{.Members.Never}} or pg_catalog.max(x.marked) >= greatest(pg_catalog.min(x.cleared), 1) then pg_catalog.min(x.cleared)
         else (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and x.{{.Members.Watermark}} is not null) end
       from (select {{.Members.Cleared "x"}} as marked, {{template "_cleared_by" .}} as cleared from {{template "_counting" .}} and x.{{.Members.Watermark}} is not null
         order by x.{{.Members.Watermark}} limit 100) x),
