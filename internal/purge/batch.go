@@ -95,6 +95,8 @@ type Kept struct {
 	Rows int
 	// Seq is the smallest seq among them; 0 in the conversations' table.
 	Seq int64
+	// AtZero says that the newest message to be hidden has position 0, which as a watermark means that nothing is; Table has the messages.
+	AtZero bool
 	// Missing is what the plan looks up for the deletion and isn't there any more, for people, "" for nothing. Then what
 	// an older worker, or another plan, has begun can't be found, and there is no Table.
 	Missing string
@@ -108,6 +110,10 @@ func (k Kept) Error() string {
 	if k.Missing != "" {
 		return fmt.Sprintf("%s is there any more for this deletion, which had messages when it began: what is left of them can't be found; "+
 			"restore the row, or delete the messages yourself, and retry the dead letter", k.Missing)
+	}
+	if k.AtZero {
+		return fmt.Sprintf("the newest message of table %s to be hidden has position 0, which as a watermark means that nothing is hidden: "+
+			"let positions of a shared log begin at 1", k.Table)
 	}
 	if k.Column != "" {
 		return fmt.Sprintf("table %s keeps column %s of the member's row as it was, so that the member would still see what they have deleted: an update trigger returns null, "+

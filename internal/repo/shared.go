@@ -111,11 +111,12 @@ func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, fresh []bool, res 
 	return r.queueKept(t, a)
 }
 
-// The places where a trigger can keep what a hide writes.
+// The places where a trigger can keep what a hide writes, and what a watermark can't say.
 const (
 	keptWatermark = iota + 1 // of the member's row
 	keptUnread
 	keptLedger // lethe.watermarks
+	keptZero   // the boundary
 )
 
 // queueKept adds the statement that finds those deletions of this transaction whose members would still see what they have deleted.
@@ -131,6 +132,7 @@ func (r *Repo) queueKept(t *transaction, a args) (kept map[int]purge.Kept) {
 			keptWatermark: {Table: m.Name, Column: m.Watermark, Rows: 1},
 			keptUnread:    {Table: m.Name, Column: m.Unread, Rows: 1},
 			keptLedger:    {Table: "lethe.watermarks", Column: "cleared_through", Rows: 1},
+			keptZero:      {Table: r.plan.Messages.Name, AtZero: true},
 		}[by]
 		return nil
 	}, r.sql.get("hide_kept"), a)
