@@ -110,8 +110,10 @@ func TestACrashOnTheWayToEveryonesEnd(t *testing.T) {
 			r.exec(t, `insert into rooms.members values ('g', 'carol')`)
 			r.start(t, settings...)
 			r.settled(t)
-			onceStored(t, r, 2, typed(conversation.TypeErased))
-			onceStored(t, r, 2, typed(conversation.TypeDeleted))
+			for _, kind := range []string{conversation.TypeErased, conversation.TypeDeleted} {
+				r.awaitHeard(t, 2, typed(kind))
+				onceStored(t, r, 2, typed(kind))
+			}
 			for _, e := range r.awaitStored(t, 2, typed(conversation.TypeDeleted)) {
 				if e.text("conversation_removed") != "true" || e.text("messages_deleted") != "50" {
 					t.Errorf("deleted: %s; want 50 messages, and the conversation removed", e)
