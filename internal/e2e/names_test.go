@@ -177,6 +177,9 @@ func lockedPrefix(t testing.TB, accounts, prefix, domain string) *localstack.NAT
 	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
 		lockedOptions(t, o, accounts, change)
 		o.JetStreamDomain = domain
+		if accounts == oneAccount { // an account for each app exports $JS.FC in the older form
+			o.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: true}
+		}
 	}})
 }
 
