@@ -75,7 +75,7 @@ func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 		MaxConns: eraseConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
-		return err
+		return c.unnamed(err)
 	}
 	defer store.Close()
 	pace := test.pace(c.Target)

@@ -88,7 +88,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
-		return err
+		return c.unnamed(err)
 	}
 	defer store.Close()
 	log := c.named(c.logger(t.err))

@@ -148,6 +148,36 @@ func TestAnAddressInUseIsAClearError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+		if n := strings.Count(o.stderr, c.second); n != 1 {
+			t.Errorf("%v printed %s\nwant %s once", o.args, o.stderr, c.second)
+		}
+		for line := range strings.Lines(o.stderr) {
+			if c.format == "json" && !json.Valid([]byte(line)) {
+				t.Errorf("%v printed the line %q; want JSON alone", o.args, line)
+			}
+		}
+	}
+}
+
+func TestWithoutAPlanAndWithoutTheSampleSchemaItSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	for _, args := range [][]string{
+		{"run", "--setup"},
+		{"run"},
+		{"erase", "--app", "demo", "--conversation", "group_1"},
+		{"replay", "--since", "2026-01-01T00:00:00Z"},
+		{"plan", "check"},
+		{"plan", "try", "--app", "demo", "--user", "alice", "--conversation", "c2c_bob"},
+	} {
+		o := s.command(args...).mustFail(t, exitError, "no plan is named", "`worker setup --sample-schema`", "`worker plan draft > plan.yaml`", "--plan (LETHE_PLAN)")
+		if strings.Contains(o.stderr, "there is no table") {
+			t.Errorf("%v printed %s\nwant nothing about tables that nobody has named", args, o.stderr)
+		}
+	}
+	o := s.command("setup").mustSucceed(t) // what run --setup has done
+	if n := strings.Count(o.stdout, " unchanged\n"); n != 5 {
+		t.Errorf("setup printed %s\nwant all unchanged", o.stdout)
 	defer taken.Close()
 	addr := taken.Addr().String()
 	env := vars(map[string]string{"DATABASE_URL": "postgres://127.0.0.1:1/db", "HTTP_ADDR": addr, "LOG_LEVEL": "error"})
