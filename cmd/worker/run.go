@@ -55,7 +55,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		found = append(found, err)
 	}
 	if found = append(found, tracing.Check(t.getenv)...); len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker run", found}
 	}
 	plan, err := c.load()
 	if err != nil {

@@ -134,20 +134,20 @@ func TestAPlanThatDoesNotFitEndsTheWorkerWithALineForEachProblem(t *testing.T) {
 messages: {table: chat.messages, app: app_id, user: owner, conversation: conversation_id, seq: number, sent_at: sent_at}
 conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
 `)
-	o := s.command("run", "--plan", plan).mustFail(t, exitError, "owner", "number")
-	for line := range strings.Lines(o.stderr) {
-		if !strings.HasPrefix(line, "{") && !strings.HasPrefix(line, "worker: ") {
-			t.Errorf("stderr has the line %q; want logs and errors", line)
+	for _, c := range []struct {
+		format, first, second string
+		code                  int
+		args                  []string
+	}{
+		{"json", `"error":"plan: line 2: messages.user: table `, `"error":"plan: line 2: messages.seq: table `, exitError, []string{"--plan", plan}},
+		{"text", `worker: plan: line 2: messages.user: table `, `worker: plan: line 2: messages.seq: table `, exitError, []string{"--plan", plan}},
+		{"json", `"error":"--plan (LETHE_PLAN): plan: line 1: messages.user is missing`, `"error":"--plan (LETHE_PLAN): plan: line 1: messages.seq is missing`, exitUsage, []string{"--plan", planFile(t, "messages: {table: m}")}},
+		{"json", `"error":"unknown flag --nonsense; see ` + "`worker run --help`", `"level":"ERROR","msg":"failed"`, exitUsage, []string{"--nonsense"}},
+	} {
+		o := s.command(append([]string{"run", "--log-format", c.format}, c.args...)...).mustFail(t, c.code)
+		if n := strings.Count(o.stderr, c.first); n != 1 {
+			t.Errorf("%v printed %s\nwant %s once", o.args, o.stderr, c.first)
 		}
-	}
-}
-
-func TestAnAddressInUseIsAClearError(t *testing.T) {
-	t.Parallel()
-	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
 		if n := strings.Count(o.stderr, c.second); n != 1 {
 			t.Errorf("%v printed %s\nwant %s once", o.args, o.stderr, c.second)
 		}
@@ -178,6 +178,16 @@ func TestWithoutAPlanAndWithoutTheSampleSchemaItSaysWhatToDo(t *testing.T) {
 	o := s.command("setup").mustSucceed(t) // what run --setup has done
 	if n := strings.Count(o.stdout, " unchanged\n"); n != 5 {
 		t.Errorf("setup printed %s\nwant all unchanged", o.stdout)
+	}
+	s.command("run", "--plan", planFile(t, "tenant: demo\nmessages: {table: mine, user: u, conversation: c, seq: n}")).mustFail(t, exitError, "there is no table", "mine")
+}
+
+func TestAnAddressInUseIsAClearError(t *testing.T) {
+	t.Parallel()
+	taken, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
 	defer taken.Close()
 	addr := taken.Addr().String()
 	env := vars(map[string]string{"DATABASE_URL": "postgres://127.0.0.1:1/db", "HTTP_ADDR": addr, "LOG_LEVEL": "error"})
