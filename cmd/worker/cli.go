@@ -20,6 +20,7 @@ type commands struct {
 	Run         runCommand         `cmd:"" help:"Take commands, delete histories and publish events until SIGTERM or SIGINT."`
 	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows about a command."`
+	Top         topCommand         `cmd:"" help:"Watch the deletions that aren't final, and the backlog of commands."`
 	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
 	Erase       eraseCommand       `cmd:"" help:"Erase a conversation of a shared log through its floor now."`
@@ -206,7 +207,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call does, and not how. They have no
 // variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
+var invocation = []string{"help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page", "once"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

@@ -46,7 +46,7 @@ func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
 		switch f.Name {
 		case "nats-url", "database-url", "http-addr", "log-level", "log-format":
 			want = []string{strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
-		case "help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page":
+		case "help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page", "once":
 			// what one call is about, not a setting
 		case "app":
 			if !strings.Contains(f.Help, "Only those") && !strings.Contains(f.Help, "Replay only") { // what one call is about

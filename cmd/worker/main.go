@@ -154,6 +154,7 @@ func (e *usageError) Unwrap() []error { return e.problems }
 var credentials = map[string]string{
 	"send":         byOperator,
 	"status":       byOperator,
+	"top":          byOperator,
 	"pause":        byOperator,
 	"resume":       byOperator,
 	"settings":     byOperator,
