@@ -77,20 +77,16 @@ func (c *topCommand) once(ctx context.Context, t terminal, source *topSource) er
 
 // stream prints an overview each interval until ctx ends.
 func (c *topCommand) stream(ctx context.Context, t terminal, source *topSource) error {
-	for {
-		o := source.sample(ctx)
-		if ctx.Err() != nil {
-			return nil
-		}
+	for o := source.sample(ctx); ctx.Err() == nil; o = source.sample(ctx) {
 		if err := t.printJSON(o); err != nil {
 			return err
 		}
 		select {
 		case <-time.After(c.Interval):
 		case <-ctx.Done():
-			return nil
 		}
 	}
+	return nil
 }
 
 // refresh shows an overview on the terminal, and a new one each interval, until ctx ends or
