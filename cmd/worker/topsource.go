@@ -153,7 +153,7 @@ func (s *topSource) readNATS(ctx context.Context, o *overview) (err error) {
 	}
 	if s.nats == nil {
 		cfg := s.c.brokerConfig("lethe-top")
-		cfg.Shard = s.c.shard()
+		cfg.Names = cfg.Names.InShard(s.c.shard())
 		if s.nats, err = broker.Connect(context.WithoutCancel(ctx), cfg); err != nil {
 			return err
 		}

@@ -55,7 +55,7 @@ func (b *Broker) AppBacklogs(ctx context.Context) ([]bus.AppBacklog, error) {
 	}
 	apps := map[string]uint64{}
 	for subject, n := range info.State.Subjects {
-		app, _ := conversation.SubjectApp(subject)
+		app, _ := conversation.SubjectApp(b.names.Unprefixed(subject))
 		apps[app] += n
 	}
 	all := make([]bus.AppBacklog, 0, len(apps))

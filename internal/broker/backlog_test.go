@@ -48,18 +48,21 @@ func TestTheBacklogHasTheOldestCommandAndHowFullTheStreamsAre(t *testing.T) {
 
 func TestTheBacklogOfEachApp(t *testing.T) {
 	t.Parallel()
-	b, n := ready(t, Config{})
-	js := admin(t, n)
-	for _, subject := range []string{
-		"conversation.delete.b", "conversation.delete.acme", "conversation.delete_everyone.acme", "conversation.delete.a%2Eb", "conversation.delete", "conversation.delete.acme",
-	} {
-		if _, err := js.Publish(t.Context(), subject, []byte("{}")); err != nil {
-			t.Fatal(err)
+	for _, prefix := range []string{"", "acme.chat"} {
+		names := namesWith(t, prefix)
+		b, n := ready(t, Config{Names: names})
+		js := admin(t, n)
+		for _, subject := range []string{
+			names.CommandSubject("b"), names.CommandSubject("acme"), names.DeleteEveryoneSubject("acme"), names.CommandSubject("a.b"), names.CommandSubject(""), names.CommandSubject("acme"),
+		} {
+			if _, err := js.Publish(t.Context(), subject, []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	got, err := b.AppBacklogs(t.Context())
-	if want := fmt.Sprint([]bus.AppBacklog{{App: "acme", Commands: 3}, {App: "", Commands: 1}, {App: "a.b", Commands: 1}, {App: "b", Commands: 1}}); err != nil || fmt.Sprint(got) != want {
-		t.Errorf("AppBacklogs = %v, %v; want %v", got, err, want)
+		got, err := b.AppBacklogs(t.Context())
+		if want := fmt.Sprint([]bus.AppBacklog{{App: "acme", Commands: 3}, {App: "", Commands: 1}, {App: "a.b", Commands: 1}, {App: "b", Commands: 1}}); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("with the prefix %q: AppBacklogs = %v, %v; want %v", prefix, got, err, want)
+		}
 	}
 }
 
