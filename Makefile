@@ -22,6 +22,8 @@ SCALETIME      ?= 3m
 # minutes, and docs/site/check, which wants a built site.
 MODULES        := . deploy bench examples
 
+BUILD_DEMO     = scripts/waiting "building the demo (the first time it takes some minutes)" $(GO) -C examples build -o ../bin/demo ./demo
+
 # Go stamps programs with the commit, and refuses to build where git does: in a
 # checkout of another user, for one. Build without the stamp there.
 ifeq ($(shell git rev-parse --verify HEAD >/dev/null 2>&1 && git status --short >/dev/null 2>&1 && echo stamp),)
@@ -74,7 +76,7 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning scripts/waiting deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
@@ -149,13 +151,13 @@ scale: servers history ## workers come and go under load, of shards too, and a r
 
 .PHONY: demo
 demo: servers ## the whole job on real servers, in under a minute
-	$(GO) -C examples build -o ../bin/demo ./demo
-	bin/demo
+	@$(BUILD_DEMO)
+	@bin/demo
 
 .PHONY: demo-page
 demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
-	$(GO) -C examples build -o ../bin/demo ./demo
-	bin/demo page $(PAGEFLAGS)
+	@$(BUILD_DEMO)
+	@bin/demo page $(PAGEFLAGS)
 
 .PHONY: screenshot
 screenshot: deps ## take the picture of the page in docs/
