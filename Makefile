@@ -173,7 +173,8 @@ test-compose: ## run the local stack in Docker: scale, kill, down and up
 
 .PHONY: docs
 docs: ## build the documentation as a site into bin/docs, and follow its links (the first time builds Hugo: minutes)
-	cd docs/site && $(HUGO) build --quiet --panicOnWarning --cleanDestinationDir --destination $(CURDIR)/bin/docs
+	@rm -rf bin/docs
+	cd docs/site && $(HUGO) build --quiet --panicOnWarning --destination $(CURDIR)/bin/docs
 	@$(GO) -C docs/site/check run . $(CURDIR)/bin/docs $(CURDIR)
 
 .PHONY: docs-serve

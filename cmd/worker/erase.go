@@ -80,7 +80,7 @@ func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 	defer store.Close()
 	pace := test.pace(c.Target)
 	h := handler.New(handler.Config{
-		Store: store, Gate: handler.NewGate(nil), Metrics: telemetry.New(c.shard(), func() float64 { return 0 }), Log: c.named(c.logger(t.err)),
+		Store: store, Gate: handler.NewGate(nil), Metrics: telemetry.New(conversation.Names{}.InShard(c.shard()), func() float64 { return 0 }), Log: c.named(c.logger(t.err)),
 		Target: c.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, Grace: stopGrace,
 		Limits: c.limits(c.Target), ForegroundBackoff: c.ForegroundBackoff, LongConcurrency: c.LongConcurrency, LongLanes: 1,
 	})

@@ -104,7 +104,7 @@ type worker struct {
 
 func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
-	w.metrics = telemetry.New(cfg.shard(), func() float64 {
+	w.metrics = telemetry.New(cfg.names().InShard(cfg.shard()), func() float64 {
 		if b := w.broker.Load(); b != nil {
 			return b.OldestInFlight().Seconds()
 		}
@@ -167,7 +167,7 @@ func (w *worker) start(ctx context.Context) error {
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.Shard, c.Metrics, c.Log, c.Gate = w.cfg.shard(), w.metrics, w.log, w.gate
+	c.Names, c.Metrics, c.Log, c.Gate = c.Names.InShard(w.cfg.shard()), w.metrics, w.log, w.gate
 	return c
 }
 
@@ -230,7 +230,7 @@ func (w *worker) await(ctx context.Context, reason string, op func() error) erro
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
 	pace := w.test.pace(w.cfg.Target)
 	h := handler.New(handler.Config{
-		Shard: w.cfg.shard(), Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
+		Names: w.cfg.names().InShard(w.cfg.shard()), Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,

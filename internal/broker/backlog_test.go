@@ -88,7 +88,7 @@ func TestCommandsThatNobodyWillSeeAreStuck(t *testing.T) {
 
 func TestDeliveriesAreCountedByWhetherTheyAreTheFirst(t *testing.T) {
 	t.Parallel()
-	metrics := telemetry.New("", func() float64 { return 0 })
+	metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b, n := ready(t, Config{Metrics: metrics})
 	send(t, admin(t, n), 2)
 	w := start(t, b)
