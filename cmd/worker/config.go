@@ -206,6 +206,19 @@ func (c *planConfig) load() (plan.Plan, error) {
 	return plan.Parse(data)
 }
 
+// errNoPlan is what to do where nobody has named a plan, and the database has none of the
+// bundled plan's tables.
+var errNoPlan = errors.New("no plan is named, and the bundled one is for the sample schema chat, whose tables this database doesn't have: to try Lethe, " +
+	"run `worker setup --sample-schema`; for your own tables, run `worker plan draft > plan.yaml`, and name it with " + labelOf("plan"))
+
+// unnamed is err, or errNoPlan.
+func (c *planConfig) unnamed(err error) error {
+	if c.Plan == "" && errors.Is(err, plan.ErrNoTables) {
+		return errNoPlan
+	}
+	return err
+}
+
 // inspect checks the plan against the tables. The error is that it couldn't: no file, or no
 // database.
 func (c *planConfig) inspect(ctx context.Context, databaseURL string, opts plan.Options) (*plan.Report, error) {

@@ -59,7 +59,7 @@ func (c *eraseCommand) check() problems {
 func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 	test, found := parseLimits(t.getenv(testLimits))
 	if len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker erase", found}
 	}
 	plan, err := c.load()
 	if err != nil {
@@ -75,7 +75,7 @@ func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 		MaxConns: eraseConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
-		return err
+		return c.unnamed(err)
 	}
 	defer store.Close()
 	pace := test.pace(c.Target)

@@ -72,7 +72,7 @@ func (c *replayCommand) check() problems {
 func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	test, found := parseLimits(t.getenv(testLimits))
 	if len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker replay", found}
 	}
 	plan, err := c.load()
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
-		return err
+		return c.unnamed(err)
 	}
 	defer store.Close()
 	log := c.named(c.logger(t.err))

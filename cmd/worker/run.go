@@ -36,8 +36,8 @@ type runCommand struct {
 func (c *runCommand) Help() string {
 	return `Any number of workers may run at once; they share the work. A worker that can't reach NATS or Postgres, or that finds no
 setup, stays alive but isn't ready, reports why in /readyz and in the log, and continues by itself. A plan that doesn't fit the
-database, or a wrong setting, ends it with a line for each problem. On SIGTERM it stops within 10 s, and another worker continues
-from the last committed batch; a second signal ends it at once.
+database, or a wrong setting, ends it with a line for each problem; what --setup has done before stays. On SIGTERM it stops within
+10 s, and another worker continues from the last committed batch; a second signal ends it at once.
 
 With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there, by OTLP over HTTP; OpenTelemetry's other variables are read as well.
 
@@ -55,7 +55,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		found = append(found, err)
 	}
 	if found = append(found, tracing.Check(t.getenv)...); len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker run", found}
 	}
 	plan, err := c.load()
 	if err != nil {
@@ -188,7 +188,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		})
 		return err
 	})
-	return store, err
+	return store, w.cfg.unnamed(err)
 }
 
 // askLedger is nil if the ledger is there, and that of the shard. It keeps no connection,

@@ -271,7 +271,7 @@ func printProperties(t terminal, json bool, lines []broker.PropertyState) error 
 		if !l.Right {
 			mark = "WRONG"
 		}
-		rows = append(rows, []string{mark, l.Of, orDash(l.Property), l.Found, l.Want, l.Setup, l.Worker})
+		rows = append(rows, []string{mark, l.Of, l.Property, l.Found, l.Want, l.Setup, l.Worker})
 	}
 	if json {
 		return nil
