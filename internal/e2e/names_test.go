@@ -220,6 +220,9 @@ func TestPermissionsWithAPrefix(t *testing.T) {
 			r.must(t, append(operator, "send", "--app=demo", "--user=alice", "--conversation=group_1", "--everyone", "--wait")...)
 			r.letter(t, r.publish(t, r.names.CommandSubject("demo"), []byte("malformed")))
 			r.must(t, append(operator, "dead-letters", "retry", "1")...)
+			if out := r.must(t, append(operator, "top", "--once", "--json")...); strings.Contains(out, "notices") {
+				t.Errorf("top lacks something: %s", out)
+			}
 			refused(t, r.call(t, append(operator, "send", "--app=demo", "--user=alice", "--conversation=c", "LETHE_SUBJECT_PREFIX=")...),
 				"a command without the prefix", "conversation.delete.demo")
 			w.term(t)
