@@ -37,7 +37,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## check Go, Postgres (the system's, and a 17), PgBouncer and Chromium; offer to install what is missing
+deps: ## check Go, Postgres (the system's, and a 17), PgBouncer, Chromium and Node; offer to install what is missing
 	@scripts/deps --tests --postgres 17
 
 .PHONY: servers
@@ -62,6 +62,10 @@ test: deps history ## run all tests against real servers
 		count=; if [ $$m = deploy ]; then count=-count=1; fi; \
 		echo "$(GO) -C $$m test $(TESTFLAGS) -p 1 $$count ./..."; $(GO) -C $$m test $(TESTFLAGS) -p 1 $$count ./... || failed="$$failed $$m"; \
 	done; test -z "$$failed" || { echo "tests failed in:$$failed"; exit 1; }
+
+.PHONY: test-clients
+test-clients: deps ## test the clients of examples/clients in Python and Java, too (needs python3, java, mvn and their registries)
+	LETHE_TEST_CLIENTS="python java" $(GO) -C examples test -count=1 $(TESTFLAGS) ./clients
 
 .PHONY: test-unit
 test-unit: ## run the tests of the packages that need no server

@@ -61,6 +61,7 @@ func (p page) show(out *printer, s *stack) error {
 		}
 	}
 	out.print("")
+	out.print("NATS is at " + s.nats.URL() + ", where programs of your own find the app " + app + ".") // examples/clients
 	out.print("Open " + out.styled(bold, p.url()) + " and delete something. Ctrl-C stops it all.")
 	<-s.ctx.Done()
 	if err := context.Cause(s.ctx); !errors.Is(err, context.Canceled) {

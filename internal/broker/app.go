@@ -54,7 +54,7 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	if err := errors.Join(lethe.connected(ctx), app.connected(ctx)); err != nil {
 		return report, err
 	}
-	origin, err := lethe.streamAsset(streamConfig{Name: lethe.names.events}, nil, goal{}).get(ctx, &goal{})
+	origin, err := lethe.streamAsset(streamConfig{Name: lethe.names.events}, nil, goal{}).get(ctx, &goal{names: lethe.cfg.Names})
 	if err != nil {
 		return report, setupProblem("stream "+lethe.names.events+" of the workers", err)
 	}

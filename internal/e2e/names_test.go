@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"encoding/json"
 	"fmt"
 	"net"
 	"net/url"
@@ -177,6 +178,9 @@ func lockedPrefix(t testing.TB, accounts, prefix, domain string) *localstack.NAT
 	return localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
 		lockedOptions(t, o, accounts, change)
 		o.JetStreamDomain = domain
+		if accounts == oneAccount { // an account for each app exports $JS.FC in the older form
+			o.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: true}
+		}
 	}})
 }
 
@@ -326,5 +330,38 @@ func TestAnInstallationGetsAPrefixWhileItIsUsed(t *testing.T) {
 	for i, by := range []*rig{prefixed, r} {
 		r.fill(t, c, 10+i)
 		by.onlyDeletedOf(t, c.ask(), 10+i)
+	}
+}
+
+// The front stream and the sources of docs/sharding.md, by the same recipe. The boundary's
+// time is that of the front stream.
+func TestAFrontStreamWithAPrefix(t *testing.T) {
+	t.Parallel()
+	file := byRecipe(t, prefixRecipe, "p=acme.chat n=2")
+	r := newRig(t, withPrefix("acme.chat"), inShard("a"))
+	var front jetstream.StreamConfig
+	must(t, json.Unmarshal([]byte(file("front.json", "")), &front))
+	_, err := r.js.CreateStream(t.Context(), front)
+	must(t, err)
+	var all []*jetstream.StreamSource
+	for _, name := range []string{"sources-a.json", "sources-b.json"} { // every bucket goes to the one shard that there is
+		var sources []*jetstream.StreamSource
+		must(t, json.Unmarshal([]byte(strings.ReplaceAll(file(name, ""), "shard.b.", "shard.a.")), &sources))
+		all = append(all, sources...)
+	}
+	c := chat{"demo", "alice", "c2c_bob"}
+	r.fill(t, c, 20)
+	cmd := c.ask()
+	ack, err := r.js.Publish(t.Context(), "acme.chat.conversation.delete.demo", encode(t, cmd))
+	must(t, err)
+	if ack.Stream != "ACME_CHAT_CONVERSATION_COMMANDS_FRONT" {
+		t.Errorf("stored in %s; want the front stream", ack.Stream)
+	}
+	r.sayN(t, c, 2)
+	editStream(t, r.js, r.names.CommandsStream(), func(c *jetstream.StreamConfig) { c.Sources = all })
+	r.start(t)
+	wantFields(t, r.deleted(t, cmd.CommandID, c.id), "messages_deleted", 20)
+	if out := r.must(t, "setup", "--check"); strings.Contains(out, "WRONG") {
+		t.Errorf("setup --check prints\n%s", out)
 	}
 }
