@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -131,7 +132,7 @@ func (r *Repo) queueKept(t *transaction, a args) (kept map[int]purge.Kept) {
 		}
 		m := r.plan.Members
 		kept[ord-1] = map[int]purge.Kept{
-			keptWatermark: {Table: m.Name, Column: m.Watermark, Rows: 1},
+			keptWatermark: {Table: m.Name, Column: cmp.Or(m.Watermark, m.Unread), Rows: 1},
 			keptUnread:    {Table: m.Name, Column: m.Unread, Rows: 1},
 			keptLedger:    {Table: "lethe.watermarks", Column: "cleared_through", Rows: 1},
 			keptZero:      {Table: r.plan.Messages.Name, AtZero: true},

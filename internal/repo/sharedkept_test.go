@@ -28,6 +28,7 @@ func TestAHideThatATriggerKeepsFails(t *testing.T) {
 		"a part of the watermark":       {"numbers", "new.n := new.n - 1;", before, `"log"."members"`, `"n"`},
 		"a time":                        {"times", "new.at := old.at;", before, `"log"."members"`, `"at"`},
 		"the watermark, afterwards":     {"numbers", "update log.members set n = old.n where room = new.room and who = new.who and pg_trigger_depth() < 2;", `create trigger keep after update on log.members for each row execute function log.keep()`, `"log"."members"`, `"n"`},
+		"whose row it is":               {"numbers", "new.who := 'nobody'; new.n := old.n;", before, `"log"."members"`, `"n"`},
 		"the row, with the unread only": {"numbers_without_a_watermark", "return null;", before, `"log"."members"`, `"unread"`},
 		"the ledger's watermark":        {"numbers_and_no_column", "return null;", `create trigger keep before insert or update on lethe.watermarks for each row execute function log.keep()`, "lethe.watermarks", "cleared_through"},
 	} {

@@ -89,21 +89,21 @@ with q as materialized (
     with ordinality as q (app_id, command_id, conversation_id, user_id, log_user, log_conversation, ord)
 ),
 found as materialized (
-  select q.ord, coalesce({{with .Vanished "q"}}case when d.through_seq <> 0 and {{.}} is not null then {{$.KeptMissing}} end, {{end}}x.kept, w.kept) as kept
+  select q.ord, coalesce({{with .Vanished "q"}}case when d.through_seq <> 0 and {{.}} is not null then {{$.KeptMissing}} end, {{end}}
+      x.kept{{if .Members.Sets}}, case when x.rows = 0 and not d.conversation_removed then {{.KeptWatermark}} end{{end}}, w.kept) as kept
     {{- with .Vanished "q"}}, {{.}}{{else}}, null{{end}}::text as missing
   from q
   cross join lateral (
-    select d.through_seq, d.erased, d.scope from lethe.deletions d
+    select d.through_seq, d.erased, d.scope, d.conversation_removed from lethe.deletions d
     where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id
       and d.xmin = pg_catalog.pg_current_xact_id()::xid limit 1) d
-  left join lateral (
-    select x.kept
+  cross join lateral (
+    select pg_catalog.count(*) as rows, pg_catalog.max(x.kept) as kept
     from (
       select case when d.through_seq = 0 and not d.erased and d.scope is null then {{.KeptZero}}
         {{- if .Members.Watermark}} when {{.Members.Cleared "x"}} < d.through_seq and d.through_seq <> 0 then {{.KeptWatermark}}{{end}}
         {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and x.xmin <> pg_catalog.pg_current_xact_id()::xid then {{.KeptUnread}}{{end}} end as kept
-      from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} offset 0) x
-    where x.kept is not null limit 1) x on true
+      from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} offset 0) x) x
   cross join lateral (
     select case when d.through_seq <> 0 and not exists (select from lethe.watermarks w
       where w.app_id = q.app_id and w.user_id = q.log_user and w.conversation_id = q.log_conversation and w.cleared_through >= d.through_seq)
