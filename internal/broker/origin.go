@@ -120,7 +120,7 @@ func (b *Broker) origins(ctx context.Context, asked map[int]origin) (map[int]bus
 		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
 		for i, o := range asked {
 			stream = o.stream
-			if err := b.nc.PublishRequest(jetstreamAPI+"DIRECT.GET."+o.stream, inbox+strconv.Itoa(i), fmt.Appendf(nil, `{"seq":%d}`, o.seq)); err != nil {
+			if err := b.nc.PublishRequest(b.names.api+"DIRECT.GET."+o.stream, inbox+strconv.Itoa(i), fmt.Appendf(nil, `{"seq":%d}`, o.seq)); err != nil {
 				return err
 			}
 		}
