@@ -152,12 +152,6 @@ var doubts = map[string]doubt{
 		warned: `conversations: trigger "touch" of "social"."thread_members", with function social.touch, fires before each row is updated: what it writes stands instead of what the plan says`,
 		follow: func(p *Plan) { p.Conversations.Unread = "" },
 	},
-	"a_trigger_that_is_deferred": {
-		sql: `create function social.late() returns trigger language plpgsql as $$ begin return null; end $$;
-			create constraint trigger late after delete on social."Post" deferrable initially deferred for each row execute function social.late();
-			create constraint trigger now after delete on social."Post" deferrable for each row execute function social.late()`,
-		warned: `messages: trigger "late" of "social"."Post", with function social.late, is deferred to the commit, when it is decided that nothing is left: what it writes then stays, and the deletion counts as done`,
-	},
 }
 
 func addChild(entry string) func(p *Plan) {

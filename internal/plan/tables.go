@@ -80,7 +80,7 @@ func (k *checker) checkKeepers(m member, deletes, updates bool) {
 		}
 		if t.deferred && (t.deletes && deletes || t.updates && updates) {
 			k.warn("%s: trigger %s of %s, with function %s, is deferred to the commit, when it is decided that nothing is left: what it writes then stays, and the deletion counts as done; "+
-				"make sure that it writes none of these rows, or create it anew, not deferred, after you run: drop trigger %[2]s on %[5]s", m.path, quote(t.trigger), where, t.function, tables[t][0])
+				"make sure that it writes none of these rows, or create it anew, not deferred", m.path, quote(t.trigger), where, t.function)
 			continue
 		}
 		if t.deletes && deletes {
