@@ -141,6 +141,7 @@ type checker struct {
 	pointed                                  member               // the messages' parent with the position; zero if they have it
 	newest                                   []string             // the messages' columns that set reads
 	lookups                                  map[string]*lookedUp // by the id's name
+	active                                   []index              // of the members' rows that the plan finds, and not of all
 
 	problems  []error         // the plan and the tables don't fit
 	unindexed []error         // they do, slowly
