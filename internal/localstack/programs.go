@@ -92,6 +92,14 @@ func (a account) searches(info os.FileInfo) bool {
 	}
 }
 
+// own gives a folder of this process to the account.
+func (a account) own(folder string) error {
+	if a.credential == nil {
+		return nil
+	}
+	return os.Chown(folder, int(a.credential.Uid), int(a.credential.Gid))
+}
+
 // programs are a Postgres server's programs and the user to run them as.
 type programs struct {
 	bin     string   // folder of postgres and initdb
