@@ -155,7 +155,7 @@ func noPostgres(who account, environ []string) error {
 	case "none":
 		where = " in the private copy (LETHE_POSTGRES_BIN is none)"
 	default:
-		where = fmt.Sprintf(" in LETHE_POSTGRES_BIN (%s: postgres and initdb, version 13 or newer)", named)
+		where = fmt.Sprintf(" in LETHE_POSTGRES_BIN (%s: postgres and initdb)", named)
 	}
 	if who.name != "" {
 		where += fmt.Sprintf(" that the user %s can run", who.name)
