@@ -96,7 +96,7 @@ func TestWatchSeesWhoWaitsForAWorkersLocks(t *testing.T) {
 	}
 	blocked := func(n int) {
 		for queryOne[int](t, admin, `select count(*)::int from pg_locks l join pg_stat_activity a using (pid)
-			where not l.granted and l.waitstart < clock_timestamp() - interval '20 ms' and a.datname = current_database()`) < n {
+			where not l.granted and coalesce((to_jsonb(l) ->> 'waitstart')::timestamptz, a.query_start) < clock_timestamp() - interval '20 ms' and a.datname = current_database()`) < n {
 			<-time.After(2 * time.Millisecond)
 		}
 	}
