@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -53,6 +54,11 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	}
 	if err := errors.Join(lethe.connected(ctx), app.connected(ctx)); err != nil {
 		return report, err
+	}
+	for _, nc := range []*nats.Conn{lethe.nc, app.nc} {
+		if err := checkServer(nc, oldestAppServer, "a stream for an app's account"); err != nil {
+			return report, err
+		}
 	}
 	origin, err := lethe.streamAsset(streamConfig{Name: conversation.EventsStream}, nil, goal{}).get(ctx, &goal{})
 	if err != nil {
