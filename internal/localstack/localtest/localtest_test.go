@@ -67,3 +67,22 @@ func TestNATSHas(t *testing.T) {
 		}
 	}
 }
+
+// make test-matrix reads what it logs.
+func TestWhichServersTheseAre(t *testing.T) {
+	t.Parallel()
+	db, err := pgx.Connect(t.Context(), Postgres(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	nc, err := NATS(t).Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if nc.ConnectedServerVersion() != server.VERSION {
+		t.Errorf("nats-server says that it is %s; want %s", nc.ConnectedServerVersion(), server.VERSION)
+	}
+	t.Logf("servers: Postgres %s, nats-server %s", db.PgConn().ParameterStatus("server_version"), nc.ConnectedServerVersion())
+}
