@@ -9,6 +9,8 @@ GORELEASER     ?= $(GO) run github.com/goreleaser/goreleaser/v2@v2.16.0
 GOVULNCHECK    ?= $(GO) run golang.org/x/vuln/cmd/govulncheck@v1.9.0
 GRYPE          ?= $(GO) run github.com/anchore/grype/cmd/grype@v0.121.3
 CRANE          ?= $(GO) run github.com/google/go-containerregistry/cmd/crane@v0.22.1
+# Newer ones need a newer Go. Without the extended build's Sass and WebP, which need a C compiler.
+HUGO           ?= $(GO) run github.com/gohugoio/hugo@v0.165.0
 FUZZTIME       ?= 10s
 TESTFLAGS      ?=
 BENCHFLAGS     ?=
@@ -16,7 +18,8 @@ PAGEFLAGS      ?=
 SCALETIME      ?= 3m
 
 # The worker's module, and those that keep what only they need out of its go.mod. Each names the worker's by a replace line.
-# Two more are apart, since what they compile takes minutes: deploy/kubernetes/check and deploy/prometheus/check.
+# Four more are apart: deploy/kubernetes/check, deploy/helm/check and deploy/prometheus/check, since what they compile takes
+# minutes, and docs/site/check, which wants a built site.
 MODULES        := . deploy bench examples
 
 # Go stamps programs with the commit, and refuses to build where git does: in a
@@ -75,7 +78,7 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	@bash -n scripts/test-matrix
 	$(ACTIONLINT) -shellcheck= -pyflakes=
@@ -86,12 +89,14 @@ lint: ## check formatting, vet, and run golangci-lint
 # A module of its own: nobody who uses the worker's packages should have all of Kubernetes among the dependencies. Without
 # the cache, which knows nothing of files outside of the module.
 .PHONY: manifests
-manifests: ## hold the Kubernetes manifests against Kubernetes's own code, offline (the first time minutes)
+manifests: ## hold the Kubernetes manifests against Kubernetes's own code, offline, and the Helm chart against them (the first time minutes)
 	cd deploy/kubernetes/check && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
+	cd deploy/helm/check && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 .PHONY: manifests-schema
-manifests-schema: ## the short form of manifests: render them, and hold them against their schemas
+manifests-schema: ## the short form of manifests: render them and the Helm chart, and hold them against their schemas
 	cd deploy/kubernetes/check && $(GO) test -count=1 $(TESTFLAGS) ./render ./schema
+	cd deploy/helm/check && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 .PHONY: schemas
 schemas: ## make those schemas anew, from the modules in deploy/kubernetes/check/go.mod
@@ -161,9 +166,26 @@ demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
 screenshot: deps ## take the picture of the page in docs/
 	LETHE_SCREENSHOT=$(CURDIR)/docs/page.png $(GO) -C examples test -count=1 -run='^TestPage$$/^a_deletion_under_way' ./chat
 
+.PHONY: quickstart-kubernetes
+quickstart-kubernetes: ## Lethe on a Kubernetes of its own on this machine (kind or k3d), up to the first deletion
+	@scripts/quickstart-kubernetes
+
 .PHONY: test-compose
 test-compose: ## run the local stack in Docker: scale, kill, down and up
 	@scripts/test-compose
+
+.PHONY: docs
+docs: ## build the documentation as a site into bin/docs, and follow its links (the first time builds Hugo: minutes)
+	cd docs/site && $(HUGO) build --quiet --panicOnWarning --cleanDestinationDir --destination $(CURDIR)/bin/docs
+	@$(GO) -C docs/site/check run . $(CURDIR)/bin/docs $(CURDIR)
+
+.PHONY: docs-serve
+docs-serve: ## show the documentation on http://localhost:1313, as you write it
+	cd docs/site && $(HUGO) server --disableFastRender --renderToMemory
+
+.PHONY: docs-test
+docs-test: docs ## try that site's search in Chromium
+	cd docs/site/check && $(GOLANGCI) run -c ../../../.golangci.yml && $(GO) vet ./... && $(GO) test -count=1 $(TESTFLAGS) ./...
 
 # What each of the two promtools does: $(call rules,PROGRAM).
 define rules
@@ -211,7 +233,7 @@ image-scan: ## look for known vulnerabilities in the images (needs Docker; the f
 	done
 
 .PHONY: check
-check: lint manifests test alerts release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
+check: lint manifests test alerts docs-test release-check demo bench-smoke ## all that CI does, the manifests, the alerts and the release
 
 .PHONY: clean
 clean: ## remove what was built

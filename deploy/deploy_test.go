@@ -130,7 +130,8 @@ func TestEveryServiceIsHeldShort(t *testing.T) {
 
 func TestImagesHaveOneVersion(t *testing.T) {
 	t.Parallel()
-	text := read(t, "../docker-compose.yml") + read(t, "Dockerfile") + read(t, "release.Dockerfile")
+	text := read(t, "../docker-compose.yml") + read(t, "Dockerfile") + read(t, "release.Dockerfile") +
+		read(t, "kubernetes/overlays/quickstart/nats.yaml") + read(t, "kubernetes/overlays/quickstart/postgres.yaml")
 	stages := found(`(?m)^FROM \S+ AS (\S+)`, text)
 	seen, digests := map[string]string{}, 0
 	for _, ref := range append(found(`(?m)^\s*image: (\S+)`, text), found(`(?m)^FROM (\S+)`, text)...) {

@@ -9,7 +9,7 @@ import (
 
 func TestImagesArePinnedByTheirDigests(t *testing.T) {
 	t.Parallel()
-	files := []string{"docker-compose.yml", "deploy/Dockerfile", "deploy/release.Dockerfile"}
+	files := []string{"docker-compose.yml", "deploy/Dockerfile", "deploy/release.Dockerfile", "deploy/kubernetes/overlays/quickstart/nats.yaml", "deploy/kubernetes/overlays/quickstart/postgres.yaml"}
 	dir := copied(t, append(files, "scripts/pin-images")...)
 	all := func() string {
 		var text strings.Builder
@@ -39,8 +39,8 @@ func TestImagesArePinnedByTheirDigests(t *testing.T) {
 		if status, out := called(t, dir, []string{"CRANE=" + dir + "/crane"}, "scripts/pin-images"); status != 0 {
 			t.Fatalf("status %d: %s", status, out)
 		}
-		if pinned, others := pins("@" + digest); pinned != 7 || others != 0 {
-			t.Errorf("%d images are pinned, %d not; want 7 and 0", pinned, others)
+		if pinned, others := pins("@" + digest); pinned != 9 || others != 0 {
+			t.Errorf("%d images are pinned, %d not; want 9 and 0", pinned, others)
 		}
 	}
 	digest := regexp.MustCompile(`@sha256:[0-9a-f]{64}`)

@@ -31,8 +31,9 @@ func TestTheReleaseIsAsGoreleaserReadsIt(t *testing.T) {
 		t.Error("a field that goreleaser doesn't know is accepted")
 	}
 	sources := found(`src: ([^,}\s]+)`, text)
+	made := found(`>(bin/\S+)"`, text) // by a hook
 	for _, path := range append(sources, found(`(?m)dockerfile: (\S+)$`, text)...) {
-		if files, err := filepath.Glob("../" + path); err != nil || len(files) == 0 {
+		if files, err := filepath.Glob("../" + path); !slices.Contains(made, path) && (err != nil || len(files) == 0) {
 			t.Errorf(".goreleaser.yaml: there is no %s", path)
 		}
 	}
@@ -91,6 +92,37 @@ func TestTheReleasesImageIsThatOfTheDockerfile(t *testing.T) {
 	flags := found(`-ldflags="(.*?) *-X main.version=`, read(t, "Dockerfile"))
 	if released := found(`ldflags: \["(.*?) *-X main.version=`, read(t, "../.goreleaser.yaml")); len(released) != 1 || released[0] != flags[0] {
 		t.Errorf("a release is linked with %q; want the Dockerfile's %q", released, flags[0])
+	}
+}
+
+// The chart of a release has all of the chart's files, and the release's version, once as Helm and once as the image has it.
+func TestTheReleasesChartIsWhole(t *testing.T) {
+	t.Parallel()
+	sources := found(`src: ([^,}\s]+)`, read(t, "../.goreleaser.yaml"))
+	files := 0
+	err := filepath.WalkDir("helm/lethe", func(path string, d os.DirEntry, err error) error {
+		if d.IsDir() || filepath.Dir(path) == "helm/lethe/ci" || d.Name() == ".helmignore" || d.Name() == "Chart.yaml" {
+			return err
+		}
+		files++
+		if !slices.ContainsFunc(sources, func(s string) bool { ok, _ := filepath.Match(s, "deploy/"+path); return ok }) {
+			t.Errorf(".goreleaser.yaml leaves %s out of the chart", path)
+		}
+		return err
+	})
+	if err != nil || files < 12 {
+		t.Errorf("%d files of the chart, %v; they are no longer found", files, err)
+	}
+	dir := copied(t, "deploy/helm/lethe/Chart.yaml")
+	hooks := found(`(?m)^    - sh -c "(.*)"$`, strings.ReplaceAll(read(t, "../.goreleaser.yaml"), "{{ .Version }}", "1.2.3"))
+	if len(hooks) != 1 {
+		t.Fatalf("%d hooks write the chart's version; want one", len(hooks))
+	}
+	if status, out := called(t, dir, nil, "sh", "-c", "mkdir bin && "+hooks[0]); status != 0 {
+		t.Fatalf("status %d: %s", status, out)
+	}
+	if made := read(t, dir+"/bin/Chart.yaml"); !strings.Contains(made, "\nversion: 1.2.3\nappVersion: v1.2.3\n") {
+		t.Errorf("the release's chart is\n%s", made)
 	}
 }
 

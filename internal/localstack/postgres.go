@@ -3,9 +3,13 @@ package localstack
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net/url"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -79,6 +83,25 @@ func OpenPostgres(ctx context.Context, opts PostgresOptions) (*Postgres, error) 
 // that only this user (and, for root, the server's) can reach; with DATABASE_URL
 // it is just that. It stays the same when the server restarts.
 func (p *Postgres) URL() string { return p.url }
+
+// Client finds a client program such as psql: beside the server's programs, or else in PATH. env is what it needs in its
+// environment, mostly nothing.
+func (p *Postgres) Client(name string) (path string, env []string, err error) {
+	if p.cluster != nil {
+		for _, variable := range p.cluster.programs.env {
+			if strings.HasPrefix(variable, "LD_LIBRARY_PATH=") {
+				env = append(env, variable)
+			}
+		}
+		if path, err = exec.LookPath(filepath.Join(p.cluster.programs.bin, name)); err == nil {
+			return path, env, nil
+		}
+	}
+	if path, err = exec.LookPath(name); err != nil {
+		return "", nil, fmt.Errorf("no %s, neither beside the server's programs nor in PATH: run make deps: %w", name, err)
+	}
+	return path, nil, nil
+}
 
 // DataDir is the folder of a temporary server's data, for what takes a file:
 // standby.signal, for one, makes it read-only from the next start. Empty when the

@@ -1,5 +1,3 @@
-// Package pages reads the commands on the project's pages, so that tests can run
-// them and check that what they name exists. It is for tests alone.
 package pages
 
 import (
@@ -23,8 +21,8 @@ var programs = regexp.MustCompile(`^(worker|\./worker|nats|psql|readyz|metrics|c
 // span is code in a sentence.
 var span = regexp.MustCompile("`([^`]+)`")
 
-// Commands returns the commands of a Markdown file: in blocks without a language
-// and in sentences. In a block with prompts ("$ "), only what follows one is a command.
+// Commands returns the commands of a Markdown file: in blocks without a language, in
+// sh blocks and in sentences. In a block with prompts ("$ "), only what follows one is a command.
 func Commands(path string) ([]Command, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -51,7 +49,9 @@ func (r *reader) line(n int, line string) {
 	switch {
 	case strings.HasPrefix(text, "```") || strings.HasPrefix(text, "3. ```"): // a block may begin an item
 		r.open = !r.open
-		r.skip = !strings.HasSuffix(text, "```")
+		_, language, _ := strings.Cut(text, "```")
+		first, _, _ := strings.Cut(language, " ")
+		r.skip = first != "" && first != "sh"
 	case !r.open:
 		for _, m := range span.FindAllStringSubmatch(line, -1) {
 			r.add(n, m[1], line)

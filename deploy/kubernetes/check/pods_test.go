@@ -1,6 +1,8 @@
 package check
 
 import (
+	"slices"
+	"strings"
 	"testing"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -42,12 +44,46 @@ func TestPodsKeepToTheRestrictedStandardAndToLess(t *testing.T) {
 			return
 		}
 		pods++
-		for _, fault := range append(forbidden(t, pod.ObjectMeta, pod.Spec), excess(pod.Spec)...) {
+		faults := forbidden(t, pod.ObjectMeta, pod.Spec)
+		if pod.Labels["app.kubernetes.io/name"] == "lethe" {
+			faults = append(faults, excess(pod.Spec)...)
+		}
+		for _, fault := range faults {
 			t.Errorf("%s, %s: %s", variant, o.name(), fault)
 		}
 	})
-	if all := byVariant(t); pods != 2*len(all) {
-		t.Errorf("%d pods in %d variants; want a worker and a setup in each", pods, len(all))
+	if all := byVariant(t); pods != 2*len(all)+2 {
+		t.Errorf("%d pods in %d variants; want a worker and a setup in each, and the quickstart's servers", pods, len(all))
+	}
+}
+
+// onOpenShift says whether a variant has the component for it.
+func onOpenShift(variant string) bool { return strings.HasSuffix(variant, "-openshift") }
+
+// OpenShift's restricted-v2 gives a pod the user and the groups of its namespace, and refuses any other.
+func TestPodsPinTheirUserExceptOnOpenShift(t *testing.T) {
+	t.Parallel()
+	free := 0
+	objects(t, func(variant string, o object) {
+		pod := podOf(t, o)
+		if pod == nil || pod.Labels["app.kubernetes.io/name"] != "lethe" {
+			return
+		}
+		all := []bool{pod.Spec.SecurityContext.RunAsUser != nil, pod.Spec.SecurityContext.RunAsGroup != nil, pod.Spec.SecurityContext.FSGroup != nil}
+		for _, c := range pod.Spec.Containers {
+			all[0], all[1] = all[0] || c.SecurityContext.RunAsUser != nil, all[1] || c.SecurityContext.RunAsGroup != nil
+		}
+		want := []bool{true, true, false}
+		if onOpenShift(variant) {
+			free++
+			want = []bool{false, false, false}
+		}
+		if !slices.Equal(all, want) {
+			t.Errorf("%s, %s: it pins user, group, group of files: %v; want %v", variant, o.name(), all, want)
+		}
+	})
+	if free != 2 {
+		t.Errorf("%d pods for OpenShift; want a worker and a setup", free)
 	}
 }
 

@@ -16,13 +16,18 @@ import (
 // every component, as README.md says that it is switched on.
 const every = "components: [../../components/keda, ../../components/pod-monitor, ../../components/plan, ../../components/tracing]\n"
 
+// openshift is a whole installation on it: monitoring is part of OpenShift.
+const openshift = "components: [../../components/pod-monitor, ../../components/openshift]\n"
+
 // variants are what is rendered, with the line that takes the place of the overlay's own components.
 var variants = map[string]struct{ overlay, components string }{
 	"single":           {overlay: "single"},
 	"single-with-all":  {overlay: "single", components: every},
+	"single-openshift": {overlay: "single", components: openshift},
 	"cluster":          {overlay: "cluster"},
 	"cluster-with-all": {overlay: "cluster", components: every},
 	"sharded":          {overlay: "sharded"},
+	"quickstart":       {overlay: "quickstart"},
 }
 
 var componentsOf = regexp.MustCompile(`(?m)^components:.*\n(  - .*\n)*`)
