@@ -179,6 +179,7 @@ func lockedRigOn(t *testing.T, n *localstack.NATS, address string) *rig {
 // was printed.
 func (r *rig) setupApp(t testing.TB, app string, more ...string) string {
 	t.Helper()
+	localtest.NeedsNATS(t, "2.14.0")
 	return r.must(t, append(append(r.setupAppCall(app), "setup-app", "--app", app), more...)...)
 }
 
