@@ -22,6 +22,8 @@ SCALETIME      ?= 3m
 # minutes, and docs/site/check, which wants a built site.
 MODULES        := . deploy bench examples
 
+BUILD_DEMO     = scripts/waiting "building the demo (the first time it takes some minutes)" $(GO) -C examples build -o ../bin/demo ./demo
+
 # Go stamps programs with the commit, and refuses to build where git does: in a
 # checkout of another user, for one. Build without the stamp there.
 ifeq ($(shell git rev-parse --verify HEAD >/dev/null 2>&1 && git status --short >/dev/null 2>&1 && echo stamp),)
@@ -35,7 +37,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: deps
-deps: ## check Go, Postgres (the system's, and a 17), PgBouncer and Chromium; offer to install what is missing
+deps: ## check Go, Postgres (the system's, and a 17), PgBouncer, Chromium and Node; offer to install what is missing
 	@scripts/deps --tests --postgres 17
 
 .PHONY: servers
@@ -61,6 +63,10 @@ test: deps history ## run all tests against real servers
 		echo "$(GO) -C $$m test $(TESTFLAGS) -p 1 $$count ./..."; $(GO) -C $$m test $(TESTFLAGS) -p 1 $$count ./... || failed="$$failed $$m"; \
 	done; test -z "$$failed" || { echo "tests failed in:$$failed"; exit 1; }
 
+.PHONY: test-clients
+test-clients: deps ## test the clients of examples/clients in Python and Java, too (needs python3, java, mvn and their registries)
+	LETHE_TEST_CLIENTS="python java" $(GO) -C examples test -count=1 $(TESTFLAGS) ./clients
+
 .PHONY: test-unit
 test-unit: ## run the tests of the packages that need no server
 	@for m in $(MODULES); do \
@@ -78,7 +84,7 @@ race: deps history ## run all tests with the race detector (needs a C compiler)
 .PHONY: lint
 lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
-	@for script in scripts/deps scripts/promtool scripts/bench-tuning deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
+	@for script in scripts/deps scripts/promtool scripts/bench-tuning scripts/waiting deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
 	@bash -n scripts/test-matrix
 	$(ACTIONLINT) -shellcheck= -pyflakes=
@@ -154,13 +160,13 @@ scale: servers history ## workers come and go under load, of shards too, and a r
 
 .PHONY: demo
 demo: servers ## the whole job on real servers, in under a minute
-	$(GO) -C examples build -o ../bin/demo ./demo
-	bin/demo
+	@$(BUILD_DEMO)
+	@bin/demo
 
 .PHONY: demo-page
 demo-page: servers ## three devices in your browser, on port 8080 (PAGEFLAGS)
-	$(GO) -C examples build -o ../bin/demo ./demo
-	bin/demo page $(PAGEFLAGS)
+	@$(BUILD_DEMO)
+	@bin/demo page $(PAGEFLAGS)
 
 .PHONY: screenshot
 screenshot: deps ## take the picture of the page in docs/
@@ -176,7 +182,8 @@ test-compose: ## run the local stack in Docker: scale, kill, down and up
 
 .PHONY: docs
 docs: ## build the documentation as a site into bin/docs, and follow its links (the first time builds Hugo: minutes)
-	cd docs/site && $(HUGO) build --quiet --panicOnWarning --cleanDestinationDir --destination $(CURDIR)/bin/docs
+	@rm -rf bin/docs
+	cd docs/site && $(HUGO) build --quiet --panicOnWarning --destination $(CURDIR)/bin/docs
 	@$(GO) -C docs/site/check run . $(CURDIR)/bin/docs $(CURDIR)
 
 .PHONY: docs-serve

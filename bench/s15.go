@@ -73,7 +73,7 @@ func (f *fleet) grow(ctx context.Context, k int) error {
 		shard := conversation.Shard(fmt.Sprintf("s%d", len(f.shards)))
 		f.shards = append(f.shards, shard)
 		for n := range workersPerShard {
-			b, err := broker.Connect(ctx, broker.Config{URL: f.w.natsURL, Shard: shard, Name: fmt.Sprintf("%s-%d", shard, n)})
+			b, err := broker.Connect(ctx, broker.Config{URL: f.w.natsURL, Names: conversation.Names{}.InShard(shard), Name: fmt.Sprintf("%s-%d", shard, n)})
 			if err != nil {
 				return err
 			}

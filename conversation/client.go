@@ -19,6 +19,7 @@ const defaultTimeout = 5 * time.Second
 type Client struct {
 	nc      *nats.Conn
 	js      jetstream.JetStream
+	names   Names // of no shard
 	timeout time.Duration
 	shardOf func(Command) string
 }
@@ -28,13 +29,21 @@ type ClientOption func(*clientConfig)
 
 type clientConfig struct {
 	domain  string
+	prefix  string
 	timeout time.Duration
 	shardOf func(Command) string
 }
 
-// WithDomain talks to the JetStream of that domain, as behind a leaf node.
+// WithDomain talks to the JetStream of that domain, as behind a leaf node. "" is that of
+// the server.
 func WithDomain(domain string) ClientOption {
 	return func(c *clientConfig) { c.domain = domain }
+}
+
+// WithPrefix uses the subjects and streams of the installation with that prefix; see
+// [Names]. "" is none. NewClient returns the error of a prefix that NewNames refuses.
+func WithPrefix(prefix string) ClientOption {
+	return func(c *clientConfig) { c.prefix = prefix }
 }
 
 // WithTimeout bounds each request whose context has no deadline. 0 or less
@@ -64,9 +73,12 @@ func NewClient(nc *nats.Conn, opts ...ClientOption) (*Client, error) {
 	if cfg.timeout <= 0 {
 		cfg.timeout = defaultTimeout
 	}
+	names, err := NewNames(cfg.prefix)
+	if err != nil {
+		return nil, fmt.Errorf("conversation client: %w", err)
+	}
 	jsOpts := []jetstream.JetStreamOpt{jetstream.WithDefaultTimeout(cfg.timeout)}
 	var js jetstream.JetStream
-	var err error
 	if cfg.domain == "" {
 		js, err = jetstream.New(nc, jsOpts...)
 	} else {
@@ -75,7 +87,7 @@ func NewClient(nc *nats.Conn, opts ...ClientOption) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("conversation client: %w", err)
 	}
-	return &Client{nc: nc, js: js, timeout: cfg.timeout, shardOf: cfg.shardOf}, nil
+	return &Client{nc: nc, js: js, names: names, timeout: cfg.timeout, shardOf: cfg.shardOf}, nil
 }
 
 // Receipt confirms that a command is stored.
@@ -154,7 +166,7 @@ func (c *Client) Delete(ctx context.Context, cmd Command, opts ...DeleteOption) 
 	if err != nil {
 		return Receipt{CommandID: cmd.CommandID}, fmt.Errorf("command %s: %w", cmd.CommandID, err)
 	}
-	msg, err := commandMsg(shard, cmd, cfg.trace)
+	msg, err := commandMsg(c.names.InShard(shard), cmd, cfg.trace)
 	if err != nil {
 		return Receipt{}, fmt.Errorf("command %s: %w", cmd.CommandID, err)
 	}
@@ -179,15 +191,15 @@ func (c *Client) shard(cmd Command) (Shard, error) {
 // commandMsg builds the message of a valid command. It has no Nats-Msg-Id: the
 // stream's window is one for all apps, so that one could make the stream drop
 // another's command. The ledger alone recognizes a repetition.
-func commandMsg(shard Shard, cmd Command, trace Trace) (*nats.Msg, error) {
+func commandMsg(n Names, cmd Command, trace Trace) (*nats.Msg, error) {
 	cmd.RequestedAt = cmd.RequestedAt.UTC()
 	data, err := json.Marshal(cmd)
 	if err != nil {
 		return nil, err
 	}
-	subject := shard.CommandSubject(cmd.AppID)
+	subject := n.CommandSubject(cmd.AppID)
 	if cmd.Scope == ScopeEveryone {
-		subject = shard.DeleteEveryoneSubject(cmd.AppID)
+		subject = n.DeleteEveryoneSubject(cmd.AppID)
 	}
 	msg := nats.NewMsg(subject)
 	trace.Set(msg.Header)
@@ -206,8 +218,8 @@ func (c *Client) publish(ctx context.Context, msg *nats.Msg) (*jetstream.PubAck,
 	if err != nil {
 		return nil, c.explainPublish(msg, orDenied(ctx, err))
 	}
-	if !IsCommandsStream(ack.Stream) {
-		return nil, fmt.Errorf("%w: the stream %s has taken %s: remove the subject there, then run `worker setup`", ErrNoStream, ack.Stream, msg.Subject)
+	if !c.names.IsCommandsStream(ack.Stream) {
+		return nil, fmt.Errorf("%w: the stream %s has taken %s: remove the subject there and run `worker setup`, or use the prefix that it was run with", ErrNoStream, ack.Stream, msg.Subject)
 	}
 	return ack, nil
 }

@@ -23,6 +23,11 @@
 // Nothing is normalized, so two spellings are two ids. In a subject, ids are
 // tokens, written by EscapeToken.
 //
+// # Names
+//
+// Constants and functions name the subjects and streams of an installation without a
+// prefix. Names has those of one with a prefix, and WithPrefix makes a Client its own.
+//
 // # Whom to tell
 //
 // Deleted.MultiClientSync says whether all of the user's devices are told or

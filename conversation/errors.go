@@ -40,7 +40,7 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 	var api *jetstream.APIError
 	switch {
 	case errors.As(err, &api):
-		return explainRefusal(subject, api)
+		return c.explainRefusal(subject, api)
 	case errors.Is(err, jetstream.ErrNoStreamResponse), errors.Is(err, nats.ErrNoResponders):
 		return fmt.Errorf("%w: none takes %s: run `worker setup`, or enable JetStream", ErrNoStream, subject)
 	case errors.Is(err, nats.ErrMaxPayload):
@@ -55,8 +55,8 @@ func (c *Client) explainPublish(msg *nats.Msg, err error) error {
 }
 
 // explainRefusal covers the answers of the server.
-func explainRefusal(subject string, api *jetstream.APIError) error {
-	stream := SubjectShard(subject).CommandsStream()
+func (c *Client) explainRefusal(subject string, api *jetstream.APIError) error {
+	stream := c.names.InShard(SubjectShard(c.names.Unprefixed(subject))).CommandsStream()
 	switch api.ErrorCode {
 	case natserr.StoreRefused: // for each limit, and for faults of the disk; only the text says which
 		if strings.Contains(api.Description, "maximum messages per subject") {
@@ -97,7 +97,7 @@ func (c *Client) explainStream(stream string, err error) error {
 		return fmt.Errorf("%w: %s: run `worker setup`: %w", ErrNoStream, stream, err)
 	case errors.Is(err, jetstream.ErrJetStreamNotEnabled),
 		errors.Is(err, jetstream.ErrJetStreamNotEnabledForAccount), errors.Is(err, nats.ErrNoResponders):
-		return fmt.Errorf("%w: JetStream isn't available: enable it: %w", ErrNoStream, err)
+		return fmt.Errorf("%w: JetStream isn't available: enable it, or set its domain: %w", ErrNoStream, err)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, nats.ErrTimeout):
 		if denied := c.denied("$JS."); denied != nil {
 			return denied

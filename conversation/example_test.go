@@ -178,3 +178,17 @@ func ExampleParseEvent() {
 	}
 	// Output: tell alice-phone
 }
+
+// A presence service with a consumer of its own names the stream and the subjects of an
+// installation with a prefix, and reads events by names.ParseEvent.
+func ExampleNewNames() {
+	names, err := conversation.NewNames("acme.chat")
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(names.EventsStream())
+	fmt.Println(names.Subject("conversation.*.demo.*"))
+	// Output:
+	// ACME_CHAT_CONVERSATION_EVENTS
+	// acme.chat.conversation.*.demo.*
+}

@@ -103,12 +103,12 @@ func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
 		}
 		raw := l.next
 		l.next = nil
-		e, err := ParseEvent(raw.Subject, raw.Header, raw.Data)
+		e, err := f.names.ParseEvent(raw.Subject, raw.Header, raw.Data)
 		if errors.Is(err, ErrUnknownType) {
 			continue
 		}
 		if err != nil {
-			return Event{}, false, fmt.Errorf("event %d of %s: %w", raw.Sequence, EventsStream, err)
+			return Event{}, false, fmt.Errorf("event %d of %s: %w", raw.Sequence, f.names.EventsStream(), err)
 		}
 		e.Sequence = raw.Sequence
 		f.backoff = hintPoll

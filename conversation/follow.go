@@ -44,16 +44,16 @@ func (c *Client) Follow(ctx context.Context, app, user string, opts ...FollowOpt
 	ctx, done := c.untilDenied(ctx, "$JS.")
 	defer done()
 	f := &Feed{
-		reader:  newReader(app, user),
+		reader:  newReader(c.names, app, user),
 		nc:      c.nc,
-		inbox:   newInbox(),
+		inbox:   newInbox(c.names),
 		closed:  make(chan struct{}),
 		due:     true,
 		backoff: hintPoll,
 	}
 	if err := f.start(ctx, c, app, user, cfg); err != nil {
 		f.Close()
-		return nil, fmt.Errorf("follow %s: %w", DeletedSubject(app, user), orDenied(ctx, err))
+		return nil, fmt.Errorf("follow %s: %w", c.names.Subject(DeletedSubject(app, user)), orDenied(ctx, err))
 	}
 	return f, nil
 }
@@ -76,7 +76,7 @@ func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg follo
 	for _, l := range f.lanes {
 		subjects = append(subjects, l.subject)
 	}
-	for _, subject := range append(subjects, DeletingSubject(app, user)) {
+	for _, subject := range append(subjects, c.names.Subject(DeletingSubject(app, user))) {
 		sub, err := f.nc.Subscribe(subject, f.inbox.receive)
 		if err != nil {
 			return fmt.Errorf("subscribe to %s: %w", subject, err)
@@ -91,9 +91,9 @@ func (f *Feed) start(ctx context.Context, c *Client, app, user string, cfg follo
 			return err
 		}
 	}
-	stream, err := c.js.Stream(ctx, EventsStream)
+	stream, err := c.js.Stream(ctx, c.names.EventsStream())
 	if err != nil {
-		return c.explainStream(EventsStream, err)
+		return c.explainStream(c.names.EventsStream(), err)
 	}
 	f.stream = stream
 	return f.position(ctx, c, cfg)
@@ -107,7 +107,7 @@ func (f *Feed) position(ctx context.Context, c *Client, cfg followConfig) error 
 		from = cfg.after
 	}
 	if err := f.begin(ctx, from); err != nil {
-		return c.explainStream(EventsStream, err)
+		return c.explainStream(c.names.EventsStream(), err)
 	}
 	if !cfg.hasAfter {
 		return nil

@@ -17,7 +17,8 @@ const (
 // inbox is what a Feed receives live and remembers. The subscriptions' callbacks
 // and Next share it.
 type inbox struct {
-	wake chan struct{} // holds one token when there is something new
+	names Names
+	wake  chan struct{} // holds one token when there is something new
 
 	mu      sync.Mutex // guards all below
 	hints   []hint     // in order of arrival
@@ -33,14 +34,14 @@ type hint struct {
 	at    time.Time
 }
 
-func newInbox() *inbox {
-	return &inbox{wake: make(chan struct{}, 1), seen: make(map[string]struct{})}
+func newInbox(n Names) *inbox {
+	return &inbox{names: n, wake: make(chan struct{}, 1), seen: make(map[string]struct{})}
 }
 
 // receive is the callback of the subscriptions. What it can't read it leaves
 // to Next, which meets it in the stream.
 func (b *inbox) receive(m *nats.Msg) {
-	e, err := ParseEvent(m.Subject, m.Header, m.Data)
+	e, err := b.names.ParseEvent(m.Subject, m.Header, m.Data)
 	if err != nil {
 		return
 	}

@@ -12,7 +12,7 @@ import (
 
 func TestInboxForgetsTheOldestIDs(t *testing.T) {
 	t.Parallel()
-	b := newInbox()
+	b := newInbox(Names{})
 	const n = maxSeen + 100
 	for i := range n {
 		if !b.deliver(Event{ID: fmt.Sprint(i)}) {
@@ -29,7 +29,7 @@ func TestInboxForgetsTheOldestIDs(t *testing.T) {
 
 func TestInboxHoldsALimitedNumberOfEach(t *testing.T) {
 	t.Parallel()
-	b := newInbox()
+	b := newInbox(Names{})
 	for i := range 1000 {
 		id := fmt.Sprint(i)
 		b.addHint(Event{ID: id, Deleted: &Deleted{CommandID: id}})
@@ -45,7 +45,7 @@ func TestInboxHoldsALimitedNumberOfEach(t *testing.T) {
 
 func TestInboxDropsProgressThatTheEndMakesObsolete(t *testing.T) {
 	t.Parallel()
-	b := newInbox()
+	b := newInbox(Names{})
 	for _, conversation := range []string{"c", "d", "c"} {
 		b.addProgress(Event{Deleting: &Deleting{CommandID: "1", ConversationID: conversation}})
 	}
@@ -72,7 +72,7 @@ func TestOnlyALimitCountsAsAFullStreamOrApp(t *testing.T) {
 		{natserr.NoStorage, "insufficient storage resources available", true, false},
 		{jetstream.JSErrCodeBadRequest, "bad request", false, false},
 	} {
-		err := explainRefusal("s", &jetstream.APIError{ErrorCode: row.code, Description: row.description})
+		err := new(Client).explainRefusal("s", &jetstream.APIError{ErrorCode: row.code, Description: row.description})
 		if errors.Is(err, ErrStreamFull) != row.full || errors.Is(err, ErrAppFull) != row.app {
 			t.Errorf("%s: %v; want a full stream: %v, a full app: %v", row.description, err, row.full, row.app)
 		}

@@ -11,8 +11,9 @@ import (
 )
 
 // Msg returns the event as a message ready to publish: subject, CloudEvents
-// headers, Nats-Msg-Id equal to ce-id, JSON body. It fails for an empty app or
-// user and for a time outside of the years 0 to 9999.
+// headers, Nats-Msg-Id equal to ce-id, JSON body. The subject has no prefix: see
+// Names.Subject. It fails for an empty app or user and for a time outside of the years 0 to
+// 9999.
 func (e Deleted) Msg(trace Trace) (*nats.Msg, error) {
 	return envelope{
 		typ: TypeDeleted, app: e.AppID, user: e.UserID, conversation: e.ConversationID,

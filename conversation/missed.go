@@ -27,7 +27,7 @@ func (c *Client) Missed(ctx context.Context, app, user string, after, through ui
 				return
 			}
 		}
-		yield(Event{}, fmt.Errorf("missed events on %s: %w", DeletedSubject(app, user), c.explainStream(EventsStream, err)))
+		yield(Event{}, fmt.Errorf("missed events on %s: %w", c.names.Subject(DeletedSubject(app, user)), c.explainStream(c.names.EventsStream(), err)))
 	}
 }
 
@@ -37,11 +37,11 @@ func (c *Client) missedReader(ctx context.Context, app, user string, after uint6
 	if err := checkUser(app, user); err != nil {
 		return nil, err
 	}
-	stream, err := c.js.Stream(ctx, EventsStream)
+	stream, err := c.js.Stream(ctx, c.names.EventsStream())
 	if err != nil {
 		return nil, err
 	}
-	r := newReader(app, user)
+	r := newReader(c.names, app, user)
 	r.stream = stream
 	if err := r.begin(ctx, after); err != nil {
 		return nil, err
@@ -62,7 +62,7 @@ func (r *reader) read(ctx context.Context, through uint64) (Event, bool, error) 
 		}
 		raw := l.next
 		l.next = nil
-		e, err := ParseEvent(raw.Subject, raw.Header, raw.Data)
+		e, err := r.names.ParseEvent(raw.Subject, raw.Header, raw.Data)
 		if err != nil {
 			continue // a later version's, or nobody's: no retry would read it
 		}

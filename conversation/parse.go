@@ -19,6 +19,10 @@ var ErrUnknownType = errors.New("unknown type of event")
 // since permissions are given by subject; without one, that is not checked.
 // Sequence stays 0: only the caller knows it.
 func ParseEvent(subject string, header nats.Header, data []byte) (Event, error) {
+	return parseEvent(Names{}, subject, header, data)
+}
+
+func parseEvent(n Names, subject string, header nats.Header, data []byte) (Event, error) {
 	e := Event{
 		ID:     header.Get(HeaderEventID),
 		Type:   header.Get(HeaderEventType),
@@ -41,7 +45,7 @@ func ParseEvent(subject string, header nats.Header, data []byte) (Event, error) 
 	if app == "" || user == "" {
 		return Event{}, fmt.Errorf("%s: app_id or user_id is missing", e.Type)
 	}
-	if want := eventSubject(e.Type, app, user); subject != "" && subject != want {
+	if want := n.Subject(eventSubject(e.Type, app, user)); subject != "" && subject != want {
 		return Event{}, fmt.Errorf("%s: came on %.400q; expected %.400q by its body", e.Type, subject, want)
 	}
 	return e, nil

@@ -11,6 +11,7 @@ import (
 // reader reads the stored events of one user by direct get, in the order of the
 // stream. Not safe for concurrent use.
 type reader struct {
+	names  Names
 	stream jetstream.Stream
 	lanes  [4]*lane
 }
@@ -23,12 +24,12 @@ type lane struct {
 }
 
 // newReader has no stream and stands before the first event.
-func newReader(app, user string) reader {
-	return reader{lanes: [4]*lane{
-		{subject: DeletedSubject(app, user)},
-		{subject: DeleteFailedSubject(app, user)},
-		{subject: ErasedSubject(app, user)},
-		{subject: AllDeletedSubject(app, user)},
+func newReader(n Names, app, user string) reader {
+	return reader{names: n, lanes: [4]*lane{
+		{subject: n.Subject(DeletedSubject(app, user))},
+		{subject: n.Subject(DeleteFailedSubject(app, user))},
+		{subject: n.Subject(ErasedSubject(app, user))},
+		{subject: n.Subject(AllDeletedSubject(app, user))},
 	}}
 }
 

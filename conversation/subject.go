@@ -8,6 +8,7 @@ import (
 
 // The subjects' fixed parts.
 const (
+	firstToken     = "conversation" // the first token of all subjects
 	commandRoot    = "conversation.delete"
 	everyoneRoot   = "conversation.delete_everyone"
 	deadLetterRoot = "conversation.dead_letter"

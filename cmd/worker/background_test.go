@@ -9,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
@@ -39,7 +40,7 @@ func TestTheBacklogIsShownWhileItIsKnown(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		source, log := make(answers), newLines()
-		metrics := telemetry.New("", func() float64 { return 0 })
+		metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 		loop := start(t.Context(), backlogWatch{source, metrics.Backlog, backlogEvery, slog.New(slog.NewTextHandler(log, nil))}.run)
 		for i, step := range []struct {
 			err  error
@@ -77,7 +78,7 @@ func TestTheLedgerExpiresAtOnceAndHourlyWhateverGoesWrong(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		f := forgetful{calls: make(chan time.Duration), err: errors.New("no connection")}
-		metrics := telemetry.New("", func() float64 { return 0 })
+		metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 		loop := start(t.Context(), retention{store: f, age: time.Hour, expired: metrics.LedgerExpired, log: slog.New(slog.DiscardHandler)}.run)
 		began := time.Now()
 		if age := <-f.calls; age != time.Hour || time.Since(began) != 0 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -19,6 +20,7 @@ type commands struct {
 	Run         runCommand         `cmd:"" help:"Take commands, delete histories and publish events until SIGTERM or SIGINT."`
 	Send        sendCommand        `cmd:"" help:"Publish a command that deletes conversations of one user."`
 	Status      statusCommand      `cmd:"" help:"Show what the ledger knows about a command."`
+	Top         topCommand         `cmd:"" help:"Watch the deletions that aren't final, and the backlog of commands."`
 	Pause       pauseCommand       `cmd:"" help:"Pause all workers, or their large deletions alone, until worker resume."`
 	Resume      resumeCommand      `cmd:"" help:"End what worker pause began."`
 	Erase       eraseCommand       `cmd:"" help:"Erase a conversation of a shared log through its floor now."`
@@ -63,7 +65,7 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (subcomm
 		return nil, err
 	}
 	if bad := notUTF8(args); bad != nil {
-		return nil, &usageError{problems{bad}}
+		return nil, &usageError{"worker", problems{bad}}
 	}
 	kctx, err := p.kong.Parse(args)
 	if p.helped {
@@ -71,8 +73,7 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (subcomm
 	}
 	found := p.problems
 	if err != nil {
-		found = append(found, fmt.Errorf("%w: see `worker --help`", err))
-		return nil, &usageError{found}
+		return nil, &usageError{commandOf(err), append(found, err)}
 	}
 	cmd, ok := kctx.Selected().Target.Addr().Interface().(subcommand)
 	if !ok {
@@ -82,9 +83,43 @@ func parse(args []string, getenv func(string) string, stdout io.Writer) (subcomm
 	wrong.outOfRange(kctx.Selected().Flags)
 	found = append(found, wrong.except(p.malformed)...) // a zero stands where the malformed value was
 	if len(found) > 0 {
-		return nil, &usageError{found}
+		return nil, &usageError{kctx.Selected().FullPath(), found}
 	}
 	return cmd, nil
+}
+
+// commandOf names the subcommand that a command line is about, as far as kong could read it.
+func commandOf(err error) string {
+	name := "worker"
+	var malformed *kong.ParseError
+	if errors.As(err, &malformed) {
+		for _, part := range malformed.Context.Path {
+			if part.Command != nil {
+				name = part.Command.FullPath()
+			}
+		}
+	}
+	return name
+}
+
+// withLog are the subcommands that have --log-format.
+var withLog = []string{"run", "erase", "replay"}
+
+// logsJSON reports whether a subcommand's log is JSON. It reads the words themselves, since it
+// is asked of command lines that can't be parsed, too.
+func logsJSON(args []string, getenv func(string) string) bool {
+	if len(args) == 0 || !slices.Contains(withLog, args[0]) {
+		return false
+	}
+	format := getenv(variableOf("log-format"))
+	for i, word := range args {
+		if value, ok := strings.CutPrefix(word, "--log-format="); ok {
+			format = value
+		} else if word == "--log-format" && i+1 < len(args) {
+			format = args[i+1]
+		}
+	}
+	return format == "json"
 }
 
 // notUTF8 returns an error for a word that is not valid UTF-8: kong would put
@@ -172,7 +207,7 @@ func environment(getenv func(string) string) kong.Resolver {
 
 // invocation are the flags that say what one call does, and not how. They have no
 // variable, since one that is left over would delete the wrong thing.
-var invocation = []string{"help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page"}
+var invocation = []string{"help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page", "once"}
 
 // variableOf returns the name of a flag's variable; "" if it has none.
 func variableOf(flag string) string {

@@ -46,7 +46,7 @@ func TestEverySettingHasAVariableOfTheContract(t *testing.T) {
 		switch f.Name {
 		case "nats-url", "database-url", "http-addr", "log-level", "log-format":
 			want = []string{strings.ToUpper(strings.ReplaceAll(f.Name, "-", "_"))}
-		case "help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page":
+		case "help", "version", "conversation", "through-seq", "keep-history", "command-id", "all", "reason", "raw", "multi-client-sync", "lane", "since", "dry-run", "check", "yes", "page", "once":
 			// what one call is about, not a setting
 		case "app":
 			if !strings.Contains(f.Help, "Only those") && !strings.Contains(f.Help, "Replay only") { // what one call is about
@@ -173,7 +173,7 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	} {
 		n := 0
 		for line := range strings.Lines(o.stderr) {
-			if strings.HasPrefix(line, "worker: "+want) {
+			if strings.HasPrefix(line, "worker run: "+want) {
 				n++
 			}
 		}
@@ -183,6 +183,59 @@ func TestAllProblemsAreToldAtOnce(t *testing.T) {
 	}
 	if n := strings.Count(o.stderr, "target"); n != 1 {
 		t.Errorf("--target is named in %d lines; want 1 in:\n%s", n, o.stderr)
+	}
+}
+
+func TestWrongUsageNamesTheSubcommandAndItsHelp(t *testing.T) {
+	t.Parallel()
+	for line, args := range map[string][]string{
+		"worker send: missing flags: --app=APP, --user=USER; see `worker send --help`":                                   {"send"},
+		"worker send: no conversations given: expected --conversation or --all-conversations; see `worker send --help`":  {"send", "--app", "a", "--user", "u"},
+		"worker dead-letters list: unknown flag --nonsense; see `worker dead-letters list --help`":                       {"dead-letters", "list", "--nonsense"},
+		"worker dead-letters: expected one of \"list\", \"show\", \"retry\", \"drop\"; see `worker dead-letters --help`": {"dead-letters"},
+		"worker: unexpected argument sned, did you mean \"send\"?; see `worker --help`":                                  {"sned"},
+		"worker pause: --lane: \"fast\" is not known: expected all, long; see `worker pause --help`":                     {"pause", "--lane", "fast", "--database-url", "postgres://localhost/x"},
+		"worker run: OTEL_EXPORTER_OTLP_PROTOCOL: ":                                                                      {"run", "--database-url", "postgres://localhost/x"},
+	} {
+		getenv := vars(map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": "http://localhost:1", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"})
+		if o := execute(getenv, args...).mustFail(t, exitUsage); !strings.HasPrefix(o.stderr, line) {
+			t.Errorf("worker %q printed %q; want %q", args, o.stderr, line)
+		}
+	}
+}
+
+func TestWhoHasALogIsKnown(t *testing.T) {
+	t.Parallel()
+	p, err := newParser(unset, &bytes.Buffer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, leaf := range p.kong.Model.Leaves(false) {
+		if slices.ContainsFunc(leaf.Flags, func(f *kong.Flag) bool { return f.Name == "log-format" }) {
+			found = append(found, leaf.Name)
+		}
+	}
+	slices.Sort(found)
+	if want := slices.Sorted(slices.Values(withLog)); !slices.Equal(found, want) {
+		t.Errorf("--log-format is a flag of %q; withLog has %q", found, want)
+	}
+	for _, c := range []struct {
+		args []string
+		env  string
+		want bool
+	}{
+		{[]string{"run", "--log-format", "json"}, "", true},
+		{[]string{"run", "--log-format=json"}, "text", true},
+		{[]string{"run", "--log-format=text"}, "json", false},
+		{[]string{"run"}, "json", true},
+		{[]string{"run", "--log-format"}, "", false},
+		{[]string{"send"}, "json", false},
+		{nil, "json", false},
+	} {
+		if got := logsJSON(c.args, vars(map[string]string{"LOG_FORMAT": c.env})); got != c.want {
+			t.Errorf("logsJSON(%q) with LOG_FORMAT=%s = %t; want %t", c.args, c.env, got, c.want)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/broker"
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/plan"
@@ -73,6 +74,9 @@ type natsConfig struct {
 	NATSTLSCert string `name:"nats-tls-cert" group:"NATS:" placeholder:"FILE" help:"PEM file of the client's certificate; needs --nats-tls-key."`
 	NATSTLSKey  string `name:"nats-tls-key" group:"NATS:" placeholder:"FILE" help:"PEM file of the client's key; needs --nats-tls-cert."`
 	NATSInbox   string `name:"nats-inbox-prefix" group:"NATS:" placeholder:"PREFIX" default:"${inbox_prefix}" help:"Prefix of the subjects on which NATS replies."`
+	NATSDomain  string `name:"nats-domain" group:"NATS:" placeholder:"DOMAIN" help:"JetStream domain that has the streams, where it isn't that of the server, as behind a leaf node."`
+
+	SubjectPrefix string `name:"subject-prefix" group:"NATS:" placeholder:"PREFIX" help:"Prefix of the names of all subjects, streams and the consumer, so that several installations can share an account: 1 to 3 words of A-Z, a-z, 0-9, _ and - with dots between them, at most 64 bytes."`
 }
 
 func (c *natsConfig) check(p *problems) {
@@ -87,6 +91,12 @@ func (c *natsConfig) check(p *problems) {
 	}
 	if !inboxPrefix(c.NATSInbox) {
 		p.add("nats-inbox-prefix", "%q is not the beginning of a subject: expected words separated by dots, such as _INBOX_worker, without *, > and spaces", c.NATSInbox)
+	}
+	if strings.ContainsAny(c.NATSDomain, " \t\r\n.*>/\\") {
+		p.add("nats-domain", "%q is not a domain: expected one word without dots, *, > and slashes, as in the server's jetstream {domain: …}", c.NATSDomain)
+	}
+	if _, err := conversation.NewNames(c.SubjectPrefix); err != nil {
+		p.add("subject-prefix", "%v", err)
 	}
 	readable(p, "nats-creds", c.NATSCreds)
 	readable(p, "nats-tls-ca", c.NATSTLSCA)
@@ -104,8 +114,17 @@ func (c *natsConfig) check(p *problems) {
 func (c *natsConfig) brokerConfig(name string) broker.Config {
 	return broker.Config{
 		URL: c.NATSURL, Creds: c.NATSCreds, TLSCA: c.NATSTLSCA, TLSCert: c.NATSTLSCert, TLSKey: c.NATSTLSKey,
-		InboxPrefix: c.NATSInbox, Name: name,
+		InboxPrefix: c.NATSInbox, Domain: c.NATSDomain, Names: c.names(), Name: name,
 	}
+}
+
+// names are the installation's, by the setting that has been checked.
+func (c *natsConfig) names() conversation.Names {
+	names, err := conversation.NewNames(c.SubjectPrefix)
+	if err != nil {
+		panic("BUG: unchecked: " + err.Error())
+	}
+	return names
 }
 
 // databaseConfig is how to reach Postgres.
@@ -185,6 +204,19 @@ func (c *planConfig) load() (plan.Plan, error) {
 		return plan.Plan{}, fmt.Errorf("%w: expected a YAML file", err)
 	}
 	return plan.Parse(data)
+}
+
+// errNoPlan is what to do where nobody has named a plan, and the database has none of the
+// bundled plan's tables.
+var errNoPlan = errors.New("no plan is named, and the bundled one is for the sample schema chat, whose tables this database doesn't have: to try Lethe, " +
+	"run `worker setup --sample-schema`; for your own tables, run `worker plan draft > plan.yaml`, and name it with " + labelOf("plan"))
+
+// unnamed is err, or errNoPlan.
+func (c *planConfig) unnamed(err error) error {
+	if c.Plan == "" && errors.Is(err, plan.ErrNoTables) {
+		return errNoPlan
+	}
+	return err
 }
 
 // inspect checks the plan against the tables. The error is that it couldn't: no file, or no

@@ -108,7 +108,7 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 			return t.printJSON(letterOf(l))
 		}
 		rows = append(rows, []string{
-			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, orDash(l.App), orDash(l.Shard),
+			strconv.FormatUint(l.Sequence, 10), stamp(l.FailedAt), l.Reason, l.App, l.Shard,
 			strconv.FormatUint(l.Deliveries, 10), strconv.Itoa(l.Size), l.Error,
 		})
 		sharded = sharded || l.Shard != ""
@@ -125,13 +125,6 @@ func (c *lettersList) run(ctx context.Context, t terminal) error {
 		}
 	}
 	return t.printTable(rows)
-}
-
-func orDash(s string) string {
-	if s == "" {
-		return "-"
-	}
-	return s
 }
 
 // letter is a dead letter for programs.

@@ -59,7 +59,7 @@ func (c *eraseCommand) check() problems {
 func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 	test, found := parseLimits(t.getenv(testLimits))
 	if len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker erase", found}
 	}
 	plan, err := c.load()
 	if err != nil {
@@ -75,12 +75,12 @@ func (c *eraseCommand) run(ctx context.Context, t terminal) error {
 		MaxConns: eraseConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
-		return err
+		return c.unnamed(err)
 	}
 	defer store.Close()
 	pace := test.pace(c.Target)
 	h := handler.New(handler.Config{
-		Store: store, Gate: handler.NewGate(nil), Metrics: telemetry.New(c.shard(), func() float64 { return 0 }), Log: c.named(c.logger(t.err)),
+		Store: store, Gate: handler.NewGate(nil), Metrics: telemetry.New(conversation.Names{}.InShard(c.shard()), func() float64 { return 0 }), Log: c.named(c.logger(t.err)),
 		Target: c.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, Grace: stopGrace,
 		Limits: c.limits(c.Target), ForegroundBackoff: c.ForegroundBackoff, LongConcurrency: c.LongConcurrency, LongLanes: 1,
 	})

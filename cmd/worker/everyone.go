@@ -23,6 +23,7 @@ const (
 // everyone receives the events of a command for everyone, whoever the members are. Nobody
 // tells who the last of them is: such a command has ended when it has left its stream.
 type everyone struct {
+	names    conversation.Names
 	cmd      conversation.Command
 	client   *conversation.Client
 	nc       *nats.Conn
@@ -39,11 +40,11 @@ type everyone struct {
 }
 
 // followEveryone begins to listen to the events of all users of the app.
-func followEveryone(ctx context.Context, nc *nats.Conn, client *conversation.Client, cmd conversation.Command) (*everyone, error) {
-	f := &everyone{cmd: cmd, client: client, nc: nc, messages: make(chan *nats.Msg, everyoneBuffer), seen: map[string]bool{}, wait: commandPoll / 32}
+func followEveryone(ctx context.Context, names conversation.Names, nc *nats.Conn, client *conversation.Client, cmd conversation.Command) (*everyone, error) {
+	f := &everyone{names: names, cmd: cmd, client: client, nc: nc, messages: make(chan *nats.Msg, everyoneBuffer), seen: map[string]bool{}, wait: commandPoll / 32}
 	app := conversation.EscapeToken(cmd.AppID)
 	for _, kind := range []string{conversation.TypeDeleted, conversation.TypeDeleteFailed, conversation.TypeDeleting} {
-		sub, err := nc.ChanSubscribe(kind+"."+app+".*", f.messages)
+		sub, err := nc.ChanSubscribe(names.Subject(kind+"."+app+".*"), f.messages)
 		if err != nil {
 			return nil, fmt.Errorf("subscribe: %w", err)
 		}
@@ -118,7 +119,7 @@ func (f *everyone) poll(ctx context.Context) error {
 
 // read returns the event that m is, if it is one of the command's and new.
 func (f *everyone) read(m *nats.Msg) (conversation.Event, bool) {
-	e, err := conversation.ParseEvent(m.Subject, m.Header, m.Data)
+	e, err := f.names.ParseEvent(m.Subject, m.Header, m.Data)
 	if err != nil || e.CommandID() != f.cmd.CommandID || f.seen[e.ID] {
 		return conversation.Event{}, false
 	}

@@ -28,7 +28,7 @@ func TestTheLimitsForTestsAreReadStrictly(t *testing.T) {
 		}
 	}
 	env := map[string]string{"DATABASE_URL": "postgres://127.0.0.1:1/app", testLimits: "fast=1 long-lanes=15"}
-	o := execute(vars(env), "run").mustFail(t, exitUsage, `worker: LETHE_TEST_LIMITS: "fast=1" is not known`, "express-lanes=2 and long-lanes=15 leave none of --max-connections=16")
+	o := execute(vars(env), "run").mustFail(t, exitUsage, `worker run: LETHE_TEST_LIMITS: "fast=1" is not known`, "express-lanes=2 and long-lanes=15 leave none of --max-connections=16")
 	if n := strings.Count(o.stderr, "\n"); n != 2 {
 		t.Errorf("%d lines on stderr; want 2:\n%s", n, o.stderr)
 	}

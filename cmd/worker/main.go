@@ -75,10 +75,29 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err == nil {
 		return exitOK
 	}
-	for line := range strings.SplitSeq(err.Error(), "\n") {
-		fmt.Fprintf(shared, "worker: %s\n", printable(line))
-	}
+	printError(shared, err, logsJSON(args, getenv))
 	return exitCode(err)
+}
+
+// printError ends what a command prints: a line for each problem, in JSON where its log is. A
+// wrong command line names the subcommand, and where its help is.
+func printError(w io.Writer, err error, json bool) {
+	prefix, lines := "worker", strings.Split(err.Error(), "\n")
+	var usage *usageError
+	if errors.As(err, &usage) {
+		prefix = usage.command
+		lines[len(lines)-1] += fmt.Sprintf("; see `%s --help`", prefix)
+	}
+	if json {
+		log := (&logConfig{LogFormat: "json"}).logger(w)
+		for _, line := range lines {
+			log.Error("failed", "error", line)
+		}
+		return
+	}
+	for _, line := range lines {
+		fmt.Fprintf(w, "%s: %s\n", prefix, printable(line))
+	}
 }
 
 // sharedWriter separates what several goroutines write. Goroutines of the NATS client
@@ -119,7 +138,10 @@ func exitCode(err error) int {
 
 // usageError is what the command line or the environment got wrong, one line for
 // each problem.
-type usageError struct{ problems []error }
+type usageError struct {
+	command  string // as far as it was read: worker dead-letters list
+	problems []error
+}
 
 // Error returns the problems, one to a line.
 func (e *usageError) Error() string { return errors.Join(e.problems...).Error() }
@@ -132,6 +154,7 @@ func (e *usageError) Unwrap() []error { return e.problems }
 var credentials = map[string]string{
 	"send":         byOperator,
 	"status":       byOperator,
+	"top":          byOperator,
 	"pause":        byOperator,
 	"resume":       byOperator,
 	"settings":     byOperator,

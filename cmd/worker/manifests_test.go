@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -103,6 +104,10 @@ func manifests(t *testing.T) map[string][]manifest {
 // ofManifests are the containers of a variant, with who asks them. standard is what the image runs.
 func ofManifests(t *testing.T, file string, objects []manifest, standard []string) (all []call) {
 	t.Helper()
+	// The quickstart brings other servers along, each in its namespace.
+	objects = slices.DeleteFunc(slices.Clone(objects), func(m manifest) bool {
+		return m.Metadata.Namespace == "nats" || m.Metadata.Namespace == "postgres"
+	})
 	for _, m := range objects {
 		pod := m.Spec.Template.Spec
 		for _, k := range pod.Containers {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/lethe-im/lethe/internal/plan"
@@ -57,6 +58,9 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 		if err := c.print(t, severity, f); err != nil {
 			return err
 		}
+	}
+	if err := c.unnamed(report.Err()); errors.Is(err, errNoPlan) {
+		return err
 	}
 	if wrong > 0 {
 		return fmt.Errorf("the plan doesn't fit: %s, %s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"))

@@ -71,6 +71,9 @@ func (c *planTryCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if store == nil {
+		if err := c.unnamed(report.Err()); errors.Is(err, errNoPlan) {
+			return err
+		}
 		return fmt.Errorf("the plan doesn't fit; worker plan check says all of it: %w", report.Err())
 	}
 	defer store.Close()

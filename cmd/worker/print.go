@@ -68,17 +68,28 @@ func (t terminal) printf(format string, args ...any) error {
 }
 
 // printTable writes rows in aligned columns; the first row is the heading. Every
-// cell is made printable.
+// cell is made printable, and an empty one below the heading is a dash.
 func (t terminal) printTable(rows [][]string) error {
 	w := tabwriter.NewWriter(t.out, 0, 0, 2, ' ', 0)
-	for _, row := range rows {
+	for i, row := range rows {
 		cells := make([]string, len(row))
-		for i, cell := range row {
-			cells[i] = printable(cell)
+		for j, cell := range row {
+			cells[j] = printable(cell)
+			if i > 0 {
+				cells[j] = orDash(cells[j])
+			}
 		}
-		fmt.Fprintln(w, strings.TrimRight(strings.Join(cells, "\t"), "\t"))
+		fmt.Fprintln(w, strings.Join(cells, "\t"))
 	}
 	return w.Flush()
+}
+
+// orDash is what stands in a table's cell for s.
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
 }
 
 // field is one line of a description.

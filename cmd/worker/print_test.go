@@ -28,6 +28,17 @@ func TestConfirmTakesYesAlone(t *testing.T) {
 	}
 }
 
+func TestATableHasADashForWhatIsEmpty(t *testing.T) {
+	t.Parallel()
+	var out strings.Builder
+	if err := (terminal{out: &out}).printTable([][]string{{"", "A", "B"}, {"x", "", "z"}, {"", "y", ""}}); err != nil {
+		t.Fatal(err)
+	}
+	if want := "   A  B\nx  -  z\n-  y  -\n"; out.String() != want {
+		t.Errorf("printed %q; want %q", out.String(), want)
+	}
+}
+
 func TestPrintableEscapesWhatWouldMoveTheTerminal(t *testing.T) {
 	t.Parallel()
 	for in, want := range map[string]string{

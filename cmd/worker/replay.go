@@ -72,7 +72,7 @@ func (c *replayCommand) check() problems {
 func (c *replayCommand) run(ctx context.Context, t terminal) error {
 	test, found := parseLimits(t.getenv(testLimits))
 	if len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker replay", found}
 	}
 	plan, err := c.load()
 	if err != nil {
@@ -88,7 +88,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		MaxConns: replayConns, AllowUnindexed: c.AllowUnindexed, LongConcurrency: c.LongConcurrency,
 	})
 	if err != nil {
-		return err
+		return c.unnamed(err)
 	}
 	defer store.Close()
 	log := c.named(c.logger(t.err))
@@ -103,7 +103,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	summary, err := replay.Run(ctx, replay.Config{
-		Source: events, Store: store.Replayer(), Since: c.Since, Apps: c.Apps, DryRun: c.DryRun,
+		Source: events, Store: store.Replayer(), Names: c.names(), Since: c.Since, Apps: c.Apps, DryRun: c.DryRun,
 		Pace: test.pace(c.Target), Limits: c.limits(c.Target), Log: log,
 	})
 	ending := c.ending(ctx, summary, err)
@@ -115,7 +115,7 @@ func (c *replayCommand) run(ctx context.Context, t terminal) error {
 }
 
 // errMissing is what makes the exit status of a replay exitMissing.
-var errMissing = errors.New("everything in CONVERSATION_EVENTS is replayed, but deletions since then may be missing from it: see docs/restore.md")
+var errMissing = errors.New("deletions since then may be missing from it: see docs/restore.md")
 
 // ending is the error of a replay; nil where all of it is done.
 func (c *replayCommand) ending(ctx context.Context, s replay.Summary, err error) error {
@@ -127,7 +127,7 @@ func (c *replayCommand) ending(ctx context.Context, s replay.Summary, err error)
 	case s.Malformed+s.Failed > 0:
 		return fmt.Errorf("%s could not be read, and %s could not be replayed: see the log above", purge.Count(s.Malformed, "event"), purge.Count(s.Failed, "deletion"))
 	case len(s.Missing) > 0:
-		return errMissing
+		return fmt.Errorf("everything in %s is replayed, but %w", c.names().EventsStream(), errMissing)
 	}
 	return nil
 }

@@ -70,7 +70,7 @@ func TestReplaySaysWhatItWantsOfSince(t *testing.T) {
 	s := newStack(t)
 	const example = "such as 2026-11-23T09:00:00Z"
 	s.command("replay").mustFail(t, exitUsage, "--since: is missing", example)
-	s.command("replay", "--since", "yesterday").mustFail(t, exitUsage, `--since: "yesterday" is not a time`, example)
+	s.command("replay", "--since", "yesterday").mustFail(t, exitUsage, `--since: \"yesterday\" is not a time`, example)
 	s.command("replay", "--since", "2026-11-23 09:00:00").mustFail(t, exitUsage, "is not a time", example)
 	s.replay(time.Now().Add(time.Hour)).mustFail(t, exitUsage, "is in the future", example)
 }
@@ -105,7 +105,7 @@ func TestReplaySaysWhenEventsMayBeMissing(t *testing.T) {
 		t.Parallel()
 		s, since := restored(t)
 		o := s.wantReplay(t, exitMissing, since.Add(-time.Hour), "complete", false, "messages_deleted", 40)
-		for _, want := range []string{"--since is older than the stream", "worker: everything in CONVERSATION_EVENTS is replayed, but"} {
+		for _, want := range []string{"--since is older than the stream", `"msg":"failed","error":"everything in CONVERSATION_EVENTS is replayed, but`} {
 			if !strings.Contains(o.stderr, want) {
 				t.Errorf("stderr is %q; want %q in it", o.stderr, want)
 			}
@@ -347,7 +347,7 @@ func TestReplayIsThrottled(t *testing.T) {
 		b.log.await(t, "throttled", "paused")
 		b.stop()
 		b.want(t, exitError)
-		b.log.await(t, "worker: stopped", "run it again to continue")
+		b.log.await(t, `"error":"stopped (`, "run it again to continue")
 		s.command("resume").mustSucceed(t)
 		s.wantReplay(t, exitOK, since, "messages_deleted", 40)
 	})

@@ -36,8 +36,8 @@ type runCommand struct {
 func (c *runCommand) Help() string {
 	return `Any number of workers may run at once; they share the work. A worker that can't reach NATS or Postgres, or that finds no
 setup, stays alive but isn't ready, reports why in /readyz and in the log, and continues by itself. A plan that doesn't fit the
-database, or a wrong setting, ends it with a line for each problem. On SIGTERM it stops within 10 s, and another worker continues
-from the last committed batch; a second signal ends it at once.
+database, or a wrong setting, ends it with a line for each problem; what --setup has done before stays. On SIGTERM it stops within
+10 s, and another worker continues from the last committed batch; a second signal ends it at once.
 
 With OTEL_EXPORTER_OTLP_ENDPOINT set it sends traces there, by OTLP over HTTP; OpenTelemetry's other variables are read as well.
 
@@ -55,7 +55,7 @@ func (c *runCommand) run(ctx context.Context, t terminal) error {
 		found = append(found, err)
 	}
 	if found = append(found, tracing.Check(t.getenv)...); len(found) > 0 {
-		return &usageError{found}
+		return &usageError{"worker run", found}
 	}
 	plan, err := c.load()
 	if err != nil {
@@ -104,7 +104,7 @@ type worker struct {
 
 func newWorker(cfg config, plan plan.Plan, log *slog.Logger) *worker {
 	w := &worker{cfg: cfg, plan: plan, log: log, changed: make(chan struct{})}
-	w.metrics = telemetry.New(cfg.shard(), func() float64 {
+	w.metrics = telemetry.New(cfg.names().InShard(cfg.shard()), func() float64 {
 		if b := w.broker.Load(); b != nil {
 			return b.OldestInFlight().Seconds()
 		}
@@ -167,7 +167,7 @@ func (w *worker) start(ctx context.Context) error {
 
 func (w *worker) brokerConfig() broker.Config {
 	c := w.cfg.brokerConfig("lethe-worker")
-	c.Shard, c.Metrics, c.Log, c.Gate = w.cfg.shard(), w.metrics, w.log, w.gate
+	c.Names, c.Metrics, c.Log, c.Gate = c.Names.InShard(w.cfg.shard()), w.metrics, w.log, w.gate
 	return c
 }
 
@@ -188,7 +188,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 		})
 		return err
 	})
-	return store, err
+	return store, w.cfg.unnamed(err)
 }
 
 // askLedger is nil if the ledger is there, and that of the shard. It keeps no connection,
@@ -230,7 +230,7 @@ func (w *worker) await(ctx context.Context, reason string, op func() error) erro
 func (w *worker) work(ctx context.Context, nats *broker.Broker, store *repo.Repo) {
 	pace := w.test.pace(w.cfg.Target)
 	h := handler.New(handler.Config{
-		Shard: w.cfg.shard(), Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
+		Names: w.cfg.names().InShard(w.cfg.shard()), Store: store, Publisher: nats, Gate: w.gate, Metrics: w.metrics, Log: w.log, Tracer: w.tracer,
 		Target: w.cfg.Target, MinRows: pace.Min, MaxRows: pace.Max, SlowBatch: pace.Slow, PerDeletion: w.cfg.ExpressRows,
 		BatchSize: w.test.batchSize, ExpressLanes: w.share.express, LongLanes: w.share.long, Isolated: w.share.isolated,
 		MaxAttempts: w.cfg.MaxAttempts, Grace: stopGrace, Limits: w.cfg.limits(w.cfg.Target), ForegroundBackoff: w.cfg.ForegroundBackoff, LongConcurrency: w.cfg.LongConcurrency,

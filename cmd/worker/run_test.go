@@ -134,12 +134,52 @@ func TestAPlanThatDoesNotFitEndsTheWorkerWithALineForEachProblem(t *testing.T) {
 messages: {table: chat.messages, app: app_id, user: owner, conversation: conversation_id, seq: number, sent_at: sent_at}
 conversations: {table: chat.conversations, app: app_id, user: user_id, conversation: conversation_id}
 `)
-	o := s.command("run", "--plan", plan).mustFail(t, exitError, "owner", "number")
-	for line := range strings.Lines(o.stderr) {
-		if !strings.HasPrefix(line, "{") && !strings.HasPrefix(line, "worker: ") {
-			t.Errorf("stderr has the line %q; want logs and errors", line)
+	for _, c := range []struct {
+		format, first, second string
+		code                  int
+		args                  []string
+	}{
+		{"json", `"error":"plan: line 2: messages.user: table `, `"error":"plan: line 2: messages.seq: table `, exitError, []string{"--plan", plan}},
+		{"text", `worker: plan: line 2: messages.user: table `, `worker: plan: line 2: messages.seq: table `, exitError, []string{"--plan", plan}},
+		{"json", `"error":"--plan (LETHE_PLAN): plan: line 1: messages.user is missing`, `"error":"--plan (LETHE_PLAN): plan: line 1: messages.seq is missing`, exitUsage, []string{"--plan", planFile(t, "messages: {table: m}")}},
+		{"json", `"error":"unknown flag --nonsense; see ` + "`worker run --help`", `"level":"ERROR","msg":"failed"`, exitUsage, []string{"--nonsense"}},
+	} {
+		o := s.command(append([]string{"run", "--log-format", c.format}, c.args...)...).mustFail(t, c.code)
+		if n := strings.Count(o.stderr, c.first); n != 1 {
+			t.Errorf("%v printed %s\nwant %s once", o.args, o.stderr, c.first)
+		}
+		if n := strings.Count(o.stderr, c.second); n != 1 {
+			t.Errorf("%v printed %s\nwant %s once", o.args, o.stderr, c.second)
+		}
+		for line := range strings.Lines(o.stderr) {
+			if c.format == "json" && !json.Valid([]byte(line)) {
+				t.Errorf("%v printed the line %q; want JSON alone", o.args, line)
+			}
 		}
 	}
+}
+
+func TestWithoutAPlanAndWithoutTheSampleSchemaItSaysWhatToDo(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	for _, args := range [][]string{
+		{"run", "--setup"},
+		{"run"},
+		{"erase", "--app", "demo", "--conversation", "group_1"},
+		{"replay", "--since", "2026-01-01T00:00:00Z"},
+		{"plan", "check"},
+		{"plan", "try", "--app", "demo", "--user", "alice", "--conversation", "c2c_bob"},
+	} {
+		o := s.command(args...).mustFail(t, exitError, "no plan is named", "`worker setup --sample-schema`", "`worker plan draft > plan.yaml`", "--plan (LETHE_PLAN)")
+		if strings.Contains(o.stderr, "there is no table") {
+			t.Errorf("%v printed %s\nwant nothing about tables that nobody has named", args, o.stderr)
+		}
+	}
+	o := s.command("setup").mustSucceed(t) // what run --setup has done
+	if n := strings.Count(o.stdout, " unchanged\n"); n != 5 {
+		t.Errorf("setup printed %s\nwant all unchanged", o.stdout)
+	}
+	s.command("run", "--plan", planFile(t, "tenant: demo\nmessages: {table: mine, user: u, conversation: c, seq: n}")).mustFail(t, exitError, "there is no table", "mine")
 }
 
 func TestAnAddressInUseIsAClearError(t *testing.T) {

@@ -133,7 +133,8 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	defer nc.Close()
-	client, err := conversation.NewClient(nc, conversation.WithShard(func(conversation.Command) string { return c.Shard }))
+	client, err := conversation.NewClient(nc, conversation.WithPrefix(c.SubjectPrefix), conversation.WithDomain(c.NATSDomain),
+		conversation.WithShard(func(conversation.Command) string { return c.Shard }))
 	if err != nil {
 		return err
 	}
@@ -145,7 +146,7 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	var events commandEvents
 	if c.Wait {
 		if c.Everyone {
-			events, err = followEveryone(ctx, nc, client, cmd)
+			events, err = followEveryone(ctx, c.names(), nc, client, cmd)
 		} else {
 			// A command of this id may have finished before: its event is stored, and the
 			// stream drops it where it is published again.

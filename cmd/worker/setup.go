@@ -62,8 +62,9 @@ func given[T any](v *T) (value T) {
 // Help is the long form of the subcommand's help.
 func (c *setupCommand) Help() string {
 	return `Creates the schema lethe, the streams CONVERSATION_COMMANDS, CONVERSATION_EVENTS and CONVERSATION_DEAD_LETTERS and the
-consumer deletion-worker, or upgrades what is there. With --shard NAME the first stream is CONVERSATION_COMMANDS_<NAME>. Safe to repeat, to race, and while workers run. Needs the database
-itself, not a transaction pooler in front of it.
+consumer deletion-worker, or upgrades what is there. With --shard NAME the first stream is CONVERSATION_COMMANDS_<NAME>;
+--subject-prefix begins the names of all four. Safe to repeat, to race, and while workers run. Needs the database itself, not a
+transaction pooler in front of it.
 
 A setting of a stream that isn't given stays as it is where the stream exists. A plan that is refused doesn't fail the setup, since
 its tables may come later: worker plan check has an exit status for it.
@@ -157,7 +158,7 @@ func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
 
 func (c *setupCommand) connect(ctx context.Context) (*broker.Broker, error) {
 	cfg := c.brokerConfig("lethe-setup")
-	cfg.Shard, cfg.AckWait = c.shard(), given(c.AckWait)
+	cfg.Names, cfg.AckWait = cfg.Names.InShard(c.shard()), given(c.AckWait)
 	return broker.Connect(ctx, cfg)
 }
 
@@ -270,7 +271,7 @@ func printProperties(t terminal, json bool, lines []broker.PropertyState) error 
 		if !l.Right {
 			mark = "WRONG"
 		}
-		rows = append(rows, []string{mark, l.Of, orDash(l.Property), l.Found, l.Want, l.Setup, l.Worker})
+		rows = append(rows, []string{mark, l.Of, l.Property, l.Found, l.Want, l.Setup, l.Worker})
 	}
 	if json {
 		return nil

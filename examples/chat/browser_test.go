@@ -283,7 +283,7 @@ func (p *tab) press(t *testing.T, keys ...string) {
 func (p *tab) syncOn(t *testing.T) {
 	t.Helper()
 	p.click(t, "#sync")
-	p.await(t, "the switch is on", logged("Multi-client sync is on."))
+	p.await(t, "the switch is on", logged("switched “Delete on all devices” on"))
 }
 
 const back = `[data-part="back"]`

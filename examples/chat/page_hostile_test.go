@@ -153,8 +153,8 @@ func beyondTheNewest(t *testing.T, r *rig, p *tab) {
 	p.send(t, bobs, "new")
 	p.awaitLast(t, bobs, "new")
 	r.signal(t, syscall.SIGCONT)
-	for device, name := range map[string]string{phone: "Alice’s phone", laptop: "Alice’s laptop"} {
-		p.await(t, device+" was told", logged(name+" Bob: deleted"))
+	for device, sentence := range map[string]string{phone: "Alice’s phone deleted Bob", laptop: "Alice’s laptop removed Bob"} {
+		p.await(t, device+" was told", logged(sentence))
 		p.open(t, device, "c2c_bob")
 		p.awaitThread(t, device, "new")
 	}

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
 	"testing"
 	"time"
 
@@ -44,10 +45,14 @@ func TestPage(t *testing.T) {
 	for name, story := range map[string]func(*testing.T, *rig, *tab){
 		"a_shared_group_is_hidden_for_each_and_erased_for_all": sharedGroup,
 		"a_deletion_under_way_shows_how_far_it_is":             underWay,
+		"it_is_readable_in_any_window_light_or_dark":           readable,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := startChatWithGroups(t)
+			if os.Getenv("LETHE_SCREENSHOT") != "" {
+				r.older = 300_000 // as on the page
+			}
 			r.samples(t)
 			story(t, r, chromium.open(t, r))
 		})
@@ -65,12 +70,21 @@ func (r *rig) samples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var messages []struct{ From, To, Text string }
+	var messages []struct {
+		From, To, Text string
+		Older          int64
+	}
 	if err := json.Unmarshal(data, &messages); err != nil {
 		t.Fatal(err)
 	}
 	for _, m := range messages {
 		if m.To == camping && r.groups == "" {
+			continue
+		}
+		if m.Older > 0 {
+			if r.older > 0 {
+				r.history(t)
+			}
 			continue
 		}
 		r.as(t, m.From, m.From+"-other").do(t, http.MethodPost, "/v1/conversations/"+m.To+"/messages",
@@ -100,8 +114,8 @@ func withoutSync(t *testing.T, r *rig, p *tab) {
 	if got := r.onServer(t, "alice", "c2c_bob"); len(got) > 0 {
 		t.Errorf("the server still has %q", got)
 	}
-	if value[int](t, p, logged("Alice’s laptop Bob: not told, sync is off.")) != 1 {
-		t.Error("the log doesn't say that the laptop isn't told")
+	if value[int](t, p, logged("Alice’s laptop still has Bob")) != 1 {
+		t.Error("the log doesn't say that the laptop keeps it")
 	}
 }
 
@@ -133,8 +147,8 @@ func catchesUp(t *testing.T, _ *rig, p *tab) {
 	}
 	p.click(t, network(laptop))
 	p.awaitNoRow(t, laptop, "c2c_bob")
-	if value[int](t, p, logged("loads its list anew")) != 0 {
-		t.Error("the laptop has loaded its list anew; want it to catch up by events")
+	if value[int](t, p, logged("loaded its chats again")) != 0 {
+		t.Error("the laptop has loaded its chats again; want it to catch up by events")
 	}
 	if !p.hasRow(t, laptop, "c2c_carol") {
 		t.Error("another conversation has gone as well")
@@ -148,9 +162,9 @@ func survives(t *testing.T, r *rig, p *tab) {
 	p.remove(t, phone, "c2c_bob")
 	p.send(t, bobs, "new") // whether or not the worker is done
 	p.awaitLast(t, bobs, "new")
-	p.await(t, "the phone was told", logged("Alice’s phone Bob: deleted"))
+	p.await(t, "the phone was told", logged("Alice’s phone deleted Bob"))
 	p.click(t, network(laptop))
-	p.await(t, "the laptop was told", logged("Alice’s laptop Bob: deleted"))
+	p.await(t, "the laptop was told", logged("Alice’s laptop removed Bob"))
 	for _, device := range []string{phone, laptop} {
 		p.awaitRow(t, device, "c2c_bob")
 		p.open(t, device, "c2c_bob")
@@ -183,7 +197,7 @@ func lateEvent(t *testing.T, r *rig, p *tab) {
 		p.open(t, device, "c2c_bob")
 		p.awaitThread(t, device, "new")
 	}
-	if got := value[int](t, p, logged("Alice’s laptop Bob: deleted")); got != 2 {
+	if got := value[int](t, p, logged("Alice’s laptop removed Bob")); got != 2 {
 		t.Errorf("the laptop was told %d times; want once of each deletion", got)
 	}
 }
@@ -241,7 +255,7 @@ func failed(t *testing.T, r *rig, p *tab) {
 	p.click(t, "#fail")
 	p.await(t, "the phone shows the reason", `document.querySelector('#alice-phone .notice[data-state="failed"] code')?.textContent === "command_id_reused"`)
 	p.click(t, "#alice-phone "+back)
-	p.await(t, "the list shows it too", `document.querySelector('#alice-phone .row[data-state="failed"]').textContent.includes("command_id_reused")`)
+	p.await(t, "the list shows it too", `document.querySelector('#alice-phone .row[data-state="failed"]').textContent.includes("Its id had been used")`)
 	if value[bool](t, p, `document.querySelector('#alice-laptop [data-state="failed"]') !== null`) {
 		t.Error("the laptop shows the failure too, although it hasn't asked")
 	}
@@ -258,7 +272,10 @@ func byKeyboard(t *testing.T, _ *rig, p *tab) {
 	}
 	trash := row(phone, "c2c_bob") + ` [data-part="delete"]`
 	p.press(t, kb.Tab)
-	p.await(t, "the link to the console has the focus", focused(".skip"))
+	p.await(t, "the link to the controls has the focus", focused(".skip"))
+	if !value[bool](t, p, `["solid", "auto"].includes(getComputedStyle(document.activeElement).outlineStyle)`) {
+		t.Error("the focus can't be seen")
+	}
 	p.press(t, kb.Tab)
 	p.await(t, "deleting all of them has the focus", focused(`#alice-phone [data-part="all"]`))
 	p.press(t, kb.Tab)

@@ -67,6 +67,7 @@ type rig struct {
 	read   string // a standby of db, "" for none
 	groups string // a database for shared groups, "" for none
 	roles  bool   // who uses it has the roles of deploy/postgres
+	older  int    // messages that the shared group has before the samples, instead of the page's number
 	key    string
 	log    *logText
 	url    string // of the chat

@@ -123,6 +123,12 @@ func TestASharedGroupGoesAllTheWay(t *testing.T) {
 	send()
 	check("3 rows, alice 3, bob 3")
 	carol.do(t, "POST", "/v1/conversations/"+camping+"/messages", map[string]string{"text": "hello"}, http.StatusForbidden, nil)
+	past := map[string]any{"group": camping, "messages": 10}
+	carol.do(t, "POST", "/v1/demo/history", past, http.StatusForbidden, nil)
+	bob.do(t, "POST", "/v1/demo/history", past, http.StatusOK, nil) // it has messages
+	check("3 rows, alice 3, bob 3")
+	past["group"] = "group_book_club"
+	bob.do(t, "POST", "/v1/demo/history", past, http.StatusBadRequest, nil)
 	for c, want := range map[*caller]int{phone: 3, bob: 3, carol: 0} {
 		if got := c.texts(t, camping); len(got) != want {
 			t.Errorf("one reads %q; want %d messages", got, want)
@@ -159,7 +165,7 @@ func TestASharedGroupGoesAllTheWay(t *testing.T) {
 	phone.do(t, "POST", "/v1/conversations/group_book_club:delete", everyone, http.StatusForbidden, nil)
 	phone.do(t, "POST", remove, everyone, http.StatusAccepted, nil)
 	for _, l := range []*listener{alices, bobs} {
-		expect(l, "conversation.deleted", `"scope":"everyone"`, `"requested_by":"alice"`, `"through_seq":6`)
+		expect(l, "conversation.deleted", `"scope":"everyone"`, `"requested_by":"alice"`, `"through_seq":16`)
 		expect(l, "conversation.erased", camping)
 	}
 	check("0 rows, alice 0, bob 0")
@@ -190,6 +196,13 @@ func TestASharedGroupGoesAllTheWay(t *testing.T) {
 	}
 }
 
+// history gives the shared group its older messages, if it has none.
+func (r *rig) history(t *testing.T) {
+	t.Helper()
+	r.as(t, "alice", "alice-other").do(t, http.MethodPost, "/v1/demo/history",
+		map[string]any{"group": camping, "messages": r.older}, http.StatusOK, nil)
+}
+
 // awaitStored waits until the page shows what the database has.
 func (p *tab) awaitStored(t *testing.T, rows, members string) {
 	t.Helper()
@@ -212,7 +225,7 @@ func sharedGroup(t *testing.T, r *rig, p *tab) {
 	p.awaitNoRow(t, phone, camping)
 	p.awaitNoRow(t, laptop, camping)
 	p.awaitStored(t, "5", "Alice reads none, Bob reads 5")
-	if !p.hasRow(t, bobs, camping) || value[int](t, p, logged("Alice’s phone Camping: erased")) > 0 {
+	if !p.hasRow(t, bobs, camping) || value[int](t, p, logged("Alice’s phone heard that the rows of Camping have left the database")) > 0 {
 		t.Error("bob has lost the group, or its rows are said to be erased")
 	}
 	p.send(t, bobs, "new")
@@ -222,7 +235,7 @@ func sharedGroup(t *testing.T, r *rig, p *tab) {
 	p.awaitNoRow(t, bobs, camping)
 	p.awaitStored(t, "1", "Alice reads 1, Bob reads none")
 	for _, name := range []string{"Alice’s phone", "Alice’s laptop"} {
-		p.await(t, name+" hears that what it deleted is erased", logged(name+" Camping: erased"))
+		p.await(t, name+" hears that what it deleted is erased", logged(name+" heard that the rows of Camping have left the database"))
 	}
 	p.open(t, laptop, camping)
 	p.awaitThread(t, laptop, "new")
@@ -238,17 +251,25 @@ func sharedGroup(t *testing.T, r *rig, p *tab) {
 		p.awaitNoRow(t, device, camping)
 	}
 	p.awaitStored(t, "0", "Alice reads none, Bob reads none")
-	p.await(t, "the log says who deleted it", logged("Bob’s phone Camping: deleted for everyone by Alice"))
+	p.await(t, "the page says how many rows are erased", `document.querySelector("#stored-erased").textContent === "6 erased"`)
+	p.await(t, "the log says who deleted it", logged("Bob’s phone removed Camping: Alice deleted it for everyone"))
 
-	// Alice deletes all that she has.
-	r.samples(t)
+	// Alice deletes all that she has, of a group with a long past.
+	r.older = 1000
+	r.history(t)
+	r.samples(t) // the second time it has one
 	p.awaitRow(t, phone, camping)
-	p.awaitStored(t, "5", "Alice reads 5, Bob reads 5")
+	p.awaitStored(t, "1,005", "Alice reads 1,005, Bob reads 1,005")
+	p.open(t, bobs, camping)
+	p.awaitLast(t, bobs, "Then only the weather is missing.")
+	p.click(t, `#bob-phone [data-part="earlier"]`)
+	p.await(t, "bob reads older messages", `document.querySelectorAll("#bob-phone .message").length >= 100`)
+	p.click(t, "#bob-phone "+back)
 	p.click(t, `#alice-phone [data-part="all"]`)
 	p.click(t, "#confirm-yes")
 	p.await(t, "alice's devices are empty", `document.querySelectorAll("#alice-phone .row, #alice-laptop .row").length === 0`)
-	p.await(t, "both commands have ended", logged("Alice’s phone All chats:")+" === 2")
-	p.awaitStored(t, "5", "Alice reads none, Bob reads 5")
+	p.await(t, "both commands have ended", logged("Alice’s phone deleted all chats:")+" === 2")
+	p.awaitStored(t, "1,005", "Alice reads none, Bob reads 1,005")
 	if !p.hasRow(t, bobs, camping) || !p.hasRow(t, bobs, "c2c_alice") {
 		t.Error("bob has lost a conversation")
 	}

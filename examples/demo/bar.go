@@ -20,12 +20,16 @@ const (
 type bar struct {
 	out   *printer
 	total int64
+	// passing says that the bar is of less interest than what comes after it: it vanishes
+	// from a terminal, and elsewhere it is a line for every stillEvery.
+	passing bool
 
 	done  int64
 	drawn time.Time // the last drawing
 	told  int64     // the last fifth that was told
 	mark  int64     // done when this worker began
 	since time.Time // when it began
+	until time.Time // when it was killed; zero while it runs
 }
 
 // newBar begins at nothing.
@@ -33,8 +37,24 @@ func newBar(out *printer, total int64) *bar {
 	return &bar{out: out, total: total, since: time.Now()}
 }
 
+// newPassingBar is newBar for what only has to be waited for.
+func newPassingBar(out *printer, total int64) *bar {
+	b := newBar(out, total)
+	b.passing, b.drawn = true, b.since
+	return b
+}
+
 // restart measures the rate anew from here.
-func (b *bar) restart() { b.mark, b.since = b.done, time.Now() }
+func (b *bar) restart() { b.mark, b.since, b.until = b.done, time.Now(), time.Time{} }
+
+// rate is messages a second since this worker began.
+func (b *bar) rate() int64 {
+	end := b.until
+	if end.IsZero() {
+		end = time.Now()
+	}
+	return perSecond(b.done-b.mark, end.Sub(b.since))
+}
 
 // set moves the bar.
 func (b *bar) set(done int64) {
@@ -45,7 +65,8 @@ func (b *bar) set(done int64) {
 	switch {
 	case b.out.live && time.Since(b.drawn) >= drawEvery:
 		b.show()
-	case !b.out.live && b.fifth() > b.told:
+	case b.out.live:
+	case b.passing && time.Since(b.drawn) >= stillEvery, !b.passing && b.fifth() > b.told:
 		b.show()
 	}
 }
@@ -56,10 +77,13 @@ func (b *bar) fifth() int64 { return b.done * tellSteps / max(1, b.total) }
 // show draws the bar now, or prints it where it can't be drawn over.
 func (b *bar) show() {
 	b.drawn, b.told = time.Now(), b.fifth()
-	line := renderBar(b.out, b.done, b.total, perSecond(b.done-b.mark, time.Since(b.since)))
-	if b.out.live {
+	line := renderBar(b.out, b.done, b.total, b.rate())
+	switch {
+	case b.out.live && b.passing:
+		b.out.pass(line)
+	case b.out.live:
 		b.out.draw(line)
-	} else {
+	default:
 		b.out.print(line)
 	}
 }

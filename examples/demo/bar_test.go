@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -90,6 +92,86 @@ func TestBarOnATerminalDrawsOverOneLine(t *testing.T) {
 	out.print("next")
 	if got := text.String(); strings.Count(got, "\n") != 2 || strings.Count(got, "\r\x1b[K") != 2 || !strings.HasSuffix(got, "/s\nnext\n") {
 		t.Errorf("%q; want two drawings on one line, and the next one below", got)
+	}
+}
+
+func TestPassingBarVanishesFromATerminal(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	out := &printer{w: &text, width: 80, live: true}
+	b := newPassingBar(out, 1000)
+	b.drawn = time.Time{} // long ago
+	b.set(500)
+	out.print("next")
+	if got := text.String(); !strings.Contains(got, "50 %") || !strings.HasSuffix(got, "\r\x1b[Knext\n") {
+		t.Errorf("%q; want the bar, and the next line in its place", got)
+	}
+}
+
+func TestPassingBarWithoutATerminalPrintsNowAndThen(t *testing.T) {
+	t.Parallel()
+	var text strings.Builder
+	b := newPassingBar(&printer{w: &text, width: lineWidth}, 1000)
+	b.set(500) // too soon
+	b.drawn = b.drawn.Add(-stillEvery)
+	b.set(600)
+	b.set(1000) // too soon again
+	if got := text.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "60 %") {
+		t.Errorf("%q; want one line", got)
+	}
+}
+
+func TestWhatTakesLongIsSaid(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		slow := func() error {
+			time.Sleep(2*stillEvery + time.Second)
+			return io.ErrUnexpectedEOF
+		}
+		var text strings.Builder
+		if err := (&printer{w: &text, width: lineWidth}).during("go build", slow); !errors.Is(err, io.ErrUnexpectedEOF) {
+			t.Errorf("during = %v; want the error of what it runs", err)
+		}
+		if got, want := text.String(), "   go build … 5 s\n   go build … 10 s\n"; got != want {
+			t.Errorf("%q; want %q", got, want)
+		}
+		text.Reset()
+		out := &printer{w: &text, width: 80, live: true}
+		_ = out.during("go build", slow)
+		out.say("done")
+		if got := text.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "\r\x1b[K   go build … 7 s") {
+			t.Errorf("%q; want one line, drawn each second before", got)
+		}
+	})
+}
+
+func TestHistoriesAreLoadedInParts(t *testing.T) {
+	t.Parallel()
+	hs := []history{{alice, "a", 1, 20}, {alice, group, 21, 2*partMessages + 5}, {bob, group, 1, 30}}
+	next, total := map[string]int64{}, int64(0)
+	for _, part := range parts(hs) {
+		n := int64(0)
+		for _, h := range part {
+			key := h.user + " " + h.conversation
+			if want := next[key]; want > 0 && h.first != want {
+				t.Errorf("%s goes on at %d; want %d", key, h.first, want)
+			}
+			next[key] = h.last + 1
+			n += h.messages()
+		}
+		if n < 1 || n > partMessages {
+			t.Errorf("a part of %d messages; want 1 to %d", n, partMessages)
+		}
+		total += n
+	}
+	for _, h := range hs {
+		if got := next[h.user+" "+h.conversation]; got != h.last+1 {
+			t.Errorf("%s of %s ends at %d; want %d", h.conversation, h.user, got-1, h.last)
+		}
+		total -= h.messages()
+	}
+	if total != 0 {
+		t.Errorf("%d messages too many", total)
 	}
 }
 

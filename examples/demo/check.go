@@ -138,11 +138,11 @@ func (s *story) verifyRows() ([]check, error) {
 	if err != nil {
 		return nil, err
 	}
-	kept := equal("bob's own copies of it all (digest compared)", s.bobs.count+int64(s.bobWrote), bobs.count+newer)
+	kept := equal("bob's own copies, unchanged (digest compared)", s.bobs.count+int64(s.bobWrote), bobs.count+newer)
 	kept.held = kept.held && bobs == s.bobs
 	return []check{
 		equal("rows left at or below a boundary", 0, below),
-		equal("messages from after the delete, still there", int64(s.later), above),
+		equal("messages sent after the delete, still there", int64(s.later), above),
 		equal("their conversations, still there, 1 unread each", int64(s.later), rows),
 		equal("conversations left without a message", 0, empty),
 		kept,
@@ -162,8 +162,8 @@ func (s *story) verifyCrash() ([]check, error) {
 	}
 	return []check{
 		cursor,
-		equal("of the group, by the killed worker (rows counted)", s.takeover.Deleted, total-s.takeover.Left),
-		equal("of the group, by the second worker", s.takeover.Left, deleted-s.takeover.Deleted),
+		equal("deleted of the group by the killed worker", s.takeover.Deleted, total-s.takeover.Left),
+		equal("deleted of the group by the second worker", s.takeover.Left, deleted-s.takeover.Deleted),
 	}, nil
 }
 
@@ -189,8 +189,8 @@ func (s *story) verifyEvents() ([]check, error) {
 	stored.held = stored.held && events == distinct
 	return []check{
 		stored,
-		equal("told to alice's phone", phone, int64(len(s.phone.deleted))),
-		equal("told to alice's laptop (sync was off once)", laptop, int64(len(s.laptop.deleted))),
+		equal("events for alice's phone", phone, int64(len(s.phone.deleted))),
+		equal("events for alice's laptop (sync was off once)", laptop, int64(len(s.laptop.deleted))),
 	}, nil
 }
 

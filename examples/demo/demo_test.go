@@ -142,7 +142,7 @@ func TestDemoHoldsOnASmallScale(t *testing.T) {
 		t.Fatalf("exit status %d; want %d\n%s%s", code, exitHeld, &d.text, &d.stderr)
 	}
 	text := d.text.String()
-	for _, want := range []string{"alice-laptop   is not told", "100 %", "kill -9", "✓ rows left at or below a boundary", "All of it held."} {
+	for _, want := range []string{"alice-laptop   is not notified", "100 %", "kill -9", "✓ rows left at or below a boundary", "All of it held."} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the output has no %q", want)
 		}

@@ -62,7 +62,7 @@ func (s *story) hugeGroup() error {
 	if err := s.stopWorker(); err != nil {
 		return err
 	}
-	s.out.note("the most memory it has used: %d MB", s.worker.peakMemory()>>20)
+	s.out.note("peak memory of the second worker: %d MB", s.worker.peakMemory()>>20)
 	return nil
 }
 
@@ -75,11 +75,12 @@ func (s *story) killInTheMiddle(b *bar, command string) (time.Time, error) {
 	pid := s.worker.cmd.Process.Pid
 	s.worker.kill()
 	killed := time.Now()
+	b.until = killed // counting what is left takes a while
 	if err := s.lookAfterCrash(b, command); err != nil {
 		return killed, err
 	}
-	s.out.say(s.out.styled(red, fmt.Sprintf("kill -9 %d", pid))+fmt.Sprintf(": %s are gone, %s are left",
-		number(s.takeover.Deleted), number(s.takeover.Left)), rate(s.takeover.Deleted, killed.Sub(b.since), "messages"))
+	s.out.say(s.out.styled(red, fmt.Sprintf("kill -9 %d", pid))+fmt.Sprintf(": %s messages deleted, %s left",
+		number(s.takeover.Deleted), number(s.takeover.Left)), number(b.rate())+" messages/s")
 	return killed, nil
 }
 
@@ -88,7 +89,7 @@ func (s *story) goOn(b *bar, command string, killed time.Time) error {
 	if err := s.work(); err != nil {
 		return err
 	}
-	s.out.note("it waits until the lease of the first has run out: --ack-wait, %v here", s.ackWait)
+	s.out.note("it waits until the lease of the first has expired: --ack-wait, %v here", s.ackWait)
 	b.restart()
 	var resumed time.Time
 	err := s.watchBar(b, command, func(p progressOf) bool {
@@ -131,10 +132,10 @@ func (e end) show(s *story) error {
 	}
 	s.tellDevices(e.event, e.told, "")
 	if len(e.told) != len(s.presence.devices) {
-		return fmt.Errorf("%s was told to %s", e.event.ConversationID, count(len(e.told), "device"))
+		return fmt.Errorf("%s was sent to %s", e.event.ConversationID, count(len(e.told), "device"))
 	}
 	if s.phone.progress > 0 { // at most one a second
-		s.out.note("on the way %s, which asked, got %s of progress", s.phone.id, count(s.phone.progress, "message"))
+		s.out.note("meanwhile %s, which asked, received %s", s.phone.id, count(s.phone.progress, "progress event"))
 	}
 	return nil
 }
@@ -194,7 +195,7 @@ func (s *story) carolWrites() error {
 	}
 	s.later++
 	s.bobWrote++
-	s.out.say(fmt.Sprintf("carol writes to the group: seq %s, past the boundary", number(seq)))
+	s.out.say(fmt.Sprintf("carol writes to the group: seq %s, which the deletion doesn't cover", number(seq)))
 	return nil
 }
 

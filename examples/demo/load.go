@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"sync"
@@ -20,6 +21,8 @@ const (
 	messagesPerChat = 20
 	chatsPerUser    = 20
 	bobsGroup       = 1000 // bob came late to the group
+
+	partMessages = 50_000 // in one transaction
 )
 
 // history is one user's copy of a conversation: seqs first to last.
@@ -102,9 +105,12 @@ on conflict (app_id, user_id) do update set last_seq = greatest(counters.last_se
 // loaded counts the rows that a load has made.
 type loaded struct{ messages, reactions, attachments int64 }
 
+// messages is how many the copy has.
+func (h history) messages() int64 { return h.last - h.first + 1 }
+
 // load writes the histories, all sent before an hour ago, into the tables of the
-// bundled schema.
-func (s *stack) load(hs []history) (loaded, error) {
+// bundled schema. step hears how many messages are there, now and then.
+func (s *stack) load(hs []history, step func(messages int64)) (loaded, error) {
 	newest := int64(0)
 	for _, h := range hs {
 		newest = max(newest, h.last)
@@ -120,18 +126,14 @@ func (s *stack) load(hs []history) (loaded, error) {
 		tag, err := s.db.Exec(s.ctx, sql, app, users, conversations, first, last, began)
 		return tag.RowsAffected(), err
 	}
-	// The messages by two connections at once, each with half of them.
 	var n loaded
-	var more int64
-	var moreErr error
-	var second sync.WaitGroup
-	mine, theirs := halves(hs)
-	second.Go(func() { more, moreErr = insert(loadMessages, theirs) })
+	var errs []error
+	for part := range s.loadParts(hs, func(part []history) (int64, error) { return insert(loadMessages, part) }) {
+		n.messages += part.messages
+		errs = append(errs, part.err)
+		step(n.messages)
+	}
 	var err error
-	n.messages, err = insert(loadMessages, mine)
-	second.Wait()
-	n.messages += more
-	errs := []error{err, moreErr}
 	n.reactions, err = insert(loadReactions, hs)
 	errs = append(errs, err)
 	n.attachments, err = insert(loadAttachments, hs)
@@ -146,13 +148,61 @@ func (s *stack) load(hs []history) (loaded, error) {
 	return n, nil
 }
 
-// halves splits each history in the middle.
-func halves(hs []history) (older, newer []history) {
-	for _, h := range hs {
-		a, b := h, h
-		a.last = (h.first + h.last) / 2
-		b.first = a.last + 1
-		older, newer = append(older, a), append(newer, b)
+// part is what has been loaded in one transaction.
+type part struct {
+	messages int64
+	err      error
+}
+
+// loadParts loads histories in parts, by two connections at once. After an error it loads no more.
+func (s *stack) loadParts(hs []history, load func([]history) (int64, error)) <-chan part {
+	queue, done := make(chan []history), make(chan part)
+	ctx, stop := context.WithCancel(s.ctx)
+	go func() {
+		defer close(queue)
+		for _, p := range parts(hs) {
+			select {
+			case queue <- p:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	var loaders sync.WaitGroup
+	for range 2 {
+		loaders.Go(func() {
+			for p := range queue {
+				n, err := load(p)
+				if err != nil {
+					stop()
+				}
+				done <- part{n, err}
+			}
+		})
 	}
-	return older, newer
+	go func() {
+		loaders.Wait()
+		stop()
+		close(done)
+	}()
+	return done
+}
+
+// parts cuts histories into parts of at most partMessages messages.
+func parts(hs []history) [][]history {
+	var all [][]history
+	room := int64(0)
+	for _, h := range hs {
+		for h.first <= h.last {
+			if room == 0 {
+				all, room = append(all, nil), partMessages
+			}
+			piece := h
+			piece.last = min(h.last, h.first+room-1)
+			all[len(all)-1] = append(all[len(all)-1], piece)
+			room -= piece.messages()
+			h.first = piece.last + 1
+		}
+	}
+	return all
 }

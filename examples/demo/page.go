@@ -52,12 +52,16 @@ func (p page) show(out *printer, s *stack) error {
 		return err
 	}
 	out.print("")
-	for _, start := range []func(out *printer, s *stack) error{p.servers, p.programs, p.samples} {
+	if err := s.startServers(); err != nil {
+		return err
+	}
+	for _, start := range []func(out *printer, s *stack) error{p.programs, p.samples} {
 		if err := start(out, s); err != nil {
 			return err
 		}
 	}
 	out.print("")
+	out.print("NATS is at " + s.nats.URL() + ", where programs of your own find the app " + app + ".") // examples/clients
 	out.print("Open " + out.styled(bold, p.url()) + " and delete something. Ctrl-C stops it all.")
 	<-s.ctx.Done()
 	if err := context.Cause(s.ctx); !errors.Is(err, context.Canceled) {
@@ -85,29 +89,15 @@ func (p page) url() string {
 	return (&url.URL{Scheme: "http", Host: net.JoinHostPort(host, port), Path: "/"}).String()
 }
 
-func (p page) servers(out *printer, s *stack) error {
-	lap := time.Now()
-	out.doing("starting Postgres and nats-server")
-	for _, start := range []func() (string, error){s.startPostgres, s.startNATS} {
-		name, err := start()
-		if err != nil {
-			return err
-		}
-		out.say(name, lasted(time.Since(lap)))
-		lap = time.Now()
-	}
-	return nil
-}
-
 // programs builds and starts the worker and the chat.
 func (p page) programs(out *printer, s *stack) error {
 	lap := time.Now()
 	chat := filepath.Join(s.guard.folder, "chat")
-	out.doing("build cmd/worker and examples/chat")
-	if err := errors.Join(s.build(), s.goBuild(chat, "examples/chat")); err != nil {
+	const building = "go build ./cmd/worker and ./examples/chat"
+	if err := out.during(building, func() error { return errors.Join(s.build(), s.goBuild(chat, "examples/chat")) }); err != nil {
 		return err
 	}
-	out.say("build cmd/worker and examples/chat", lasted(time.Since(lap)))
+	out.say(building, lasted(time.Since(lap)))
 	if err := s.call("setup", "--sample-schema"); err != nil {
 		return err
 	}

@@ -16,6 +16,8 @@ const (
 	// lineWidth is what every line fits in, but for the bar of a wider terminal.
 	lineWidth = 78
 	indent    = "   "
+	// stillEvery is how long the output may be silent where there is no terminal.
+	stillEvery = 5 * time.Second
 )
 
 // printer writes the story. On a terminal it uses colours, unless NO_COLOR is
@@ -104,13 +106,55 @@ func (p *printer) say(text string, measured ...string) {
 	p.print(line)
 }
 
+// during runs do and shows meanwhile what is under way: on a terminal in a line that the next
+// one replaces, with the seconds it has taken; elsewhere in a line for every stillEvery. do
+// must not print.
+func (p *printer) during(text string, do func() error) error {
+	p.doing(text)
+	every := stillEvery
+	if p.live {
+		every = time.Second
+	}
+	tick, began, done := time.NewTicker(every), time.Now(), make(chan error, 1)
+	defer tick.Stop()
+	go func() { done <- do() }()
+	for {
+		select {
+		case err := <-done:
+			return err
+		case <-tick.C:
+			p.still(text, time.Since(began))
+		}
+	}
+}
+
 // doing shows on a terminal what is under way, until the next line takes its place.
 func (p *printer) doing(text string) {
 	if p.live {
-		line := []rune(indent + text + " …")
-		p.draw(string(line[:min(len(line), max(0, p.width-1))]))
-		p.passing = true
+		p.pass(p.fit(indent + text + " …"))
 	}
+}
+
+// still shows how long something has been under way.
+func (p *printer) still(text string, since time.Duration) {
+	line := fmt.Sprintf("%s%s … %.0f s", indent, text, since.Seconds())
+	if p.live {
+		p.pass(p.fit(line))
+	} else {
+		p.print(line)
+	}
+}
+
+// fit cuts a line without styles to what the terminal can draw over.
+func (p *printer) fit(line string) string {
+	all := []rune(line)
+	return string(all[:min(len(all), max(0, p.width-1))])
+}
+
+// pass draws a line that vanishes before the next one.
+func (p *printer) pass(line string) {
+	p.draw(line)
+	p.passing = true
 }
 
 // note prints an explanation.

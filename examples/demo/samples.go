@@ -16,11 +16,13 @@ type sample struct {
 	From string `json:"from"`
 	To   string `json:"to"` // the conversation, as its sender names it
 	Text string `json:"text"`
+	// Older is how many older messages a shared group gets, instead of the text.
+	Older int64 `json:"older"`
 }
 
 // samples sends some messages through the gateway, each as its sender.
 func (p page) samples(out *printer, s *stack) error {
-	lap := time.Now()
+	lap, older := time.Now(), int64(0)
 	chat := api{url: "http://" + p.localAddr()}
 	var messages []sample
 	if err := chat.call(s.ctx, http.MethodGet, "/samples.json", nil, &messages); err != nil {
@@ -36,12 +38,16 @@ func (p page) samples(out *printer, s *stack) error {
 			}
 			people[m.From] = sender
 		}
-		path := "/v1/conversations/" + url.PathEscape(m.To) + "/messages"
-		if err := sender.call(s.ctx, http.MethodPost, path, map[string]string{"text": m.Text}, nil); err != nil {
+		path, body := "/v1/conversations/"+url.PathEscape(m.To)+"/messages", map[string]any{"text": m.Text}
+		if m.Older > 0 {
+			path, body = "/v1/demo/history", map[string]any{"group": m.To, "messages": m.Older}
+			older += m.Older - 1
+		}
+		if err := sender.call(s.ctx, http.MethodPost, path, body, nil); err != nil {
 			return err
 		}
 	}
-	out.say(fmt.Sprintf("%s of %s", count(len(messages), "message"), count(len(people), "sender")), lasted(time.Since(lap)))
+	out.say(fmt.Sprintf("%s of %s", count(int64(len(messages))+older, "message"), count(len(people), "sender")), lasted(time.Since(lap)))
 	return nil
 }
 

@@ -38,7 +38,7 @@ func (s *story) duplicates() error {
 		return err
 	}
 	s.out.say("the phone sends its command again: the worker finds it in the ledger")
-	s.out.note("the same event with the same ce-id goes out: stream and devices drop it")
+	s.out.note("the same event with the same id goes out again: stream and devices drop it")
 	after, err := s.ledgerRow(bobs.CommandID)
 	if err == nil && after != before {
 		s.changed++
@@ -82,7 +82,7 @@ func (s *story) lateWorker() error {
 	if err := s.ask(cmd); err != nil {
 		return err
 	}
-	s.out.say(s.phone.id + " deletes " + daves + ", and nobody is at work")
+	s.out.say(s.phone.id + " deletes " + daves + " while no worker runs")
 	seq, err := s.write("dave", inbox{alice, daves}, inbox{"dave", "c2c_" + alice})
 	if err != nil {
 		return err
@@ -104,7 +104,7 @@ func (s *story) lateWorker() error {
 	case left != 1:
 		return fmt.Errorf("seq %d of %s is not there any more, or its conversation isn't", seq, daves)
 	}
-	s.out.say(fmt.Sprintf("seq %s is still there, and its conversation, with 1 unread", number(seq)))
+	s.out.say(fmt.Sprintf("seq %s is still there; its conversation has 1 unread message", number(seq)))
 	return nil
 }
 
@@ -124,7 +124,7 @@ func (s *story) manyChats() error {
 	if len(rest) == 0 {
 		return nil
 	}
-	s.out.step("Everybody deletes the other " + count(len(rest), "chat") + ", one command each")
+	s.out.step("The other " + count(len(rest), "chat") + " are deleted, with one command each")
 	commands := make([]conversation.Command, len(rest))
 	for i, c := range rest {
 		commands[i] = deletion(c.user, c.user+"-phone", c.conversation, 0)

@@ -89,7 +89,7 @@ func (s *story) sharedLog() error {
 	if s.sharedAfterOne, err = g.rows(ctx); err != nil {
 		return err
 	}
-	s.out.say(fmt.Sprintf("%s still reads it: %s rows are in the database", frank, number(s.sharedAfterOne)))
+	s.out.say(fmt.Sprintf("%s still reads it: the database has %s rows", frank, number(s.sharedAfterOne)))
 	began = time.Now()
 	if err := s.hide(ctx, client, feeds[frank], frank); err != nil {
 		return err
@@ -99,7 +99,7 @@ func (s *story) sharedLog() error {
 			return err
 		}
 	}
-	s.out.say(fmt.Sprintf("%s and %s hear that the rows are erased", erin, frank), "after "+lasted(time.Since(began)))
+	s.out.say(fmt.Sprintf("%s and %s are notified that the rows are erased", erin, frank), "after "+lasted(time.Since(began)))
 	return g.worker.stop()
 }
 
@@ -114,20 +114,20 @@ func (s *story) hide(ctx context.Context, client *conversation.Client, feed *con
 	case err != nil:
 		return errors.Join(err, context.Cause(ctx))
 	case e.Deleted == nil || e.Deleted.MessagesDeleted != sharedMessages:
-		return fmt.Errorf("%s was told %s of %s, of another number of messages", user, e.Type, e.ConversationID())
+		return fmt.Errorf("%s received %s of %s, with another number of messages", user, e.Type, e.ConversationID())
 	}
 	s.out.say(fmt.Sprintf("%s deletes it: %s are hidden", user, count(e.Deleted.MessagesDeleted, "message")), "after "+lasted(time.Since(began)))
 	return nil
 }
 
-// erased waits until a member is told that the rows are gone.
+// erased waits until a member is notified that the rows are erased.
 func (s *story) erased(ctx context.Context, feed *conversation.Feed, user string) error {
 	e, err := feed.Next(ctx)
 	if err != nil {
 		return errors.Join(err, context.Cause(ctx))
 	}
 	if e.Erased == nil {
-		return fmt.Errorf("%s was told %s of %s; expected that it is erased", user, e.Type, e.ConversationID())
+		return fmt.Errorf("%s received %s of %s; expected that it is erased", user, e.Type, e.ConversationID())
 	}
 	s.toldErased++
 	return nil
@@ -144,8 +144,8 @@ func (s *story) verifyShared() ([]check, error) {
 		return nil, err
 	}
 	return []check{
-		equal("rows of the shared group, hidden for one member", sharedMessages, s.sharedAfterOne),
-		equal("rows of it, hidden for both", 0, left),
-		equal("members who were told that they are erased", 2, s.toldErased),
+		equal("rows of the shared group, deleted by one member", sharedMessages, s.sharedAfterOne),
+		equal("rows of it, deleted by both members", 0, left),
+		equal("members who were notified that they are erased", 2, s.toldErased),
 	}, nil
 }

@@ -80,7 +80,7 @@ func (s *stack) close() error {
 	return errors.Join(errs...)
 }
 
-// build builds the worker, as anybody would.
+// build builds the worker, as anybody would. It prints nothing.
 func (s *stack) build() error {
 	s.binary = filepath.Join(s.guard.folder, "worker")
 	return s.goBuild(s.binary, "cmd/worker")
@@ -108,11 +108,30 @@ func (s *stack) goBuild(binary, folder string) error {
 	return nil
 }
 
+// startServers starts Postgres and NATS, and prints what they are.
+func (s *stack) startServers() error {
+	for _, server := range []struct {
+		name  string
+		start func() (string, error)
+	}{{"starting Postgres", s.startPostgres}, {"starting nats-server", s.startNATS}} {
+		began, found := time.Now(), ""
+		if err := s.out.during(server.name, func() (err error) {
+			found, err = server.start()
+			return err
+		}); err != nil {
+			return err
+		}
+		s.out.say(found, lasted(time.Since(began)))
+	}
+	return nil
+}
+
 // startPostgres starts a temporary Postgres with an empty database, or makes one
 // on the server of DATABASE_URL. It returns what to call the server.
 func (s *stack) startPostgres() (name string, err error) {
 	s.postgres, err = localstack.OpenPostgres(s.ctx, localstack.PostgresOptions{
-		Log: s.log,
+		Log:     s.log,
+		Durable: true, // so that the rates are those of a server that loses nothing
 		// No checkpoint in the middle of the story.
 		Settings: map[string]string{"max_wal_size": "4GB", "checkpoint_timeout": "30min", "shared_buffers": "256MB"},
 	})
@@ -130,7 +149,7 @@ func (s *stack) startPostgres() (name string, err error) {
 	if s.postgres.DataDir() == "" {
 		return "Postgres " + version + " of DATABASE_URL, in its own database", nil
 	}
-	return "Postgres " + version + ", temporary: not durable, fsync is off", nil
+	return "Postgres " + version + ", temporary, with fsync on", nil
 }
 
 // newDatabase makes an empty database, and connects to it.

@@ -63,7 +63,7 @@ func (s *story) tell() error {
 		}
 	}
 	s.out.print("")
-	s.out.print(s.out.styled(green, "All of it held.") + fmt.Sprintf(" %s in all, and %s for the build.",
+	s.out.print(s.out.styled(green, "All of it held.") + fmt.Sprintf(" %s, and %s for the build.",
 		lasted(time.Since(began)-s.build), lasted(s.build)))
 	return nil
 }
@@ -76,28 +76,22 @@ func (s *story) limited() (context.Context, context.CancelFunc) {
 
 func (s *story) servers() error {
 	s.out.step("Real servers on this machine, and the worker's own binary")
-	lap := time.Now()
-	s.out.doing("starting Postgres and nats-server")
-	for _, start := range []func() (string, error){s.startPostgres, s.startNATS} {
-		name, err := start()
-		if err != nil {
-			return err
-		}
-		s.out.say(name, lasted(time.Since(lap)))
-		lap = time.Now()
+	if err := s.startServers(); err != nil {
+		return err
 	}
-	s.out.doing("go build ./cmd/worker")
-	if err := s.stack.build(); err != nil {
+	const building = "go build ./cmd/worker"
+	lap := time.Now()
+	if err := s.out.during(building, s.stack.build); err != nil {
 		return err
 	}
 	s.build = time.Since(lap)
-	s.out.say("go build ./cmd/worker", lasted(s.build))
+	s.out.say(building, lasted(s.build))
 	lap = time.Now()
 	if err := s.call("setup", "--sample-schema", s.ackFlag()); err != nil {
 		return err
 	}
 	s.out.say("worker setup --sample-schema "+s.ackFlag(), lasted(time.Since(lap)))
-	s.out.note("(--ack-wait: how soon another takes over after a crash; 30s by default)")
+	s.out.note("(--ack-wait: how soon another worker takes over after a crash; default 30s)")
 	return nil
 }
 
@@ -120,7 +114,7 @@ func (s *story) histories() error {
 		return err
 	}
 	lap := time.Now()
-	kept, err := s.load(bobsOf())
+	kept, err := s.load(bobsOf(), func(int64) {})
 	if err != nil {
 		return err
 	}
@@ -129,17 +123,25 @@ func (s *story) histories() error {
 	}
 	s.out.say(fmt.Sprintf("bob's own copies, which must stay: %s messages", number(kept.messages)), lasted(time.Since(lap)))
 	lap = time.Now()
-	if _, err := s.db.Exec(s.ctx, "vacuum (analyze) chat.messages"); err != nil {
+	const vacuum = "vacuum, as in a database that has run for a while"
+	if err := s.out.during(vacuum, func() error {
+		_, err := s.db.Exec(s.ctx, "vacuum (analyze) chat.messages")
+		return err
+	}); err != nil {
 		return err
 	}
-	s.out.say("vacuum, as in a database that has lived for a while", lasted(time.Since(lap)))
+	s.out.say(vacuum, lasted(time.Since(lap)))
+	s.out.note("(seq: a message's number. Here each user has one counter for all chats.)")
 	return s.audience()
 }
 
 func (s *story) loadDoomed(what string, hs []history) error {
-	s.out.doing(what)
+	total := int64(0)
+	for _, h := range hs {
+		total += h.messages()
+	}
 	began := time.Now()
-	n, err := s.load(hs)
+	n, err := s.load(hs, newPassingBar(s.out, total).set)
 	if err != nil {
 		return err
 	}
@@ -165,7 +167,7 @@ func (s *story) audience() error {
 }
 
 func (s *story) syncOff() error {
-	s.out.step("Multi-client sync is off: the device that asked is told, and no other")
+	s.out.step("Multi-client sync is off: only the device that asked is notified")
 	if err := s.work(); err != nil {
 		return err
 	}
@@ -173,7 +175,7 @@ func (s *story) syncOff() error {
 }
 
 func (s *story) syncOn() error {
-	s.out.step("Multi-client sync is on: all of alice's devices are told")
+	s.out.step("Multi-client sync is on: all of alice's devices are notified")
 	if err := s.call("settings", "set", "--app="+app, "--multi-client-sync=true"); err != nil {
 		return err
 	}
@@ -230,7 +232,7 @@ func (s *story) watch(cmd conversation.Command, devices int, began time.Time) er
 	}
 	s.tellDevices(e, told, "after "+lasted(time.Since(began)))
 	if len(told) != devices {
-		return fmt.Errorf("%s was told to %s; expected %d", e.ConversationID, count(len(told), "device"), devices)
+		return fmt.Errorf("%s was sent to %s; expected %d", e.ConversationID, count(len(told), "device"), devices)
 	}
 	return nil
 }
@@ -239,7 +241,7 @@ func (s *story) watch(cmd conversation.Command, devices int, began time.Time) er
 func (s *story) tellDevices(e conversation.Deleted, told []*device, took string) {
 	for _, d := range s.presence.devices {
 		if !slices.Contains(told, d) {
-			s.out.say(fmt.Sprintf("  %-12s   %s", d.id, s.out.styled(dim, "is not told")))
+			s.out.say(fmt.Sprintf("  %-12s   %s", d.id, s.out.styled(dim, "is not notified")))
 			continue
 		}
 		s.out.say(fmt.Sprintf("  %-12s %s %s: %s through seq %s", d.id, s.out.styled(cyan, "←"), e.ConversationID,

@@ -10,7 +10,6 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
@@ -39,7 +38,7 @@ func (b *Broker) api(ctx context.Context, subject string, request, result any) e
 		return err
 	}
 	return b.ask(ctx, subject, func(ctx context.Context) error {
-		m, err := b.nc.RequestWithContext(ctx, jetstreamAPI+subject, body)
+		m, err := b.nc.RequestWithContext(ctx, b.names.api+subject, body)
 		if err != nil {
 			return err
 		}
@@ -63,7 +62,7 @@ func (b *Broker) api(ctx context.Context, subject string, request, result any) e
 // package returns nothing about a push consumer.
 func (b *Broker) consumerInfo(ctx context.Context) (*jetstream.ConsumerInfo, error) {
 	var info jetstream.ConsumerInfo
-	if err := b.api(ctx, "CONSUMER.INFO."+b.names.commands+"."+conversation.WorkerConsumer, struct{}{}, &info); err != nil {
+	if err := b.api(ctx, "CONSUMER.INFO."+b.names.commands+"."+b.names.worker, struct{}{}, &info); err != nil {
 		return nil, err
 	}
 	return &info, nil

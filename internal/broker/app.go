@@ -17,7 +17,7 @@ import (
 // How an app's stream follows LETHE's, as deploy/nats exports and imports it. An
 // account imports the subjects that end in its own app's token, and nobody else's.
 const (
-	// appDeliver begins the subject that the app's consumer delivers on.
+	// appDeliver begins the subject, without the prefix, that the app's consumer delivers on.
 	appDeliver = "lethe.events."
 	// appAPI is where the app's account has imported that consumer's reset, the
 	// one request of a stream that sources by a consumer made for it.
@@ -42,7 +42,7 @@ type AppOptions struct {
 }
 
 // SetupApp creates the stream of an app in its own account,
-// CONVERSATION_EVENTS as everywhere, that sources the app's events from lethe's:
+// with the name of lethe's, that sources the app's events from lethe's:
 // a consumer in lethe's account and the stream in the account that app is
 // connected to, or it brings those that exist to what is wanted. How long and how
 // many events are kept, and the replicas, are those of lethe's stream. Safe to
@@ -60,19 +60,19 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 			return report, err
 		}
 	}
-	origin, err := lethe.streamAsset(streamConfig{Name: conversation.EventsStream}, nil, goal{}).get(ctx, &goal{})
+	origin, err := lethe.streamAsset(streamConfig{Name: lethe.names.events}, nil, goal{}).get(ctx, &goal{names: lethe.cfg.Names})
 	if err != nil {
-		return report, setupProblem("stream "+conversation.EventsStream+" of the workers", err)
+		return report, setupProblem("stream "+lethe.names.events+" of the workers", err)
 	}
 	token := conversation.EscapeToken(o.App)
 	consumer, err := whileNotReady(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
 	if err != nil {
-		return report, setupProblem("consumer "+token+" of "+conversation.EventsStream, err)
+		return report, setupProblem("consumer "+token+" of "+lethe.names.events, err)
 	}
 	report.Parts = append(report.Parts, consumer)
 	stream, err := whileNotReady(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
 	if err != nil {
-		return report, setupProblem("stream "+conversation.EventsStream+" of app "+o.App, err)
+		return report, setupProblem("stream "+lethe.names.events+" of app "+o.App, err)
 	}
 	report.Parts = append(report.Parts, stream)
 	return report, awaitApp(ctx, lethe, app, token)
@@ -94,16 +94,16 @@ var errNotFollowing = errors.New("the app's stream doesn't follow")
 func follows(ctx context.Context, lethe, app *Broker, token string) error {
 	var reaches, listens bool
 	err := errors.Join(
-		app.ask(ctx, "STREAM.INFO."+conversation.EventsStream, func(ctx context.Context) error {
-			s, err := app.js.Stream(ctx, conversation.EventsStream)
+		app.ask(ctx, "STREAM.INFO."+app.names.events, func(ctx context.Context) error {
+			s, err := app.js.Stream(ctx, app.names.events)
 			if err == nil && len(s.CachedInfo().Sources) == 1 {
 				source := s.CachedInfo().Sources[0]
 				reaches = source.Active >= 0 && source.Error == nil
 			}
 			return err
 		}),
-		lethe.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
-			c, err := lethe.js.PushConsumer(ctx, conversation.EventsStream, token)
+		lethe.ask(ctx, "CONSUMER.INFO."+lethe.names.events, func(ctx context.Context) error {
+			c, err := lethe.js.PushConsumer(ctx, lethe.names.events, token)
 			listens = err == nil && c.CachedInfo().PushBound
 			return err
 		}))
@@ -112,19 +112,19 @@ func follows(ctx context.Context, lethe, app *Broker, token string) error {
 	}
 	return fmt.Errorf("%w (it reaches its consumer: %v; it receives events: %v): expected the account to import "+
 		"%s%s, $JS.API.CONSUMER.RESET.%s.%[5]s as %[7]s.CONSUMER.RESET.%[6]s.%[5]s, and $JS.FC.%[6]s.%[5]s.*, as deploy/nats/app-demo.conf does",
-		errNotFollowing, reaches, listens, appDeliver, token, conversation.EventsStream, appAPI)
+		errNotFollowing, reaches, listens, lethe.names.Subject(appDeliver), token, lethe.names.events, appAPI)
 }
 
 // appConsumer is the consumer that the stream of an app's account sources by. It
 // acknowledges by flow control, so that nothing is lost while that stream is away.
-func appConsumer(token string) jetstream.ConsumerConfig {
+func appConsumer(n names, token string) jetstream.ConsumerConfig {
 	return jetstream.ConsumerConfig{
 		Durable:        token,
 		Description:    "Events of one app, for the stream of its account",
-		DeliverSubject: appDeliver + token,
+		DeliverSubject: n.Subject(appDeliver + token),
 		DeliverPolicy:  jetstream.DeliverAllPolicy,
 		AckPolicy:      jetstream.AckFlowControlPolicy,
-		FilterSubject:  "conversation.*." + token + ".*",
+		FilterSubject:  n.Subject("conversation.*." + token + ".*"),
 		MaxAckPending:  appMaxAckPending,
 		FlowControl:    true,
 		IdleHeartbeat:  appHeartbeat,
@@ -135,25 +135,25 @@ func appConsumer(token string) jetstream.ConsumerConfig {
 // one of this name that is unlike it.
 func (b *Broker) setupAppConsumer(ctx context.Context, token string) (SetupPart, error) {
 	part := SetupPart{Kind: "consumer", Name: token, Action: actionUnchanged}
-	err := b.ask(ctx, "CONSUMER.INFO."+conversation.EventsStream, func(ctx context.Context) error {
-		_, err := b.js.PushConsumer(ctx, conversation.EventsStream, token)
+	err := b.ask(ctx, "CONSUMER.INFO."+b.names.events, func(ctx context.Context) error {
+		_, err := b.js.PushConsumer(ctx, b.names.events, token)
 		return err
 	})
 	if !errors.Is(err, jetstream.ErrConsumerNotFound) {
 		return part, err
 	}
 	part.Action = actionCreated
-	return part, b.ask(ctx, "CONSUMER.CREATE."+conversation.EventsStream, func(ctx context.Context) error {
-		_, err := b.js.CreateOrUpdatePushConsumer(ctx, conversation.EventsStream, appConsumer(token))
+	return part, b.ask(ctx, "CONSUMER.CREATE."+b.names.events, func(ctx context.Context) error {
+		_, err := b.js.CreateOrUpdatePushConsumer(ctx, b.names.events, appConsumer(b.names, token))
 		return err
 	})
 }
 
 // appStream is the stream of an app's account. It has no subjects: what is in it
 // is what Lethe published.
-func appStream(token string, origin streamConfig) streamConfig {
+func appStream(n names, token string, origin streamConfig) streamConfig {
 	return streamConfig{
-		Name:              conversation.EventsStream,
+		Name:              n.events,
 		Description:       "What became of deletions, for the devices of each user",
 		Retention:         jetstream.LimitsPolicy,
 		Storage:           jetstream.FileStorage,
@@ -164,16 +164,16 @@ func appStream(token string, origin streamConfig) streamConfig {
 		Duplicates:        origin.Duplicates,
 		AllowDirect:       true,
 		Sources: []*jetstream.StreamSource{{
-			Name:     conversation.EventsStream,
+			Name:     n.events,
 			External: &jetstream.ExternalStream{APIPrefix: appAPI},
-			Consumer: &jetstream.StreamConsumerSource{Name: token, DeliverSubject: appDeliver + token},
+			Consumer: &jetstream.StreamConsumerSource{Name: token, DeliverSubject: n.Subject(appDeliver + token)},
 		}},
 	}
 }
 
 // appProperties are the properties of that stream that setup checks.
 func appProperties(want streamConfig) []property[streamConfig] {
-	of := []string{want.Name}
+	of := eventsOnly
 	return []property[streamConfig]{
 		{
 			of, "sources", "the events of this app alone", refuses, ignores, "devices would see events that no worker published",
@@ -215,8 +215,8 @@ func appProperties(want streamConfig) []property[streamConfig] {
 }
 
 func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string, origin streamConfig, o AppOptions) (SetupPart, error) {
-	want := appStream(token, origin)
-	a := b.streamAsset(want, appProperties(want), goal{SetupOptions: SetupOptions{EventsMaxBytes: o.EventsMaxBytes}})
+	want := appStream(b.names, token, origin)
+	a := b.streamAsset(want, appProperties(want), goal{SetupOptions: SetupOptions{EventsMaxBytes: o.EventsMaxBytes}, names: b.cfg.Names})
 	a.rebuild = "delete it and run `worker setup-app` again"
 	a.create = func(ctx context.Context, config streamConfig) error {
 		var err error
@@ -233,8 +233,8 @@ func (b *Broker) setupAppStream(ctx context.Context, lethe *Broker, token string
 // createAppStream first has the consumer begin anew: a stream that was lost had
 // acknowledged what it held.
 func (b *Broker) createAppStream(ctx context.Context, lethe *Broker, token string, want streamConfig) error {
-	err := lethe.ask(ctx, "CONSUMER.RESET."+conversation.EventsStream, func(ctx context.Context) error {
-		_, err := lethe.js.ResetConsumerToSequence(ctx, conversation.EventsStream, token, 1)
+	err := lethe.ask(ctx, "CONSUMER.RESET."+lethe.names.events, func(ctx context.Context) error {
+		_, err := lethe.js.ResetConsumerToSequence(ctx, lethe.names.events, token, 1)
 		return err
 	})
 	if err != nil {

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"fmt"
 	"testing"
 	"time"
 
@@ -42,6 +43,46 @@ func TestTheBacklogHasTheOldestCommandAndHowFullTheStreamsAre(t *testing.T) {
 	}
 	if most := got.Streams[0].MaxBytes; most != 1<<30 {
 		t.Errorf("the commands' stream holds %d bytes at most; want 1 GiB", most)
+	}
+}
+
+func TestTheBacklogOfEachApp(t *testing.T) {
+	t.Parallel()
+	for _, prefix := range []string{"", "acme.chat"} {
+		names := namesWith(t, prefix)
+		b, n := ready(t, Config{Names: names})
+		js := admin(t, n)
+		for _, subject := range []string{
+			names.CommandSubject("b"), names.CommandSubject("acme"), names.DeleteEveryoneSubject("acme"), names.CommandSubject("a.b"), names.CommandSubject(""), names.CommandSubject("acme"),
+		} {
+			if _, err := js.Publish(t.Context(), subject, []byte("{}")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := b.AppBacklogs(t.Context())
+		if want := fmt.Sprint([]bus.AppBacklog{{App: "acme", Commands: 3}, {App: "", Commands: 1}, {App: "a.b", Commands: 1}, {App: "b", Commands: 1}}); err != nil || fmt.Sprint(got) != want {
+			t.Errorf("with the prefix %q: AppBacklogs = %v, %v; want %v", prefix, got, err, want)
+		}
+	}
+}
+
+func TestTheBacklogSaysWhetherAnybodyPulls(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{})
+	if got, err := b.Backlog(t.Context()); err != nil || got.Pulls != 0 {
+		t.Errorf("Pulls = %d, %v; want 0, since no worker runs", got.Pulls, err)
+	}
+	start(t, b)
+	eventually(t, "a worker pulls", func() bool {
+		got, err := b.Backlog(t.Context())
+		return err == nil && got.Pulls > 0
+	})
+	if err := admin(t, n).DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
+		t.Fatal(err)
+	}
+	got, err := b.Backlog(t.Context())
+	if err == nil || len(got.Streams) != 3 {
+		t.Errorf("without the consumer: %+v, %v; want an error, and what the streams say", got, err)
 	}
 }
 
@@ -88,7 +129,7 @@ func TestCommandsThatNobodyWillSeeAreStuck(t *testing.T) {
 
 func TestDeliveriesAreCountedByWhetherTheyAreTheFirst(t *testing.T) {
 	t.Parallel()
-	metrics := telemetry.New("", func() float64 { return 0 })
+	metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b, n := ready(t, Config{Metrics: metrics})
 	send(t, admin(t, n), 2)
 	w := start(t, b)

@@ -90,7 +90,7 @@ func Connect(ctx context.Context, cfg Config) (*Broker, error) {
 		return nil, err
 	}
 	b.nc = nc
-	b.js, err = jetstream.New(nc,
+	b.js, err = b.cfg.jetStream(nc,
 		jetstream.WithDefaultTimeout(apiTimeout),
 		jetstream.WithPublishAsyncMaxPending(maxUnacked),
 		jetstream.WithPublishAsyncTimeout(2*publishTimeout)) // forgets what nobody waits for any more
@@ -102,12 +102,20 @@ func Connect(ctx context.Context, cfg Config) (*Broker, error) {
 	return b, nil
 }
 
+// jetStream is the JetStream of the domain.
+func (c Config) jetStream(nc *nats.Conn, opts ...jetstream.JetStreamOpt) (jetstream.JetStream, error) {
+	if c.Domain == "" {
+		return jetstream.New(nc, opts...)
+	}
+	return jetstream.NewWithDomain(nc, c.Domain, opts...)
+}
+
 func newBroker(cfg Config) (*Broker, error) {
 	cfg, err := cfg.complete()
 	if err != nil {
 		return nil, err
 	}
-	b := &Broker{cfg: cfg, names: namesOf(cfg.Shard), gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{every: inspectEvery, states: map[string][]PropertyState{}}}
+	b := &Broker{cfg: cfg, names: namesOf(cfg.Names, cfg.Domain), gate: cfg.Gate, metrics: cfg.Metrics, log: cfg.Log, seen: watched{every: inspectEvery, states: map[string][]PropertyState{}}}
 	b.link = newLink(cfg)
 	b.denials = newDenials(cfg)
 	b.inFlight = newInFlight(cfg)

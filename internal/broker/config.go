@@ -46,9 +46,10 @@ type Config struct {
 	// InboxPrefix begins the subjects that answers come on, so that permissions can
 	// keep other users from reading them. "" means "_INBOX".
 	InboxPrefix string
-	// Shard is the one whose commands are pulled. The zero value is the only database
-	// that there is.
-	Shard conversation.Shard
+	// Domain is that of JetStream; "" for the domain of the server that is connected.
+	Domain string
+	// Names are those of the installation, and of the shard whose commands are pulled.
+	Names conversation.Names
 	// Name is the connection's, as monitoring shows it. "" means "lethe-worker".
 	Name string
 	// AckWait is how long the stream waits for a heartbeat before it gives a
@@ -97,7 +98,7 @@ func (c Config) complete() (Config, error) {
 		c.MaxInFlight = max(defaultMaxInFlight, c.Slots)
 	}
 	if c.Metrics == nil {
-		c.Metrics = telemetry.New(c.Shard, func() float64 { return 0 })
+		c.Metrics = telemetry.New(c.Names, func() float64 { return 0 })
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

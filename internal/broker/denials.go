@@ -20,6 +20,7 @@ const (
 type denials struct {
 	log   *slog.Logger
 	inbox string // how the subjects of answers begin
+	api   string // and those of requests to JetStream of the domain; see [denials.ofAPI]
 
 	mu       sync.Mutex // guards what follows
 	watchers map[*watcher]struct{}
@@ -32,7 +33,7 @@ type watcher struct {
 }
 
 func newDenials(cfg Config) *denials {
-	return &denials{log: cfg.Log, inbox: cfg.InboxPrefix + ".", watchers: map[*watcher]struct{}{}, logged: map[string]time.Time{}}
+	return &denials{log: cfg.Log, inbox: cfg.InboxPrefix + ".", api: namesOf(cfg.Names, cfg.Domain).api, watchers: map[*watcher]struct{}{}, logged: map[string]time.Time{}}
 }
 
 // watch calls report, which must not block, for each denial that match accepts, until
@@ -85,10 +86,11 @@ func (d *denials) ofInbox(found *natserr.Denial) bool {
 }
 
 // ofAPI matches a request to JetStream's API whose subject contains part, and
-// the answers to it.
+// the answers to it. A server of the domain takes the domain out of the subject before it
+// asks the permissions, and one of another domain doesn't.
 func (d *denials) ofAPI(part string) func(*natserr.Denial) bool {
 	return func(found *natserr.Denial) bool {
 		return d.ofInbox(found) || found.Operation == natserr.Publish &&
-			strings.HasPrefix(found.Subject, jetstreamAPI) && strings.Contains(found.Subject, part)
+			(strings.HasPrefix(found.Subject, d.api) || strings.HasPrefix(found.Subject, jetstreamAPI)) && strings.Contains(found.Subject, part)
 	}
 }

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
@@ -35,9 +34,9 @@ func (b *Broker) EventsState(ctx context.Context) (bus.StreamState, error) {
 			return bus.StreamState{}, err
 		}
 	}
-	state, err := b.streamState(ctx, conversation.EventsStream)
+	state, err := b.streamState(ctx, b.names.events)
 	if err != nil {
-		return bus.StreamState{}, eventsFault(ctx, err)
+		return bus.StreamState{}, b.eventsFault(ctx, err)
 	}
 	return state, nil
 }
@@ -82,9 +81,9 @@ func (b *Broker) HasEvent(ctx context.Context, seq uint64) (bool, error) {
 
 // events makes one direct get of the stream of events.
 func (b *Broker) events(ctx context.Context, request map[string]any) ([]bus.Stored, error) {
-	found, err := b.directGet(ctx, conversation.EventsStream, request)
+	found, err := b.directGet(ctx, b.names.events, request)
 	if err != nil {
-		return nil, eventsFault(ctx, err)
+		return nil, b.eventsFault(ctx, err)
 	}
 	return found, nil
 }
@@ -108,7 +107,7 @@ func (b *Broker) directGet(ctx context.Context, stream string, request map[strin
 			return err
 		}
 		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
-		if err := b.nc.PublishRequest(jetstreamAPI+subject, inbox, body); err != nil {
+		if err := b.nc.PublishRequest(b.names.api+subject, inbox, body); err != nil {
 			return err
 		}
 		found, err = collectEvents(ctx, answers, batch)
@@ -163,6 +162,6 @@ func lastOf(h nats.Header, name string) string {
 	return ""
 }
 
-func eventsFault(ctx context.Context, err error) error {
-	return faultOf(ctx, conversation.EventsStream, "read "+conversation.EventsStream, err)
+func (b *Broker) eventsFault(ctx context.Context, err error) error {
+	return faultOf(ctx, b.names.events, "read "+b.names.events, err)
 }

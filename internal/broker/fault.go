@@ -37,24 +37,22 @@ var (
 // for the stream or consumer.
 type meaning struct{ cause, text string }
 
-const noJetStream = "JetStream isn't available: enable it on the server and for this account"
+const noJetStream = "JetStream isn't available: enable it on the server and for this account, or set --nats-domain where the streams are in another domain"
 
 // codes are the meanings of the server's answers.
 var codes = map[jetstream.ErrorCode]meaning{
-	natserr.NoResources:          {streamFull, noRoom},
-	natserr.NoMemory:             {streamFull, noRoom},
-	natserr.NoStorage:            {streamFull, noRoom},
-	natserr.AccountLimit:         {streamFull, noRoom},
-	natserr.StreamOffline:        {purge.CauseUnavailable, offline},
-	natserr.StreamOfflineBecause: {purge.CauseUnavailable, offline},
-	natserr.Unavailable:          {purge.CauseUnavailable, offline},
-	natserr.NoLeader:             {purge.CauseUnavailable, offline},
-	natserr.NoPeers:              {purge.CauseUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
-	natserr.Replicas:             {causeRefused, "this NATS server is no cluster: use 1 replica"},
-	natserr.StreamSealed:         {causeRefused, "{what} is sealed: replace it and run `worker setup`"},
-	natserr.SubjectOverlap: {
-		causeRefused, "another stream has some of its subjects: find it with `nats stream ls --subject 'conversation.>'` and remove them there",
-	},
+	natserr.NoResources:                              {streamFull, noRoom},
+	natserr.NoMemory:                                 {streamFull, noRoom},
+	natserr.NoStorage:                                {streamFull, noRoom},
+	natserr.AccountLimit:                             {streamFull, noRoom},
+	natserr.StreamOffline:                            {purge.CauseUnavailable, offline},
+	natserr.StreamOfflineBecause:                     {purge.CauseUnavailable, offline},
+	natserr.Unavailable:                              {purge.CauseUnavailable, offline},
+	natserr.NoLeader:                                 {purge.CauseUnavailable, offline},
+	natserr.NoPeers:                                  {purge.CauseUnavailable, "the NATS cluster has too few servers with room: use fewer replicas"},
+	natserr.Replicas:                                 {causeRefused, "this NATS server is no cluster: use 1 replica"},
+	natserr.StreamSealed:                             {causeRefused, "{what} is sealed: replace it and run `worker setup`"},
+	natserr.SubjectOverlap:                           {causeRefused, "another stream has some of its subjects"},
 	jetstream.JSErrCodeStreamMessageExceedsMaximum:   {causeTooLarge, "too large for {what}: raise its max_msg_size"},
 	jetstream.JSErrCodeStreamNotFound:                {causeNoStream, missing},
 	jetstream.JSErrCodeConsumerNotFound:              {causeNoStream, missing},
@@ -90,10 +88,12 @@ var failures = []struct {
 // text is "" for an error that it knows nothing about.
 func meaningOf(what string, err error) meaning {
 	var denied *natserr.Denial
+	var overlap *overlapError
 	m := meaning{cause: causeRefused}
 	switch code := natserr.Code(err); {
 	case errors.As(err, &denied):
 		m.cause = causeDenied // its text says what to do
+	case errors.As(err, &overlap): // as does this one's
 	case code == natserr.StoreRefused:
 		m = storeRefusal(what, err.Error())
 	case code != 0:

@@ -47,8 +47,8 @@ func lowerSet(names ...string) map[string]bool {
 
 // letterMsg writes a dead letter: the command's bytes as they are, the
 // producer's headers as far as they can be written and there is room in
-// maxPayload bytes, and the reason.
-func letterMsg(shard conversation.Shard, l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
+// maxPayload bytes, and the reason. Its subject is without the prefix.
+func letterMsg(n conversation.Names, l *bus.Letter, maxPayload int64) (*nats.Msg, error) {
 	d := &l.Delivery
 	own := nats.Header{
 		conversation.HeaderReason:         {headerText(string(l.Reason), maxLetterError)},
@@ -57,9 +57,9 @@ func letterMsg(shard conversation.Shard, l *bus.Letter, maxPayload int64) (*nats
 		conversation.HeaderStoredAt:       {letterTime(l.StoredAt)},
 		conversation.HeaderDeliveries:     {strconv.FormatUint(d.Deliveries, 10)},
 		conversation.HeaderFailedAt:       {letterTime(l.FailedAt)},
-		nats.MsgIdHdr:                     {letterID(shard, d)},
+		nats.MsgIdHdr:                     {letterID(n, d)},
 	}
-	if shard != "" {
+	if shard := n.Shard(); shard != "" {
 		own[conversation.HeaderShard] = []string{string(shard)}
 	}
 	// The longest Lethe-Error is counted, whatever it will be.
@@ -84,8 +84,8 @@ func letterMsg(shard conversation.Shard, l *bus.Letter, maxPayload int64) (*nats
 // letterID makes the letter of a command that is handled twice one letter. The
 // stream's name keeps shards apart, and the time a command from that of the same number
 // in a stream that was deleted and made again.
-func letterID(shard conversation.Shard, d *bus.Delivery) string {
-	return fmt.Sprintf("%s.%d.%d", shard.CommandsStream(), d.Sequence, d.StoredAt.UnixNano())
+func letterID(n conversation.Names, d *bus.Delivery) string {
+	return fmt.Sprintf("%s.%d.%d", n.CommandsStream(), d.Sequence, d.StoredAt.UnixNano())
 }
 
 func letterTime(t time.Time) string { return t.UTC().Format(time.RFC3339Nano) }

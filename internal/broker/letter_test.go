@@ -22,7 +22,7 @@ const maxPayload = 1 << 20
 
 func compose(t *testing.T, l *bus.Letter) *nats.Msg {
 	t.Helper()
-	m, err := letterMsg("", l, maxPayload)
+	m, err := letterMsg(conversation.Names{}, l, maxPayload)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,14 +89,14 @@ type rawLetter struct {
 // one chooses where it delivers, and nobody who lists letters should have that right.
 // It needs the rights STREAM.INFO and DIRECT.GET on their stream.
 func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[LetterInfo, error] {
-	subject := subjectsOf(b.cfg.Shard, conversation.DeadLettersStream)[0]
+	subject := subjectsOf(b.cfg.Names, b.names.letters)[0]
 	if filter.App != "" {
-		subject = conversation.DeadLetterSubject(filter.App)
+		subject = b.names.Subject(conversation.DeadLetterSubject(filter.App))
 	}
 	return func(yield func(LetterInfo, error) bool) {
-		state, err := b.streamState(ctx, conversation.DeadLettersStream)
+		state, err := b.streamState(ctx, b.names.letters)
 		for next := max(1, state.First); err == nil && next <= state.Last; {
-			page, perr := b.directGet(ctx, conversation.DeadLettersStream,
+			page, perr := b.directGet(ctx, b.names.letters,
 				map[string]any{"seq": next, "next_by_subj": subject, "batch": letterPage, "max_bytes": letterPageBytes})
 			if err = perr; len(page) == 0 {
 				break // the rest has been removed
@@ -106,7 +106,7 @@ func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[Let
 					return
 				}
 				next = max(next, s.Sequence) + 1
-				l := letterInfo(s.Subject, s.Sequence, s.Header)
+				l := letterInfo(b.names.Unprefixed(s.Subject), s.Sequence, s.Header)
 				l.Size = len(s.Data)
 				if filter.chooses(l) && !yield(l, nil) {
 					return
@@ -114,7 +114,7 @@ func (b *Broker) Letters(ctx context.Context, filter LetterFilter) iter.Seq2[Let
 			}
 		}
 		if err != nil {
-			yield(LetterInfo{}, lettersProblem(err))
+			yield(LetterInfo{}, b.lettersProblem(err))
 		}
 	}
 }
@@ -145,7 +145,7 @@ func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("dead letter %d: %w", seq, err)
 	}
-	if err := b.publishWave(ctx, []stored{{msg, conversation.SubjectShard(l.Subject).CommandsStream()}}); err != nil {
+	if err := b.publishWave(ctx, []stored{{msg, b.names.InShard(conversation.SubjectShard(b.names.Unprefixed(l.Subject))).CommandsStream()}}); err != nil {
 		return fmt.Errorf("dead letter %d stays: %w", seq, err)
 	}
 	if err := b.DropLetter(ctx, seq); err != nil && !errors.Is(err, ErrNoLetter) {
@@ -162,14 +162,14 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 	var answer struct {
 		Success bool `json:"success"`
 	}
-	err := b.api(ctx, "STREAM.MSG.DELETE."+conversation.DeadLettersStream, map[string]any{"seq": seq, "no_erase": true}, &answer)
+	err := b.api(ctx, "STREAM.MSG.DELETE."+b.names.letters, map[string]any{"seq": seq, "no_erase": true}, &answer)
 	if natserr.Code(err) == natserr.DeleteFailed { // of whatever cause, also that there is none
 		if _, gerr := b.getLetter(ctx, map[string]any{"seq": seq}); errors.Is(gerr, ErrNoLetter) {
 			err = gerr
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("remove dead letter %d: %w", seq, lettersProblem(err))
+		return fmt.Errorf("remove dead letter %d: %w", seq, b.lettersProblem(err))
 	}
 	return nil
 }
@@ -178,7 +178,7 @@ func (b *Broker) DropLetter(ctx context.Context, seq uint64) error {
 // room for: half of their stream's limit, less its present size. The other half is
 // for commands that can be retried. math.MaxInt64 where there is no limit.
 func (b *Broker) LetterRoom(ctx context.Context) (int64, error) {
-	s, err := b.streamState(ctx, conversation.DeadLettersStream)
+	s, err := b.streamState(ctx, b.names.letters)
 	if err != nil || s.MaxBytes <= 0 {
 		return math.MaxInt64, err
 	}
@@ -211,8 +211,8 @@ func retryMsg(l LetterInfo) (*nats.Msg, error) {
 
 func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterInfo, error) {
 	var raw rawLetter
-	if err := b.api(ctx, "STREAM.MSG.GET."+conversation.DeadLettersStream, request, &raw); err != nil {
-		return LetterInfo{}, lettersProblem(err)
+	if err := b.api(ctx, "STREAM.MSG.GET."+b.names.letters, request, &raw); err != nil {
+		return LetterInfo{}, b.lettersProblem(err)
 	}
 	var h nats.Header
 	if len(raw.Message.Header) > 0 {
@@ -221,12 +221,12 @@ func (b *Broker) getLetter(ctx context.Context, request map[string]any) (LetterI
 			return LetterInfo{}, fmt.Errorf("dead letter %d: headers: %w", raw.Message.Seq, err)
 		}
 	}
-	l := letterInfo(raw.Message.Subject, raw.Message.Seq, h)
+	l := letterInfo(b.names.Unprefixed(raw.Message.Subject), raw.Message.Seq, h)
 	l.Data, l.Size = raw.Message.Data, len(raw.Message.Data)
 	return l, nil
 }
 
-// letterInfo reads the headers and the subject of a letter.
+// letterInfo reads the headers and the subject of a letter, which is without the prefix.
 func letterInfo(subject string, seq uint64, h nats.Header) LetterInfo {
 	l := LetterInfo{Sequence: seq, Header: h}
 	l.Reason, l.Error, l.Subject = h.Get(conversation.HeaderReason), h.Get(conversation.HeaderError), h.Get(conversation.HeaderSubject)
@@ -258,9 +258,9 @@ func moment(s string) time.Time {
 }
 
 // lettersProblem adds to an error about the dead letters what to do about it.
-func lettersProblem(err error) error {
+func (b *Broker) lettersProblem(err error) error {
 	if natserr.Code(err) == jetstream.JSErrCodeMessageNotFound || errors.Is(err, ErrNoLetter) {
 		return ErrNoLetter
 	}
-	return explain("stream "+conversation.DeadLettersStream, err)
+	return explain("stream "+b.names.letters, err)
 }

@@ -125,15 +125,18 @@ func (b *Broker) origins(ctx context.Context, asked map[int]origin) (found map[i
 	var stream string
 	for i, o := range asked {
 		stream = o.stream
-		if err := b.nc.PublishRequest(jetstreamAPI+"DIRECT.GET."+o.stream, inbox+strconv.Itoa(i), fmt.Appendf(nil, `{"seq":%d}`, o.seq)); err != nil {
+		if err := b.nc.PublishRequest(b.names.api+"DIRECT.GET."+o.stream, inbox+strconv.Itoa(i), fmt.Appendf(nil, `{"seq":%d}`, o.seq)); err != nil {
 			return found, answered, err
 		}
 	}
 	for open := len(asked); open > 0; {
 		select {
 		case m := <-answers:
+			i, aerr := strconv.Atoi(strings.TrimPrefix(m.Subject, inbox))
+			if aerr != nil {
+				continue // not an answer to any of the questions
+			}
 			open--
-			i, _ := strconv.Atoi(strings.TrimPrefix(m.Subject, inbox)) // of a question
 			var one []bus.Stored
 			if _, rerr := readEvent(m, false, &one); rerr != nil {
 				err = explain("stream "+asked[i].stream, rerr)

@@ -9,7 +9,6 @@ import (
 
 	"github.com/nats-io/nats.go/jetstream"
 
-	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/natserr"
 )
 
@@ -181,7 +180,7 @@ func states[C any](kind, of string, table []property[C], have C, g goal) []Prope
 	_, wrong := compare(table, of, have, g)
 	var lines []PropertyState
 	for _, p := range table {
-		if !p.isOf(of) {
+		if !p.isOf(of, g.names) {
 			continue
 		}
 		isWrong := slices.ContainsFunc(wrong, func(d deviation[C]) bool { return d.name == p.name && d.want == p.want })
@@ -223,29 +222,33 @@ func (b *Broker) streamAsset(fresh streamConfig, table []property[streamConfig],
 			}
 			return err
 		})
+		if err == nil {
+			err = checkOwner(g.names, have)
+		}
 		return have, orMissing(err, jetstream.ErrStreamNotFound)
 	}
 	a.create = func(ctx context.Context, config streamConfig) error {
-		return b.ask(ctx, "STREAM.CREATE."+a.name, func(ctx context.Context) error {
+		err := b.ask(ctx, "STREAM.CREATE."+a.name, func(ctx context.Context) error {
 			_, err := b.js.CreateStream(ctx, config)
 			return err
 		})
+		return b.findOverlap(ctx, config, err)
 	}
 	a.update = func(ctx context.Context, _, config streamConfig) error {
 		err := b.ask(ctx, "STREAM.UPDATE."+a.name, func(ctx context.Context) error {
 			_, err := b.js.UpdateStream(ctx, config)
 			return err
 		})
-		return orMissing(err, jetstream.ErrStreamNotFound)
+		return b.findOverlap(ctx, config, orMissing(err, jetstream.ErrStreamNotFound))
 	}
 	return a
 }
 
 func (b *Broker) consumerPart(g goal) part {
 	return &asset[consumerConfig]{
-		kind: "consumer", name: conversation.WorkerConsumer, table: consumerProperties, goal: g, exists: jetstream.ErrConsumerExists,
-		fresh:   consumerConfig{Durable: conversation.WorkerConsumer, Description: "Shared by all workers", MaxWaiting: defaultWaiting},
-		rebuild: "delete it (`nats consumer rm " + b.names.commands + " " + conversation.WorkerConsumer + "`) and run `worker setup` again; no command is lost",
+		kind: "consumer", name: b.names.worker, table: consumerProperties, goal: g, exists: jetstream.ErrConsumerExists,
+		fresh:   consumerConfig{Durable: b.names.worker, Description: "Shared by all workers", MaxWaiting: defaultWaiting},
+		rebuild: "delete it (`nats consumer rm " + b.names.commands + " " + b.names.worker + "`) and run `worker setup` again; no command is lost",
 		get: func(ctx context.Context, _ *goal) (consumerConfig, error) {
 			info, err := b.consumerInfo(ctx)
 			if err != nil {
@@ -266,7 +269,7 @@ func (b *Broker) consumerPart(g goal) part {
 func (b *Broker) updateConsumer(ctx context.Context, have, config consumerConfig) error {
 	if have.PauseUntil != nil && config.PauseUntil == nil {
 		err := b.ask(ctx, "CONSUMER.PAUSE.", func(ctx context.Context) error {
-			_, err := b.js.ResumeConsumer(ctx, b.names.commands, conversation.WorkerConsumer)
+			_, err := b.js.ResumeConsumer(ctx, b.names.commands, b.names.worker)
 			return err
 		})
 		if have.PauseUntil = nil; err != nil || reflect.DeepEqual(have, config) {

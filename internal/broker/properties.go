@@ -61,9 +61,14 @@ type property[C any] struct {
 
 // isOf reports whether the line is about the stream or consumer of that name. A shard's
 // stream of commands has the lines of every stream of commands.
-func (p property[C]) isOf(name string) bool {
-	if conversation.IsCommandsStream(name) {
+func (p property[C]) isOf(name string, n conversation.Names) bool {
+	switch {
+	case n.IsCommandsStream(name):
 		name = conversation.CommandsStream
+	case name == n.WorkerConsumer():
+		name = conversation.WorkerConsumer
+	default:
+		name = strings.TrimPrefix(name, n.Stream(""))
 	}
 	return slices.Contains(p.of, name)
 }
@@ -71,7 +76,7 @@ func (p property[C]) isOf(name string) bool {
 // goal is what the right values depend on.
 type goal struct {
 	SetupOptions
-	shard conversation.Shard
+	names conversation.Names
 	// maxCommand is the largest command that the server takes, in bytes.
 	maxCommand int32
 	// stored is the size of the stream, in bytes.
@@ -104,7 +109,7 @@ type (
 var streamProperties = []property[streamConfig]{
 	{
 		allStreams, "subjects", "those of the contract, and any others", fixes, warns, "messages published on a missing one aren't stored",
-		func(c *streamConfig, g goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(g.shard, c.Name)) },
+		func(c *streamConfig, g goal) { c.Subjects = mergeSubjects(c.Subjects, subjectsOf(g.names, c.Name)) },
 	},
 	{
 		commandsOnly, "retention", "workqueue", refuses, warns, "finished commands would stay, or commands be removed before a worker has seen them",
@@ -300,8 +305,8 @@ func external(s *jetstream.StreamSource) bool { return s.External != nil }
 // consumerProperties is the same for the workers' consumer.
 var consumerProperties = []property[consumerConfig]{
 	{
-		theConsumer, "durable_name", conversation.WorkerConsumer, refuses, warns, "the server would remove it while no worker runs",
-		func(c *consumerConfig, _ goal) { c.Durable = conversation.WorkerConsumer },
+		theConsumer, "durable_name", "its name", refuses, warns, "the server would remove it while no worker runs",
+		func(c *consumerConfig, g goal) { c.Durable = g.names.WorkerConsumer() },
 	},
 	{theConsumer, "deliver_subject", "none", refuses, stops, "workers pull", nil},
 	{theConsumer, "deliver_group", "none", refuses, warns, "only for push consumers", nil},
@@ -393,7 +398,7 @@ type deviation[C any] struct {
 func compare[C any](table []property[C], of string, have C, g goal) (corrected C, wrong []deviation[C]) {
 	corrected = have
 	for _, p := range table {
-		if p.setup == leaves || !p.isOf(of) {
+		if p.setup == leaves || !p.isOf(of, g.names) {
 			continue
 		}
 		trial := corrected

@@ -83,6 +83,7 @@ func (b *Broker) Progress(d conversation.Deleting, trace conversation.Trace) {
 	}
 	msg, err := d.Msg(trace)
 	if err == nil {
+		msg.Subject = b.names.Subject(msg.Subject)
 		err = b.nc.PublishMsg(msg)
 	}
 	if err != nil {
@@ -102,7 +103,7 @@ func traced(id string, attrs ...any) []any {
 func (b *Broker) compose(a *bus.Announcement) (stored, error) {
 	var msg *nats.Msg
 	var err error
-	stream := conversation.EventsStream
+	stream := b.names.events
 	switch {
 	case a.Deleted != nil:
 		msg, err = a.Deleted.Msg(a.Trace)
@@ -113,14 +114,15 @@ func (b *Broker) compose(a *bus.Announcement) (stored, error) {
 	case a.Failed != nil:
 		msg, err = a.Failed.Msg(a.Sequence, a.Trace)
 	case a.Letter != nil:
-		stream = conversation.DeadLettersStream
-		msg, err = letterMsg(b.cfg.Shard, a.Letter, b.nc.MaxPayload())
+		stream = b.names.letters
+		msg, err = letterMsg(b.cfg.Names, a.Letter, b.nc.MaxPayload())
 	default:
 		panic("BUG: an announcement without content")
 	}
 	if err != nil {
 		return stored{}, err
 	}
+	msg.Subject = b.names.Subject(msg.Subject)
 	if len(msg.Subject) > maxSubject {
 		return stored{}, fmt.Errorf("%w: its subject has %d bytes, of at most %d: %.100s…", errNoAddress, len(msg.Subject), maxSubject, msg.Subject)
 	}
@@ -167,7 +169,7 @@ func (b *Broker) storeAll(ctx context.Context, wave []stored) (int, error) {
 		futures[i] = f
 	}
 	for i, f := range futures {
-		if err := confirmed(ctx, f, wave[i].stream); err != nil {
+		if err := b.confirmed(ctx, f, wave[i].stream); err != nil {
 			return i, err
 		}
 	}
@@ -176,10 +178,10 @@ func (b *Broker) storeAll(ctx context.Context, wave []stored) (int, error) {
 
 // confirmed waits until the message is stored in the stream that it is for. A command
 // may be stored in any commands' stream: the operator may have mapped its subject.
-func confirmed(ctx context.Context, f jetstream.PubAckFuture, stream string) error {
+func (b *Broker) confirmed(ctx context.Context, f jetstream.PubAckFuture, stream string) error {
 	select {
 	case ack := <-f.Ok():
-		if ack.Stream != stream && !(conversation.IsCommandsStream(stream) && conversation.IsCommandsStream(ack.Stream)) {
+		if ack.Stream != stream && !(b.names.IsCommandsStream(stream) && b.names.IsCommandsStream(ack.Stream)) {
 			return fmt.Errorf("%w: %s", errWrongStream, ack.Stream)
 		}
 		return nil

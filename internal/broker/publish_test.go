@@ -113,7 +113,7 @@ func wantFault(t *testing.T, err error, fault purge.Fault, cause string, parts .
 
 func TestPublishStoresAllAndRepeatsAreTheSame(t *testing.T) {
 	t.Parallel()
-	metrics := telemetry.New("", func() float64 { return 0 })
+	metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b, n := ready(t, Config{Metrics: metrics})
 	js := admin(t, n)
 	as := slices.Concat(deletedEvents(3), []bus.Announcement{failedEvent(), letters(5)[0]}, sharedEvents())

@@ -135,7 +135,7 @@ func offer(c chan<- error) func(error) {
 
 // ofPull matches what keeps a request for commands from being answered.
 func (b *Broker) ofPull(found *natserr.Denial) bool {
-	return b.denials.ofInbox(found) || found.Operation == natserr.Publish && found.Subject == b.names.next
+	return b.denials.ofAPI(strings.TrimPrefix(b.names.next, b.names.api))(found)
 }
 
 // awaitRoom waits until there is room and the gate is open, and returns for how many

@@ -10,6 +10,7 @@ import (
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/natserr"
 	"github.com/lethe-im/lethe/internal/retry"
 )
@@ -68,7 +69,7 @@ func (b *Broker) Setup(ctx context.Context, o SetupOptions) (SetupReport, error)
 			break // the consumer, of a stream that couldn't be made
 		}
 		report.Parts, errs = append(report.Parts, done), append(errs, err)
-		if silent(err) { // and so would the others
+		if silent(err) || errors.Is(err, errOthers) { // and so would the others
 			break
 		}
 	}
@@ -87,7 +88,68 @@ func (b *Broker) goal(ctx context.Context, o SetupOptions) (goal, error) {
 		return goal{}, err
 	}
 	largest, err := maxCommand(b.nc.MaxPayload())
-	return goal{SetupOptions: o, shard: b.cfg.Shard, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
+	return goal{SetupOptions: o, names: b.cfg.Names, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
+}
+
+// errOthers: the stream is another installation's.
+var errOthers = errors.New("the stream of another installation")
+
+// checkOwner returns an error if the stream is that of an installation with another prefix,
+// of which the same stream's name is made.
+func checkOwner(n conversation.Names, have streamConfig) error {
+	for _, subject := range have.Subjects {
+		prefix, _, _ := strings.Cut(subject, ".conversation.")
+		other, err := conversation.NewNames(prefix)
+		if err == nil && other.Prefix() != n.Prefix() && other.Stream("") == n.Stream("") {
+			return fmt.Errorf("stream %s is %w, with the prefix %s: set another --subject-prefix than %s", have.Name, errOthers, other.Prefix(), n.Prefix())
+		}
+	}
+	return nil
+}
+
+// overlapError is the server's refusal of subjects that another stream has.
+type overlapError struct {
+	stream string // "" if this NATS user may not ask for it
+	names  conversation.Names
+	err    error
+}
+
+func (e *overlapError) Error() string {
+	which := "stream " + e.stream + " has some of its subjects: remove them there"
+	if e.stream == "" {
+		which = "another stream has some of its subjects: find it with `nats stream ls --subject '" + e.names.Subject("conversation.>") + "'` and remove them there"
+	}
+	do := "or set --subject-prefix, which begins all names of this installation"
+	if e.names.Prefix() != "" {
+		do = "or set another --subject-prefix than " + e.names.Prefix()
+	}
+	return fmt.Sprintf("%s, %s: %v", which, do, e.err)
+}
+
+func (e *overlapError) Unwrap() error { return e.err }
+
+// findOverlap adds to the server's refusal of subjects the stream that has them, if this
+// NATS user may ask for it.
+func (b *Broker) findOverlap(ctx context.Context, config streamConfig, refusal error) error {
+	if natserr.Code(refusal) != natserr.SubjectOverlap {
+		return refusal
+	}
+	found := &overlapError{names: b.names.Names, err: refusal}
+	for _, subject := range config.Subjects {
+		err := b.ask(ctx, "STREAM.NAMES", func(ctx context.Context) error {
+			list := b.js.StreamNames(ctx, jetstream.WithStreamListSubject(subject))
+			for name := range list.Name() {
+				if name != config.Name {
+					found.stream = name
+				}
+			}
+			return list.Err()
+		})
+		if err != nil || found.stream != "" {
+			break
+		}
+	}
+	return found
 }
 
 // silent reports whether nobody answers.

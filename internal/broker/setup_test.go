@@ -207,7 +207,7 @@ func TestSetupDoesWhatTheServerLets(t *testing.T) {
 	}})
 	js := admin(t, n)
 	for _, fresh := range newStreams(goal{}) {
-		fresh.Subjects, fresh.Duplicates, fresh.NoAck = subjectsOf("", fresh.Name), time.Minute, true
+		fresh.Subjects, fresh.Duplicates, fresh.NoAck = subjectsOf(conversation.Names{}, fresh.Name), time.Minute, true
 		if _, err := js.CreateStream(t.Context(), fresh); err != nil {
 			t.Fatal(err)
 		}
@@ -244,22 +244,6 @@ func TestSetupDoesWhatTheServerLets(t *testing.T) {
 	}
 	if stays := (deviation[streamConfig]{property: property[streamConfig]{name: "max_consumers"}}).stays(errors.New("no")); !strings.Contains(stays.Error(), "2.12.7") {
 		t.Errorf("max_consumers: %v; want the version that can", stays)
-	}
-}
-
-func TestSetupSaysWhoseSubjectsTheyAre(t *testing.T) {
-	t.Parallel()
-	n := localtest.NATS(t)
-	js := admin(t, n)
-	if _, err := js.CreateStream(t.Context(), streamConfig{Name: "OTHER", Subjects: []string{"conversation.delete.>"}}); err != nil {
-		t.Fatal(err)
-	}
-	report, err := connect(t, Config{URL: n.URL()}).Setup(t.Context(), SetupOptions{})
-	if err == nil || !strings.Contains(err.Error(), "another stream has some of its subjects") || strings.Contains(err.Error(), "\n") {
-		t.Errorf("Setup = %v; want one line", err)
-	}
-	if got := actions(report); got != "failed created created" {
-		t.Errorf("setup: %s; want the other streams made", got)
 	}
 }
 

@@ -18,7 +18,7 @@ import (
 func TestSettle(t *testing.T) {
 	t.Parallel()
 	log, text := newLog()
-	metrics := telemetry.New("", func() float64 { return 0 })
+	metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b, n := ready(t, Config{Log: log, Metrics: metrics})
 	js := admin(t, n)
 	advisories := make(chan *nats.Msg, 8)
@@ -105,7 +105,7 @@ func TestRefusedAcknowledgementsCloseTheGate(t *testing.T) {
 	n := localtest.NATS(t, users(&server.Permissions{Publish: &server.SubjectPermission{Deny: []string{"$JS.ACK.>"}}}))
 	setup(t, connect(t, Config{URL: as(n, "admin"), AckWait: time.Second}), SetupOptions{})
 	gate := newGate()
-	metrics := telemetry.New("", func() float64 { return 0 })
+	metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b := connect(t, Config{URL: as(n, "worker"), Gate: gate, Metrics: metrics})
 	w := start(t, b)
 	send(t, admin(t, n, asAdmin), 1)
@@ -119,7 +119,7 @@ func TestRefusedAcknowledgementsCloseTheGate(t *testing.T) {
 
 func TestSettleAfterCloseIsCounted(t *testing.T) {
 	t.Parallel()
-	metrics := telemetry.New("", func() float64 { return 0 })
+	metrics := telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b, n := ready(t, Config{Metrics: metrics})
 	send(t, admin(t, n), 1)
 	w := start(t, b)

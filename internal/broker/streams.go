@@ -85,18 +85,18 @@ func maxCommand(maxPayload int64) (int32, error) {
 	return int32(min(size, 1<<30)), nil
 }
 
-// subjectsOf are the contract's of a stream, for the workers of a shard.
-func subjectsOf(shard conversation.Shard, stream string) []string {
+// subjectsOf are the contract's of a stream.
+func subjectsOf(n conversation.Names, stream string) []string {
 	switch stream {
-	case shard.CommandsStream():
-		return []string{shard.CommandSubject(""), shard.CommandSubject("") + ".*", shard.DeleteEveryoneSubject("") + "*"}
-	case conversation.EventsStream:
+	case n.CommandsStream():
+		return []string{n.CommandSubject(""), n.CommandSubject("") + ".*", n.DeleteEveryoneSubject("") + "*"}
+	case n.EventsStream():
 		return []string{
-			conversation.TypeDeleted + ".*.*", conversation.TypeDeleteFailed + ".*.*",
-			conversation.TypeErased + ".*.*", conversation.TypeAllDeleted + ".*.*",
+			n.Subject(conversation.TypeDeleted) + ".*.*", n.Subject(conversation.TypeDeleteFailed) + ".*.*",
+			n.Subject(conversation.TypeErased) + ".*.*", n.Subject(conversation.TypeAllDeleted) + ".*.*",
 		}
 	}
-	return []string{strings.TrimSuffix(conversation.DeadLetterSubject(""), "_") + "*"}
+	return []string{n.Subject(strings.TrimSuffix(conversation.DeadLetterSubject(""), "_")) + "*"}
 }
 
 // newStreams are the three streams as they are created. The table of properties
@@ -108,16 +108,16 @@ func newStreams(g goal) []streamConfig {
 	}
 	return []streamConfig{
 		{
-			Name: g.shard.CommandsStream(), Description: "Commands to delete conversations, until a worker has done them",
+			Name: g.names.CommandsStream(), Description: "Commands to delete conversations, until a worker has done them",
 			Retention: jetstream.WorkQueuePolicy, Discard: jetstream.DiscardNew, Replicas: 1,
 			MaxBytes: defaultCommandsBytes, MaxMsgsPerSubject: perApp,
 		},
 		{
-			Name: conversation.EventsStream, Description: "What became of deletions, for the devices of each user",
+			Name: g.names.EventsStream(), Description: "What became of deletions, for the devices of each user",
 			Discard: jetstream.DiscardNew, Replicas: 1, MaxBytes: -1, MaxAge: defaultEventsAge,
 		},
 		{
-			Name: conversation.DeadLettersStream, Description: "Refused commands, byte for byte, for the operators",
+			Name: g.names.DeadLettersStream(), Description: "Refused commands, byte for byte, for the operators",
 			Discard: jetstream.DiscardNew, Replicas: 1, MaxBytes: defaultLettersBytes,
 		},
 	}

@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go/jetstream"
-
-	"github.com/lethe-im/lethe/conversation"
 )
 
 // inspectEvery is how often a worker checks that the streams and the consumer are
@@ -77,9 +75,9 @@ func (b *Broker) inspect(ctx context.Context) {
 	case err == nil:
 		b.lineage.found(info.Created)
 		b.heartbeat.follow(effectiveAckWait(info.Config.AckWait, info.Config.BackOff))
-		b.note(conversation.WorkerConsumer, states("consumer", conversation.WorkerConsumer, consumerProperties, info.Config, g))
+		b.note(b.names.worker, states("consumer", b.names.worker, consumerProperties, info.Config, g))
 	case errors.Is(err, jetstream.ErrConsumerNotFound), errors.Is(err, jetstream.ErrStreamNotFound):
-		b.note(conversation.WorkerConsumer, nil)
+		b.note(b.names.worker, nil)
 	default:
 		all = false
 	}
@@ -122,7 +120,7 @@ func (b *Broker) report() {
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	var stopping, warning []string
-	for _, of := range slices.Concat(theConsumer, b.names.streams()) {
+	for _, of := range append([]string{b.names.worker}, b.names.streams()...) {
 		for _, l := range b.seen.states[of] {
 			if l.Worker == string(stops) {
 				stopping = append(stopping, l.problem())

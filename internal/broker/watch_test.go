@@ -25,7 +25,7 @@ type watchedWorker struct {
 func watch(t *testing.T) watchedWorker {
 	t.Helper()
 	log, text := newLog()
-	gate, metrics := newGate(), telemetry.New("", func() float64 { return 0 })
+	gate, metrics := newGate(), telemetry.New(conversation.Names{}, func() float64 { return 0 })
 	b, n := ready(t, Config{Gate: gate, Log: log, Metrics: metrics})
 	b.seen.every = 100 * time.Millisecond
 	return watchedWorker{start(t, b), admin(t, n), gate, text, metrics}

@@ -134,6 +134,9 @@ type Backlog struct {
 	// InFlight are handed over and not acknowledged, those that are deferred
 	// included.
 	InFlight uint64
+	// Pulls are the workers' requests for commands that the server has no command for. 0 where
+	// nobody pulls, and where all workers that do are full.
+	Pulls uint64
 	// Stuck commands are in the stream, but neither waiting nor in flight: no worker
 	// will ever see them. It is a lower bound: what arrives at this moment may hide
 	// some. Always 0 with the consumer as setup makes it.
@@ -142,4 +145,11 @@ type Backlog struct {
 	Oldest time.Duration
 	// Streams are those of commands, events and dead letters.
 	Streams []StreamState
+}
+
+// AppBacklog is how many unfinished commands an app has in the commands' stream.
+type AppBacklog struct {
+	// App is "" for those on the subject that names no app.
+	App      string
+	Commands uint64
 }

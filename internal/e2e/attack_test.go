@@ -74,6 +74,7 @@ var requests = []request{
 	{"$JS.ACK.CONVERSATION_COMMANDS.deletion-worker.1.1.1.1.0", "+TERM"},
 	{"$JS.API.CONSUMER.MSG.NEXT.CONVERSATION_COMMANDS.deletion-worker", ""},
 	{"$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", ""},
+	{"$JS.API.CONSUMER.INFO.CONVERSATION_COMMANDS.deletion-worker", ""},
 	{"$JS.API.STREAM.DELETE.CONVERSATION_COMMANDS", ""},
 	{"$JS.API.STREAM.PURGE.CONVERSATION_COMMANDS", ""},
 	{"$JS.API.STREAM.DELETE.CONVERSATION_DEAD_LETTERS", ""},
@@ -147,7 +148,7 @@ var attackers = []struct {
 	{ownerUser, reachOfApp},
 	{operatorUser, []string{
 		"conversation.delete", "conversation.delete.*", "lethe.operator.delete.*", "conversation.delete_everyone.*", "lethe.operator.delete_everyone.*",
-		"lethe.nothing.>", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS",
+		"lethe.nothing.>", "$JS.API.STREAM.INFO.CONVERSATION_COMMANDS", "$JS.API.CONSUMER.INFO.CONVERSATION_COMMANDS.deletion-worker",
 		"$JS.API.STREAM.INFO.CONVERSATION_EVENTS", "$JS.API.DIRECT.GET.CONVERSATION_EVENTS",
 		"$JS.API.STREAM.INFO.CONVERSATION_DEAD_LETTERS", "$JS.API.DIRECT.GET.CONVERSATION_DEAD_LETTERS",
 		"$JS.API.STREAM.MSG.GET.CONVERSATION_DEAD_LETTERS", "$JS.API.STREAM.MSG.DELETE.CONVERSATION_DEAD_LETTERS",

@@ -102,11 +102,11 @@ func (p *busy) awaitRoom(halted context.Context) bool {
 // hasRoom reports whether fewer deletions wait than may. The stream of events is that of
 // all shards, so that a shard's commands count.
 func (p *busy) hasRoom(ctx context.Context) bool {
-	if p.r.shard == "" {
+	if p.r.names.Shard() == "" {
 		done, err := p.r.storedEvents(ctx)
 		return err == nil && p.asked()-done < p.mix.ahead
 	}
-	stream, err := p.r.js.Stream(ctx, p.r.shard.CommandsStream())
+	stream, err := p.r.js.Stream(ctx, p.r.names.CommandsStream())
 	return err == nil && int(stream.CachedInfo().State.Msgs) < p.mix.ahead
 }
 
@@ -210,7 +210,7 @@ func (p *busy) sendAgain(ctx context.Context, cmd conversation.Command) error {
 	p.twice += len(cmd.Conversations)
 	p.mu.Unlock()
 	return untilStored(ctx, func(ctx context.Context) error {
-		_, err := p.r.js.Publish(ctx, p.r.shard.CommandSubject(cmd.AppID), data)
+		_, err := p.r.js.Publish(ctx, p.r.names.CommandSubject(cmd.AppID), data)
 		return err
 	})
 }

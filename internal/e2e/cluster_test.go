@@ -55,7 +55,7 @@ func (r *rig) leader(t testing.TB, c *localstack.NATSCluster) *localstack.NATSNo
 	t.Helper()
 	var node *localstack.NATSNode
 	eventually(t, timeout, "the stream of commands has a leader", func() bool {
-		info, err := r.streamInfo(t, r.shard.CommandsStream())
+		info, err := r.streamInfo(t, r.names.CommandsStream())
 		if err != nil || info.Cluster == nil {
 			return false
 		}
@@ -88,7 +88,7 @@ func (r *rig) whole(t testing.TB) {
 
 func (r *rig) notWhole(t testing.TB) error {
 	t.Helper()
-	for _, name := range []string{r.shard.CommandsStream(), conversation.EventsStream, conversation.DeadLettersStream} {
+	for _, name := range []string{r.names.CommandsStream(), conversation.EventsStream, conversation.DeadLettersStream} {
 		info, err := r.streamInfo(t, name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", name, err)
@@ -99,7 +99,7 @@ func (r *rig) notWhole(t testing.TB) error {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
-	consumer, err := r.js.Consumer(ctx, r.shard.CommandsStream(), conversation.WorkerConsumer)
+	consumer, err := r.js.Consumer(ctx, r.names.CommandsStream(), conversation.WorkerConsumer)
 	if err != nil {
 		return err
 	}

@@ -85,7 +85,7 @@ func (e *ear) since() (heard int, gap time.Duration) {
 func (d *drill) watch(t *testing.T) {
 	t.Helper()
 	_, err := d.nc.Subscribe("conversation.deleted.>", func(m *nats.Msg) {
-		if d.shard == "" || strings.Contains(m.Subject, "."+string(d.shard)+"-") { // whose producer's users begin so
+		if d.names.Shard() == "" || strings.Contains(m.Subject, "."+string(d.names.Shard())+"-") { // whose producer's users begin so
 			d.ear.hear()
 		}
 	})
@@ -106,11 +106,11 @@ func (c counters) redelivered() int { return c.delivered - c.commands }
 func (d *drill) count(t *testing.T) counters {
 	t.Helper()
 	stored, err := d.storedEvents(t.Context())
-	if d.shard != "" { // the events are those of all shards
+	if d.names.Shard() != "" { // the events are those of all shards
 		stored, err = one[int](t, d.rig, `select count(*)::int from lethe.deletions where state = 'done'`), nil
 	}
 	must(t, err)
-	consumer, err := d.js.Consumer(t.Context(), d.shard.CommandsStream(), conversation.WorkerConsumer)
+	consumer, err := d.js.Consumer(t.Context(), d.names.CommandsStream(), conversation.WorkerConsumer)
 	must(t, err)
 	info := consumer.CachedInfo().Delivered
 	// The stream numbers commands from 1 without gaps.

@@ -28,8 +28,13 @@ conversations: {table: rooms.rooms, where: {id: $conversation}, keep: true}
 // newRoomRig is a rig on rooms: "g" has messages 1 to n, which alice and bob read.
 func newRoomRig(t *testing.T, n int) *rig {
 	t.Helper()
+	return newRoomRigOn(t, roomPlan, n)
+}
+
+func newRoomRigOn(t *testing.T, plan string, n int) *rig {
+	t.Helper()
 	file := filepath.Join(t.TempDir(), "plan.yaml")
-	if err := os.WriteFile(file, []byte(roomPlan), 0o600); err != nil {
+	if err := os.WriteFile(file, []byte(plan), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	r := newRig(t, withSchema(roomTables), withEnv("LETHE_PLAN="+file))
@@ -84,6 +89,39 @@ func TestACrashOnTheWayToAnErasureErasesAndTellsOnce(t *testing.T) {
 				onceStored(t, r, 1, of(cmd.CommandID), typed(conversation.TypeDeleted))
 			}
 			onceStored(t, r, 4)
+		})
+	}
+}
+
+// The points of a deletion for everyone whose conversation goes: its members are removed once, who joins after that stays, and each event is as without
+// the crash.
+func TestACrashOnTheWayToEveryonesEnd(t *testing.T) {
+	t.Parallel()
+	for _, point := range []string{"members_removed", "everyone_opened", "enumeration_completed"} {
+		t.Run(point, func(t *testing.T) {
+			t.Parallel()
+			settings := []string{"erase-poll=100ms", "sweep-every=500ms"}
+			r := newRoomRigOn(t, strings.Replace(roomPlan, "keep: true", "keep: false", 1), 50)
+			cmd := conversation.Command{
+				CommandID: conversation.NewCommandID(), AppID: "demo", UserID: "boss", Scope: conversation.ScopeEveryone, Conversations: []conversation.Target{{ID: "g"}},
+			}
+			r.send(t, cmd)
+			r.crash(t, point, settings...)
+			r.exec(t, `insert into rooms.members values ('g', 'carol')`)
+			r.start(t, settings...)
+			r.settled(t)
+			for _, kind := range []string{conversation.TypeErased, conversation.TypeDeleted} {
+				r.awaitHeard(t, 2, typed(kind))
+				onceStored(t, r, 2, typed(kind))
+			}
+			for _, e := range r.awaitStored(t, 2, typed(conversation.TypeDeleted)) {
+				if e.text("conversation_removed") != "true" || e.text("messages_deleted") != "50" {
+					t.Errorf("deleted: %s; want 50 messages, and the conversation removed", e)
+				}
+			}
+			if left := one[string](t, r, `select string_agg(who, ' ') || (select count(*) from rooms.rooms) || (select count(*) from rooms.messages) from rooms.members`); left != "carol10" {
+				t.Errorf("members, rooms and messages: %s; want carol and her room", left)
+			}
 		})
 	}
 }

@@ -86,7 +86,7 @@ func (c *recorder) add(to *[]event, m message) {
 func (r *rig) listen(t testing.TB) {
 	t.Helper()
 	for _, subject := range []string{"conversation.deleted.>", "conversation.erased.>", "conversation.all_deleted.>", "conversation.delete_failed.>", "conversation.deleting.>"} {
-		_, err := r.nc.Subscribe(subject, func(m *nats.Msg) {
+		_, err := r.nc.Subscribe(r.names.Subject(subject), func(m *nats.Msg) {
 			r.add(&r.heard, message{subject: m.Subject, header: m.Header, data: m.Data, at: time.Now()})
 		})
 		if err != nil {
@@ -102,7 +102,7 @@ func (r *rig) listen(t testing.TB) {
 func (r *rig) record(t testing.TB) {
 	t.Helper()
 	r.listen(t)
-	consumer, err := r.js.OrderedConsumer(t.Context(), conversation.EventsStream, jetstream.OrderedConsumerConfig{})
+	consumer, err := r.js.OrderedConsumer(t.Context(), r.names.EventsStream(), jetstream.OrderedConsumerConfig{})
 	if err != nil {
 		t.Fatal(err)
 	}

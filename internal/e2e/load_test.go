@@ -95,7 +95,7 @@ func (r *rig) flood(t testing.TB, cmds []conversation.Command) {
 	}
 	futures := make([]nats.PubAckFuture, len(cmds))
 	for i, cmd := range cmds {
-		if futures[i], err = js.PublishAsync(r.shard.CommandSubject(cmd.AppID), encode(t, cmd)); err != nil {
+		if futures[i], err = js.PublishAsync(r.names.CommandSubject(cmd.AppID), encode(t, cmd)); err != nil {
 			t.Fatal(err)
 		}
 	}

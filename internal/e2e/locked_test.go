@@ -160,9 +160,10 @@ func newLockedRigOn(t *testing.T, n *localstack.NATS) *rig {
 }
 
 // lockedRigOn is newLockedRigOn on a database of a server that is the test's own.
-func lockedRigOn(t *testing.T, n *localstack.NATS, address string) *rig {
+func lockedRigOn(t *testing.T, n *localstack.NATS, address string, opts ...rigOption) *rig {
 	t.Helper()
-	r := newRig(t, onServer(n), onDatabase(address), withoutSetup(), connecting(nats.UserInfo(observer.name, observer.password)))
+	opts = append(opts, onServer(n), onDatabase(address), withoutSetup(), connecting(nats.UserInfo(observer.name, observer.password)))
+	r := newRig(t, opts...)
 	for _, file := range []string{chatSchemaFile, rolesFile, rolesFile} { // the roles' may be run again
 		r.exec(t, readFile(t, file))
 	}

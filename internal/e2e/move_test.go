@@ -174,7 +174,7 @@ func TestAnAppMovesToAnotherShardWhileItIsUsed(t *testing.T) {
 	b.replay(t, 0, since, "--app=demo")
 
 	// 5. Route anew: what was held, then the rest.
-	editStream(t, b.js, b.shard.CommandsStream(), func(c *jetstream.StreamConfig) {
+	editStream(t, b.js, b.names.CommandsStream(), func(c *jetstream.StreamConfig) {
 		c.Sources = []*jetstream.StreamSource{{Name: heldStream, OptStartSeq: 1, SubjectTransforms: []jetstream.SubjectTransformConfig{{Source: toHeld, Destination: "conversation.shard.b.delete.demo"}}}}
 	})
 	route("delete.demo", "conversation.shard.b.delete.demo", "shard.a.delete.demo", "conversation.shard.b.delete.demo")
@@ -195,7 +195,7 @@ func TestAnAppMovesToAnotherShardWhileItIsUsed(t *testing.T) {
 	}
 	b.awaitStored(t, len(want))
 	b.settled(t)
-	editStream(t, b.js, b.shard.CommandsStream(), func(c *jetstream.StreamConfig) { c.Sources = nil })
+	editStream(t, b.js, b.names.CommandsStream(), func(c *jetstream.StreamConfig) { c.Sources = nil })
 	a.wantLeft(t, stays, nothing)
 	b.told(t, want)
 	b.noAttempts(t)
@@ -215,7 +215,7 @@ func TestAnAppMovesToAnotherShardWhileItIsUsed(t *testing.T) {
 // backlogOf is how many commands on a subject the rig's stream has.
 func backlogOf(t testing.TB, r *rig, subject string) uint64 {
 	t.Helper()
-	s, err := r.js.Stream(t.Context(), r.shard.CommandsStream())
+	s, err := r.js.Stream(t.Context(), r.names.CommandsStream())
 	must(t, err)
 	info, err := s.Info(t.Context(), jetstream.WithSubjectFilter(subject))
 	must(t, err)
@@ -225,7 +225,7 @@ func backlogOf(t testing.TB, r *rig, subject string) uint64 {
 // sourcedFrom is the last sequence that the rig's stream has got of its source.
 func sourcedFrom(t testing.TB, r *rig, last uint64) uint64 {
 	t.Helper()
-	sources := stateOf(t, r.js, r.shard.CommandsStream()).Sources
+	sources := stateOf(t, r.js, r.names.CommandsStream()).Sources
 	if len(sources) != 1 {
 		t.Fatalf("%d sources; want one", len(sources))
 	}

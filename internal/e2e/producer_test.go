@@ -40,7 +40,7 @@ func (r *rig) send(t testing.TB, cmd conversation.Command) conversation.Receipt 
 // again publishes a command by its bytes, and returns its sequence.
 func (r *rig) again(t testing.TB, cmd conversation.Command) uint64 {
 	t.Helper()
-	return r.publish(t, r.shard.CommandSubject(cmd.AppID), encode(t, cmd))
+	return r.publish(t, r.names.CommandSubject(cmd.AppID), encode(t, cmd))
 }
 
 // encode writes a command as JSON.
@@ -61,7 +61,7 @@ func (r *rig) publish(t testing.TB, subject string, data []byte, headers ...stri
 	for i := 0; i+1 < len(headers); i += 2 {
 		m.Header[headers[i]] = append(m.Header[headers[i]], headers[i+1])
 	}
-	ack, err := r.js.PublishMsg(t.Context(), m, jetstream.WithExpectStream(r.shard.CommandsStream()))
+	ack, err := r.js.PublishMsg(t.Context(), m, jetstream.WithExpectStream(r.names.CommandsStream()))
 	if err != nil {
 		t.Fatalf("publish %d bytes on %q: %v", len(data), subject, err)
 	}
@@ -72,7 +72,7 @@ func (r *rig) publish(t testing.TB, subject string, data []byte, headers ...stri
 // there.
 func (r *rig) storedAt(t testing.TB, seq uint64) string {
 	t.Helper()
-	m, found := r.streamMessage(t, r.shard.CommandsStream(), seq)
+	m, found := r.streamMessage(t, r.names.CommandsStream(), seq)
 	if !found {
 		t.Fatalf("command %d is not in the stream", seq)
 	}

@@ -31,7 +31,8 @@ const ackWait = "2s"
 // rig is what one test has for itself: a nats-server, a database that a worker's
 // setup has prepared, and a record of all events from the beginning.
 type rig struct {
-	shard  conversation.Shard
+	names  conversation.Names
+	domain string           // of JetStream; "" for the server's
 	nats   *localstack.NATS // nil on a cluster
 	url    string           // of NATS
 	nc     *nats.Conn
@@ -48,7 +49,8 @@ type rig struct {
 
 // rigConfig is what a test may want otherwise.
 type rigConfig struct {
-	shard   conversation.Shard
+	names   conversation.Names
+	domain  string
 	nats    localstack.NATSOptions
 	server  *localstack.NATS // instead of one of its own
 	cluster *localstack.NATSCluster
@@ -71,7 +73,25 @@ type rigOption func(*rigConfig)
 
 // inShard makes all workers and commands of the rig those of a shard.
 func inShard(name string) rigOption {
-	return func(c *rigConfig) { c.shard, c.env = conversation.Shard(name), append(c.env, "LETHE_SHARD="+name) }
+	return func(c *rigConfig) {
+		c.names, c.env = c.names.InShard(conversation.Shard(name)), append(c.env, "LETHE_SHARD="+name)
+	}
+}
+
+// withPrefix makes all names of the rig those of an installation with a prefix.
+func withPrefix(prefix string) rigOption {
+	return func(c *rigConfig) {
+		names, err := conversation.NewNames(prefix)
+		if err != nil {
+			panic("BUG: " + err.Error())
+		}
+		c.names, c.env = names.InShard(c.names.Shard()), append(c.env, "LETHE_SUBJECT_PREFIX="+prefix)
+	}
+}
+
+// inDomain makes the rig's JetStream that of a domain.
+func inDomain(domain string) rigOption {
+	return func(c *rigConfig) { c.domain, c.env = domain, append(c.env, "LETHE_NATS_DOMAIN="+domain) }
 }
 
 // onNATS makes the rig's own nats-server with these options.
@@ -115,7 +135,7 @@ func newRig(t *testing.T, opts ...rigOption) *rig {
 	for _, opt := range opts {
 		opt(&c)
 	}
-	r := &rig{shard: c.shard, nats: c.server, dbURL: c.dbURL, recorder: newRecorder()}
+	r := &rig{names: c.names, domain: c.domain, nats: c.server, dbURL: c.dbURL, recorder: newRecorder()}
 	switch {
 	case c.cluster != nil:
 		r.url = c.cluster.URL()
@@ -164,11 +184,17 @@ func (r *rig) connect(t *testing.T, opts ...nats.Option) {
 		t.Fatalf("connect to NATS: %v", err)
 	}
 	t.Cleanup(r.nc.Close)
-	if r.js, err = jetstream.New(r.nc); err != nil {
+	if r.domain == "" {
+		r.js, err = jetstream.New(r.nc)
+	} else {
+		r.js, err = jetstream.NewWithDomain(r.nc, r.domain)
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
-	shard := func(conversation.Command) string { return string(r.shard) }
-	if r.client, err = conversation.NewClient(r.nc, conversation.WithShard(shard)); err != nil {
+	shard := func(conversation.Command) string { return string(r.names.Shard()) }
+	r.client, err = conversation.NewClient(r.nc, conversation.WithPrefix(r.names.Prefix()), conversation.WithDomain(r.domain), conversation.WithShard(shard))
+	if err != nil {
 		t.Fatal(err)
 	}
 	pc, err := pgxpool.ParseConfig(r.dbURL)

@@ -124,7 +124,7 @@ func shardsComeAndGo(t *testing.T) {
 	}
 	start := func(d *drill) *worker { return d.start(t, far[d], "batch-size=1", "express-lanes=1") }
 	fleet, other := []*worker{start(a)}, start(b)
-	inA, inB := a.busyProducer(t, string(a.shard), mix{messages: 10, ahead: 200}), b.busyProducer(t, string(b.shard), mix{messages: 10, ahead: 200})
+	inA, inB := a.busyProducer(t, string(a.names.Shard()), mix{messages: 10, ahead: 200}), b.busyProducer(t, string(b.names.Shard()), mix{messages: 10, ahead: 200})
 	phase := func(name, ofA, ofB string) (paceA, paceB float64) {
 		paceA = a.phase(t, "a: "+name, ofA, func() {
 			paceB = b.phase(t, "b: "+name, ofB, func() { pause(t, total/4) })

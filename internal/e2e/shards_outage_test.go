@@ -45,7 +45,7 @@ func newTrickle(t *testing.T, r *rig, n int) *trickle {
 	ctx, halt := context.WithCancel(context.WithoutCancel(t.Context()))
 	client := r.client // another one after a failover
 	p := &trickle{r: r, halt: halt, ended: make(chan struct{}), sent: map[string]time.Time{}}
-	p.chats = r.crowd(t, "demo", string(r.shard)+"-", n, trickleMessages)
+	p.chats = r.crowd(t, "demo", string(r.names.Shard())+"-", n, trickleMessages)
 	go func() {
 		defer close(p.ended)
 		tick := time.NewTicker(trickleEvery)
@@ -226,10 +226,10 @@ func verdictOnShards(t *testing.T, rigs []*rig, load []*trickle, windows []windo
 	for i, r := range rigs {
 		rest := (len(load[i].chats) - len(load[i].sent)) * trickleMessages
 		if n := one[int](t, r, `select count(*)::int from chat.messages`); n != rest {
-			t.Errorf("shard %s: %d messages are left; want the %d of those who didn't ask", r.shard, n, rest)
+			t.Errorf("shard %s: %d messages are left; want the %d of those who didn't ask", r.names.Shard(), n, rest)
 		}
 		if n := one[int](t, r, `select count(*)::int from lethe.deletions where state = 'done'`); n != len(load[i].sent) {
-			t.Errorf("shard %s: %d deletions are done; want %d", r.shard, n, len(load[i].sent))
+			t.Errorf("shard %s: %d deletions are done; want %d", r.names.Shard(), n, len(load[i].sent))
 		}
 		r.noAttempts(t)
 	}

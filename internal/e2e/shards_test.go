@@ -44,11 +44,11 @@ func TestEachShardHasItsCommandsAndItsDatabase(t *testing.T) {
 	}
 	for _, r := range both {
 		r.settled(t)
-		info, err := r.streamInfo(t, r.shard.CommandsStream())
+		info, err := r.streamInfo(t, r.names.CommandsStream())
 		if err != nil {
 			t.Fatal(err)
 		}
-		root := "conversation.shard." + string(r.shard) + ".delete"
+		root := "conversation.shard." + string(r.names.Shard()) + ".delete"
 		if got := fmt.Sprint(info.Config.Subjects); got != fmt.Sprintf("[%s %s.* %s_everyone.*]", root, root, root) {
 			t.Errorf("%s has the subjects %s", info.Config.Name, got)
 		}
@@ -116,7 +116,7 @@ func TestADeadLetterNamesItsShardAndGoesBackThere(t *testing.T) {
 		r.start(t, "--max-attempts=1")
 	}
 	// Both commands have sequence 1 in their streams.
-	seq := us.publish(t, us.shard.CommandSubject("demo"), []byte("malformed"))
+	seq := us.publish(t, us.names.CommandSubject("demo"), []byte("malformed"))
 	us.letter(t, seq)
 	c := chat{"demo", "alice", "g"}
 	eu.fill(t, c, 10)
@@ -197,7 +197,7 @@ func TestAnInstallationBecomesAShardWithoutLosingACommand(t *testing.T) {
 	must(t, r.js.DeleteStream(t.Context(), conversation.CommandsStream))
 	send()
 	// The same command again, by the shard's own subject: the ledger knows it.
-	r.shard = "eu"
+	r.names = r.names.InShard("eu")
 	again := sent[0]
 	r.send(t, again)
 	mend()

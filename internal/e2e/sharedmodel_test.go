@@ -307,7 +307,7 @@ func (m *logModel) join(r *logRoom, who string) {
 	default:
 		if m.column && len(m.asked) > 0 {
 			// Whoever copies the watermark must not do so while it is being moved.
-			if info, err := m.streamInfo(m.t, m.shard.CommandsStream()); err != nil || info.State.Msgs > 0 {
+			if info, err := m.streamInfo(m.t, m.names.CommandsStream()); err != nil || info.State.Msgs > 0 {
 				return
 			}
 		}

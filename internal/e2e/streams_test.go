@@ -9,8 +9,6 @@ import (
 	"time"
 
 	"github.com/nats-io/nats.go"
-
-	"github.com/lethe-im/lethe/conversation"
 )
 
 // streamMessages reads a whole stream, by the API's own words: the client takes a
@@ -60,7 +58,7 @@ func (r *rig) streamMessage(t testing.TB, stream string, seq uint64) (m message,
 // letters reads all dead letters, oldest first.
 func (r *rig) letters(t testing.TB) []message {
 	t.Helper()
-	return r.streamMessages(t, conversation.DeadLettersStream)
+	return r.streamMessages(t, r.names.DeadLettersStream())
 }
 
 // lettersOf reads the dead letters of the command that the stream stored at seq.
@@ -100,12 +98,12 @@ func (r *rig) settledWithin(t testing.TB, limit time.Duration) {
 	if !poll(limit, func() bool {
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 		defer cancel()
-		stream, err := r.js.Stream(ctx, r.shard.CommandsStream())
+		stream, err := r.js.Stream(ctx, r.names.CommandsStream())
 		if err != nil {
 			left = err.Error()
 			return false
 		}
-		consumer, err := stream.Consumer(ctx, conversation.WorkerConsumer)
+		consumer, err := stream.Consumer(ctx, r.names.WorkerConsumer())
 		if err != nil {
 			left = err.Error()
 			return false

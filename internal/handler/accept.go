@@ -24,7 +24,8 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 	j := &job{delivery: d, slot: s, trace: conversation.TraceOf(d.Header), storedAt: storedAt(d)}
 	h.begin(j)
 	cmd, err := conversation.Decode(d.Data)
-	subjectApp, named := appOfSubject(d.Subject)
+	subject := h.cfg.Names.Unprefixed(d.Subject)
+	subjectApp, named := appOfSubject(subject)
 	if err != nil {
 		id := conversation.Identify(d.Data)
 		j.app, j.user, j.command, j.device = id.AppID, id.UserID, id.CommandID, id.DeviceID
@@ -34,14 +35,14 @@ func (h *Handler) accept(d bus.Delivery, s bus.Slot) entry {
 		return j.refusedAs(conversation.ReasonInvalidCommand, err.Error())
 	}
 	j.app, j.user, j.command, j.device = cmd.AppID, cmd.UserID, cmd.CommandID, cmd.DeviceID
-	if !conversation.SubjectFits(d.Subject, cmd.AppID) {
+	if !conversation.SubjectFits(subject, cmd.AppID) {
 		j.app = subjectApp
 		return j.refusedAs(conversation.ReasonAppMismatch, fmt.Sprintf(
-			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, subjectFor(d, cmd)))
+			"the subject names app %q and the body app_id %q: publish on %s", subjectApp, cmd.AppID, h.subjectFor(subject, cmd)))
 	}
-	if scope := scopeOf(cmd); scope != conversation.SubjectScope(d.Subject) {
+	if scope := scopeOf(cmd); scope != conversation.SubjectScope(subject) {
 		return j.refusedAs(conversation.ReasonScopeMismatch, fmt.Sprintf(
-			"the subject is for commands with scope %q and the body has %q: publish on %s", conversation.SubjectScope(d.Subject), scope, subjectFor(d, cmd)))
+			"the subject is for commands with scope %q and the body has %q: publish on %s", conversation.SubjectScope(subject), scope, h.subjectFor(subject, cmd)))
 	}
 	if undated(d) && (cmd.AllConversations || slices.ContainsFunc(cmd.Conversations, func(c conversation.Target) bool { return c.ThroughSeq == nil })) {
 		return j.refusedAs(conversation.ReasonBoundaryRequired, "the stream that first stored the command has it no longer, so the time of its boundary isn't known: "+
@@ -59,13 +60,14 @@ func (j *job) refusedAs(reason conversation.Reason, message string) entry {
 	return entry{job: j}
 }
 
-// subjectFor is where the command should have been published.
-func subjectFor(d bus.Delivery, cmd conversation.Command) string {
-	shard := conversation.SubjectShard(d.Subject)
+// subjectFor is where the command should have been published that came on a subject, which
+// is without the prefix.
+func (h *Handler) subjectFor(subject string, cmd conversation.Command) string {
+	names := h.cfg.Names.InShard(conversation.SubjectShard(subject))
 	if cmd.Scope == conversation.ScopeEveryone {
-		return shard.DeleteEveryoneSubject(cmd.AppID)
+		return names.DeleteEveryoneSubject(cmd.AppID)
 	}
-	return shard.CommandSubject(cmd.AppID)
+	return names.CommandSubject(cmd.AppID)
 }
 
 func scopeOf(cmd conversation.Command) string { return cmp.Or(cmd.Scope, conversation.ScopeSelf) }

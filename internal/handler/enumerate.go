@@ -26,18 +26,19 @@ type enumeratorStore interface {
 	List(ctx context.Context, d purge.Deletion, from purge.Place, limit int) (ids []string, next purge.Place, err error)
 	Advance(ctx context.Context, d purge.Deletion, from, to purge.Place, open []string) (moved bool, err error)
 	PinBoundary(ctx context.Context, d purge.Deletion) (boundary int64, err error)
-	EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bool) error
+	Removes(d purge.Deletion) bool
+	RemoveMembers(ctx context.Context, d purge.Deletion, from purge.Place, open []string, limit int) (users []string, to purge.Place, moved bool, err error)
+	EraseEveryone(ctx context.Context, d purge.Deletion) error
 	Known(ctx context.Context, d purge.Deletion, after purge.Key, limit int) ([]purge.Key, error)
 	Complete(ctx context.Context, d purge.Deletion, at purge.Place) (sum purge.Totals, completed bool, err error)
 }
 
 const (
-	// maxEnumerations is how many enumerations a worker runs at a time, and enumerationsWaiting how many wait
-	// for one to end, each for waitQueueTimeout at most.
-	maxEnumerations, enumerationsWaiting = 2, 64
 	// maxPage is how many deletions a page has at most, maxPages how many pages of one enumeration may be in flight, for those with
 	// large deletions wait for these, and maxRounds how many of them may be in their express rounds or wait for these.
 	maxPage, maxPages, maxRounds = 512, 4, 2
+	// maxRemoved is how many members' rows one transaction removes that deletes a shared log for everyone: as many as the end of an erasure.
+	maxRemoved = 10_000
 )
 
 // enumeration is a command that names its deletions by a rule, while it is in flight: all conversations of a user, or everyone's
@@ -216,6 +217,13 @@ func (e *enumeration) continueFrom(known purge.Enumeration) error {
 	}
 	from := e.at
 	for e.more(&from) {
+		removed, err := e.removeMembers(&from)
+		if err != nil {
+			return err
+		}
+		if removed {
+			continue
+		}
 		ids, next, err := e.list(from, maxPage)
 		if err != nil {
 			return err
@@ -227,34 +235,41 @@ func (e *enumeration) continueFrom(known purge.Enumeration) error {
 		if err := e.awaitRoom(); err != nil {
 			return err
 		}
-		moved, err := storeTry(e, func() (bool, error) {
-			return e.h.cfg.Store.Advance(e.h.working, e.target(next), e.at, next, append(e.open(), ids...))
-		})
-		if err != nil {
+		if err := e.advance(next, ids); err != nil {
 			return err
-		}
-		if !moved {
-			return errMoved
 		}
 		crash.Point("page_noted")
-		e.at, from = next, next
-		if err := e.beginIDs(ids); err != nil {
+		from = next
+		if err := e.beginNoted(ids); err != nil {
 			return err
-		}
-		if next.Done {
-			if err := e.endTarget(); err != nil {
-				return err
-			}
 		}
 	}
 	return e.awaitPages()
+}
+
+// advance moves the ledger's place on, and notes that these ids' deletions are open, too.
+func (e *enumeration) advance(to purge.Place, ids []string) error {
+	moved, err := storeTry(e, func() (bool, error) {
+		return e.h.cfg.Store.Advance(e.h.working, e.target(to), e.at, to, append(e.open(), ids...))
+	})
+	if err == nil && !moved {
+		err = errMoved
+	}
+	if err == nil {
+		e.at = to
+	}
+	return err
 }
 
 // resume begins what is open up to where the ledger says.
 func (e *enumeration) resume(known purge.Enumeration) error {
 	e.at = known.At
 	open := e.open()
-	ids := slices.DeleteFunc(known.Open, func(id string) bool { return slices.Contains(open, id) })
+	return e.beginNoted(slices.DeleteFunc(known.Open, func(id string) bool { return slices.Contains(open, id) }))
+}
+
+// beginNoted begins the deletions that the ledger has noted up to the place e.at, and ends the target if that is its end.
+func (e *enumeration) beginNoted(ids []string) error {
 	for ids := range slices.Chunk(ids, maxPage) {
 		if err := e.awaitRoom(); err != nil {
 			return err
@@ -267,6 +282,45 @@ func (e *enumeration) resume(known purge.Enumeration) error {
 		return e.endTarget()
 	}
 	return nil
+}
+
+// removeMembers removes the members of a shared log that is deleted for everyone with its conversation, all of them at the same moment, before any
+// of them is told so, and begins their deletions. It reports false where there are none, or the conversation's row stays.
+func (e *enumeration) removeMembers(from *purge.Place) (removed bool, err error) {
+	h, d := e.h, e.target(*from)
+	if e.targets == nil || *from != (purge.Place{Target: from.Target}) || !e.possible(d) || !h.cfg.Store.Removes(d) {
+		return false, nil
+	}
+	if e.at != *from { // the ledger leaves the boundary of the target before
+		if err := e.advance(*from, nil); err != nil {
+			return false, err
+		}
+	}
+	if err := e.pin(&d); err != nil {
+		return false, err
+	}
+	type result struct {
+		users []string
+		to    purge.Place
+		moved bool
+	}
+	r, err := storeTry(e, func() (r result, err error) {
+		r.users, r.to, r.moved, err = h.cfg.Store.RemoveMembers(h.working, d, e.at, e.open(), maxRemoved)
+		return r, err
+	})
+	if fault, _ := purge.FaultOf(err); err != nil && fault.MayBeCommand() && h.detector.examine() == nil {
+		h.cfg.Log.Error("members of a conversation can't be removed; its row stays", e.job.traced("app", d.App, "command", d.Command, "conversation", d.Conversation, "error", err)...)
+		return false, nil
+	}
+	if err == nil && !r.moved {
+		err = errMoved
+	}
+	if err != nil || len(r.users) == 0 {
+		return false, err
+	}
+	crash.Point("members_removed")
+	e.at, *from = r.to, r.to
+	return true, e.beginNoted(r.users)
 }
 
 // more moves a place at the end of a target to the beginning of the next one. It reports false where there is none.
@@ -371,9 +425,10 @@ func (e *enumeration) endTarget() error {
 		return err
 	}
 	_, err := storeTry(e, func() (struct{}, error) {
-		return struct{}{}, e.h.cfg.Store.EraseEveryone(e.h.working, d, !d.KeepConversation)
+		return struct{}{}, e.h.cfg.Store.EraseEveryone(e.h.working, d)
 	})
 	if err == nil {
+		crash.Point("everyone_opened")
 		e.h.eraser.open.push(logOf(d.Key))
 	}
 	return err
@@ -599,66 +654,4 @@ func (e *enumeration) finish(sum purge.Totals, began time.Time) error {
 		crash.Point("all_deleted_published")
 	}
 	return nil
-}
-
-// enumerations are those that run in a worker. Safe for concurrent use.
-type enumerations struct {
-	running, waiting chan struct{}
-	stopping         context.Context
-	mu               sync.Mutex // guards what follows
-	commands         map[purge.Key]bool
-}
-
-func newEnumerations(stopping context.Context) *enumerations {
-	return &enumerations{
-		running: make(chan struct{}, maxEnumerations), waiting: make(chan struct{}, enumerationsWaiting), stopping: stopping,
-		commands: map[purge.Key]bool{},
-	}
-}
-
-// enter waits for room for the enumeration, and returns what frees it. It reports false where the command must be deferred: there is no
-// room in time, or the same command, sent twice, runs already.
-func (r *enumerations) enter(e *enumeration) (release func(), ok bool) {
-	k := purge.Key{App: e.d.App, Command: e.d.Command}
-	r.mu.Lock()
-	known := r.commands[k]
-	r.commands[k] = true
-	r.mu.Unlock()
-	if known {
-		return nil, false
-	}
-	forget := func() {
-		r.mu.Lock()
-		delete(r.commands, k)
-		r.mu.Unlock()
-	}
-	if !r.awaitRoom(e) {
-		forget()
-		return nil, false
-	}
-	return func() { <-r.running; forget() }, true
-}
-
-func (r *enumerations) awaitRoom(e *enumeration) bool {
-	select {
-	case r.running <- struct{}{}:
-		return true
-	default:
-	}
-	select {
-	case r.waiting <- struct{}{}:
-	default:
-		return false
-	}
-	defer func() { <-r.waiting }()
-	e.job.slot.Leave()
-	timeout := time.NewTimer(waitQueueTimeout)
-	defer timeout.Stop()
-	select {
-	case r.running <- struct{}{}:
-		return true
-	case <-timeout.C:
-	case <-r.stopping.Done():
-	}
-	return false
 }

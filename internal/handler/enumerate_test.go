@@ -249,6 +249,32 @@ func TestAllConversationsOnTwoWorkers(t *testing.T) {
 	}
 }
 
+// An app that submits very many enumerations doesn't keep another's waiting.
+func TestEnumerationsOfAppsTakeTurns(t *testing.T) {
+	t.Parallel()
+	const many = 60
+	r := newRig(t, nil)
+	r.exec(`insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+		select case u when 0 then 'other' else 'demo' end, 'u' || u, 'c' || c, 1, now() - interval '1 hour' from generate_series(0, $1::int) u, generate_series(1, 100) c`, many)
+	all := func(app string, user int) *place {
+		body := fmt.Sprintf(`{"command_id": "c%d", "app_id": %q, "user_id": "u%[1]d", "all_conversations": true}`, user, app)
+		return r.deliver("conversation.delete."+app, []byte(body), nil)
+	}
+	for i := range many {
+		all("demo", i+1)
+	}
+	ended := func() int { _, ends := r.pub.ids(); return len(ends) }
+	r.until("one of the many has ended", func() bool { return ended() > 0 })
+	before := ended()
+	for all("other", 0).wait(t).Verdict == bus.Retry {
+	}
+	_, ends := r.pub.ids()
+	at := slices.IndexFunc(ends, func(a conversation.AllDeleted) bool { return a.AppID == "other" })
+	if at < 0 || at-before > (many-before)/2 { // without turns it is one of the last
+		t.Errorf("%d ended before the other app's, %d before it was sent, of %d", at, before, many)
+	}
+}
+
 // An outage in the middle costs nothing but time, and few deletions are in flight at any time.
 func TestAllConversationsInAnOutage(t *testing.T) {
 	t.Parallel()
@@ -319,6 +345,51 @@ func TestAllConversationsOfAMember(t *testing.T) {
 	awaitTold(t, []*rig{r}, "everything alice alone")
 	if n := r.messages("room0") + r.messages("room1"); n != 7 {
 		t.Errorf("bob has %d messages", n)
+	}
+}
+
+// The conversation that all share goes for everyone, and each member's event says so; their row has gone before. With a newer message, or where it is
+// to stay, it doesn't.
+func TestEveryoneRemovesTheConversation(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t, nil)
+	early := make(chan string, 100)
+	r.pub.check = func(a bus.Announcement) {
+		if d := a.Deleted; d != nil && d.ConversationRemoved && r.count(`select count(*) from rooms.members where room = $1 and who = $2`, d.ConversationID, d.UserID) > 0 {
+			early <- d.ConversationID + " " + d.UserID
+		}
+	}
+	for _, room := range []string{"gone", "part", "newer", "kept"} {
+		r.room(room, 30, "u1", "u2")
+	}
+	var many []string
+	for i := range 1200 {
+		many = append(many, fmt.Sprintf("u%d", i))
+	}
+	r.room("many", 3, many...)
+	r.exec(`insert into rooms.messages values ('newer', 31, now() + interval '1 hour')`)
+	send := func(command, more string) {
+		t.Helper()
+		r.settled(r.deliver("conversation.delete_everyone.demo", fmt.Appendf(nil, `{"command_id": %q, "app_id": "demo", "user_id": "boss", "scope": "everyone", %s}`, command, more), nil), bus.Done)
+	}
+	send("c", `"conversations": [{"id": "part", "through_seq": 20}, {"id": "gone"}, {"id": "newer"}, {"id": "many"}]`)
+	send("k", `"keep_conversation": true, "conversations": [{"id": "kept"}]`)
+	got := map[string]int{}
+	for _, a := range r.pub.stored {
+		if d := a.Deleted; d != nil {
+			got[fmt.Sprintf("%s %d %d %t", d.ConversationID, d.ThroughSeq, d.MessagesDeleted, d.ConversationRemoved)]++
+		}
+	}
+	if want := map[string]int{"gone 30 30 true": 2, "part 20 20 false": 2, "newer 30 30 false": 2, "many 3 3 true": 1200, "kept 30 30 false": 2}; !maps.Equal(got, want) {
+		t.Errorf("deleted %v; want %v", got, want)
+	}
+	r.until("all is erased", func() bool { return len(r.pub.told()) == 1208 })
+	r.until("the rows are as the events say", func() bool {
+		return r.count(`select count(*) from rooms.rooms where id in ('gone', 'many')`) == 0 && r.count(`select count(*) from rooms.rooms`) == 3 && r.count(`select count(*) from rooms.members`) == 6
+	})
+	close(early)
+	for what := range early {
+		t.Errorf("%s: the event came before the member's row had gone", what)
 	}
 }
 

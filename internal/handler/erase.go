@@ -43,7 +43,8 @@ func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.
 		return purge.Erasure{}, false, ErrNoMembers
 	}
 	h.watch()
-	store, k := h.cfg.Store, purge.Key{App: app, Conversation: conversation}
+	store := h.cfg.Store
+	k := store.LogOf(purge.Key{App: app, Conversation: conversation})
 	found, err := store.Erasure(ctx, app, conversation)
 	if err == nil && found.State == purge.Failed {
 		open, err = true, store.ReopenErasure(ctx, app, conversation)
@@ -52,7 +53,7 @@ func (h *Handler) Erase(ctx context.Context, app, conversation string) (_ purge.
 		return found, open, err
 	}
 	for {
-		raised, err := retryInPlace(h, maxContended, func() (purge.Raised, error) { return store.RaiseFloor(ctx, app, conversation) })
+		raised, err := retryInPlace(h, maxContended, func() (purge.Raised, error) { return store.RaiseFloor(ctx, k.App, k.Conversation) })
 		if err != nil {
 			return found, open, fmt.Errorf("raise the floor: %w", err)
 		}

@@ -17,6 +17,7 @@ type eraserStore interface {
 	// Hides reports whether deletions hide: whether the plan's messages are a shared log with
 	// members.
 	Hides() bool
+	LogOf(k purge.Key) purge.Key
 	Raisable(ctx context.Context, ks []purge.Key) ([]purge.Key, error)
 	RaiseFloor(ctx context.Context, app, conversation string) (purge.Raised, error)
 	ReopenErasure(ctx context.Context, app, conversation string) error
@@ -69,13 +70,13 @@ func (e *eraser) start() {
 	}
 }
 
-// logOf is the key of a shared log's erasure.
+// logOf is the key of a shared log, as the command spelled the conversation's id.
 func logOf(k purge.Key) purge.Key { return purge.Key{App: k.App, Conversation: k.Conversation} }
 
-// finished takes up what deletions have hidden, once their events are stored.
+// finished takes up what deletions have hidden, once their events are stored. One for everyone opens the erasure itself, after the last.
 func (e *eraser) finished(tasks []*task) {
 	for _, t := range tasks {
-		if rec := t.rec; rec.State == purge.Done && !rec.Erased && rec.ErasedAt.IsZero() {
+		if rec := t.rec; rec.State == purge.Done && !rec.Erased && rec.ErasedAt.IsZero() && rec.Scope != purge.ScopeEveryone {
 			e.hidden.push(logOf(rec.Key))
 		}
 	}
@@ -131,7 +132,7 @@ func (e *eraser) eraseOpen() {
 // erase has a shared log erased through its floor. What has to be tried again is queued
 // again after the delay, unless another worker has it.
 func (e *eraser) erase(k purge.Key) {
-	e.h.runErasure(k, func(t *task, o bus.Outcome) {
+	e.h.runErasure(e.store.LogOf(k), func(t *task, o bus.Outcome) {
 		<-e.running
 		switch rec := t.rec; {
 		case o.Verdict == bus.Retry && !rec.Mine && rec.LeaseLeft > 0:
@@ -142,7 +143,7 @@ func (e *eraser) erase(k purge.Key) {
 			})
 		case rec.State == purge.Done:
 			crash.Point("after_erase")
-			e.erased.push(k)
+			e.erased.push(k, t.d.Key)
 		}
 	})
 }

@@ -271,6 +271,45 @@ func TestTwoWorkersEraseEachLogOnce(t *testing.T) {
 	}
 }
 
+// A trigger that keeps members' rows fails each deletion of them, however many, like one that keeps messages: nothing says that they are deleted.
+func TestHidesThatATriggerKeepsAreGivenUp(t *testing.T) {
+	t.Parallel()
+	r := newRooms(t, func(c *handler.Config) { c.MaxAttempts = 2 })
+	r.exec(`create function rooms.keep() returns trigger language plpgsql as $$ begin return null; end $$;
+		create trigger keep before update on rooms.members for each row when (old.who <> 'bob') execute function rooms.keep()`)
+	r.room("g", 10, "alice", "bob")
+	for n := range 5 {
+		r.room(fmt.Sprint("g", n), 10, "alice", "bob")
+	}
+	r.hide("free", "bob", "g")
+	for _, want := range []bus.Verdict{bus.Retry, bus.Reject} {
+		var waiting []*place
+		for n := range 5 {
+			waiting = append(waiting, r.askAs(fmt.Sprint(n), "alice", fmt.Sprint("g", n)))
+		}
+		for _, p := range waiting {
+			if o := p.wait(t); o.Verdict != want || want == bus.Reject && o.Reason != conversation.ReasonAttemptsExhausted {
+				t.Errorf("outcome = %+v; want %v", o, want)
+			}
+		}
+	}
+	got := r.pub.summary()
+	slices.Sort(got)
+	want := []string{"deleted g 10"}
+	for n := range 5 {
+		want = append(want, fmt.Sprintf("failed g%d attempts_exhausted", n))
+	}
+	for range 5 {
+		want = append(want, "letter attempts_exhausted")
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("published %q; want %q", got, want)
+	}
+	if n := r.count(`select count(*) from lethe.deletions where state = 'failed' and message like '%table "rooms"."members" keeps column "cleared" of the member''s row%'`); n != 5 {
+		t.Errorf("%d failures name the column; want 5", n)
+	}
+}
+
 // A failure counts like any deletion's, and there is nobody to tell but the operator, who erases by hand once it is mended.
 func TestAnErasureThatFailsWaitsForTheOperator(t *testing.T) {
 	t.Parallel()

@@ -81,7 +81,7 @@ type Config struct {
 	Metrics   *telemetry.Metrics
 	Log       *slog.Logger
 	Tracer    trace.Tracer       // nil for no traces
-	Shard     conversation.Shard // of the database, where there are several
+	Names     conversation.Names // of the installation, and of the shard where there are several databases
 
 	Target       time.Duration // of a transaction; 50 ms
 	MinRows      int           // the pace's smallest row limit; purge.DefaultMinRows

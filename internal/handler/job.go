@@ -1,6 +1,7 @@
 package handler
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"sync"
@@ -76,10 +77,15 @@ func (h *Handler) facts(t *task) purge.Facts {
 	}
 }
 
-// failedFacts are the facts after a call about the task has failed. It notes the error.
+// failedFacts are the facts after a call about the task has failed. It notes the error. That a trigger keeps rows is nobody else's fault, whatever becomes of others.
 func (h *Handler) failedFacts(t *task, err error) purge.Facts {
 	t.err = err
-	return h.facts(t).After(err)
+	f, kept := h.facts(t), purge.Kept{}
+	if errors.As(err, &kept) {
+		f.Inspected, f.Kept = true, true
+		return f
+	}
+	return f.After(err)
 }
 
 // of is the job of the whole command.

@@ -52,7 +52,7 @@ func (h *Handler) logFinal(t *task) {
 	}
 	if rec.Unknown {
 		h.cfg.Metrics.Unknown.Inc()
-		if h.cfg.Shard != "" {
+		if h.cfg.Names.Shard() != "" {
 			h.cfg.Log.Warn("deletion found neither a message nor the conversation's row; check that the user's messages lie in this shard", t.attrs()...)
 		}
 	}

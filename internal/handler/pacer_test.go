@@ -4,13 +4,14 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/telemetry"
 )
 
 // Each large deletion learns by itself, batches amid other clients apart from the others.
 func TestDeletionPace(t *testing.T) {
 	t.Parallel()
-	h := New(Config{Metrics: telemetry.New("", func() float64 { return 0 })})
+	h := New(Config{Metrics: telemetry.New(conversation.Names{}, func() float64 { return 0 })})
 	first, second := h.deletionPace(), h.deletionPace()
 	batches := 0
 	for full := first.of(false); full.limit < 10_000; batches++ { // at 2 µs a row

@@ -65,7 +65,7 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 // openRig is newRigOn with a plan and, unless they are there, its tables.
 func openRig(t *testing.T, address string, p plan.Plan, tables string, change func(*handler.Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New("", func() float64 { return 0 })}
+	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New(conversation.Names{}, func() float64 { return 0 })}
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}

@@ -44,7 +44,7 @@ func (h *Handler) begin(j *job) {
 	const commands = "conversation.delete"
 	_, span := h.cfg.Tracer.Start(remote(j.trace), "process "+commands, trace.WithSpanKind(trace.SpanKindConsumer),
 		messaging("process", "process", commands,
-			attribute.String("messaging.consumer.group.name", conversation.WorkerConsumer),
+			attribute.String("messaging.consumer.group.name", h.cfg.Names.WorkerConsumer()),
 			attribute.Int64("lethe.sequence", int64(j.delivery.Sequence)),
 			attribute.Int64("lethe.deliveries", int64(j.delivery.Deliveries))))
 	if !span.SpanContext().IsSampled() {

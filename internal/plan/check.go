@@ -121,6 +121,19 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	return k.report(s), nil
 }
 
+// ErrNoTables is in the error about a plan of whose tables the database has none: it is of
+// another database, or of none.
+var ErrNoTables = errors.New("the database has none of the plan's tables")
+
+// noTables is an error that is [ErrNoTables], too.
+type noTables struct{ error }
+
+// Is implements the interface of [errors.Is].
+func (noTables) Is(target error) bool { return target == ErrNoTables }
+
+// Unwrap returns the error itself.
+func (e noTables) Unwrap() error { return e.error }
+
 func misfit(err error) error { return &purge.FaultError{Fault: purge.Command, Cause: "plan", Err: err} }
 
 // checker compares one plan with one catalog. It collects what it finds, so that
@@ -207,8 +220,11 @@ func (k *checker) warn(format string, args ...any) {
 // verdict is nil if all is well.
 func (k *checker) verdict() error {
 	if len(k.problems)+len(k.unindexed) > 0 {
-		all := append(append(k.problems, k.unindexed...), k.lacking...)
-		return misfit(errors.Join(all...))
+		err := errors.Join(append(append(k.problems, k.unindexed...), k.lacking...)...)
+		if !slices.ContainsFunc(k.members(), func(m member) bool { return m.rel != nil }) {
+			err = noTables{err}
+		}
+		return misfit(err)
 	}
 	if len(k.lacking) > 0 {
 		return &purge.FaultError{Fault: purge.Infrastructure, Cause: k.cause, Err: errors.Join(k.lacking...)}

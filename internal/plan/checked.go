@@ -157,15 +157,35 @@ func (s *Checked) unsupported(d purge.Deletion) (whole bool, err error) {
 // spellings of one UUID, and for all users where no table says who they are.
 func (s *Checked) Conversation(d purge.Deletion) [3]string {
 	ids := map[string]string{"app_id": d.App, "user_id": d.User, "conversation_id": d.Conversation}
-	for _, b := range s.bounds {
-		if c := b.condition; c.value.part.of == 0 && (c.typ == uuidKey || c.typ == uuidTextKey) {
-			ids[c.value.id] = strings.ToLower(ids[c.value.id])
+	for id, spelled := range ids {
+		for _, p := range s.uuids(id) {
+			ids[id] = p.lower(spelled)
+			spelled = ids[id]
 		}
 	}
 	if s.Shared && s.Members == nil {
 		ids["user_id"] = ""
 	}
 	return [3]string{ids["app_id"], ids["user_id"], ids["conversation_id"]}
+}
+
+// LogID is the expression for the conversation's id in q as the tables have it, like [Checked.Conversation].
+func (s *Checked) LogID(q string) string {
+	id := q + ".conversation_id"
+	for _, p := range s.uuids("conversation_id") {
+		id = p.lowerSQL(id)
+	}
+	return id
+}
+
+// uuids are the parts of the id that are UUIDs, whose spelling doesn't matter, each once. The zero part stands for all of the id.
+func (s *Checked) uuids(id string) (parts []idPart) {
+	for _, b := range s.bounds {
+		if c := b.condition; c.value.id == id && (c.typ == uuidKey || c.typ == uuidTextKey) && !slices.Contains(parts, c.value.part) {
+			parts = append(parts, c.value.part)
+		}
+	}
+	return parts
 }
 
 // StoresEveryID reports whether the database's encoding can store every id: that of Unicode,

@@ -225,6 +225,9 @@ func (k *checker) sentAt(m *member, e Entry) (quoted string, times clock) {
 		k.warn(m.path+".sent_at: column %s of %s may be null: without through_seq a message without a time counts as sent after the command, and stays unless a later one is deleted; run: alter table %s alter column %s set not null",
 			quote(c.name), m.rel, m.rel, quote(c.name))
 	}
+	if c.typ == 0 {
+		return quote(c.name), times // refused already
+	}
 	times = clockOf(c, k.cat.server)
 	if r.Unit != "" {
 		times = countedClock(r)

@@ -331,7 +331,8 @@ func (d *draft) isConversation(r *relation, user, app, c, conversation string) b
 	if !joinable(r.columns[c], of) || messagesScore(r, c) >= 5 && !has(r.name, memberWords) {
 		return false
 	}
-	if stem(c) == stem(conversation) {
+	// Also id, where the key is that and the owner: threads (owner, id).
+	if stem(c) == stem(conversation) || bare(c) == "id" && slices.Contains(d.stems(r), stem(conversation)) {
 		return r.unique(keys...)
 	}
 	return c == keyOf(r) && r == d.tableOf(conversation)

@@ -45,6 +45,32 @@ type idPart struct {
 	n, of int
 }
 
+// lower is the id with this part in lower case.
+func (p idPart) lower(id string) string {
+	parts := strings.Split(id, p.at)
+	switch {
+	case p.of == 0:
+		return strings.ToLower(id)
+	case len(parts) == p.of:
+		parts[p.n-1] = strings.ToLower(parts[p.n-1])
+	}
+	return strings.Join(parts, p.at)
+}
+
+// lowerSQL is lower for an expression.
+func (p idPart) lowerSQL(id string) string {
+	if p.of == 0 {
+		return "pg_catalog.lower(" + id + ")"
+	}
+	parts := make([]string, p.of)
+	for i := range parts {
+		if parts[i] = fmt.Sprintf("pg_catalog.split_part(%s, %s, %d)", id, text(p.at), i+1); i+1 == p.n {
+			parts[i] = "pg_catalog.lower(" + parts[i] + ")"
+		}
+	}
+	return "(" + strings.Join(parts, " || "+text(p.at)+" || ") + ")"
+}
+
 // lookup is a column of the one row to which the conditions apply.
 type lookup struct {
 	table, column string // quoted

@@ -25,6 +25,9 @@ type Members struct {
 // never is the number of a watermark below all positions.
 const never = firstNumber
 
+// Never is the number of a watermark below all positions.
+func (m *Members) Never() string { return never }
+
 // Cleared is the number of the row's watermark: below all positions where the member has deleted nothing, or there
 // is no such column.
 func (m *Members) Cleared(row string) string {

@@ -88,10 +88,15 @@ func (f Failure) Counts() int {
 type Kept struct {
 	// Table is the first of the plan's tables with such rows, quoted.
 	Table string
+	// Column is what a row of it, which is a member's in a shared log, keeps instead of what a deletion sets, quoted; "" where
+	// rows keep from being deleted.
+	Column string
 	// Rows is how many were found, of at most a hundred that were checked.
 	Rows int
 	// Seq is the smallest seq among them; 0 in the conversations' table.
 	Seq int64
+	// AtZero says that the newest message to be hidden has position 0, which as a watermark means that nothing is; Table has the messages.
+	AtZero bool
 	// Missing is what the plan looks up for the deletion and isn't there any more, for people, "" for nothing. Then what
 	// an older worker, or another plan, has begun can't be found, and there is no Table.
 	Missing string
@@ -105,6 +110,14 @@ func (k Kept) Error() string {
 	if k.Missing != "" {
 		return fmt.Sprintf("%s is there any more for this deletion, which had messages when it began: what is left of them can't be found; "+
 			"restore the row, or delete the messages yourself, and retry the dead letter", k.Missing)
+	}
+	if k.AtZero {
+		return fmt.Sprintf("the newest message of table %s to be hidden has position 0, which as a watermark means that nothing is hidden: "+
+			"let positions of a shared log begin at 1", k.Table)
+	}
+	if k.Column != "" {
+		return fmt.Sprintf("table %s keeps column %s of the member's row as it was, so that the member would still see what they have deleted: an update trigger returns null, "+
+			"or puts the value back; let it return new for this table, with this column as it is, or drop it", k.Table, k.Column)
 	}
 	where := ""
 	if k.Seq != 0 {

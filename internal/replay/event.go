@@ -14,14 +14,14 @@ import (
 // reportedBy reads what a stored message reports. ok is false for what a replay doesn't need: a
 // failure, a command of which some deletions failed (a retry of its dead letter goes through all of them), and what can't
 // be read, which is the error. Where a field is missing on which it depends what goes, nothing goes.
-func reportedBy(m bus.Stored) (d purge.Reported, ok bool, err error) {
-	if strings.HasPrefix(m.Subject, conversation.TypeDeleteFailed+".") {
+func reportedBy(n conversation.Names, m bus.Stored) (d purge.Reported, ok bool, err error) {
+	if strings.HasPrefix(m.Subject, n.Subject(conversation.TypeDeleteFailed+".")) {
 		return purge.Reported{}, false, nil
 	}
 	if m.Subject == "" {
 		return purge.Reported{}, false, errors.New("its headers can't be read")
 	}
-	e, err := conversation.ParseEvent(m.Subject, m.Header, m.Data)
+	e, err := n.ParseEvent(m.Subject, m.Header, m.Data)
 	if err != nil {
 		return purge.Reported{}, false, err
 	}

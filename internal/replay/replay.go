@@ -55,6 +55,8 @@ type store interface {
 type Config struct {
 	Source source
 	Store  store
+	// Names are those of the installation whose events they are.
+	Names conversation.Names
 	// Since is the time from which on stored events are replayed.
 	Since time.Time
 	// Apps are those whose deletions are replayed; none for all.
@@ -190,7 +192,7 @@ func (r *run) miss(reasons ...string) {
 // chosen reports whether a message is of one of the apps that are replayed. One whose
 // subject can't be read may be.
 func (r *run) chosen(m bus.Stored) bool {
-	tokens := strings.Split(m.Subject, ".")
+	tokens := strings.Split(r.Names.Unprefixed(m.Subject), ".")
 	return len(r.Apps) == 0 || len(tokens) < 4 ||
 		slices.ContainsFunc(r.Apps, func(app string) bool { return conversation.EscapeToken(app) == tokens[2] })
 }
@@ -211,7 +213,7 @@ func (r *run) page(ctx context.Context, page []bus.Stored) error {
 		if !r.chosen(m) {
 			continue
 		}
-		d, ok, err := reportedBy(m)
+		d, ok, err := reportedBy(r.Names, m)
 		if err != nil {
 			r.Malformed++
 			r.Log.Error("not an event; left out", "sequence", m.Sequence, "subject", m.Subject, "error", err)

@@ -248,7 +248,7 @@ func FuzzReportedBy(f *testing.F) {
 			h[name] = values
 		}
 		h[conversation.HeaderEventType], h[conversation.HeaderEventID] = []string{typ}, []string{id}
-		d, ok, err := reportedBy(bus.Stored{Subject: subject, Header: h, Data: data})
+		d, ok, err := reportedBy(conversation.Names{}, bus.Stored{Subject: subject, Header: h, Data: data})
 		switch {
 		case err != nil && ok:
 			t.Errorf("reportedBy = %+v, %t, %v", d, ok, err)

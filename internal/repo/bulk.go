@@ -29,15 +29,16 @@ func (r *Repo) Bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
 			return purge.Result{}, err
 		}
 	}
-	order := make([]int, len(b.Deletions))
+	order, named := make([]int, len(b.Deletions)), slices.Clone(b.Deletions)
 	for i := range order {
-		order[i] = i
+		key := r.plan.Conversation(named[i])
+		order[i], named[i].User, named[i].Conversation = i, key[1], key[2] // in one order, however their ids are spelled
 	}
 	carryOut, before := r.bulk, compare
 	if r.plan.Members != nil {
 		carryOut, before = r.hide, compareHides
 	}
-	slices.SortStableFunc(order, func(i, j int) int { return before(b.Deletions[i], b.Deletions[j]) })
+	slices.SortStableFunc(order, func(i, j int) int { return before(named[i], named[j]) })
 	sorted := b
 	sorted.Deletions = make([]purge.Deletion, len(order))
 	for i, o := range order {

@@ -17,10 +17,10 @@ import (
 // [Repo.MarkErased] go through the hidden deletions that it covers, until none is left.
 
 // RaiseFloor computes the floor of a shared log, pins it and opens the erasure, if there is
-// something to erase or to report. Where the floor hasn't risen it only reads. Otherwise it waits for the conversation's
+// something to erase or to report: of the deletions that have spelled the conversation's id as it is here. Where the floor hasn't risen it only reads. Otherwise it waits for the conversation's
 // row, and for a batch of an erasure under way. A failed erasure stays failed; see [Repo.ReopenErasure].
 func (r *Repo) RaiseFloor(ctx context.Context, app, conversation string) (purge.Raised, error) {
-	a := erasureArgs(app, conversation)
+	a := r.erasureArgs(app, conversation)
 	risen, floor, since := false, (*int64)(nil), ""
 	look := r.begin(false)
 	look.query(func(rows pgx.Rows) error { return rows.Scan(&risen, &floor, &since) }, r.sql.get("floor_look"), a)
@@ -52,8 +52,13 @@ func (r *Repo) RaiseFloor(ctx context.Context, app, conversation string) (purge.
 	return raised, nil
 }
 
-func erasureArgs(app, conversation string) args {
-	return argsOf(purge.ErasureOf(purge.Key{App: app, Conversation: conversation}, purge.Token{}))
+// LogOf is the key of the erasure of k's log: the same for all spellings of the conversation's id.
+func (r *Repo) LogOf(k purge.Key) purge.Key {
+	return purge.Key{App: k.App, Conversation: r.plan.Conversation(purge.Deletion{Key: k})[2]}
+}
+
+func (r *Repo) erasureArgs(app, conversation string) args {
+	return argsOf(purge.ErasureOf(r.LogOf(purge.Key{App: app, Conversation: conversation}), purge.Token{})).with(args{"spelled": conversation})
 }
 
 // lockErasure adds the statements that enter the erasure of a log and lock it.
@@ -63,21 +68,70 @@ func (r *Repo) lockErasure(t *transaction, a args) {
 	}
 }
 
-// EraseEveryone opens the erasure of d's log through d.Boundary, whatever members have cleared. With removeRow
-// the conversation's row goes at its end, unless newer messages remain. A second call changes nothing, unless the erasure is done or failed:
-// then it is done again.
-func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion, removeRow bool) error {
-	a := erasureArgs(d.App, d.Conversation)
+// heldLeases is for how many leases a log isn't erased whose members have been removed: a worker that dies then is noticed after one of
+// them, and another one counts what is hidden.
+const heldLeases = 4
+
+// Removes reports whether the conversation's row, and the members', go with d, a deletion for everyone, unless there are newer messages.
+func (r *Repo) Removes(d purge.Deletion) bool {
+	return r.sql["members_remove"] != nil && !d.KeepConversation
+}
+
+// RemoveMembers removes rows of members, at most limit, of the log that d deletes for everyone through d.Boundary, where [Repo.Removes]
+// says so and there is no newer message. It moves the enumeration from a place, the beginning of the log's, to the one that it returns, and notes the removed
+// members and the ids of open as open. The log isn't erased before [Repo.EraseEveryone], or for some leases. Without rows, or with newer messages, it does nothing and returns none: then [Repo.List] finds the members.
+// It reports false where another worker has moved the enumeration meanwhile.
+func (r *Repo) RemoveMembers(ctx context.Context, d purge.Deletion, from purge.Place, open []string, limit int) (users []string, to purge.Place, moved bool, err error) {
+	to = from
+	a := argsOf(d).with(args{"was": from.String(), "limit": limit, "log_conversation": r.plan.Conversation(d)[2]})
+	t := r.begin(true)
+	err = t.converse(ctx, func(roundTrip func() error) error {
+		t.query(func(rows pgx.Rows) error {
+			var n int
+			err := rows.Scan(&n)
+			moved = n > 0
+			return err
+		}, r.sql.get("enumeration_lock"), a)
+		if err := roundTrip(); err != nil || !moved {
+			return cmp.Or(err, errAbandon)
+		}
+		log := r.erasureArgs(d.App, d.Conversation)
+		r.lockErasure(t, log)
+		t.exec(nil, r.sql.get("erasure_hold"), log.with(args{"lease": heldLeases * r.cfg.Lease()}))
+		t.exec(nil, r.sql.get("members_lock"), a)
+		t.query(func(rows pgx.Rows) error {
+			var user string
+			err := rows.Scan(&user)
+			users = append(users, user)
+			return err
+		}, r.sql.get("members_remove"), a)
+		if err := roundTrip(); err != nil || len(users) == 0 {
+			return cmp.Or(err, errAbandon)
+		}
+		to.Done = len(users) < limit
+		t.exec(nil, r.sql.get("enumeration_advance"), a.with(args{"cursor": to.String(), "page": append(open, users...), "on": false}))
+		return nil
+	})
+	if err != nil {
+		return nil, from, false, err
+	}
+	return users, to, moved, nil
+}
+
+// EraseEveryone opens the erasure of d's log through d.Boundary, whatever members have cleared. A second call changes nothing, unless the erasure is
+// done or failed: then it is done again.
+func (r *Repo) EraseEveryone(ctx context.Context, d purge.Deletion) error {
+	a := r.erasureArgs(d.App, d.Conversation)
 	t := r.begin(true)
 	r.lockErasure(t, a)
-	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": d.Boundary, "remove": removeRow}))
+	t.exec(nil, r.sql.get("erase_everyone"), a.with(args{"boundary": d.Boundary}))
 	return r.commit(ctx, t)
 }
 
 // ReopenErasure makes a failed erasure pending again.
 func (r *Repo) ReopenErasure(ctx context.Context, app, conversation string) error {
 	t := r.begin(true)
-	t.exec(nil, r.sql.get("erasure_reopen"), erasureArgs(app, conversation))
+	t.exec(nil, r.sql.get("erasure_reopen"), r.erasureArgs(app, conversation))
 	return r.commit(ctx, t)
 }
 
@@ -134,16 +188,16 @@ func (r *Repo) Erasure(ctx context.Context, app, conversation string) (e purge.E
 		err := rows.Scan(&e.State, &e.Floor, &e.MessagesDeleted, &completed, &failure, &e.Waiting)
 		e.CompletedAt, e.LastError = value(completed).UTC(), value(failure)
 		return err
-	}, r.sql.get("erasure"), erasureArgs(app, conversation))
+	}, r.sql.get("erasure"), r.erasureArgs(app, conversation))
 	return e, r.commit(ctx, t)
 }
 
 // PinErased pins when the next hidden deletions of a shared log were erased, and returns them, at most limit
-// of them: those at or below the floor of its erasure, if that is done, that are not marked. Returning none it marks
-// the erasure, which [Repo.Untold] doesn't return again.
+// of them: those at or below the floor of its erasure, if that is done, that are not marked and have spelled the conversation's id as k does.
+// It marks the erasure when none is left, of the spelling that the tables have; [Repo.Untold] doesn't return it again then.
 func (r *Repo) PinErased(ctx context.Context, k purge.Key, limit int) ([]purge.Record, error) {
 	var recs []purge.Record
-	a := erasureArgs(k.App, k.Conversation)
+	a := r.erasureArgs(k.App, k.Conversation)
 	t := r.begin(true)
 	t.query(func(rows pgx.Rows) error {
 		var row ledgerRow

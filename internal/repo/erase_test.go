@@ -2,6 +2,7 @@ package repo
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -26,6 +27,9 @@ func carryOutErasure(t *testing.T, r *Repo, room, limit int) (told []string) {
 		}
 		if !step.Record.Mine {
 			t.Fatalf("erasure = %+v; want it ours", step.Record)
+		}
+		if step.Reached { // and something has come below
+			low = math.MinInt64
 		}
 	}
 	return report(t, r, k)
@@ -164,9 +168,12 @@ func TestFloor(t *testing.T) {
 						var through int64
 						_, _ = fmt.Sscan(what, &user, &through, &remove)
 						through = f.position(through)
-						d := hideOf("e", "alice", 1, 20)
-						d.Boundary = &through
-						if err := r.EraseEveryone(t.Context(), d, remove == "true"); err != nil {
+						d := hideOf("e"+remove+fmt.Sprint(through), "alice", 1, 20)
+						d.Boundary, d.Scope, d.KeepConversation = &through, purge.ScopeEveryone, remove == "false"
+						if r.Removes(d) {
+							removeMembers(t, r, d)
+						}
+						if err := r.EraseEveryone(t.Context(), d); err != nil {
 							t.Fatal(err)
 						}
 					default:
@@ -200,6 +207,27 @@ func TestFloor(t *testing.T) {
 			})
 		}
 	}
+}
+
+// removeMembers begins the enumeration of a deletion for everyone, and removes members, three at a time. It returns who they were.
+func removeMembers(t *testing.T, r *Repo, d purge.Deletion) (users []string) {
+	t.Helper()
+	e, err := r.Enumerate(t.Context(), d)
+	for at := e.At; err == nil && !at.Done; {
+		var removed []string
+		var moved bool
+		if removed, at, moved, err = r.RemoveMembers(t.Context(), d, at, users, 3); err == nil && !moved {
+			t.Fatal("the enumeration has been moved")
+		}
+		if users = append(users, removed...); len(removed) == 0 {
+			break
+		}
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	slices.Sort(users)
+	return users
 }
 
 // openLog is newLog with a Target so long that a test decides the order.

@@ -173,7 +173,7 @@ func TestFloorsAmidTransactions(t *testing.T) {
 			if _, err := tx.Exec(l.Context(), `insert into log.members (room, who) values (1, 'carol')`); err != nil {
 				l.Fatal(err)
 			}
-			if err := l.EraseEveryone(l.Context(), d, true); err != nil {
+			if err := l.EraseEveryone(l.Context(), d); err != nil {
 				l.Error(err)
 			}
 			commit(l.T, tx)

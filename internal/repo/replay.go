@@ -117,7 +117,7 @@ func (p *Replayer) Count(ctx context.Context, d purge.Reported, low int64, limit
 	var found int
 	t := p.begin(false)
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&step.Low, &found, &step.Messages) }, p.sql.get("replay_count"),
-		replayArgs(d).with(args{"low": low, "limit": limit, "span": spanFactor * limit}))
+		p.replayArgs(d).with(args{"low": low, "limit": limit, "span": spanFactor * limit}))
 	if err := p.commit(ctx, t); err != nil {
 		return purge.Step{}, err
 	}
@@ -134,15 +134,16 @@ func (p *Replayer) Redo(ctx context.Context, d purge.Reported, part purge.Part) 
 	if err := p.widenKey(ctx, d.Scope); err != nil {
 		return purge.Step{}, err
 	}
-	s := &step{r: p.Repo, d: purge.Deletion{Key: d.Key}, p: part, a: replayArgs(d), replay: &d}
+	s := &step{r: p.Repo, d: purge.Deletion{Key: d.Key}, p: part, a: p.replayArgs(d), replay: &d}
 	s.p.Claim, s.historyKept = false, d.HistoryKept
 	switch {
 	case p.hidesAgain(d):
-		return s.redoRows(ctx, func(t *transaction) { s.queueHideAgain(t, p.logKey(d)) })
+		return s.redoRows(ctx, func(t *transaction, roundTrip func() error) error { return s.hideAgain(t, roundTrip, p.logKey(d)) })
 	case d.Kind == purge.ReportedAllDeleted:
-		return s.redoRows(ctx, func(t *transaction) {
+		return s.redoRows(ctx, func(t *transaction, _ func() error) error {
 			t.exec(nil, s.r.sql.get("replay_command"), s.a)
 			s.out.Finished = true
+			return nil
 		})
 	}
 	return s.run(ctx)
@@ -154,7 +155,7 @@ func (p *Replayer) hidesAgain(d purge.Reported) bool {
 }
 
 // redoRows runs statements that delete nothing, when nothing throttles it.
-func (s *step) redoRows(ctx context.Context, queue func(*transaction)) (purge.Step, error) {
+func (s *step) redoRows(ctx context.Context, work func(t *transaction, roundTrip func() error) error) (purge.Step, error) {
 	t := s.r.begin(false)
 	s.out = purge.Step{Low: s.p.Low}
 	err := t.converse(ctx, func(roundTrip func() error) error {
@@ -163,8 +164,7 @@ func (s *step) redoRows(ctx context.Context, queue func(*transaction)) (purge.St
 				return err
 			}
 		}
-		queue(t)
-		return nil
+		return work(t, roundTrip)
 	})
 	if err != nil {
 		return purge.Step{}, err
@@ -172,18 +172,26 @@ func (s *step) redoRows(ctx context.Context, queue func(*transaction)) (purge.St
 	return s.out, nil
 }
 
-// queueHideAgain adds the statements that move a member's watermarks on again.
-func (s *step) queueHideAgain(t *transaction, log [3]string) {
+// hideAgain moves a member's watermarks on again.
+func (s *step) hideAgain(t *transaction, roundTrip func() error, log [3]string) error {
 	d := s.replay
 	a := s.a.with(args{
 		"apps": []string{d.App}, "commands": []string{d.Command}, "conversations": []string{d.Conversation}, "users": []string{d.User}, "fresh": []bool{true},
-		"log_user": log[1], "log_conversation": log[2],
+		"log_user": log[1], "log_conversation": log[2], "log_users": []string{log[1]}, "log_conversations": []string{log[2]},
 	})
 	t.exec(nil, s.r.sql.get("hide_lock"), a)
 	t.query(func(rows pgx.Rows) error { return rows.Scan(&s.out.Finished) }, s.r.sql.get("replay_hide"), a)
+	kept := s.r.queueKept(t, a)
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	for _, k := range kept {
+		return errKept(k)
+	}
+	return nil
 }
 
-func replayArgs(d purge.Reported) args {
+func (p *Replayer) replayArgs(d purge.Reported) args {
 	a := args{
 		"app": d.App, "command": d.Command, "conversation": d.Conversation, "user": d.User, "device": d.Device, "through_seq": d.ThroughSeq,
 		"completed_at": d.CompletedAt, "kept": d.HistoryKept, "deleted": d.MessagesDeleted, "removed": d.ConversationRemoved,
@@ -191,7 +199,7 @@ func replayArgs(d purge.Reported) args {
 		"sync": d.MultiClientSync, "requested_at": formatTime(d.RequestedAt),
 	}
 	if d.Kind == purge.ReportedErased {
-		a = a.with(erasureArgs(d.App, d.Conversation)).with(args{"completed_at": d.ErasedAt})
+		a = a.with(p.erasureArgs(d.App, d.Conversation)).with(args{"completed_at": d.ErasedAt})
 	}
 	return a
 }

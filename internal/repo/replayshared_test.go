@@ -140,7 +140,7 @@ func TestRedoInASharedLog(t *testing.T) {
 				d.Scope, d.RequestedBy, d.Boundary, d.Digest = purge.ScopeEveryone, "alice", &through, hideOf("e", "alice", 2, 20).Digest
 				bulk(t, r, purge.Batch{Deletions: []purge.Deletion{d}})
 				if user == "bob" {
-					if err := r.EraseEveryone(t.Context(), d, false); err != nil {
+					if err := r.EraseEveryone(t.Context(), d); err != nil {
 						t.Fatal(err)
 					}
 				}

@@ -37,32 +37,56 @@ func compareHides(a, b purge.Deletion) int {
 	return compare(a, b)
 }
 
-// hide is bulk in a shared log with members: one round trip. It takes up what the ledger has unfinished, too, whoever
+// hide is bulk in a shared log with members: one round trip and the commit. It takes up what the ledger has unfinished, too, whoever
 // has the lease: to hide twice changes nothing. Where several come together it passes over locked rows in
-// any case: to wait would hold the others' rows, too.
+// any case: to wait would hold the others' rows, too. Those whose members' rows a trigger keeps it leaves for steps.
 func (r *Repo) hide(ctx context.Context, b purge.Batch) (purge.Result, error) {
-	res := emptyResult(len(b.Deletions))
+	fresh := r.fresh(b.Deletions)
+	for {
+		res, kept, err := r.tryHide(ctx, b, fresh)
+		if err != nil || len(kept) == 0 {
+			return res, err
+		}
+		for i := range kept {
+			fresh[i] = false
+		}
+	}
+}
+
+// tryHide hides fresh deletions, or returns which of them are kept, and has changed nothing then.
+func (r *Repo) tryHide(ctx context.Context, b purge.Batch, fresh []bool) (res purge.Result, kept map[int]purge.Kept, err error) {
+	res = emptyResult(len(b.Deletions))
 	t := r.begin(true)
 	t.preferred = r.ready
 	if b.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
-	r.queueHide(t, b.Deletions, &res)
-	if err := r.commit(ctx, t); err != nil {
-		return purge.Result{}, err
+	err = t.converse(ctx, func(roundTrip func() error) error {
+		kept = r.queueHide(t, b.Deletions, fresh, &res)
+		if err := roundTrip(); err != nil {
+			return err
+		}
+		if len(kept) > 0 {
+			return errAbandon
+		}
+		return nil
+	})
+	if err != nil {
+		return purge.Result{}, nil, err
 	}
 	if slices.Contains(res.Finished, true) {
 		res.Tables = purge.ConversationsTable
 	}
-	return res, nil
+	return res, kept, nil
 }
 
-// queueHide adds the statements that hide, and fills res in with what they return.
-func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, res *purge.Result) {
+// queueHide adds the statements that hide fresh deletions, and fills res in with what they return, and kept with those that must not
+// be committed.
+func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, fresh []bool, res *purge.Result) (kept map[int]purge.Kept) {
 	c := columnsOf(ds)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "users": c.users, "devices": c.devices, "wanted": c.through,
-		"stored_at": c.stored, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(ds), "count": hideCount,
+		"stored_at": c.stored, "requested_at": c.requested, "digests": c.digests, "fresh": fresh, "count": hideCount,
 	}
 	lock := "hide_lock"
 	if len(ds) > 1 {
@@ -81,9 +105,43 @@ func (r *Repo) queueHide(t *transaction, ds []purge.Deletion, res *purge.Result)
 	t.query(readRecords(ds, func(i int, rec purge.Record, written bool) {
 		res.Records[i], res.Finished[i] = rec, written
 		if written { // without a member's row and without messages it may be another database's
-			res.Records[i].Unknown = rec.ThroughSeq == 0 && rec.ConversationRemoved
+			res.Records[i].Unknown = rec.ThroughSeq == 0 && rec.ConversationRemoved && rec.Scope != purge.ScopeEveryone
 		}
 	}), r.sql.get("hide"), a)
+	return r.queueKept(t, a)
+}
+
+// The places where a trigger can keep what a hide writes, and what a watermark can't say.
+const (
+	keptWatermark = iota + 1 // of the member's row
+	keptUnread
+	keptLedger // lethe.watermarks
+	keptZero   // the boundary
+)
+
+// queueKept adds the statement that finds those deletions of this transaction whose members would still see what they have deleted.
+func (r *Repo) queueKept(t *transaction, a args) (kept map[int]purge.Kept) {
+	kept = map[int]purge.Kept{}
+	t.query(func(rows pgx.Rows) error {
+		var ord, by int
+		if err := rows.Scan(&ord, &by); err != nil {
+			return err
+		}
+		m := r.plan.Members
+		kept[ord-1] = map[int]purge.Kept{
+			keptWatermark: {Table: m.Name, Column: m.Watermark, Rows: 1},
+			keptUnread:    {Table: m.Name, Column: m.Unread, Rows: 1},
+			keptLedger:    {Table: "lethe.watermarks", Column: "cleared_through", Rows: 1},
+			keptZero:      {Table: r.plan.Messages.Name, AtZero: true},
+		}[by]
+		return nil
+	}, r.sql.get("hide_kept"), a)
+	return kept
+}
+
+// errKept is why a hide has changed nothing.
+func errKept(k purge.Kept) error {
+	return &purge.FaultError{Fault: purge.Command, Cause: "kept", Err: k}
 }
 
 // errMemberChanged is why a hide that has waited for its member's row did nothing.
@@ -99,8 +157,17 @@ func (r *Repo) hideStep(ctx context.Context, d purge.Deletion, p purge.Part) (pu
 	if p.LockTimeout > 0 {
 		t.limits.lock = min(t.limits.lock, p.LockTimeout)
 	}
-	r.queueHide(t, []purge.Deletion{d}, &res)
-	if err := r.commit(ctx, t); err != nil {
+	err := t.converse(ctx, func(roundTrip func() error) error {
+		kept := r.queueHide(t, []purge.Deletion{d}, r.fresh([]purge.Deletion{d}), &res)
+		if err := roundTrip(); err != nil {
+			return err
+		}
+		for _, k := range kept {
+			return errKept(k)
+		}
+		return nil
+	})
+	if err != nil {
 		return purge.Step{}, err
 	}
 	if err := r.adoptReused(ctx, []purge.Deletion{d}, res.Records); err != nil {
@@ -121,7 +188,7 @@ func (r *Repo) hideStep(ctx context.Context, d purge.Deletion, p purge.Part) (pu
 func (r *Repo) warmHide(ctx context.Context, conn *pgx.Conn) {
 	t, res := r.begin(true), emptyResult(0)
 	roundTrip := t.roundTripper(ctx, conn)
-	r.queueHide(t, nil, &res)
+	r.queueHide(t, nil, nil, &res)
 	t.end()
 	if roundTrip() != nil {
 		rollback(ctx, conn)

@@ -2,6 +2,7 @@ package repo
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -30,16 +31,7 @@ func (l *Ledger) records(ctx context.Context, st *statement, a args) ([]purge.Re
 	var recs []purge.Record
 	t := l.begin()
 	t.query(func(rows pgx.Rows) error {
-		var row ledgerRow
-		var waitingFor, noted, detail *string
-		if err := row.scan(rows, &waitingFor, &noted, &detail); err != nil {
-			return err
-		}
-		rec, err := row.record()
-		rec.WaitingFor = purge.ThrottleReason(value(waitingFor))
-		if rec.WaitingFor != "" && value(waitingFor) == value(noted) { // else it is about another reason
-			rec.WaitingDetail = value(detail)
-		}
+		rec, err := scanStatus(rows)
 		recs = append(recs, rec)
 		return err
 	}, st, a)
@@ -47,4 +39,64 @@ func (l *Ledger) records(ctx context.Context, st *statement, a args) ([]purge.Re
 		return nil, l.fault(ctx, err)
 	}
 	return recs, nil
+}
+
+// scanStatus reads a record and what it waits for; front is for the columns before it.
+func scanStatus(rows pgx.Rows, front ...any) (purge.Record, error) {
+	var row ledgerRow
+	var waitingFor, noted, detail *string
+	if err := row.scan(rows, append(front, &waitingFor, &noted, &detail)...); err != nil {
+		return purge.Record{}, err
+	}
+	rec, err := row.record()
+	rec.WaitingFor = purge.ThrottleReason(value(waitingFor))
+	if rec.WaitingFor != "" && value(waitingFor) == value(noted) { // else it is about another reason
+		rec.WaitingDetail = value(detail)
+	}
+	return rec, err
+}
+
+// Work is what isn't final in the ledger at one moment.
+type Work struct {
+	// At is that moment, by the database's clock.
+	At time.Time
+	// Unfinished is how many deletions and erasures are not final, and Running how many of them a
+	// worker has the lease of, or had when it died. At most MaxUnfinished are counted.
+	Unfinished, Running int
+	// Deletions are the first of them: those that are running, then those that wait for something or
+	// have failed, and the oldest first.
+	Deletions []UnderWay
+	// Pauses are the operator's.
+	Pauses []purge.Pause
+}
+
+// UnderWay is a deletion that isn't final, or the erasure of a shared log.
+type UnderWay struct {
+	purge.Record
+	// StoredAt is when the stream first stored its command.
+	StoredAt time.Time
+}
+
+// MaxUnfinished is how many unfinished deletions are read at most: 10,000 in 0.1 s, a few in 2 ms, with
+// 1,000,000 finished ones beside them.
+const MaxUnfinished = 10_000
+
+// Work returns what isn't final, and up to limit deletions of it.
+func (l *Ledger) Work(ctx context.Context, limit int) (w Work, err error) {
+	t := l.begin()
+	t.query(func(rows pgx.Rows) error {
+		var u UnderWay
+		var err error
+		u.Record, err = scanStatus(rows, &w.At, &w.Unfinished, &w.Running, &u.StoredAt)
+		w.Deletions = append(w.Deletions, u)
+		return err
+	}, general.get("under_way"), args{"read": MaxUnfinished, "limit": limit})
+	t.query(func(rows pgx.Rows) error {
+		var p purge.Pause
+		err := rows.Scan(&p.Lane, &p.Since)
+		w.Pauses = append(w.Pauses, p)
+		return err
+	}, general.get("pauses"), nil)
+	err = t.commit(ctx)
+	return w, l.fault(ctx, err)
 }

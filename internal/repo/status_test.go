@@ -107,4 +107,42 @@ func TestStatusScansNoTable(t *testing.T) {
 	if plan := explain(t, pool, general.get("unfinished"), args{"app": "app7", "user": "alice", "command": "", "conversation": "", "limit": 100}); !strings.Contains(plan, "deletions_under_way") {
 		t.Errorf("what is under way:\n%s\nwant its index", plan)
 	}
+	if plan := explain(t, pool, general.get("under_way"), args{"read": 10_000, "limit": 100}); !strings.Contains(plan, "deletions_under_way") || strings.Contains(plan, "Seq Scan") {
+		t.Errorf("what isn't final:\n%s\nwant its index", plan)
+	}
+}
+
+func TestWorkIsWhatIsNotFinalInTheOrderOfAnOperator(t *testing.T) {
+	t.Parallel()
+	url := newDatabase(t)
+	l, pool := openLedger(t, url), openPool(t, url)
+	if w, err := l.Work(t.Context(), 10); err != nil || w.Unfinished != 0 || w.Deletions != nil {
+		t.Errorf("of an empty ledger: %+v, %v", w, err)
+	}
+	execSQL(t, pool, `insert into lethe.deletions (app_id, command_id, conversation_id, user_id, state, stored_at, history_kept, waiting_for, waiting_detail, attempts, lease_until)
+		select 'demo', command, 'c', case when command <> '' then 'alice' else '' end, state, now() - age::interval, false, waiting, 'who', attempts, lease
+		from (values ('new', 'pending', '1 min', null, 0, null), ('old', 'pending', '9 min', null, 0, null), ('tried', 'pending', '2 min', null, 3, null),
+			('blocked', 'pending', '3 min', 'lock', 0, null), ('runs', 'running', '1 min', null, 0, now() + interval '20 s'), ('', 'running', '4 min', null, 0, now() + interval '20 s'),
+			('dead', 'running', '2 min', 'lock', 0, now() - interval '1 min'), ('over', 'done', '9 min', null, 0, null), ('lost', 'failed', '9 min', null, 10, null))
+			v (command, state, age, waiting, attempts, lease)`)
+	if _, _, err := l.Pause(t.Context(), purge.LongLane); err != nil {
+		t.Fatal(err)
+	}
+	w, err := l.Work(t.Context(), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, d := range w.Deletions {
+		got = append(got, d.Command+" "+string(d.WaitingFor))
+	}
+	if s, want := strings.Join(got, ", "), "dead ,  , runs , blocked lock, tried , old "; s != want {
+		t.Errorf("deletions: %s; want %s", s, want)
+	}
+	if w.Unfinished != 7 || w.Running != 3 || time.Since(w.At).Abs() > time.Minute || len(w.Pauses) != 1 || w.Pauses[0].Lane != purge.LongLane {
+		t.Errorf("Work = %+v; want 7 unfinished, 3 of them running, and the pause", w)
+	}
+	if d := w.Deletions[1]; !d.Erasure() || time.Since(d.StoredAt) < 3*time.Minute || d.LeaseLeft <= 0 {
+		t.Errorf("the erasure is %+v; want it stored four minutes ago, with a lease", d)
+	}
 }

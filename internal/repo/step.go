@@ -327,7 +327,7 @@ func (s *step) keptParent(counts ...tableCount) error {
 	for _, c := range counts {
 		for i, p := range c.parents {
 			if n := c.due[i] - c.went[i]; n > 0 {
-				return &purge.FaultError{Fault: purge.Command, Cause: "kept", Err: purge.Kept{Table: p.Name, Rows: n}}
+				return errKept(purge.Kept{Table: p.Name, Rows: n})
 			}
 		}
 	}

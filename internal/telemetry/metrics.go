@@ -57,10 +57,10 @@ type Metrics struct {
 // New registers the worker's metrics in a registry of their own, with Go's and
 // the process's. Those of a shard's worker all have the label shard. oldest returns the age in seconds of the oldest delivery in
 // flight, 0 for none; it is called at each scrape.
-func New(shard conversation.Shard, oldest func() float64) *Metrics {
+func New(n conversation.Names, oldest func() float64) *Metrics {
 	all := prometheus.NewRegistry()
 	reg := prometheus.Registerer(all)
-	if shard != "" {
+	if shard := n.Shard(); shard != "" {
 		reg = prometheus.WrapRegistererWith(prometheus.Labels{"shard": string(shard)}, reg)
 	}
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -108,7 +108,7 @@ func New(shard conversation.Shard, oldest func() float64) *Metrics {
 		SweepSeconds:             f.histogram("lethe_sweep_seconds", "Duration of a sweep for floors that have risen without a command; one worker at a time makes it.", ages).With(nil).(prometheus.Histogram),
 		Build:                    f.gauge("lethe_build_info", "1, with the program's version and the revision of its source.", "version", "revision"),
 	}
-	m.begin(shard)
+	m.begin(n)
 	return m
 }
 

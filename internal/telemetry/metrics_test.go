@@ -10,6 +10,7 @@ import (
 
 	dto "github.com/prometheus/client_model/go"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
 )
 
@@ -53,7 +54,7 @@ func wantSeries(t *testing.T, got []string, want ...string) {
 
 func TestTheBacklogIsAbsentWhileItIsNotKnown(t *testing.T) {
 	t.Parallel()
-	m := New("", func() float64 { return 0 })
+	m := New(conversation.Names{}, func() float64 { return 0 })
 	wantSeries(t, series(t, m, "lethe_backlog_"))
 	m.Backlog.Set(bus.Backlog{Waiting: 5, InFlight: 2, Oldest: 3 * time.Second, Streams: []bus.StreamState{{Name: "A", Messages: 7, Bytes: 700, MaxBytes: 1000}, {Name: "B", Messages: 1, Bytes: 10, MaxBytes: -1}}})
 	wantSeries(t, series(t, m, "lethe_backlog_"),
@@ -68,7 +69,7 @@ func TestTheBacklogIsAbsentWhileItIsNotKnown(t *testing.T) {
 
 func TestThePoolIsReadAtEachScrape(t *testing.T) {
 	t.Parallel()
-	m := New("", func() float64 { return 0 })
+	m := New(conversation.Names{}, func() float64 { return 0 })
 	used := 0
 	m.WatchPool(func() Pool {
 		used++
@@ -82,7 +83,7 @@ func TestThePoolIsReadAtEachScrape(t *testing.T) {
 
 func TestWhatHasNotHappenedYetIsZeroAndNotAbsent(t *testing.T) {
 	t.Parallel()
-	m := New("", func() float64 { return 0 })
+	m := New(conversation.Names{}, func() float64 { return 0 })
 	got := series(t, m, "lethe_dead_letters_total")
 	if len(got) != len(reasons) || slices.ContainsFunc(got, func(s string) bool { return !strings.HasSuffix(s, " 0") }) {
 		t.Errorf("dead letters before the first: %v; want zero for each of %v", got, reasons)

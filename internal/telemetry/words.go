@@ -39,7 +39,7 @@ var (
 )
 
 // begin makes the series of all known words.
-func (m *Metrics) begin(shard conversation.Shard) {
+func (m *Metrics) begin(n conversation.Names) {
 	for _, lane := range lanes {
 		m.Messages.WithLabelValues(lane)
 		m.BatchSeconds.WithLabelValues(lane)
@@ -48,7 +48,7 @@ func (m *Metrics) begin(shard conversation.Shard) {
 			m.Deletions.WithLabelValues(lane, state)
 		}
 	}
-	for _, name := range []string{shard.CommandsStream(), conversation.EventsStream, conversation.DeadLettersStream, conversation.WorkerConsumer} {
+	for _, name := range []string{n.CommandsStream(), n.EventsStream(), n.DeadLettersStream(), n.WorkerConsumer()} {
 		m.Altered.WithLabelValues(name)
 	}
 	for _, by := range raisers {

@@ -26,6 +26,7 @@ func TestTheSetupIsAnotherJobWhenItSaysSomethingElse(t *testing.T) {
 		"setup: {settings: {LETHE_STREAM_REPLICAS: 3}}":              true,
 		"setup: {secret: other}":                                     true,
 		"shard: a":                                                   true,
+		"subjectPrefix: a":                                           true,
 		"openshift: true":                                            true,
 		"extraPodSpec: {priorityClassName: high}":                    true,
 		"worker: {replicas: 5, settings: {LOG_FORMAT: text}}":        false,
@@ -49,6 +50,7 @@ func TestAChangedSettingRollsTheWorkers(t *testing.T) {
 		"worker: {settings: {LOG_FORMAT: null}}": true,
 		"plan: 'messages: {table: posts}'":       true,
 		"shard: a":                               true,
+		"subjectPrefix: a":                       true,
 		"worker: {replicas: 5}":                  false,
 		"setup: {settings: {LETHE_TIMEOUT: 2m}}": false,
 	} {
@@ -65,6 +67,7 @@ func TestOtherValuesArriveWhereTheyShould(t *testing.T) {
 image: {repository: registry.example.com/worker, tag: v1.2.3, pullPolicy: Always}
 plan: "messages: {table: posts}"
 shard: eu-1
+subjectPrefix: Acme.chat-1
 network:
   dns: {to: [{ipBlock: {cidr: 169.254.20.10/32}}], ports: [{protocol: UDP, port: 53}]}
   postgres: {to: [{ipBlock: {cidr: 192.0.2.10/32}}]}
@@ -101,7 +104,8 @@ extraPodSpec: {imagePullSecrets: [{name: registry}], nodeSelector: {pool: work}}
 		"the rule more":       {at(egress[3].(object), "ports").([]any)[0].(object)["port"], 443.0},
 		"who scrapes":         {at(all["NetworkPolicy/lethe-scrape"], "spec", "ingress").([]any)[0].(object)["from"], []any{object{"podSelector": object{"matchLabels": object{"app": "prometheus"}}}}},
 		"the monitor's label": {at(all["PodMonitor/lethe-worker"], "metadata", "labels", "release"), "prometheus"},
-		"the shard's stream":  {at(scaler, "metadata", "stream"), "CONVERSATION_COMMANDS_EU_1"},
+		"the stream":          {at(scaler, "metadata", "stream"), "ACME_CHAT_1_CONVERSATION_COMMANDS_EU_1"},
+		"the consumer":        {at(scaler, "metadata", "consumer"), "Acme_chat-1_deletion-worker"},
 		"a large threshold":   {at(scaler, "metadata", "lagThreshold"), "100000000"},
 	} {
 		if d := differences("", row.want, row.got); len(d) > 0 {
@@ -122,6 +126,7 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		"worker: {settings: {logFormat: json}}":      "logFormat",
 		"image: {tag: 1}":                            "tag",
 		"shard: A":                                   "shard",
+		"subjectPrefix: a..b":                        "subjectPrefix",
 		"network: {postgres: {cidr: 192.0.2.10/32}}": "cidr",
 		"network: {postgres: {to: null}}":            "to",
 		"extraEnv: {SSL_CERT_FILE: /certs/ca.crt}":   "extraEnv",
@@ -132,7 +137,7 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 			refused["extraPodSpec: {"+field+": {}}"] = field
 		}
 	}
-	if len(refused) < 8+8 {
+	if len(refused) < 9+8 {
 		t.Fatalf("%d values; the fields of the pods are no longer found", len(refused))
 	}
 	for text, word := range refused {

@@ -137,6 +137,7 @@ func (g *Gateway) Handler() http.Handler {
 		handle("POST /v1/demo/huge", g.fillHuge)
 		handle("POST /v1/demo/reuse", g.reuse)
 		handle("GET /v1/demo/rows", g.groupRows)
+		handle("POST /v1/demo/history", g.groupHistory)
 	}
 	mux.Handle("/v1/", g.public(func(*request) error { return errNoRoute }))
 	protection := http.NewCrossOriginProtection()

@@ -111,18 +111,9 @@ select count(*) from groups.groups where app_id = $1 and owner_id = $2 and group
 // sender of the first message is the owner.
 func (s groups) write(ctx context.Context, m copies, id string) (places []place, sentAt time.Time, err error) {
 	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
-		var seq int64
-		if err := tx.QueryRow(ctx, `
-insert into groups.groups as g (app_id, group_id, owner_id, last_seq) values ($1, $2, $3, 1)
-on conflict (app_id, group_id) do update set last_seq = g.last_seq + 1
-returning last_seq`, m.app, id, m.sender).Scan(&seq); err != nil {
+		seq, err := takeSeqs(ctx, tx, m.app, id, m.sender, 1)
+		if err != nil {
 			return err
-		}
-		if seq == 1 {
-			if _, err := tx.Exec(ctx, `
-insert into groups.members (app_id, group_id, user_id) select $1, $2, unnest($3::text[])`, m.app, id, groupMembers); err != nil {
-				return err
-			}
 		}
 		rows, err := tx.Query(ctx, `
 update groups.members set unread_count = unread_count + (user_id <> $3)::int
@@ -141,6 +132,22 @@ insert into groups.messages (app_id, group_id, seq, sender_id, body) values ($1,
 returning sent_at`, m.app, id, seq, m.sender, m.text).Scan(&sentAt)
 	})
 	return places, sentAt, err
+}
+
+// takeSeqs takes the next n seqs of a group, and returns the last of them. A group that isn't
+// there is made, with the user as its owner.
+func takeSeqs(ctx context.Context, tx pgx.Tx, app, id, user string, n int64) (last int64, err error) {
+	if err := tx.QueryRow(ctx, `
+insert into groups.groups as g (app_id, group_id, owner_id, last_seq) values ($1, $2, $3, $4)
+on conflict (app_id, group_id) do update set last_seq = g.last_seq + excluded.last_seq
+returning last_seq`, app, id, user, n).Scan(&last); err != nil {
+		return 0, err
+	}
+	if last == n {
+		_, err = tx.Exec(ctx, `
+insert into groups.members (app_id, group_id, user_id) select $1, $2, unnest($3::text[])`, app, id, groupMembers)
+	}
+	return last, err
 }
 
 func toPlace(row pgx.CollectableRow) (p place, err error) {
@@ -166,12 +173,12 @@ select count(*) from groups.messages where app_id = $1 and group_id = $2`, app, 
 		return found, err
 	}
 	rows, err := s.db.Query(ctx, `
-select m.user_id, (
+select m.user_id, case when w.cleared_through is null then $3 else (
   select count(*) from groups.messages n
-  where n.app_id = m.app_id and n.group_id = m.group_id and n.seq > coalesce(w.cleared_through, 0))
+  where n.app_id = m.app_id and n.group_id = m.group_id and n.seq > w.cleared_through) end
 from `+membersWithWatermarks+`
 where m.app_id = $1 and m.group_id = $2
-order by m.user_id`, app, id)
+order by m.user_id`, app, id, found.Rows)
 	if err != nil {
 		return found, err
 	}
@@ -194,4 +201,54 @@ func (g *Gateway) groupRows(r *request) error {
 		return fmt.Errorf("rows: %w", cleanText(err))
 	}
 	return r.answer(http.StatusOK, found)
+}
+
+// historyMost bounds what one request adds, some seconds.
+const historyMost = 1_000_000
+
+// groupHistory serves POST /v1/demo/history: it gives a shared group a past, unless it has
+// messages, so that there is something to see when its rows are erased.
+func (g *Gateway) groupHistory(r *request) error {
+	in, ok := g.groups()
+	if !ok {
+		return errNoRoute
+	}
+	var body struct {
+		Group    string `json:"group"`
+		Messages int64  `json:"messages"`
+	}
+	if err := r.body(&body); err != nil {
+		return err
+	}
+	if !g.shared(body.Group) || body.Messages < 1 || body.Messages > historyMost {
+		return badRequest(fmt.Sprintf("expected a group %s<group> and 1 to %d messages", sharedPrefix, historyMost))
+	}
+	added, err := in.fill(r.Context(), r.who.App, body.Group, r.who.User, body.Messages)
+	if err != nil {
+		return fmt.Errorf("history: %w", cleanText(err))
+	}
+	return r.answer(http.StatusOK, map[string]int64{"added": added})
+}
+
+// fill adds n messages, a minute apart, up to a day ago, to a group that has none. The user
+// owns the group if it is new.
+func (s groups) fill(ctx context.Context, app, id, user string, n int64) (added int64, err error) {
+	if !slices.Contains(groupMembers, user) {
+		return 0, errNotMember
+	}
+	err = pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
+		last, err := takeSeqs(ctx, tx, app, id, user, n)
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `
+insert into groups.messages (app_id, group_id, seq, sender_id, sent_at, body)
+select $1, $2, seq, ($5::text[])[1 + seq % cardinality($5::text[])], now() - interval '1 day' - ($3 - seq) * interval '1 minute',
+  jsonb_build_object('text', 'Older message ' || to_char(seq - $3 + $4, 'FM999,999,999'))
+from generate_series($3::bigint - $4::bigint + 1, $3) seq
+where not exists (select from groups.messages where app_id = $1 and group_id = $2)`, app, id, last, n, groupMembers)
+		added = tag.RowsAffected()
+		return err
+	})
+	return added, err
 }

@@ -86,7 +86,7 @@ func (g *Gateway) fill(app, user string, messages int64) {
 	s := hugeState{State: "running", Messages: messages}
 	for s.Done < messages {
 		n := min(hugeBatch, messages-s.Done)
-		if err := g.storeOf(app, user).fill(g.life, app, user, n); err != nil {
+		if err := g.storeOf(app, user).fill(g.life, app, user, s.Done, n); err != nil {
 			g.Log.Warn("huge group", "user", user, "error", err)
 			s.State, s.Message = "failed", "the database could not be written to"
 			g.huge.set(user, s)
@@ -99,9 +99,9 @@ func (g *Gateway) fill(app, user string, messages int64) {
 	g.huge.set(user, s)
 }
 
-// fill adds n messages to a user's copy of the huge group. It takes their seqs
-// from the counter at once.
-func (s store) fill(ctx context.Context, app, user string, n int64) error {
+// fill adds n messages, after so many, to a user's copy of the huge group. It takes
+// their seqs from the counter at once.
+func (s store) fill(ctx context.Context, app, user string, after, n int64) error {
 	return pgx.BeginFunc(ctx, s.db, func(tx pgx.Tx) error {
 		var last int64
 		err := tx.QueryRow(ctx, `
@@ -113,8 +113,8 @@ returning last_seq`, app, user, n).Scan(&last)
 		}
 		if _, err := tx.Exec(ctx, `
 insert into chat.messages (app_id, user_id, conversation_id, seq, sender_id, body)
-select $1, $2, $3, seq, 'bob', jsonb_build_object('text', 'message ' || seq)
-from generate_series($4::bigint - $5::bigint + 1, $4) seq`, app, user, hugeGroup, last, n); err != nil {
+select $1, $2, $3, $4::bigint + i, 'bob', jsonb_build_object('text', 'Message ' || to_char($5::bigint + i, 'FM999,999,999'))
+from generate_series(1, $6::bigint) i`, app, user, hugeGroup, last-n, after, n); err != nil {
 			return err
 		}
 		_, err = tx.Exec(ctx, `

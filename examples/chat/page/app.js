@@ -4,9 +4,9 @@ import { conversationPath, persist, request } from "./api.js";
 import { confirmAll, confirmDeletion } from "./confirm.js";
 import { Console } from "./console.js";
 import { Device } from "./device.js";
-import { record, tell, toast } from "./log.js";
+import { fail, record, tell, toast } from "./log.js";
 import { Stored } from "./stored.js";
-import { isShared, person } from "./words.js";
+import { isShared, names, person } from "./words.js";
 import { DeviceView } from "./view.js";
 
 const who = [
@@ -29,7 +29,7 @@ for (const device of devices) {
   const view = new DeviceView(device, {
     confirm: (d, id) => confirmDeletion(d, id, { sync: operator.sync, siblings: siblings(d) }),
     confirmAll: (d) => confirmAll(d, { sync: operator.sync, siblings: siblings(d), shared }),
-    onSamples: () => addSamples().catch((err) => toast(err.message, "failed")),
+    onSamples: () => addSamples().catch((err) => fail(err.message)),
   });
   $("devices").append(view.element);
   $("tabs").append(tab(device, view.element));
@@ -40,11 +40,11 @@ for (const device of devices) {
   device.addEventListener("trouble", ({ detail }) => trouble(device, detail));
   device.setOnline(true);
 }
-operator.start().catch((err) => toast(err.message, "failed"));
+operator.start().catch((err) => fail(err.message));
 if (shared) new Stored(devices).start();
 
 function trouble(device, err) {
-  record(device.name, "failed", err.message);
+  record(device.name, "failed", `had an error: ${err.message}`);
   toast(`${device.name}: ${err.message}`, "failed");
 }
 
@@ -63,16 +63,17 @@ function tab(device, element) {
   return link;
 }
 
-// addSamples posts some messages, each as its sender.
+// addSamples posts some messages, each as its sender, and gives the shared group a history.
 async function addSamples() {
   const tokens = new Map();
-  for (const { from, to, text } of await request("GET", "/samples.json")) {
+  for (const { from, to, text, older } of await request("GET", "/samples.json")) {
     if (isShared(to) && !shared) continue;
     if (!tokens.has(from)) {
       const { token } = await request("POST", "/v1/demo/token", { body: { user: from, device: `${from}-samples` } });
       tokens.set(from, token);
     }
-    await request("POST", conversationPath(to, "/messages"), { token: tokens.get(from), body: { text } });
+    const [path, body] = older ? ["/v1/demo/history", { group: to, messages: older }] : [conversationPath(to, "/messages"), { text }];
+    await request("POST", path, { token: tokens.get(from), body });
   }
-  record("Console", "quiet", `${[...tokens.keys()].map(person).join(", ")} wrote some messages.`);
+  record("You", "quiet", `added messages of ${names([...tokens.keys()].map(person))}.`);
 }

@@ -1,7 +1,6 @@
 // The question before a deletion: what goes, and what stays.
 
-import { lastSeq } from "./model.js";
-import { isGroup, isShared, number, person, title } from "./words.js";
+import { isGroup, isShared, person, quote, title } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
 
@@ -28,7 +27,7 @@ export function confirmDeletion(device, id, { sync, siblings }) {
 // confirmAll asks before everything that the user has is deleted.
 export function confirmAll(device, { sync, siblings, shared }) {
   $("confirm-keep").parentElement.hidden = $("confirm-everyone").parentElement.hidden = true;
-  const lines = [`All of ${person(device.user)}’s chats are removed from the server. They can’t be recovered.`, "The others keep their copies."];
+  const lines = [`All of ${person(device.user)}’s chats are deleted from the server. None can be recovered.`, "The others keep their copies."];
   if (shared) lines.push(`Shared groups disappear for ${person(device.user)}; their other members still read them.`);
   lines.push("Messages that come later stay.", ...siblings.map((name) => siblingLine(name, sync)));
   show(lines, "Delete all");
@@ -58,27 +57,27 @@ function ask(question, onYes) {
 }
 
 const goneLines = (device, id) => [
-  `Every message up to #${number(lastSeq(device.copy, id))} is removed from the server. It can’t be recovered.`,
+  `Every message up to ${quote(device.copy.conversations[id]?.messages.at(-1)?.text ?? "")} is deleted from the server. None can be recovered.`,
   "Messages that come later stay.",
 ];
 
-const keptLines = () => ["The conversation leaves the list until the next message. Its history stays on the server."];
+const keptLines = () => ["The chat leaves the list until the next message. Its messages stay on the server."];
 
 const sharedLines = (device) => [
   `It disappears for ${person(device.user)} at once. The other members still read it.`,
-  "Its rows are erased from the database once every member has deleted it.",
+  "Its rows leave the database once every member has deleted it.",
   "Messages that come later stay.",
 ];
 
 const everyoneLines = () => [
-  "It disappears for every member, and its rows are erased from the database. They can’t be recovered.",
+  "It disappears for every member, and its rows leave the database. None can be recovered.",
   "Messages that come later stay.",
 ];
 
 const othersLine = (id) => (isGroup(id) ? "The other members keep their copies." : `${title(id)} keeps their copy.`);
 
 const siblingLine = (name, sync) =>
-  sync ? `Sync is on: ${name} removes it too.` : `Sync is off: ${name} isn’t told and keeps its copy.`;
+  sync ? `${name} removes it too.` : `${name} keeps its copy: “Delete on all devices” is off.`;
 
 function item(text) {
   const element = document.createElement("li");

@@ -3,7 +3,7 @@
 
 import { persist } from "./api.js";
 import { clone, part, setText } from "./dom.js";
-import { record, toast } from "./log.js";
+import { fail, record } from "./log.js";
 import { listed } from "./model.js";
 import { count, isShared, number } from "./words.js";
 
@@ -49,23 +49,23 @@ export class Console {
     try {
       await this.#ask("PUT", "/v1/settings", { multi_client_sync: on });
       this.#drawSync(on);
-      record("Console", "quiet", `Multi-client sync is ${on ? "on" : "off"}.`);
+      record("You", "quiet", `switched “Delete on all devices” ${on ? "on" : "off"}.`);
     } catch (err) {
       this.#drawSync(!on);
-      toast(err.message, "failed");
+      fail(err.message);
     }
   }
 
   #drawSync(on) {
     $("sync").checked = on;
-    setText(part($("console"), "sync-hint"), on ? "All of the user’s devices are told." : "Only the device that asked is told.");
+    setText(part($("console"), "sync-hint"), on ? "Multi-client sync is on: the user’s other devices remove it." : "Multi-client sync is off: the user’s other devices keep it.");
   }
 
   async #makeHuge() {
     try {
       await this.#alice().ask("POST", "/v1/demo/huge", { body: { messages: hugeSize } });
     } catch (err) {
-      toast(err.message, "failed");
+      fail(err.message);
       return;
     }
     this.#watchHuge();
@@ -86,11 +86,11 @@ export class Console {
     try {
       await this.#followHuge(bar, hint);
       setText(hint, "It is there: delete it on one of Alice’s devices.");
-      record("Console", "quiet", `A group of ${count(hugeSize, "message")} is there.`);
+      record("You", "quiet", `made a group of ${count(hugeSize, "message")}.`);
       this.#onHuge();
     } catch (err) {
       this.hugeGone();
-      toast(err.message, "failed");
+      fail(err.message);
     } finally {
       bar.hidden = true;
       button.disabled = false;
@@ -118,13 +118,13 @@ export class Console {
     const device = this.#devices[0];
     const conversation = listed(device.copy).find((c) => !isShared(c.id));
     if (!conversation) {
-      toast("There is nothing left to delete on this device.", "failed");
+      fail("There is nothing left to delete on this device.");
       return;
     }
     try {
       await device.fail(conversation.id);
     } catch (err) {
-      toast(err.message, "failed");
+      fail(err.message);
     }
   }
 }

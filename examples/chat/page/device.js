@@ -15,7 +15,7 @@ const askAgain = 2; // seconds, where the gateway doesn't say
 
 // Device tells about itself by events:
 //   change  something to show has changed
-//   told    the presence service has said something; detail says what
+//   told    the presence service has sent something; detail says what
 //   trouble a request failed; detail is the error
 export class Device extends EventTarget {
   #presence;
@@ -281,8 +281,7 @@ export class Device extends EventTarget {
     const id = data.conversation_id;
     const asked = this.#end(data.command_id);
     if (id === nobody) return;
-    const gone = applyDeleted(this.copy, eventID, data);
-    if (gone === null) {
+    if (applyDeleted(this.copy, eventID, data) === null) {
       this.#tell({ kind: "repeated", data });
       return;
     }
@@ -292,7 +291,8 @@ export class Device extends EventTarget {
     if (!data.conversation_removed && !data.history_kept && !kept) {
       this.refresh(); // newer ones that it hasn't got
     }
-    this.#tell({ kind: "deleted", data, gone, took: asked && Date.now() - asked.since });
+    const left = this.copy.conversations[id]?.messages.length ?? 0;
+    this.#tell({ kind: "deleted", data, left, took: asked && Date.now() - asked.since });
   }
 
   #failed({ data }) {

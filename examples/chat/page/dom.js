@@ -1,6 +1,7 @@
 // Small helpers around the DOM. Text goes in as text alone.
 
-const calm = matchMedia("(prefers-reduced-motion: reduce)");
+// calm matches where the user wants little to move.
+export const calm = matchMedia("(prefers-reduced-motion: reduce)");
 
 // clone is a copy of a <template>'s only element.
 export const clone = (id) => document.getElementById(id).content.firstElementChild.cloneNode(true);

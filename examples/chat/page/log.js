@@ -1,4 +1,4 @@
-// What the devices were told: in the log, and for some seconds in the head of the page.
+// What happened: in the log, and for some seconds in the head of the page.
 
 import { clone } from "./dom.js";
 import { count, number, person, timeNow, title, why } from "./words.js";
@@ -9,7 +9,7 @@ const toastLimit = 1; // in the head of the page, so that it covers no device
 
 const $ = (id) => document.getElementById(id);
 
-// record writes a line about a device; kind is for its looks.
+// record writes a sentence: name is its subject, kind is for its looks.
 export function record(name, kind, text) {
   const line = clone("t-log");
   line.dataset.kind = kind;
@@ -19,6 +19,12 @@ export function record(name, kind, text) {
   $("log").prepend(line);
   while ($("log").children.length > logLimit) $("log").lastElementChild.remove();
   $("log-empty").hidden = true;
+}
+
+// fail says that what the user asked for on this page could not be done.
+export function fail(text) {
+  record("This page", "failed", `had an error: ${text}`);
+  toast(text, "failed");
 }
 
 // toast says something for a while, and to who listens.
@@ -32,43 +38,54 @@ export function toast(text, kind = "info") {
   setTimeout(() => element.remove(), toastLife);
 }
 
-// tell writes down what the presence service said to a device. siblings are the
+// tell writes down what the presence service sent to a device. siblings are the
 // names of the user's other devices.
 export function tell(device, detail, siblings) {
   const { kind, data } = detail;
+  const what = data?.conversation_id ? title(data.conversation_id) : "a chat";
   switch (kind) {
     case "deleted":
       return tellDeleted(device, detail, siblings);
     case "repeated":
-      return record(device.name, "quiet", `${title(data.conversation_id)}: an event that it has seen. Nothing changes.`);
+      return record(device.name, "quiet", `heard again that ${what} was deleted. Nothing changes.`);
     case "erased":
-      return record(device.name, "deleted", `${title(data.conversation_id)}: erased from the database. All members had deleted it.`);
+      return record(device.name, "deleted", `heard that the rows of ${what} have left the database: every member had deleted it.`);
     case "all":
-      return record(device.name, "deleted", `All chats: ${count(data.conversations, "chat")}, ${count(data.messages_deleted, "message")}${data.failed ? `, ${number(data.failed)} failed` : ""}.`);
-    case "failed": {
-      const what = data.conversation_id ? title(data.conversation_id) : "A deletion";
-      record(device.name, "failed", `${what} was not deleted: ${data.reason} (${data.message}).`);
-      return toast(`${what} was not deleted. ${why(data.reason)}`, "failed");
-    }
+      return record(device.name, "deleted", `deleted all chats: ${count(data.conversations, "chat")}, ${count(data.messages_deleted, "message")}${data.failed ? `; ${number(data.failed)} failed` : ""}.`);
+    case "failed":
+      record(device.name, "failed", `could not delete ${what}. ${why(data.reason)} (${data.reason})`);
+      return toast(`${device.name} could not delete ${what}. ${why(data.reason)}`, "failed");
     case "resync":
-      return record(device.name, "quiet", "It was away for too long: it loads its list anew.");
+      return record(device.name, "quiet", "was away for too long, and loaded its chats again.");
   }
 }
 
-function tellDeleted(device, { data, took }, siblings) {
+function tellDeleted(device, { data, left, took }, siblings) {
   const what = title(data.conversation_id);
-  const who = data.requested_by && data.requested_by !== device.user ? ` for everyone by ${person(data.requested_by)}` : data.requested_by ? " for everyone" : "";
-  const how = data.history_kept ? "taken off the list, history kept" : `deleted${who} through #${number(data.through_seq)}`;
-  const much = data.history_kept ? "" : `, ${count(data.messages_deleted, "message")}`;
   const asked = data.origin_device_id === device.id;
-  const still = data.erased === false && !who ? " Other members still read it." : "";
-  record(device.name, "deleted", `${what}: ${how}${much}${asked && took ? ` in ${seconds(took)}` : ""}.${still}`);
-  if (asked && !data.multi_client_sync) {
-    for (const name of siblings) record(name, "quiet", `${what}: not told, sync is off.`);
-  }
+  record(device.name, "deleted", deletedSentence(device, data, { asked, took, left }));
   if (!asked) return;
+  if (!data.multi_client_sync) {
+    for (const name of siblings) record(name, "quiet", `still has ${what}: “Delete on all devices” is off.`);
+  }
   if (data.history_kept) toast(`${what} is off the list.`);
-  else toast(still ? `${what} is gone for ${person(device.user)} alone.` : `${what} is gone: ${count(data.messages_deleted, "message")}.`);
+  else toast(isHidden(data) ? `${what} is deleted for ${person(device.user)} alone.` : `${what} is deleted: ${count(data.messages_deleted, "message")}.`);
+}
+
+// isHidden says that other members of a shared group still read what was deleted.
+const isHidden = (data) => data.erased === false && !data.requested_by;
+
+function deletedSentence(device, data, { asked, took, left }) {
+  const what = title(data.conversation_id);
+  if (data.history_kept) return `took ${what} off the list. Its messages stay on the server.`;
+  const later = left > 0 ? ` ${count(left, "newer message")} ${left === 1 ? "stays" : "stay"}.` : "";
+  const messages = count(data.messages_deleted, "message");
+  if (data.requested_by && data.requested_by !== device.user) return `removed ${what}: ${person(data.requested_by)} deleted it for everyone.${later}`;
+  if (!asked) return `removed ${what} too.${later}`;
+  const whose = data.requested_by ? " for everyone" : "";
+  const hidden = isHidden(data) ? " Other members still read it." : "";
+  const much = hidden ? "" : `: ${messages}`; // of hidden ones not all are counted
+  return `deleted ${what}${whose}${much}${took ? ` in ${seconds(took)}` : ""}.${hidden}${later}`;
 }
 
 const seconds = (ms) => (ms < 1000 ? `${ms} ms` : `${(ms / 1000).toFixed(1)} s`);

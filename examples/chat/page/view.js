@@ -1,9 +1,9 @@
 // How a device looks.
 
-import { clone, part, setList, setText } from "./dom.js";
+import { calm, clone, part, setList, setText } from "./dom.js";
 import { progressOf } from "./device.js";
 import { listed } from "./model.js";
-import { count, isGroup, number, person, title, when, why } from "./words.js";
+import { count, isGroup, number, person, title, waitingFor, when, why } from "./words.js";
 
 const hues = 6; // of avatars; style.css has them
 
@@ -27,10 +27,10 @@ export class DeviceView {
     this.#part("name").textContent = device.name;
     this.#part("name").id = `${device.id}-name`;
     this.element.setAttribute("aria-labelledby", `${device.id}-name`);
-    this.#part("list").setAttribute("aria-label", `Conversations on ${device.name}`);
-    this.#part("rows").setAttribute("aria-label", `Conversations on ${device.name}`);
+    this.#part("list").setAttribute("aria-label", `Chats on ${device.name}`);
+    this.#part("rows").setAttribute("aria-label", `Chats on ${device.name}`);
     this.#part("samples").onclick = onSamples;
-    this.#part("all").setAttribute("aria-label", `Delete all conversations on ${device.name}`);
+    this.#part("all").setAttribute("aria-label", `Delete all chats on ${device.name}`);
     this.#part("all").onclick = () => confirmAll(device);
     this.#wireThread();
     device.addEventListener("change", () => this.#later());
@@ -119,7 +119,7 @@ export class DeviceView {
     });
     const empty = conversations.length === 0;
     this.#part("empty").hidden = !empty;
-    setText(this.#part("empty-text"), device.loaded || device.connection === "offline" ? "No conversations" : "Loading…");
+    setText(this.#part("empty-text"), device.loaded || device.connection === "offline" ? "No chats" : "Loading…");
     this.#part("all").hidden = empty || device.connection !== "online";
     this.#part("samples").hidden = !device.loaded || device.connection !== "online";
   }
@@ -230,7 +230,7 @@ export class DeviceView {
     const text = document.createElement("p");
     const strong = document.createElement("strong");
     strong.textContent = "Not deleted. ";
-    text.append(strong, `${why(failure.reason)} `, reasonCode(failure.reason));
+    text.append(strong, why(failure.reason), " ", reasonCode(failure.reason));
     text.title = failure.message;
     const again = button("Try again", () => this.#ask(id));
     const dismiss = button("Dismiss", () => this.#device.dismiss(id));
@@ -264,15 +264,15 @@ function button(text, onclick) {
 
 function preview(device, c, last, deletion, failure) {
   if (deletion) return deletingShort(device, deletion);
-  if (failure) return `Not deleted: ${failure.reason}`;
+  if (failure) return `Not deleted. ${why(failure.reason)}`;
   const who = last.sender_id === device.user ? "You: " : isGroup(c.id) ? `${person(last.sender_id)}: ` : "";
   return who + last.text;
 }
 
 function deletingText(device, p) {
-  if (!device.online) return "Deleted once online";
-  if (p.waitingFor) return `Waiting for ${p.waitingFor.replaceAll("_", " ")}`;
-  if (p.deleted > 0) return `Deleting… ${count(p.deleted, "message")} gone`;
+  if (!device.online) return "Waiting until it is online";
+  if (p.waitingFor) return `Waiting for ${waitingFor(p.waitingFor)}`;
+  if (p.deleted > 0) return `Deleting… ${count(p.deleted, "message")} so far`;
   return "Deleting…";
 }
 
@@ -292,22 +292,26 @@ function deletingNotice() {
 }
 
 // drawBar shows how far a deletion has come: moving to and fro while nobody knows.
-// Progress is told once a second, so that the bar glides on to where it will be by
+// Progress comes once a second, so that the bar glides on to where it will be by
 // then.
 function drawBar(bar, deletion) {
   bar.hidden = !deletion;
-  if (!deletion) return;
+  if (!deletion) {
+    delete bar.dataset.done;
+    return;
+  }
   const done = progressOf(deletion);
   bar.classList.toggle("unknown", done === null);
   if (done === null) {
     bar.removeAttribute("aria-valuenow");
     return;
   }
-  const before = Number(bar.dataset.done ?? 0);
+  const before = Number(bar.dataset.done ?? done);
+  const ahead = calm.matches ? 0 : Math.max(0, done - before);
+  if (done !== before || bar.dataset.done === undefined) bar.firstElementChild.style.inlineSize = `${100 * Math.min(0.98, done + ahead)}%`;
   bar.dataset.done = done;
-  if (done !== before) bar.firstElementChild.style.inlineSize = `${100 * Math.min(0.98, done + Math.max(0, done - before))}%`;
   bar.setAttribute("aria-valuenow", Math.round(100 * done));
-  bar.setAttribute("aria-valuetext", `${number(deletion.deleted)} messages gone`);
+  bar.setAttribute("aria-valuetext", `${number(deletion.deleted)} messages deleted`);
 }
 
 function drawAvatar(element, id) {
@@ -320,13 +324,10 @@ function drawAvatar(element, id) {
 
 function createMessage(m, user, inGroup) {
   const element = clone("t-message");
-  element.dataset.seq = m.seq;
   element.classList.toggle("mine", m.sender_id === user);
   part(element, "text").textContent = m.text;
   part(element, "sender").textContent = inGroup && m.sender_id !== user ? person(m.sender_id) : "";
   part(element, "time").textContent = when(m.sent_at);
   part(element, "time").dateTime = m.sent_at;
-  part(element, "seq").textContent = `#${number(m.seq)}`;
-  part(element, "seq").title = "seq";
   return element;
 }

@@ -28,14 +28,31 @@ export function title(id) {
 }
 
 const reasons = {
-  invalid_command: "The command was malformed.",
-  app_mismatch: "The command was sent to another app’s subject.",
-  command_id_reused: "Its command id had been used for another deletion.",
-  incompatible_id: "The database can’t hold a conversation of this id.",
-  unsupported_scope: "The database’s plan can’t do this.",
-  boundary_required: "Up to which message to delete isn’t known any more.",
-  attempts_exhausted: "The worker tried as often as it may.",
+  invalid_command: "The request was malformed.",
+  app_mismatch: "The request was sent for another app.",
+  command_id_reused: "Its id had been used for another deletion.",
+  incompatible_id: "The database can’t hold a chat of this id.",
+  unsupported_scope: "The database can’t do this.",
+  boundary_required: "The last message to delete isn’t known any more.",
+  attempts_exhausted: "The database refused it too often.",
 };
 
 // why explains the reason of a failure.
-export const why = (reason) => reasons[reason] ?? "The worker gave this deletion up.";
+export const why = (reason) => reasons[reason] ?? "The server gave up.";
+
+const reasonsToWait = {
+  "the gateway": "the server",
+  lock: "somebody who uses these messages",
+  paused: "an operator to resume it",
+};
+
+// waitingFor explains what a deletion waits for: mostly that the database is less busy.
+export const waitingFor = (reason) => reasonsToWait[reason] ?? "a less busy database";
+
+const most = 60; // characters of a quoted message
+
+// quote shortens a message to name it by.
+export const quote = (text) => `“${text.length > most ? `${text.slice(0, most).replace(/\s+\S*$/, "")}…` : text}”`;
+
+// names joins names as a sentence does: Alice, Bob and Carol.
+export const names = (all) => new Intl.ListFormat("en-GB").format(all);

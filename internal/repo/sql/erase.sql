@@ -1,5 +1,6 @@
 {{/* The floor of a shared log, and what becomes of the deletions that it covers. q is the log: app_id, conversation_id, and '' as user_id and
-command_id. */}}
+command_id. Its erasure has the conversation's id as the tables have it. Hidden deletions have it as their commands spelled it: one log may be looked at under
+several names, and each finds the same erasure. */}}
 
 {{/* The members x of the log who count, with the watermark w that the ledger keeps of each. The members' index by conversation; watermarks_pkey. */}}
 {{define "_counting"}}{{.Members.Name}} x
@@ -7,7 +8,7 @@ command_id. */}}
     {{- else}}
     left join lateral (
       select w.cleared_through from lethe.watermarks w
-      where w.app_id = q.app_id and w.user_id = {{.Members.UserID "x"}} and w.conversation_id = {{or (.Members.ConversationID "x") "q.conversation_id"}} limit 1) w on true
+      where w.app_id = q.app_id and w.user_id = {{.Members.UserID "x"}} and w.conversation_id = {{or (.Members.ConversationID "x") (.LogID "q")}} limit 1) w on true
     {{- end}}
     where {{.Members.OfConversation "x" "q"}} and {{.Members.Counts "x"}}{{end}}
 {{define "_cleared_by"}}greatest({{template "_cleared" .}}, w.cleared_through){{end}}
@@ -21,10 +22,10 @@ command_id. */}}
 {{- end}}){{end}}
 
 {{/* The smallest watermark of the members who count; null without any. Where few have less in their row than the hundredth, an index
-by conversation and watermark spares looking at the others. */}}
+by conversation and watermark spares looking at the others. A watermark of 0 is none, and the index has negative ones before it. */}}
 {{define "_floor"}}
 {{- if .Members.Watermark}}least((
-      select case when pg_catalog.count(*) < 100 or pg_catalog.max(x.marked) >= pg_catalog.min(x.cleared) then pg_catalog.min(x.cleared)
+      select case when pg_catalog.count(*) < 100 or pg_catalog.min(x.cleared) = {{.Members.Never}} or pg_catalog.max(x.marked) >= greatest(pg_catalog.min(x.cleared), 1) then pg_catalog.min(x.cleared)
         else (select pg_catalog.min({{template "_cleared_by" .}}) from {{template "_counting" .}} and x.{{.Members.Watermark}} is not null) end
       from (select {{.Members.Cleared "x"}} as marked, {{template "_cleared_by" .}} as cleared from {{template "_counting" .}} and x.{{.Members.Watermark}} is not null
         order by x.{{.Members.Watermark}} limit 100) x),
@@ -46,13 +47,13 @@ operator. */}}
     select least(({{.Messages.First "q" "" 1}})[1], (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq limit 1)) as lowest offset 0) f
   left join lateral (
     select e.state, e.through_seq from lethe.deletions e
-    where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = q.conversation_id limit 1) e on true
+    where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = {{.LogID "q"}} limit 1) e on true
   cross join lateral (
     select f.lowest is not null and coalesce(e.state, '') <> 'failed' and (coalesce(e.through_seq >= f.lowest, false) or not {{template "_seen" .}}) as risen offset 0) r{{end}}
 
 {{/* The log of a statement about one. */}}
 {{define "_log"}}q as materialized (
-  select @app::text as app_id, ''::text as user_id, @conversation::text as conversation_id{{template "_looked_up_args" .}} offset 0
+  select @app::text as app_id, ''::text as user_id, @spelled::text as conversation_id{{template "_looked_up_args" .}} offset 0
 ){{end}}
 
 {{/* Whether the conversation's row is left over: nobody is a member, and there is no message. */}}
@@ -120,7 +121,7 @@ all that there is, and never higher: whatever watermarks say, who joins later se
 below it, or a row of the conversation; if only hidden deletions are to be reported, it stays done. No row: there is nothing to do. deletions_pkey; as floor_look. */}}
 {{define "floor_raise"}}{{if .Hides}}
 with q as materialized (
-  select d.app_id, d.user_id, d.conversation_id, d.state as was, d.through_seq, d.through_seq as before{{template "_looked_up" .}}
+  select d.app_id, d.user_id, @spelled::text as conversation_id, d.state as was, d.through_seq, d.through_seq as before{{template "_looked_up" .}}
   from lethe.deletions d where {{template "_entry"}}
 ),
 floor as materialized (
@@ -140,16 +141,68 @@ found as materialized (
 ),
 due as materialized (select q.*, q.was = 'done' and q.remains as begins from found q where q.remains or q.waits)
 update lethe.deletions d
-set through_seq = q.through_seq{{if .LooksUp}}, looked_up = q.looked_up{{end}}, scope = case when q.was <> 'done' then d.scope end, {{template "_begun"}}
+set through_seq = q.through_seq{{if .LooksUp}}, looked_up = q.looked_up{{end}}, {{template "_begun"}}
 from due q
 where {{template "_entry"}}
 returning d.state, d.through_seq, d.through_seq > q.before, not q.remains
 {{end}}{{end}}
 
+{{/* Locks an enumeration that nobody has moved from @was. enumerations_pkey */}}
+{{define "enumeration_lock"}}{{if .Removes}}
+select pg_catalog.count(*) from (select from lethe.enumerations e
+  where e.app_id = @app and e.command_id = @command and coalesce(e.cursor, '') = @was::text and e.completed_at is null for update) e
+{{end}}{{end}}
+
+{{/* The conversation of a deletion for everyone. */}}
+{{define "_everyones"}}q as materialized (
+  select q.*{{template "_look_up" .}}
+  from (select @app::text as app_id, @command::text as command_id, @user::text as user_id, @conversation::text as conversation_id, @boundary::bigint as through_seq) q
+  offset 0
+){{end}}
+
+{{/* Locks the conversation's row: who sends or joins now waits for us, or is seen. The conversations' key. */}}
+{{define "members_lock"}}{{if .Removes}}
+with {{template "_everyones" .}}
+select pg_catalog.count(*) from (
+  select from q cross join lateral (select from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}} for update) c) l
+{{end}}{{end}}
+
+{{/* Removes up to @limit members' rows of a conversation that is deleted for everyone through @boundary, unless there are newer messages: then none.
+The ledger keeps through which position each of them had cleared the log. Returns their ids, also of rows that a trigger keeps. The messages' key
+forward; the members' index by conversation; watermarks_pkey. */}}
+{{define "members_remove"}}{{if .Removes}}
+with {{template "_everyones" .}},
+seen as materialized (select q.*, {{.Messages.Exists "q" "q.through_seq" "" ""}} as newer from q),
+found as materialized (
+  select x.part, x.id, x.user_id, x.cleared
+  from seen q
+  cross join lateral (
+    select x.tableoid as part, x.ctid as id, {{.Members.UserID "x"}} as user_id, {{template "_cleared" .}} as cleared
+    from {{.Members.From}} x where {{.Members.OfConversation "x" "q"}} and not q.newer limit @limit::bigint
+    for update) x
+),
+marked as (
+  insert into lethe.watermarks as w (app_id, user_id, conversation_id, cleared_through)
+  select @app, f.user_id, @log_conversation, f.cleared from found f where f.cleared > {{.Members.Never}}
+  on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through, cleared_at = pg_catalog.now()
+  where w.cleared_through < excluded.cleared_through
+),
+removed as (delete from {{.Members.From}} x where {{.Members.At "x" "found"}})
+select f.user_id from found f
+{{end}}{{end}}
+
+{{/* Keeps the erasure of a log whose members have been removed for @lease, unless one runs: until all of their deletions have counted what they
+hide. deletions_pkey */}}
+{{define "erasure_hold"}}{{if .Removes}}
+update lethe.deletions d set lease_token = {{template "_held"}}, lease_until = pg_catalog.clock_timestamp() + @lease::interval
+where {{template "_entry"}} and (d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
+{{end}}{{end}}
+{{define "_held"}}'00000000-0000-0000-0000-000000000000'::uuid{{end}}
+
 {{/* Opens the erasure of a log through @boundary, whatever members have cleared. deletions_pkey */}}
 {{define "erase_everyone"}}{{if .Hides}}
 update lethe.deletions d
-set through_seq = greatest(d.through_seq, @boundary::bigint), scope = case when @remove::boolean then 'everyone' when q.was <> 'done' then d.scope end, {{template "_begun"}}
+set through_seq = greatest(d.through_seq, @boundary::bigint), lease_until = case when d.lease_token <> {{template "_held"}} then d.lease_until end, {{template "_begun"}}
 from (select d.state as was, d.state in ('done', 'failed') as begins from lethe.deletions d where {{template "_entry"}} offset 0) q
 where {{template "_entry"}}
 {{end}}{{end}}
@@ -190,7 +243,7 @@ with due as materialized (
     select d.app_id, d.conversation_id, d.through_seq, d.completed_at from lethe.deletions d where {{template "_entry"}} and d.state = 'done' for update) e
   cross join lateral (
     select h.ctid as id from lethe.deletions h
-    where h.app_id = e.app_id and h.conversation_id = e.conversation_id and {{template "_hidden" .}} and h.through_seq <= e.through_seq
+    where h.app_id = e.app_id and h.conversation_id = @spelled::text and {{template "_hidden" .}} and h.through_seq <= e.through_seq
     order by h.through_seq limit @limit::bigint
     for update) h
 )

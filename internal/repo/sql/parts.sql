@@ -14,7 +14,7 @@ what isn't running has none. The first of a transaction locks it. */}}
 
 {{define "_fenced"}}fence as materialized ( -- deletions_pkey
   select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id,
-    d.through_seq, d.history_kept, d.conversation_kept, d.cursor_seq, d.messages_deleted{{if .Hides}}, d.scope{{end}}{{template "_looked_up" .}}
+    d.through_seq, d.history_kept, d.conversation_kept, d.cursor_seq, d.messages_deleted{{template "_looked_up" .}}
   from lethe.deletions d
   where {{template "_entry"}} and d.lease_token = @token::uuid and d.through_seq is not null{{end}}
 
@@ -54,9 +54,9 @@ and the child rows of that; where child rows go first, none can belong to a mess
 {{/* Whether the conversation's row stays. */}}
 {{define "_stays"}}{{if .Conversations.Keep}}true{{else}}(q.conversation_kept or q.newer){{end}}{{end}}
 
-{{/* Whether something needs the conversation's row: a newer message, or, unless it is to go for everyone, a member of a shared log. */}}
+{{/* Whether something needs the conversation's row: a newer message, or a member of a shared log. */}}
 {{define "_needed"}}{{.Messages.Exists "q" "q.through_seq" "" ""}}
-    {{- if .Hides}} or q.scope is distinct from 'everyone' and {{template "_counted" .}}{{end}}{{end}}
+    {{- if .Hides}} or {{template "_counted" .}}{{end}}{{end}}
 
 {{/* Removes or keeps the conversations' rows that the query due lists by part and id, with the ids and the boundary of their deletions:
 newer messages keep a row, with no more unread ones than there are. An earlier statement of the transaction has locked them. A trigger may

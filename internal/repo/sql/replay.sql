@@ -49,7 +49,7 @@ select q.ord
 from q
 left join lateral (
   select e.through_seq from lethe.deletions e
-  where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = q.conversation_id limit 1) e on true
+  where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = {{.LogID "q"}} limit 1) e on true
 where coalesce(e.through_seq < q.through_seq, true) or {{template "_remaining" .}}
 {{end}}{{end}}{{end}}
 

@@ -1,4 +1,4 @@
-{{/* Deletions of a shared log's members, which hide the history at once: hide_lock, hide. */}}
+{{/* Deletions of a shared log's members, which hide the history at once: hide_lock, hide, hide_kept. */}}
 
 {{/* Locks the members' rows of @fresh deletions, in their order, so that hides of one member come one after the other and each sees what the one
 before has hidden. The members' key. */}}
@@ -17,7 +17,7 @@ select pg_catalog.count(*) from (
 {{define "hide_lock_unlocked"}}{{template "_hide_lock" .Skipping}}{{end}}
 
 {{/* Hides the history of each @fresh deletion that isn't final from its member: moves the watermarks on, recounts what is unread, and enters the
-deletion in the ledger as done. hide_lock has locked the members' rows; a row that is not ours, because somebody else has it or it has just
+deletion in the ledger as done. One for everyone may have removed the member's row before. hide_lock has locked the members' rows; a row that is not ours, because somebody else has it or it has just
 come, leaves its deletion for a single step. The boundary is the one in the ledger, or that of the command for everyone, or as in
 bulk_take. What becomes hidden is counted up to @count. Returns what the ledger has of every deletion.
 commands_pkey, deletions_pkey; the messages' key backward and forward; the members' key; watermarks_pkey; apps_pkey. */}}
@@ -53,7 +53,7 @@ seen as materialized (
 due as materialized (
   select s.*, {{.Messages.Exists "s" "" "s.through_seq" ""}} as stored, (
     select pg_catalog.count(*) from (
-      select from {{.Messages.Of "m" "s"}} and {{.Messages.Above "m" "s.cleared"}} and {{.Messages.AtOrBelow "m" "s.through_seq"}} and s.member
+      select from {{.Messages.Of "m" "s"}} and {{.Messages.Above "m" "s.cleared"}} and {{.Messages.AtOrBelow "m" "s.through_seq"}} and (s.member or s.scope = 'everyone')
       limit @count::bigint) m) as hidden
   from seen s
 ),
@@ -80,11 +80,40 @@ union all
 select q.ord, k.digest, d.* from q {{template "_known"}} where q.ord not in (select s.ord from seen s)
 {{end}}{{end}}
 
+{{/* Which of the deletions that this transaction has entered as done are not hidden: a trigger has kept the member's row or its watermark, or the
+ledger's; or the boundary is 0, which as a watermark means none. Another number of unread messages stands. deletions_pkey; the members' key; watermarks_pkey. */}}
+{{define "hide_kept"}}{{if .Hides}}
+with q as materialized (
+  select *{{template "_look_up" .}}
+  from unnest(@apps::text[], @commands::text[], @conversations::text[], @users::text[], @log_users::text[], @log_conversations::text[])
+    with ordinality as q (app_id, command_id, conversation_id, user_id, log_user, log_conversation, ord)
+),
+found as materialized (
+  select q.ord, coalesce(x.kept, w.kept) as kept
+  from q
+  cross join lateral (
+    select d.through_seq, d.erased, d.scope from lethe.deletions d
+    where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id
+      and d.xmin = pg_catalog.pg_current_xact_id()::xid limit 1) d
+  left join lateral (
+    select case when d.through_seq = 0 and not d.erased and d.scope is null then {{.KeptZero}}
+      {{- if .Members.Watermark}} when {{.Members.Cleared "x"}} < d.through_seq and d.through_seq <> 0 then {{.KeptWatermark}}{{end}}
+      {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and x.xmin <> pg_catalog.pg_current_xact_id()::xid then {{.KeptUnread}}{{end}} end as kept
+    from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} limit 1) x on true
+  cross join lateral (
+    select case when d.through_seq <> 0 and not exists (select from lethe.watermarks w
+      where w.app_id = q.app_id and w.user_id = q.log_user and w.conversation_id = q.log_conversation and w.cleared_through >= d.through_seq)
+      then {{.KeptLedger}} end as kept
+    offset 0) w
+)
+select f.ord, f.kept from found f where f.kept is not null
+{{end}}{{end}}
+
 {{/* Through which position the member x has cleared the log, by their row alone. */}}
 {{define "_cleared"}}{{with .Members.Visible "x"}}greatest({{$.Members.Cleared "x"}}, {{.}}){{else}}{{.Members.Cleared "x"}}{{end}}{{end}}
 
 {{/* The deletions t of "taken" with the member's row and through which position the member has cleared the log, but for those whose row isn't ours. */}}
-{{define "_of_member"}}select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through) as cleared
+{{define "_of_member"}}select t.*, x.id is not null as member, x.part, x.id, greatest(x.cleared, w.cleared_through, {{.Members.Never}}) as cleared
   from taken t
   left join lateral (
     select x.tableoid as part, x.ctid as id, {{template "_cleared" .}} as cleared, {{.Ours "x"}} as ours

@@ -59,6 +59,9 @@ securityContext:
 {{- with .Values.shard }}
 LETHE_SHARD: {{ . | quote }}
 {{- end }}
+{{- with .Values.subjectPrefix }}
+LETHE_SUBJECT_PREFIX: {{ . | quote }}
+{{- end }}
 {{- if .Values.plan }}
 LETHE_PLAN: /etc/lethe/plan.yaml
 {{- end }}
@@ -74,14 +77,22 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- with .Values.shard }}
 LETHE_SHARD: {{ . | quote }}
 {{- end }}
+{{- with .Values.subjectPrefix }}
+LETHE_SUBJECT_PREFIX: {{ . | quote }}
+{{- end }}
 {{- end }}
 
-{{/* The stream that a shard's commands have: conversation.Shard in Go. */}}
+{{/* The stream of commands, and the consumer: conversation.Names in Go. */}}
 {{- define "lethe.stream" -}}
 {{- if .Values.keda.stream }}{{ .Values.keda.stream }}
-{{- else if .Values.shard }}CONVERSATION_COMMANDS_{{ .Values.shard | upper | replace "-" "_" }}
-{{- else }}CONVERSATION_COMMANDS
+{{- else }}
+{{- with .Values.subjectPrefix }}{{ . | upper | replace "." "_" | replace "-" "_" }}_{{ end }}CONVERSATION_COMMANDS
+{{- with .Values.shard }}_{{ . | upper | replace "-" "_" }}{{ end }}
 {{- end }}
+{{- end }}
+
+{{- define "lethe.consumer" -}}
+{{- with .Values.subjectPrefix }}{{ . | replace "." "_" }}_{{ end }}deletion-worker
 {{- end }}
 
 {{- define "lethe.dns" -}}

@@ -1,0 +1,215 @@
+package clients
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
+
+	"github.com/lethe-im/lethe/conversation"
+)
+
+// A user's story in each language, with the accounts and permissions of deploy/nats: what the gateway publishes is
+// deleted, and presence hands it over to the right devices, each event once, also what it has missed.
+func TestFromTheGatewayToTheDevices(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.setUp(t)
+	s.startWorker(t)
+	cursors := t.TempDir()
+	user := func(l language) string { return "alice." + l.name + "/1" } // a token with escapes
+	cursor := func(l language) string { return filepath.Join(cursors, l.name) }
+
+	t.Run("the device that asked", func(t *testing.T) { //nolint:paralleltest // before the switch
+		for _, l := range languages {
+			t.Run(l.name, func(t *testing.T) {
+				t.Parallel()
+				s.fill(t, user(l), "c2c_bob", "group_42", "group_43")
+				p := s.presence(t, l, user(l), cursor(l))
+				s.delete(t, l, user(l), "phone", "c2c_bob", "4", "first-"+l.name)
+				p.wants(t, "phone conversation.deleted", `"command_id":"first-`+l.name, `"conversation_id":"c2c_bob"`, `"through_seq":4`, `"messages_deleted":4`)
+				if n := s.messages(t, user(l)); n != 11 {
+					t.Errorf("%d messages are left; want all but c2c_bob's first 4", n)
+				}
+				s.delete(t, l, user(l), "phone", "c2c_bob", "4", "first-"+l.name)  // again: nothing new
+				s.repeat(t, conversation.DeletedSubject("demo", user(l)))          // as a worker does after a crash
+				s.delete(t, l, user(l), "phone", "group_42", "9", "first-"+l.name) // the id of another deletion
+				p.wants(t, "phone conversation.delete_failed", `"command_id":"first-`+l.name, `"reason":"command_id_reused"`)
+				s.await(t, cursor(l), conversation.DeleteFailedSubject("demo", user(l)))
+			})
+		}
+	})
+	s.worker(t, "settings", "set", "--app", "demo", "--multi-client-sync=true")
+	t.Run("all devices", func(t *testing.T) { //nolint:paralleltest // after the switch
+		for _, l := range languages {
+			t.Run(l.name, func(t *testing.T) {
+				t.Parallel()
+				s.delete(t, l, user(l), "laptop", "group_42", "9", "missed-"+l.name) // nobody follows
+				p := s.presence(t, l, user(l), cursor(l))
+				p.wants(t, "phone conversation.deleted", `"command_id":"missed-`+l.name)
+				p.wants(t, "laptop conversation.deleted", `"command_id":"missed-`+l.name)
+				s.await(t, cursor(l), conversation.DeletedSubject("demo", user(l)))
+				p.stop()
+				p = s.presence(t, l, user(l), cursor(l))
+				s.delete(t, l, user(l), "phone", "group_43", "9", "last-"+l.name)
+				p.wants(t, "phone conversation.deleted", `"command_id":"last-`+l.name)
+				p.wants(t, "laptop conversation.deleted", `"command_id":"last-`+l.name)
+			})
+		}
+	})
+}
+
+// A gateway whose app is at its limit publishes again, with the same id, until workers have made room.
+func TestAGatewayWaitsWhileItsAppIsAtItsLimit(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	s.setUp(t, "--commands-max-per-app", "1")
+	nc := s.connect(t, "demo")
+	_, err := nc.Request(conversation.CommandSubject("demo"), []byte(`{"command_id":"1","app_id":"demo","user_id":"bob","conversations":[{"id":"c"}]}`), timeout)
+	must(t, err)
+	for _, l := range languages {
+		cmd := s.client(t, l, "gateway", "demo", "alice", "phone", "c2c_bob", "9", "limited-"+l.name)
+		var stdout, stderr text
+		cmd.Stdout, cmd.Stderr = &stdout, &stderr
+		must(t, cmd.Start())
+		defer func() {
+			if err := cmd.Wait(); err != nil || !strings.HasPrefix(stdout.String(), "stored limited-"+l.name) {
+				t.Errorf("%s's gateway: %v, %q\n%s; want it stored in the end", l.name, err, &stdout, &stderr)
+			}
+		}()
+		until(t, func() error {
+			if text := stderr.String(); !strings.Contains(text, "maximum messages per subject exceeded") || !strings.Contains(text, "publishing limited-"+l.name+" again") {
+				return fmt.Errorf("%s's gateway prints %q; want why it waits", l.name, text)
+			}
+			return nil
+		})
+	}
+	s.startWorker(t)
+}
+
+// Where nothing is set up, both say so and fail.
+func TestAMissingStreamIsAnError(t *testing.T) {
+	t.Parallel()
+	s := newStack(t)
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			_, stderr, err := s.gateway(t, l, "demo", "alice", "phone", "c2c_bob", "9")
+			if code := exitCode(err); code != 1 || !strings.Contains(stderr, "worker setup") {
+				t.Errorf("gateway: exit code %d, %q; want 1 and the advice to set up", code, stderr)
+			}
+			p := s.presence(t, l, "alice", filepath.Join(t.TempDir(), "cursor"))
+			for line := range p.lines {
+				t.Errorf("presence prints %q", line)
+			}
+			if code := exitCode(p.cmd.Wait()); code != 1 || !strings.Contains(p.stderr.String(), conversation.EventsStream) {
+				t.Errorf("presence: exit code %d, %q; want 1 and the stream's name", code, p.stderr)
+			}
+		})
+	}
+}
+
+// fill gives a user five messages in each conversation.
+func (s *stack) fill(t *testing.T, user string, conversations ...string) {
+	t.Helper()
+	conn := s.open(t)
+	for _, id := range conversations {
+		_, err := conn.Exec(t.Context(), `insert into chat.conversations (app_id, user_id, conversation_id, last_seq) values ('demo', $1, $2, 5)`, user, id)
+		must(t, err)
+		_, err = conn.Exec(t.Context(), `insert into chat.messages (app_id, user_id, conversation_id, seq, sent_at)
+			select 'demo', $1, $2, seq, now() - interval '1 minute' from generate_series(1, 5) seq`, user, id)
+		must(t, err)
+	}
+}
+
+// messages counts a user's.
+func (s *stack) messages(t *testing.T, user string) (n int) {
+	t.Helper()
+	must(t, s.open(t).QueryRow(t.Context(), `select count(*) from chat.messages where app_id = 'demo' and user_id = $1`, user).Scan(&n))
+	return n
+}
+
+// open connects to the database.
+func (s *stack) open(t *testing.T) *pgx.Conn {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), s.db)
+	must(t, err)
+	t.Cleanup(func() { _ = conn.Close(t.Context()) })
+	return conn
+}
+
+// events is the stream of an account.
+func (s *stack) events(t *testing.T, account string) jetstream.Stream {
+	t.Helper()
+	js, err := jetstream.New(s.connect(t, account))
+	must(t, err)
+	stream, err := js.Stream(t.Context(), conversation.EventsStream)
+	must(t, err)
+	return stream
+}
+
+// repeat stores the latest event of a subject once more, in spite of the stream's
+// window for duplicates.
+func (s *stack) repeat(t *testing.T, subject string) {
+	t.Helper()
+	stored, err := s.events(t, "LETHE").GetLastMsgForSubject(t.Context(), subject)
+	must(t, err)
+	msg := nats.NewMsg(subject)
+	msg.Data = stored.Data
+	for name, values := range stored.Header {
+		if !strings.HasPrefix(name, "Nats-") {
+			msg.Header[name] = values
+		}
+	}
+	_, err = s.connect(t, "LETHE").RequestMsg(msg, timeout)
+	must(t, err)
+}
+
+// await waits until a presence service has confirmed the latest event of a subject.
+func (s *stack) await(t *testing.T, cursor, subject string) {
+	t.Helper()
+	last, err := s.events(t, "demo").GetLastMsgForSubject(t.Context(), subject)
+	must(t, err)
+	until(t, func() error {
+		if got, err := os.ReadFile(cursor); err != nil || string(got) != strconv.FormatUint(last.Sequence, 10) {
+			return fmt.Errorf("the cursor is %q, %w; want %d", got, err, last.Sequence)
+		}
+		return nil
+	})
+}
+
+// wants reads the next line, which begins with a device and a type.
+func (p *presence) wants(t *testing.T, begin string, parts ...string) {
+	t.Helper()
+	line := p.next(t)
+	ok := strings.HasPrefix(line, begin+" {")
+	for _, part := range parts {
+		ok = ok && strings.Contains(line, part)
+	}
+	if !ok {
+		t.Fatalf("presence prints %s; want %s with %s", line, begin, parts)
+	}
+}
+
+// until waits until a condition holds.
+func until(t *testing.T, condition func() error) {
+	t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for end := time.Now().Add(timeout); ; <-tick.C {
+		err := condition()
+		if err == nil {
+			return
+		}
+		if time.Now().After(end) {
+			t.Fatal(err)
+		}
+	}
+}
