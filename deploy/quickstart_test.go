@@ -51,6 +51,9 @@ func TestTheQuickstartSaysWhatIsMissing(t *testing.T) {
 		if status != 1 || !strings.Contains(out, row.want) {
 			t.Errorf("%s: status %d, %q; want 1, and %q", name, status, out, row.want)
 		}
+		if _, err := os.Stat(dir + "/bin/quickstart.kubeconfig"); err == nil {
+			t.Errorf("%s: it leaves a copy of the context's credentials", name)
+		}
 		if calls, err := os.ReadFile(dir + "/calls"); err == nil && (strings.Contains(string(calls), "apply") || strings.Contains(string(calls), "kubectl delete")) {
 			t.Errorf("%s: it has changed something:\n%s", name, calls)
 		}

@@ -20,13 +20,18 @@ func TestTheIndexHasEveryPageOnce(t *testing.T) {
 	for _, m := range link.FindAllStringSubmatch(groups, -1) {
 		listed[path.Join("docs", m[1])]++
 	}
-	pages, err := filepath.Glob("*.md")
-	if err != nil {
-		t.Fatal(err)
+	var pages []string
+	for _, pattern := range []string{"docs/*.md", "*/README.md", "deploy/*.md", "deploy/*/README.md", "examples/*/README.md"} {
+		found, err := filepath.Glob(filepath.Join("..", pattern))
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages = append(pages, found...)
 	}
 	for _, name := range pages {
-		if want := map[bool]int{false: 1}[name == "README.md"]; listed["docs/"+name] != want {
-			t.Errorf("README.md lists %s %d times; want %d", name, listed["docs/"+name], want)
+		name = strings.TrimPrefix(filepath.ToSlash(name), "../")
+		if want := map[bool]int{false: 1}[name == "docs/README.md"]; listed[name] != want {
+			t.Errorf("README.md lists %s %d times; want %d", name, listed[name], want)
 		}
 	}
 	for name, times := range listed {

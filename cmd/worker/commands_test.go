@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -76,6 +78,52 @@ func TestADuplicateThatFinishedLongAgoShowsItsEvent(t *testing.T) {
 	}
 	wantField(t, o[0], "stream_sequence", 2)
 	wantField(t, o[1], "messages_deleted", 3)
+}
+
+// What an id was used for before never passes for the outcome of another command, whether a
+// worker refuses that or none runs.
+func TestSendSaysAtOnceThatAnIdIsReused(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	w := s.startWorking(t)
+	s.send("--device", "phone", "--conversation", "a", "--command-id", "c1", "--wait").mustSucceed(t)
+	s.send("--all-conversations", "--command-id", "all", "--wait").mustSucceed(t)
+	others := map[string][]string{
+		`for "a"`:                {"--user", "alice", "--device", "phone", "--conversation", "b", "--command-id", "c1"},
+		`by the device "phone"`:  {"--user", "alice", "--device", "laptop", "--conversation", "a", "--command-id", "c1"},
+		"without --keep-history": {"--user", "alice", "--device", "phone", "--conversation", "a", "--keep-history", "--command-id", "c1"},
+		"for all conversations":  {"--user", "alice", "--conversation", "a", "--command-id", "all"},
+	}
+	unseen := [][]string{ // what no event of the user tells
+		{"--user", "bob", "--device", "phone", "--conversation", "a", "--command-id", "c1"},
+		{"--user", "alice", "--device", "phone", "--conversation", "a", "--through-seq", "4", "--command-id", "c1"},
+		{"--user", "alice", "--device", "phone", "--conversation", "a", "--conversation", "b", "--command-id", "c1"},
+		{"--user", "alice", "--device", "phone", "--all-conversations", "--command-id", "c1"},
+		{"--user", "alice", "--conversation", "group_1", "--everyone", "--command-id", "c1"},
+	}
+	send := func(args []string) outcome {
+		return s.command(append([]string{"send", "--app", "demo", "--wait", "--timeout", "20s"}, args...)...)
+	}
+	for _, args := range append(slices.Collect(maps.Values(others)), unseen...) {
+		o := send(args).mustFail(t, exitError) // perhaps before a slow worker has said so
+		if n := strings.Count(o.stdout, "delete_failed: command_id_reused: ") + strings.Count(o.stderr, "command_id_reused: command "); n != 1 || strings.Contains(o.stdout, "deleted ") {
+			t.Errorf("%v: %s%s\nwant the refusal alone", args, o.stdout, o.stderr)
+		}
+	}
+	for range 2 { // the same, and so the outcome of before, whatever was refused since
+		o := s.send("--device", "phone", "--conversation", "a", "--command-id", "c1", "--wait").mustSucceed(t)
+		if strings.Contains(o.stdout, "delete_failed") || !strings.Contains(o.stdout, "deleted a: ") {
+			t.Errorf("the same command again printed %s", o.stdout)
+		}
+	}
+	s.send("--all-conversations", "--command-id", "all", "--wait").mustSucceed(t)
+	w.stop(t)
+	for used, args := range others {
+		o := send(args).mustFail(t, exitError, "command_id_reused: command "+args[len(args)-1]+" has been used before, "+used+": a new command needs a new --command-id")
+		if strings.Contains(o.stdout, "deleted ") {
+			t.Errorf("%v without a worker: %s", args, o.stdout)
+		}
+	}
 }
 
 func TestSendFailsAtItsTimeoutAndNamesWhatIsOpen(t *testing.T) {

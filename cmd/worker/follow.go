@@ -17,19 +17,30 @@ import (
 
 // follower receives the events of one command of a user.
 type follower struct {
-	cmd      conversation.Command
-	feed     *conversation.Feed
-	missing  []string // conversations without a final event, in the command's order
-	ended    bool
-	done     int // deletions that have finished, of a command for all conversations
-	failed   map[string]bool
-	lookBack bool // a command of this id may have finished before: its events may be old
+	cmd     conversation.Command
+	client  *conversation.Client
+	feed    *conversation.Feed
+	receipt conversation.Receipt
+	missing []string // conversations without a final event, in the command's order
+	ended   bool
+	done    int // deletions that have finished, of a command for all conversations
+	failed  map[string]bool
+
+	// A command of this id may have finished before. Its events are in the stream up to before: known
+	// are those that fit this command, and used says what else the id was for.
+	lookBack bool
+	before   uint64
+	known    []conversation.Event
+	used     string
+	settled  bool      // a worker has taken the command off its stream
+	at       time.Time // since when, or since when the stream has it
+	told     bool      // no refusal has come in time
 }
 
 // follow begins to listen: to what comes from now on, or with lookBack also to all
-// that the stream still has. Follow first, delete then: nothing is missed.
-func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command, lookBack bool) (*follower, error) {
-	f := &follower{cmd: cmd, failed: map[string]bool{}, lookBack: lookBack}
+// that the stream still has, up to the sequence before. Follow first, delete then: nothing is missed.
+func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command, lookBack bool, before uint64) (*follower, error) {
+	f := &follower{cmd: cmd, client: client, failed: map[string]bool{}, lookBack: lookBack, before: before}
 	for _, t := range cmd.Conversations {
 		f.missing = append(f.missing, t.ID)
 	}
@@ -44,33 +55,135 @@ func follow(ctx context.Context, client *conversation.Client, cmd conversation.C
 
 func (f *follower) close() { f.feed.Close() }
 
-func (f *follower) stored(conversation.Receipt) {}
+func (f *follower) stored(r conversation.Receipt) {
+	f.receipt, f.at = r, time.Now()
+}
 
-// secondThought is how long one waits after a failure that may be an old one: a
-// retry from the dead letters may have mended it, and its event comes at once.
-const secondThought = time.Second
+const (
+	// usedWait is how long a worker has to refuse a command whose id was used for another one, before
+	// that is said without it, and knownWait before the outcome of an earlier command passes for this
+	// one's: perhaps no worker runs.
+	usedWait, knownWait = time.Second, 5 * time.Second
+	// settledWait is how long the refusal of a command that has left its stream may take to be read.
+	settledWait = 400 * time.Millisecond
+	// knownPoll is how often it is asked whether the command has left its stream.
+	knownPoll = 100 * time.Millisecond
+)
 
 // next returns the next event of the command; false when it has ended.
 func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
-	for !f.ended || f.lookBack && len(f.failed) > 0 {
+	for !f.ended {
+		if f.told && f.answered() {
+			return f.earlier()
+		}
 		limit, cancel := ctx, context.CancelFunc(func() {})
-		if f.ended {
-			limit, cancel = context.WithTimeout(ctx, secondThought)
+		if f.answered() {
+			limit, cancel = context.WithTimeout(ctx, knownPoll)
 		}
 		e, err := f.feed.Next(limit)
 		cancel()
 		switch {
 		case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-			return conversation.Event{}, false, nil
+			f.told = f.decided(ctx)
 		case err != nil && f.lookBack && ctx.Err() == nil && !errors.Is(err, nats.ErrConnectionClosed):
 			continue // a message that isn't an event, perhaps of long ago
 		case err != nil:
 			return conversation.Event{}, false, err
-		case e.CommandID() == f.cmd.CommandID && f.note(e):
+		case e.CommandID() != f.cmd.CommandID:
+		case f.lookBack && e.Sequence > 0 && e.Sequence <= f.before:
+			f.recall(e)
+		case f.note(e):
 			return e, true, nil
 		}
 	}
 	return conversation.Event{}, false, nil
+}
+
+// recall keeps an event of an earlier command of the id. Failures aren't kept: a command that
+// comes again has an event of its own for each.
+func (f *follower) recall(e conversation.Event) {
+	if e.Failed != nil || e.Erased != nil {
+		return
+	}
+	if used := usedFor(f.cmd, e); used != "" {
+		f.used = used
+		return
+	}
+	if e.AllDeleted != nil || !f.cmd.AllConversations { // whose deletions may be any number
+		f.known = append(f.known, e)
+	}
+}
+
+// usedFor says what the event's command asked for that cmd doesn't; "" if they may be the same.
+func usedFor(cmd conversation.Command, e conversation.Event) string {
+	device := ""
+	switch d, all := e.Deleted, e.AllDeleted; {
+	case d != nil && d.Scope == conversation.ScopeEveryone:
+		return "to delete " + printable(strconv.Quote(d.ConversationID)) + " for everyone"
+	case d != nil && !cmd.AllConversations && !slices.ContainsFunc(cmd.Conversations, func(t conversation.Target) bool { return t.ID == d.ConversationID }):
+		return "for " + printable(strconv.Quote(d.ConversationID))
+	case d != nil && d.HistoryKept && !cmd.KeepHistory:
+		return "with --keep-history"
+	case d != nil && !d.HistoryKept && cmd.KeepHistory:
+		return "without --keep-history"
+	case d != nil:
+		device = d.OriginDeviceID
+	case all != nil && !cmd.AllConversations:
+		return "for all conversations"
+	case all != nil:
+		device = all.OriginDeviceID
+	}
+	switch {
+	case device == cmd.DeviceID:
+		return ""
+	case device == "":
+		return "without a device"
+	}
+	return "by the device " + printable(strconv.Quote(device))
+}
+
+// answered reports whether earlier events of the id say what becomes of the command.
+func (f *follower) answered() bool {
+	if f.used != "" {
+		return true
+	}
+	known := func(right func(conversation.Event) bool) bool { return slices.ContainsFunc(f.known, right) }
+	if f.cmd.AllConversations {
+		return known(func(e conversation.Event) bool { return e.AllDeleted != nil })
+	}
+	return len(f.known) > 0 && !slices.ContainsFunc(f.missing, func(id string) bool {
+		return !known(func(e conversation.Event) bool { return e.ConversationID() == id })
+	})
+}
+
+// decided reports whether a refusal would have been seen. A worker stores it before it takes the command off the
+// stream; where none does, or nobody may ask, the time decides.
+func (f *follower) decided(ctx context.Context) bool {
+	if !f.settled {
+		if there, err := f.client.Unfinished(ctx, f.receipt); err == nil && !there {
+			f.settled, f.at = true, time.Now()
+		}
+	}
+	wait := knownWait
+	switch {
+	case f.settled:
+		wait = settledWait
+	case f.used != "":
+		wait = usedWait
+	}
+	return time.Since(f.at) > wait
+}
+
+// earlier is the next event of an earlier command of the id, or that it was another one.
+func (f *follower) earlier() (conversation.Event, bool, error) {
+	if f.used != "" {
+		return conversation.Event{}, false, fmt.Errorf("%s: command %s has been used before, %s: a new command needs a new --command-id",
+			conversation.ReasonCommandIDReused, printable(f.cmd.CommandID), f.used)
+	}
+	e := f.known[0]
+	f.known = f.known[1:]
+	f.note(e)
+	return e, true, nil
 }
 
 // note keeps count of what is open. It reports whether the event is about one of
@@ -126,8 +239,5 @@ func (f *follower) open() string {
 		what = strings.Join(quoted, ", ")
 	}
 	what += ": " + continues(f.cmd)
-	if f.lookBack {
-		what += "; if the id was used before, check that it was for the same conversations"
-	}
 	return what
 }

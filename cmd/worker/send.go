@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/alecthomas/kong"
+	"github.com/nats-io/nats.go"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/broker"
@@ -148,9 +150,7 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 		if c.Everyone {
 			events, err = followEveryone(ctx, c.names(), nc, client, cmd)
 		} else {
-			// A command of this id may have finished before: its event is stored, and the
-			// stream drops it where it is published again.
-			events, err = follow(ctx, client, cmd, c.CommandID != "")
+			events, err = c.followUser(ctx, nc, client, cmd)
 		}
 		if err != nil {
 			return err
@@ -166,6 +166,26 @@ func (c *sendCommand) run(ctx context.Context, t terminal) error {
 	}
 	events.stored(got)
 	return c.wait(ctx, t, events)
+}
+
+// followUser follows a command of one user. One of a given id may have finished before: its events are
+// stored, and the stream drops them where they are published again.
+func (c *sendCommand) followUser(ctx context.Context, nc *nats.Conn, client *conversation.Client, cmd conversation.Command) (*follower, error) {
+	if c.CommandID == "" {
+		return follow(ctx, client, cmd, false, 0)
+	}
+	js, err := jetstream.New(nc)
+	if c.NATSDomain != "" {
+		js, err = jetstream.NewWithDomain(nc, c.NATSDomain)
+	}
+	if err != nil {
+		return nil, err
+	}
+	before := uint64(0)
+	if stream, err := js.Stream(ctx, c.names().EventsStream()); err == nil { // if not, Follow says why
+		before = stream.CachedInfo().State.LastSeq
+	}
+	return follow(ctx, client, cmd, true, before)
 }
 
 func (c *sendCommand) printReceipt(t terminal, r conversation.Receipt) error {

@@ -27,10 +27,9 @@ var windows = [][2]int64{{1440, 900}, {1280, 720}, {1024, 768}, {768, 1024}, {39
 func readable(t *testing.T, r *rig, p *tab) {
 	r.fillHuge(t)
 	p.syncOn(t)
-	p.inWindows(t, "list")
 	p.do(t, chromedp.Reload()) // for the huge group
 	p.awaitRow(t, phone, hugeGroup)
-	p.inWindows(t, "new")
+	p.inWindows(t, "list")
 
 	p.open(t, phone, "group_book_club")
 	p.open(t, laptop, "c2c_bob")

@@ -1,6 +1,7 @@
 package clients
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -45,6 +46,40 @@ func TestAGatewayPublishesTheCommand(t *testing.T) {
 			len(cmd.Conversations) != 1 || cmd.Conversations[0].ID != id || cmd.Conversations[0].ThroughSeq == nil || *cmd.Conversations[0].ThroughSeq != beyond {
 			t.Errorf("%s publishes %s (%v); want what it was told", l.name, msg.Data, err)
 		}
+	}
+}
+
+// A gateway whose app is at its limit publishes again, with the same id, until there is room.
+func TestAGatewayWaitsWhileItsAppIsAtItsLimit(t *testing.T) {
+	t.Parallel()
+	s := newPlainStack(t)
+	js := s.jetStream(t)
+	commands, err := js.CreateStream(t.Context(), jetstream.StreamConfig{ // as setup makes it with --commands-max-per-app 1
+		Name: conversation.CommandsStream, Subjects: []string{"conversation.delete.*"}, Retention: jetstream.WorkQueuePolicy,
+		MaxMsgsPerSubject: 1, Discard: jetstream.DiscardNew, DiscardNewPerSubject: true,
+	})
+	must(t, err)
+	for _, l := range languages {
+		t.Run(l.name, func(t *testing.T) {
+			t.Parallel()
+			subject := conversation.CommandSubject(l.name)
+			_, err := js.Publish(t.Context(), subject, nil)
+			must(t, err)
+			cmd := s.client(t, l, "gateway", l.name, "alice", "phone", "c2c_bob", "9", "limited")
+			var stdout, stderr text
+			cmd.Stdout, cmd.Stderr = &stdout, &stderr
+			must(t, cmd.Start())
+			until(t, func() error {
+				if text := stderr.String(); !strings.Contains(text, "maximum messages per subject exceeded") || !strings.Contains(text, "publishing limited again") {
+					return fmt.Errorf("the gateway prints %q; want why it waits", text)
+				}
+				return nil
+			})
+			must(t, commands.Purge(t.Context(), jetstream.WithPurgeSubject(subject)))
+			if err := cmd.Wait(); err != nil || !strings.HasPrefix(stdout.String(), "stored limited in ") {
+				t.Errorf("the gateway: %v, %q\n%s; want it stored in the end", err, &stdout, &stderr)
+			}
+		})
 	}
 }
 

@@ -232,10 +232,10 @@ func configuration(t *testing.T) *server.Options {
 }
 
 // setUp sets a database and the streams up, as the compose file does.
-func (s *stack) setUp(t *testing.T, args ...string) {
+func (s *stack) setUp(t *testing.T) {
 	t.Helper()
 	s.db = localtest.Database(t)
-	s.worker(t, append([]string{"setup", "--sample-schema"}, args...)...)
+	s.worker(t, "setup", "--sample-schema")
 	s.worker(t, "setup-app", "--app", "demo")
 }
 

@@ -66,34 +66,6 @@ func TestFromTheGatewayToTheDevices(t *testing.T) {
 	})
 }
 
-// A gateway whose app is at its limit publishes again, with the same id, until workers have made room.
-func TestAGatewayWaitsWhileItsAppIsAtItsLimit(t *testing.T) {
-	t.Parallel()
-	s := newStack(t)
-	s.setUp(t, "--commands-max-per-app", "1")
-	nc := s.connect(t, "demo")
-	_, err := nc.Request(conversation.CommandSubject("demo"), []byte(`{"command_id":"1","app_id":"demo","user_id":"bob","conversations":[{"id":"c"}]}`), timeout)
-	must(t, err)
-	for _, l := range languages {
-		cmd := s.client(t, l, "gateway", "demo", "alice", "phone", "c2c_bob", "9", "limited-"+l.name)
-		var stdout, stderr text
-		cmd.Stdout, cmd.Stderr = &stdout, &stderr
-		must(t, cmd.Start())
-		defer func() {
-			if err := cmd.Wait(); err != nil || !strings.HasPrefix(stdout.String(), "stored limited-"+l.name) {
-				t.Errorf("%s's gateway: %v, %q\n%s; want it stored in the end", l.name, err, &stdout, &stderr)
-			}
-		}()
-		until(t, func() error {
-			if text := stderr.String(); !strings.Contains(text, "maximum messages per subject exceeded") || !strings.Contains(text, "publishing limited-"+l.name+" again") {
-				return fmt.Errorf("%s's gateway prints %q; want why it waits", l.name, text)
-			}
-			return nil
-		})
-	}
-	s.startWorker(t)
-}
-
 // Where nothing is set up, both say so and fail.
 func TestAMissingStreamIsAnError(t *testing.T) {
 	t.Parallel()
@@ -113,6 +85,20 @@ func TestAMissingStreamIsAnError(t *testing.T) {
 				t.Errorf("presence: exit code %d, %q; want 1 and the stream's name", code, p.stderr)
 			}
 		})
+	}
+}
+
+// Called without what they need, they say what that is.
+func TestMissingArgumentsAreNamed(t *testing.T) {
+	t.Parallel()
+	s := newPlainStack(t)
+	for _, l := range languages {
+		for _, program := range []string{"gateway", "presence"} {
+			out, err := s.client(t, l, program, "demo", "alice").CombinedOutput()
+			if code := exitCode(err); code != 1 || !strings.HasPrefix(string(out), program+": expected APP USER ") {
+				t.Errorf("%s's %s: exit code %d, %s; want 1 and its arguments", l.name, program, code, out)
+			}
+		}
 	}
 }
 

@@ -22,33 +22,43 @@ type sample struct {
 
 // samples sends some messages through the gateway, each as its sender.
 func (p page) samples(out *printer, s *stack) error {
-	lap, older := time.Now(), int64(0)
+	began := time.Now()
+	var sent, senders int64
+	if err := out.during("adding messages", func() (err error) {
+		sent, senders, err = p.send(s.ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	out.say(fmt.Sprintf("%s of %s", count(sent, "message"), count(senders, "sender")), lasted(time.Since(began)))
+	return nil
+}
+
+func (p page) send(ctx context.Context) (sent, senders int64, err error) {
 	chat := api{url: "http://" + p.localAddr()}
 	var messages []sample
-	if err := chat.call(s.ctx, http.MethodGet, "/samples.json", nil, &messages); err != nil {
-		return err
+	if err := chat.call(ctx, http.MethodGet, "/samples.json", nil, &messages); err != nil {
+		return 0, 0, err
 	}
 	people := map[string]api{}
 	for _, m := range messages {
 		sender, known := people[m.From]
 		if !known {
-			var err error
-			if sender, err = chat.login(s.ctx, m.From); err != nil {
-				return err
+			if sender, err = chat.login(ctx, m.From); err != nil {
+				return 0, 0, err
 			}
 			people[m.From] = sender
 		}
-		path, body := "/v1/conversations/"+url.PathEscape(m.To)+"/messages", map[string]any{"text": m.Text}
+		path, body, n := "/v1/conversations/"+url.PathEscape(m.To)+"/messages", map[string]any{"text": m.Text}, int64(1)
 		if m.Older > 0 {
-			path, body = "/v1/demo/history", map[string]any{"group": m.To, "messages": m.Older}
-			older += m.Older - 1
+			path, body, n = "/v1/demo/history", map[string]any{"group": m.To, "messages": m.Older}, m.Older
 		}
-		if err := sender.call(s.ctx, http.MethodPost, path, body, nil); err != nil {
-			return err
+		if err := sender.call(ctx, http.MethodPost, path, body, nil); err != nil {
+			return 0, 0, err
 		}
+		sent += n
 	}
-	out.say(fmt.Sprintf("%s of %s", count(int64(len(messages))+older, "message"), count(len(people), "sender")), lasted(time.Since(lap)))
-	return nil
+	return sent, int64(len(people)), nil
 }
 
 // api calls the example chat's gateway.

@@ -144,8 +144,8 @@ func (s *story) verifyShared() ([]check, error) {
 		return nil, err
 	}
 	return []check{
-		equal("rows of the shared group, deleted by one member", sharedMessages, s.sharedAfterOne),
-		equal("rows of it, deleted by both members", 0, left),
+		equal("shared group's rows after one member's delete", sharedMessages, s.sharedAfterOne),
+		equal("shared group's rows after both members' deletes", 0, left),
 		equal("members who were notified that they are erased", 2, s.toldErased),
 	}, nil
 }

@@ -57,15 +57,15 @@ func TestInstallationsOfOneAccountDoNotSeeEachOther(t *testing.T) {
 			t.Errorf("setup --check prints\n%s", out)
 		}
 	}
-	other := withPrefixOf(all[1], t, "acme-chat")
+	other := all[1].prefixed(t, "acme-chat")
 	refused(t, other.call(t, "setup"), "setup with a prefix that makes the same names", "ACME_CHAT_CONVERSATION_COMMANDS", "with the prefix acme.chat", "--subject-prefix")
 	if res := other.call(t, "setup", "LETHE_SUBJECT_PREFIX=acme.*"); res.code != 2 || !strings.Contains(res.err, "--subject-prefix (LETHE_SUBJECT_PREFIX)") {
 		t.Errorf("setup with a wildcard: exit status %d, %s", res.code, res.err)
 	}
 }
 
-// withPrefixOf is a rig on the database and server of r with another prefix.
-func withPrefixOf(r *rig, t testing.TB, prefix string) *rig {
+// prefixed is the same rig with another prefix.
+func (r *rig) prefixed(t testing.TB, prefix string) *rig {
 	t.Helper()
 	other := *r
 	var err error
@@ -113,11 +113,11 @@ func TestAPrefixLeavesTheCompanysStream(t *testing.T) {
 	r.publish(t, "acme.conversation.delete.other", encode(t, small.ask()))
 	r.publish(t, "acme.conversation.delete_everyone.demo", encode(t, small.ask()))
 	r.settled(t)
-	var errors []string
+	var texts []string
 	for _, l := range r.letters(t) {
-		errors = append(errors, l.header.Get("Lethe-Error"))
+		texts = append(texts, l.header.Get("Lethe-Error"))
 	}
-	if got := strings.Join(errors, "\n"); strings.Count(got, "publish on acme.conversation.delete.demo") != 2 {
+	if got := strings.Join(texts, "\n"); strings.Count(got, "publish on acme.conversation.delete.demo") != 2 {
 		t.Errorf("letters say\n%s\nwant the right subject twice", got)
 	}
 	r.fill(t, small, 5) // as a restore would
@@ -134,7 +134,7 @@ func TestAPrefixLeavesTheCompanysStream(t *testing.T) {
 	if info := s.CachedInfo(); info.State.LastSeq != 0 || fmt.Sprint(info.Config.Subjects) != "[conversation.>]" {
 		t.Errorf("the company's stream has %+v and %d messages; want it as it was", info.Config.Subjects, info.State.LastSeq)
 	}
-	withPrefixOf(r, t, "other").launch(t).awaitNotReady(t, "stream OTHER_CONVERSATION_COMMANDS is missing: run `worker setup`")
+	r.prefixed(t, "other").launch(t).awaitNotReady(t, "stream OTHER_CONVERSATION_COMMANDS is missing: run `worker setup`")
 }
 
 // recipe runs the commands of docs/security.md that begin with the line, in a copy of a
@@ -220,6 +220,9 @@ func TestPermissionsWithAPrefix(t *testing.T) {
 			r.must(t, append(operator, "send", "--app=demo", "--user=alice", "--conversation=group_1", "--everyone", "--wait")...)
 			r.letter(t, r.publish(t, r.names.CommandSubject("demo"), []byte("malformed")))
 			r.must(t, append(operator, "dead-letters", "retry", "1")...)
+			if out := r.must(t, append(operator, "top", "--once", "--json")...); strings.Contains(out, "notices") {
+				t.Errorf("top lacks something: %s", out)
+			}
 			refused(t, r.call(t, append(operator, "send", "--app=demo", "--user=alice", "--conversation=c", "LETHE_SUBJECT_PREFIX=")...),
 				"a command without the prefix", "conversation.delete.demo")
 			w.term(t)

@@ -49,7 +49,7 @@ export function tell(device, detail, siblings) {
     case "repeated":
       return record(device.name, "quiet", `heard again that ${what} was deleted. Nothing changes.`);
     case "erased":
-      return record(device.name, "deleted", `heard that the rows of ${what} have left the database: every member had deleted it.`);
+      return record(device.name, "deleted", `heard that the rows of ${what} have left the database, since no member reads them.`);
     case "all":
       return record(device.name, "deleted", `deleted all chats: ${count(data.conversations, "chat")}, ${count(data.messages_deleted, "message")}${data.failed ? `; ${number(data.failed)} failed` : ""}.`);
     case "failed":
@@ -69,10 +69,10 @@ function tellDeleted(device, { data, left, took }, siblings) {
     for (const name of siblings) record(name, "quiet", `still has ${what}: “Delete on all devices” is off.`);
   }
   if (data.history_kept) toast(`${what} is off the list.`);
-  else toast(isHidden(data) ? `${what} is deleted for ${person(device.user)} alone.` : `${what} is deleted: ${count(data.messages_deleted, "message")}.`);
+  else toast(isHidden(data) ? `${what} is deleted for ${person(device.user)}.` : `${what} is deleted: ${count(data.messages_deleted, "message")}.`);
 }
 
-// isHidden says that other members of a shared group still read what was deleted.
+// isHidden says that a shared group's rows are in the database yet.
 const isHidden = (data) => data.erased === false && !data.requested_by;
 
 function deletedSentence(device, data, { asked, took, left }) {
@@ -83,7 +83,7 @@ function deletedSentence(device, data, { asked, took, left }) {
   if (data.requested_by && data.requested_by !== device.user) return `removed ${what}: ${person(data.requested_by)} deleted it for everyone.${later}`;
   if (!asked) return `removed ${what} too.${later}`;
   const whose = data.requested_by ? " for everyone" : "";
-  const hidden = isHidden(data) ? " Other members still read it." : "";
+  const hidden = isHidden(data) ? " Its rows stay while other members read them." : "";
   const much = hidden ? "" : `: ${messages}`; // of hidden ones not all are counted
   return `deleted ${what}${whose}${much}${took ? ` in ${seconds(took)}` : ""}.${hidden}${later}`;
 }

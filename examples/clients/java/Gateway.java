@@ -19,6 +19,10 @@ import java.util.UUID;
 
 public class Gateway {
     public static void main(String[] args) {
+        if (args.length < 5) {
+            System.err.println("gateway: expected APP USER DEVICE CONVERSATION THROUGH_SEQ [COMMAND_ID]");
+            System.exit(1);
+        }
         String app = args[0], user = args[1], device = args[2], conversation = args[3];
         long throughSeq = Long.parseLong(args[4]); // the greatest seq that the device showed
         String commandId = args.length > 5 ? args[5] : UUID.randomUUID().toString(); // a real gateway keeps it with the user's request

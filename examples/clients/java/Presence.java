@@ -33,6 +33,10 @@ public class Presence {
     static final PrintStream out = new PrintStream(new FileOutputStream(FileDescriptor.out), true, UTF_8);
 
     public static void main(String[] args) {
+        if (args.length < 4) {
+            System.err.println("presence: expected APP USER CURSOR_FILE DEVICE...");
+            System.exit(1);
+        }
         // Each user of deploy/nats has an inbox prefix of its own.
         Options options = Options.builder()
             .server(System.getenv().getOrDefault("NATS_URL", "nats://localhost:4222"))

@@ -7,6 +7,10 @@ import { jetstream, JetStreamApiError } from "@nats-io/jetstream";
 import { connectFromEnv, token } from "./nats.js";
 
 const [app, user, device, conversation, throughSeq, commandID = randomUUID()] = process.argv.slice(2);
+if (throughSeq === undefined) {
+  console.error("gateway: expected APP USER DEVICE CONVERSATION THROUGH_SEQ [COMMAND_ID]");
+  process.exit(1);
+}
 
 const command = {
   command_id: commandID, // a real gateway keeps it with the user's request
@@ -37,13 +41,14 @@ async function publish(nc, subject) {
   }
 }
 
-const nc = await connectFromEnv();
+let nc;
 try {
+  nc = await connectFromEnv();
   const ack = await publish(nc, `conversation.delete.${token(app)}`);
   console.log(`stored ${commandID} in ${ack.stream} at ${ack.seq}`);
 } catch (err) {
   console.error(`gateway: ${err.message}`);
   process.exitCode = 1;
 } finally {
-  await nc.close();
+  await nc?.close();
 }

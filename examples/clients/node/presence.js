@@ -6,6 +6,10 @@ import { jetstream, jetstreamManager } from "@nats-io/jetstream";
 import { connectFromEnv, token } from "./nats.js";
 
 const [app, user, cursorFile, ...devices] = process.argv.slice(2);
+if (devices.length === 0) {
+  console.error("presence: expected APP USER CURSOR_FILE DEVICE...");
+  process.exit(1);
+}
 const stream = "CONVERSATION_EVENTS";
 const subject = `conversation.*.${token(app)}.${token(user)}`; // a service for all users has one consumer, of conversation.*.<app>.*
 
@@ -57,12 +61,13 @@ async function follow(nc) {
   }
 }
 
-const nc = await connectFromEnv();
+let nc;
 try {
+  nc = await connectFromEnv();
   await follow(nc);
 } catch (err) {
   console.error(`presence: ${stream}: ${err.message}`);
   process.exitCode = 1;
 } finally {
-  await nc.close();
+  await nc?.close();
 }

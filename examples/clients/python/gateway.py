@@ -60,10 +60,13 @@ async def main(app, user, device, conversation, through_seq, command_id=None):
     try:
         ack = await publish(nc, f"conversation.delete.{token(app)}", command)
         print(f"stored {command['command_id']} in {ack.stream} at {ack.seq}")
-    except nats.errors.Error as err:
-        sys.exit(f"gateway: {err}")
     finally:
         await nc.close()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) < 6:
+    sys.exit("gateway: expected APP USER DEVICE CONVERSATION THROUGH_SEQ [COMMAND_ID]")
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except (nats.errors.Error, OSError) as err:
+    sys.exit(f"gateway: {err}")

@@ -76,11 +76,11 @@ async def follow(nc, app, user, file, devices):
             except asyncio.TimeoutError:
                 pass
             continue
-        kind, text = event.headers["ce-type"], event.data.decode()
-        if event.headers["ce-id"] not in seen:
+        id, kind, text = event.headers.get("ce-id"), event.headers.get("ce-type"), event.data.decode()
+        if id not in seen:
             for device in receivers(kind, json.loads(text), user, devices):
                 print(device, kind, text, flush=True)
-        seen.add(event.headers["ce-id"])  # a repeated event has the same; a real service forgets the oldest
+        seen.add(id)  # a repeated event has the same; a real service forgets the oldest
         cursor = event.seq
         file.write_text(str(cursor))  # after handing over: what is lost in between comes again
 
@@ -93,10 +93,13 @@ async def main(app, user, file, *devices):
     )
     try:
         await follow(nc, app, user, Path(file), devices)
-    except nats.errors.Error as err:
-        sys.exit(f"presence: {STREAM}: {err}")
     finally:
         await nc.close()
 
 
-asyncio.run(main(*sys.argv[1:]))
+if len(sys.argv) < 5:
+    sys.exit("presence: expected APP USER CURSOR_FILE DEVICE...")
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except (nats.errors.Error, OSError) as err:
+    sys.exit(f"presence: {STREAM}: {err}")
