@@ -166,6 +166,7 @@ func (r *Repo) Untold(ctx context.Context, limit int) ([]purge.Key, error) {
 	return r.erasures(ctx, "erasures_untold", limit)
 }
 
+// erasures also takes those over whose key an older worker has spelled as a command did: [Repo.LogOf] is the key then.
 func (r *Repo) erasures(ctx context.Context, name string, limit int) ([]purge.Key, error) {
 	var ks []purge.Key
 	t := r.begin(false)
@@ -175,7 +176,21 @@ func (r *Repo) erasures(ctx context.Context, name string, limit int) ([]purge.Ke
 		ks = append(ks, k)
 		return err
 	}, r.sql.get(name), args{"limit": limit})
-	return ks, r.commit(ctx, t)
+	if err := r.commit(ctx, t); err != nil {
+		return nil, err
+	}
+	for _, k := range ks {
+		if r.LogOf(k) == k {
+			continue
+		}
+		a, t := r.erasureArgs(k.App, k.Conversation), r.begin(true)
+		r.lockErasure(t, a)
+		t.exec(nil, r.sql.get("erasure_adopt"), a)
+		if err := r.commit(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	return ks, nil
 }
 
 // Erasure returns what the ledger has of the erasure of a shared log; the zero value if it has none.

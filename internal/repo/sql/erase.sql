@@ -207,6 +207,22 @@ from (select d.state as was, d.state in ('done', 'failed') as begins from lethe.
 where {{template "_entry"}}
 {{end}}{{end}}
 
+{{/* Takes what an older worker has begun under another spelling of the id, @spelled, into the log's erasure, which is locked, unless somebody has the lease of it.
+deletions_pkey */}}
+{{define "erasure_adopt"}}{{if .Hides}}
+with other as (
+  delete from lethe.deletions d
+  where d.app_id = @app::text and d.command_id = '' and d.user_id = '' and d.conversation_id = @spelled::text and d.conversation_id <> @conversation::text
+    and d.state <> 'failed' and (d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
+  returning d.state, d.through_seq
+)
+update lethe.deletions d
+set through_seq = greatest(d.through_seq, q.through_seq), {{template "_begun"}}
+from (
+  select d.state as was, o.through_seq, d.state = 'done' and o.state <> 'done' as begins from lethe.deletions d cross join other o where {{template "_entry"}} offset 0) q
+where {{template "_entry"}}
+{{end}}{{end}}
+
 {{/* Makes a failed erasure pending. deletions_pkey */}}
 {{define "erasure_reopen"}}{{if .Hides}}
 update lethe.deletions d
