@@ -79,3 +79,49 @@ func TestAnErasureOfAnotherSpellingBecomesTheLogs(t *testing.T) {
 		})
 	}
 }
+
+// The scope of an erasure made an older worker remove the members with the conversation's row. It doesn't outlast that erasure: such a worker may have the next one.
+func TestTheScopeOfAnOlderErasureEndsWithIt(t *testing.T) {
+	t.Parallel()
+	r := newLog(t, "numbers", "false")
+	fillLog(t, r, 1, 10, "alice")
+	steps(t, r, hideOf("first", "alice", 1, 4))
+	log := purge.Key{App: "demo", Conversation: "1"}
+	raise := func(want int64) {
+		t.Helper()
+		if raised, err := r.RaiseFloor(t.Context(), log.App, log.Conversation); err != nil || raised.Floor != want || !raised.Risen {
+			t.Fatalf("raised = %+v, %v; want %d", raised, err, want)
+		}
+	}
+	raise(4)
+	older := func(state string) {
+		t.Helper()
+		execSQL(t, r.pool, `update lethe.deletions set scope = 'everyone' where command_id = '' and state = $1`, state)
+	}
+	scopes := func() int {
+		return queryOne[int](t, r.pool, `select count(*) from lethe.deletions where command_id = '' and scope is not null`)
+	}
+	finishErasure(t, r, log)
+	older("done")
+	steps(t, r, hideOf("second", "alice", 1, 7))
+	raise(7)
+	if n := scopes(); n != 0 {
+		t.Error("a hide's erasure has the scope of the one before")
+	}
+	finishErasure(t, r, log)
+	older("done")
+	d := everyoneOf("c", 1, 10)
+	if err := r.EraseEveryone(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if n := scopes(); n != 0 {
+		t.Error("an erasure for everyone has the scope of the one before")
+	}
+	older("pending")
+	if err := r.EraseEveryone(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	if n := scopes(); n != 1 {
+		t.Error("an older worker's open erasure has lost its scope")
+	}
+}

@@ -108,8 +108,9 @@ on conflict do nothing
 select pg_catalog.count(*) from (select from lethe.deletions d where {{template "_entry"}} for update) d
 {{end}}{{end}}
 
-{{/* What becomes of the erasure d whose state was q.was: if it q.begins anew it keeps its floor and its cursor. */}}
-{{define "_begun"}}erased_told = false, state = case when q.begins then 'pending' else d.state end,
+{{/* What becomes of the erasure d whose state was q.was: if it q.begins anew it keeps its floor and its cursor. The scope is an older worker's, which
+removes members by it: it ends with the erasure that it is of. */}}
+{{define "_begun"}}erased_told = false, scope = case when q.was <> 'done' then d.scope end, state = case when q.begins then 'pending' else d.state end,
   completed_at = case when q.begins then null when q.was = 'done' then pg_catalog.clock_timestamp() else d.completed_at end,
   messages_deleted = case when q.begins then 0 else d.messages_deleted end, attempts = case when q.begins then 0 else d.attempts end,
   last_error = case when not q.begins then d.last_error end, reason = case when not q.begins then d.reason end,
