@@ -169,7 +169,7 @@ select pg_catalog.count(*) from (
 {{end}}{{end}}
 
 {{/* Removes up to @limit members' rows of a conversation that is deleted for everyone through @boundary, unless there are newer messages: then none.
-The ledger keeps through which position each of them had cleared the log. Returns their ids, also of rows that a trigger keeps. The messages' key
+The ledger keeps through which position each of them had cleared the log. Returns their ids, also of rows that a trigger keeps, and how many rows went. The messages' key
 forward; the members' index by conversation; watermarks_pkey. */}}
 {{define "members_remove"}}{{if .Removes}}
 with {{template "_everyones" .}},
@@ -188,8 +188,8 @@ marked as (
   on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through, cleared_at = pg_catalog.now()
   where w.cleared_through < excluded.cleared_through
 ),
-removed as (delete from {{.Members.From}} x where {{.Members.At "x" "found"}})
-select f.user_id from found f
+removed as (delete from {{.Members.From}} x where {{.Members.At "x" "found"}} returning x.ctid)
+select f.user_id, (select pg_catalog.count(*) from removed) from found f
 {{end}}{{end}}
 
 {{/* Keeps the erasure of a log whose members have been removed for @lease, unless one runs: until all of their deletions have counted what they
