@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,26 @@ func TestSetupLeavesAnotherInstallationsStreams(t *testing.T) {
 	}
 	if got := actions(setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme-chat")}), SetupOptions{})); got != "unchanged unchanged unchanged unchanged" {
 		t.Errorf("setup with more subjects: %s; want all unchanged", got)
+	}
+}
+
+// Two prefixes make one name, also where one of them has the contract's first word in it.
+func TestSetupLeavesStreamsOfAPrefixWithTheContractsWord(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme.conversation")}), SetupOptions{})
+	js := admin(t, n)
+	changed := streamOf(t, js, "ACME_CONVERSATION_CONVERSATION_COMMANDS")
+	changed.Subjects = append(changed.Subjects, "acme_conversation") // one word more is no installation's
+	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if got := actions(setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme.conversation")}), SetupOptions{})); got != "unchanged unchanged unchanged unchanged" {
+		t.Errorf("setup again: %s; want all unchanged", got)
+	}
+	report, err := connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme-conversation")}).Setup(t.Context(), SetupOptions{})
+	if !errors.Is(err, errOthers) || actions(report) != "failed" {
+		t.Errorf("setup of acme-conversation: %s, %v; want the other's streams left", actions(report), err)
 	}
 }
 
