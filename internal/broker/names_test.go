@@ -110,6 +110,28 @@ func TestSetupLeavesStreamsOfAPrefixWithTheContractsWord(t *testing.T) {
 	}
 }
 
+// A worker whose prefix is spelled like another's, acme_chat for acme.chat, finds a stream and a consumer of its names. It takes no command from them.
+func TestAWorkerTakesNoCommandOfAnotherInstallation(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	right := connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme.chat")})
+	setup(t, right, SetupOptions{})
+	gate := newGate()
+	wrong := connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme_chat"), Gate: gate})
+	w := start(t, wrong)
+	publish(t, admin(t, n), "acme.chat.conversation.delete.demo")
+	eventually(t, "the gate is closed, or a command is taken", func() bool {
+		gate.mu.Lock()
+		defer gate.mu.Unlock()
+		return len(w.in) > 0 || gate.reasons[causeStreams] != ""
+	})
+	if len(w.in) > 0 {
+		t.Fatalf("took %s", w.next().Subject)
+	}
+	d := start(t, right).next()
+	d.Settle(done())
+}
+
 func TestACommandGoesItsWayWithPrefixDomainAndShard(t *testing.T) {
 	t.Parallel()
 	names := namesWith(t, "acme.chat").InShard("eu")
