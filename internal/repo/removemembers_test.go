@@ -87,8 +87,10 @@ func TestANewerMessageKeepsMembers(t *testing.T) {
 	if got := <-removed; len(got) > 0 {
 		t.Errorf("removed %q; want nobody", got)
 	}
-	if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{{Key: purge.Key{App: "demo", Command: "c", User: "alice", Conversation: "1"},
-		Scope: d.Scope, RequestedBy: d.RequestedBy, Boundary: d.Boundary, StoredAt: d.StoredAt, Digest: d.Digest, Token: tokens()}}}).Records[0]; rec.State != purge.Done || rec.ConversationRemoved {
+	if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{{
+		Key:   purge.Key{App: "demo", Command: "c", User: "alice", Conversation: "1"},
+		Scope: d.Scope, RequestedBy: d.RequestedBy, Boundary: d.Boundary, StoredAt: d.StoredAt, Digest: d.Digest, Token: tokens(),
+	}}}).Records[0]; rec.State != purge.Done || rec.ConversationRemoved {
 		t.Errorf("%+v; want it done, and the conversation there", rec)
 	}
 	if err := r.EraseEveryone(t.Context(), d); err != nil {

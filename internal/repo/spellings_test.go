@@ -35,10 +35,12 @@ func TestALogOfSeveralSpellings(t *testing.T) {
 	const lower = "6ba7b810-9dad-11d1-80b4-00c04fd430aa"
 	for name, c := range map[string]struct{ tables, plan, prefix string }{
 		"a UUID": {uuidTables, "tenant: demo\n" + uuidPlan, ""},
-		"a part": {strings.NewReplacer("id uuid primary key", "kind text, id uuid, primary key (kind, id)", "room uuid not null, who", "kind text not null default 'G', room uuid not null, who",
-			"room uuid not null, n", "kind text not null default 'G', room uuid not null, n", "key (room", "key (kind, room", "on u.members (room", "on u.members (kind, room", "(who, room)", "(who, kind, room)",
-			"on u.messages (room", "on u.messages (kind, room").Replace(uuidTables),
-			"tenant: demo\n" + splitPlan + strings.NewReplacer("conversation: room", "where: {kind: $kind, room: $room}", "where: {id: $conversation}", "where: {kind: $kind, id: $room}").Replace(uuidPlan), "G:"},
+		"a part": {
+			strings.NewReplacer("id uuid primary key", "kind text, id uuid, primary key (kind, id)", "room uuid not null, who", "kind text not null default 'G', room uuid not null, who",
+				"room uuid not null, n", "kind text not null default 'G', room uuid not null, n", "key (room", "key (kind, room", "on u.members (room", "on u.members (kind, room", "(who, room)", "(who, kind, room)",
+				"on u.messages (room", "on u.messages (kind, room").Replace(uuidTables),
+			"tenant: demo\n" + splitPlan + strings.NewReplacer("conversation: room", "where: {kind: $kind, room: $room}", "where: {id: $conversation}", "where: {kind: $kind, id: $room}").Replace(uuidPlan), "G:",
+		},
 		"without a watermark": {uuidTables, "tenant: demo\n" + strings.Replace(uuidPlan, ", watermark: cleared", "", 1), ""},
 	} {
 		t.Run(name, func(t *testing.T) {
