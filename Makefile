@@ -73,6 +73,10 @@ test-unit: ## run the tests of the packages that need no server
 		$(GO) -C $$m test $(TESTFLAGS) $$($(GO) -C $$m list -f '{{.ImportPath}} {{.TestImports}} {{.XTestImports}}' ./... | grep -v internal/localstack | cut -d ' ' -f 1) || exit 1; \
 	done
 
+.PHONY: test-matrix
+test-matrix: deps ## the tests against each supported Postgres and nats-server, hours (MATRIX="pg13 nats2.14.0"); see docs/versions.md
+	@TESTFLAGS='$(TESTFLAGS)' scripts/test-matrix
+
 .PHONY: race
 race: deps history ## run all tests with the race detector (needs a C compiler)
 	@for m in $(MODULES); do CGO_ENABLED=1 $(GO) -C $$m test -race $(TESTFLAGS) -p 1 ./... || exit 1; done
@@ -82,6 +86,7 @@ lint: ## check formatting, vet, and run golangci-lint
 	@unformatted=$$(gofmt -l .) && test -z "$$unformatted" || { echo "gofmt -w these: $$unformatted"; exit 1; }
 	@for script in scripts/deps scripts/promtool scripts/bench-tuning scripts/waiting deploy/postgres/*.sh deploy/kubernetes/operator deploy/kubernetes/setup-app scripts/quickstart-kubernetes scripts/release scripts/pin-images .ci/run internal/localstack/*.sh; do sh -n "$$script" || exit 1; done
 	@bash -n scripts/test-compose
+	@bash -n scripts/test-matrix
 	$(ACTIONLINT) -shellcheck= -pyflakes=
 	@for m in $(MODULES); do $(GO) -C $$m vet ./... || exit 1; done
 	$(GO) vet -tags crashpoints ./internal/crash/...

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"reflect"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -265,6 +266,9 @@ func TestACommandMayBeStoredInTheStreamOfAnyShard(t *testing.T) {
 	}
 }
 
+// unbounded are the nats-servers that take more than they have room for. Some between weren't tried.
+var unbounded = regexp.MustCompile(`^2\.(\d|1[01])\.|^2\.12\.(\d|1[0-4])$|^2\.14\.\d$`)
+
 func TestDeleteSaysWhatToDo(t *testing.T) {
 	t.Parallel()
 	limit := func(change func(*jetstream.StreamConfig)) func(*testing.T, *nats.Conn) {
@@ -307,6 +311,9 @@ func TestDeleteSaysWhatToDo(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
+			if name == "a server without room" && unbounded.MatchString(server.VERSION) {
+				t.Skip("needs nats-server 2.12.15 or 2.14.10")
+			}
 			nc := connect(t, startServer(t, row.server))
 			row.streams(t, nc)
 			client := newClient(t, nc)

@@ -25,7 +25,7 @@ type workflow struct {
 	Jobs        map[string]struct {
 		Permissions map[string]string `yaml:"permissions"`
 		Strategy    struct {
-			Matrix struct{ Target []string }
+			Matrix struct{ Target, Cell []string }
 		} `yaml:"strategy"`
 		Steps []step `yaml:"steps"`
 	} `yaml:"jobs"`
@@ -35,8 +35,8 @@ type workflow struct {
 func TestWorkflowsCallMakeTargetsAndNothingElse(t *testing.T) {
 	t.Parallel()
 	files, err := filepath.Glob("../.github/workflows/*.yml")
-	if err != nil || len(files) != 3 {
-		t.Fatalf("workflows: %v, %v; want 3", files, err)
+	if err != nil || len(files) != 4 {
+		t.Fatalf("workflows: %v, %v; want 4", files, err)
 	}
 	targets := found(`(?m)^\.PHONY: (\S+)$`, read(t, "../Makefile"))
 	toolchain := found(`(?m)^FROM golang:(\d+\.\d+\.\d+)`, read(t, "Dockerfile"))[0]
@@ -90,6 +90,25 @@ func TestWorkflowsCallMakeTargetsAndNothingElse(t *testing.T) {
 	for target := range strings.FieldsSeq(found(`(?m)^check: ([a-z -]+) ##`, read(t, "../Makefile"))[0] + " vuln image-scan release") {
 		if !called[target] {
 			t.Errorf("no workflow calls make %s", target)
+		}
+	}
+}
+
+// The matrix in the workflow, in the script and in what the page says was run are one.
+func TestTheMatrixIsOne(t *testing.T) {
+	t.Parallel()
+	cells := strings.Fields(found(`(?m)^all="(.*)"$`, read(t, "../scripts/test-matrix"))[0])
+	var w workflow
+	if err := yaml.Unmarshal([]byte(read(t, "../.github/workflows/matrix.yml")), &w); err != nil {
+		t.Fatal(err)
+	}
+	if got := w.Jobs["make"].Strategy.Matrix.Cell; !slices.Equal(got, cells) {
+		t.Errorf("the workflow runs %v; want %v", got, cells)
+	}
+	page := read(t, "../docs/versions.md")
+	for _, cell := range cells {
+		if !strings.Contains(page, "| `"+cell+"` |") {
+			t.Errorf("docs/versions.md has no line for %s", cell)
 		}
 	}
 }

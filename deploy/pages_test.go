@@ -18,8 +18,10 @@ import (
 const runbook = "runbook.md"
 
 // commandPages are the pages for operators.
-var commandPages = []string{runbook, "../docs/operations.md", "../docs/restore.md", "../docs/throttling.md", "../docs/security.md", "../README.md", "../docs/local-stack.md", "../docs/start.md",
-	"kubernetes/README.md"}
+var commandPages = []string{
+	runbook, "../docs/operations.md", "../docs/restore.md", "../docs/throttling.md", "../docs/security.md", "../README.md", "../docs/local-stack.md", "../docs/start.md",
+	"kubernetes/README.md",
+}
 
 // producers' commands need no more than the user of an app.
 var producers = regexp.MustCompile(`^nats (pub|sub) `)

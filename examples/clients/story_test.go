@@ -27,7 +27,7 @@ func TestFromTheGatewayToTheDevices(t *testing.T) {
 	user := func(l language) string { return "alice." + l.name + "/1" } // a token with escapes
 	cursor := func(l language) string { return filepath.Join(cursors, l.name) }
 
-	t.Run("the device that asked", func(t *testing.T) { //nolint:paralleltest // before the switch
+	t.Run("the device that asked", func(t *testing.T) { // before the switch, so not parallel
 		for _, l := range languages {
 			t.Run(l.name, func(t *testing.T) {
 				t.Parallel()
@@ -47,7 +47,7 @@ func TestFromTheGatewayToTheDevices(t *testing.T) {
 		}
 	})
 	s.worker(t, "settings", "set", "--app", "demo", "--multi-client-sync=true")
-	t.Run("all devices", func(t *testing.T) { //nolint:paralleltest // after the switch
+	t.Run("all devices", func(t *testing.T) { // after the switch
 		for _, l := range languages {
 			t.Run(l.name, func(t *testing.T) {
 				t.Parallel()

@@ -7,6 +7,7 @@ import (
 	"reflect"
 	"time"
 
+	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
@@ -53,6 +54,11 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	}
 	if err := errors.Join(lethe.connected(ctx), app.connected(ctx)); err != nil {
 		return report, err
+	}
+	for _, nc := range []*nats.Conn{lethe.nc, app.nc} {
+		if err := checkServer(nc, oldestAppServer, "a stream for an app's account"); err != nil {
+			return report, err
+		}
 	}
 	origin, err := lethe.streamAsset(streamConfig{Name: lethe.names.events}, nil, goal{}).get(ctx, &goal{names: lethe.cfg.Names})
 	if err != nil {
@@ -105,7 +111,7 @@ func follows(ctx context.Context, lethe, app *Broker, token string) error {
 		return err
 	}
 	return fmt.Errorf("%w (it reaches its consumer: %v; it receives events: %v): expected the account to import "+
-		"%s%s, $JS.API.CONSUMER.RESET.%s.%[5]s as %[7]s.CONSUMER.RESET.%[6]s.%[5]s, and $JS.FC.%[6]s.%[5]s.*, as deploy/nats/app-demo.conf does",
+		"%s%s, $JS.API.CONSUMER.RESET.%s.%[5]s as %[7]s.CONSUMER.RESET.%[6]s.%[5]s, and $JS.FC.%[6]s.%[5]s.*, as deploy/nats/app-demo.conf does, on a nats-server newer than 2.14.0",
 		errNotFollowing, reaches, listens, lethe.names.Subject(appDeliver), token, lethe.names.events, appAPI)
 }
 

@@ -29,6 +29,11 @@ const (
 
 // EventsState returns the state of the stream of events.
 func (b *Broker) EventsState(ctx context.Context) (bus.StreamState, error) {
+	if b.nc.IsConnected() {
+		if err := checkServer(b.nc, oldestServer, "Lethe"); err != nil {
+			return bus.StreamState{}, err
+		}
+	}
 	state, err := b.streamState(ctx, b.names.events)
 	if err != nil {
 		return bus.StreamState{}, b.eventsFault(ctx, err)
@@ -39,11 +44,31 @@ func (b *Broker) EventsState(ctx context.Context) (bus.StreamState, error) {
 // EventsSince returns the first messages of the stream of events that were
 // stored at or after a time, at most limit and as many as fit in some megabytes.
 // None where there are none. It reads by direct get, and leaves nothing behind.
+//
+// It searches by sequence: a direct get by time may skip messages in nats-server 2.12.1,
+// where others between them are gone.
 func (b *Broker) EventsSince(ctx context.Context, since time.Time, limit int) ([]bus.Stored, error) {
-	return b.events(ctx, map[string]any{"start_time": since.UTC(), "batch": limit, "max_bytes": eventsBytes})
+	state, err := b.EventsState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	first, end := state.First, state.Last+1
+	for first < end {
+		middle := first + (end-first)/2
+		found, err := b.EventsFrom(ctx, middle, 1)
+		if err != nil {
+			return nil, err
+		}
+		if len(found) > 0 && found[0].Sequence > 0 && found[0].StoredAt.Before(since) { // without a sequence it can't be read, and may be newer
+			first = found[0].Sequence + 1
+		} else {
+			end = middle
+		}
+	}
+	return b.EventsFrom(ctx, first, limit)
 }
 
-// EventsFrom is EventsSince from a sequence on.
+// EventsFrom is EventsSince from a sequence on, in one round trip.
 func (b *Broker) EventsFrom(ctx context.Context, seq uint64, limit int) ([]bus.Stored, error) {
 	return b.events(ctx, map[string]any{"seq": max(seq, 1), "batch": limit, "max_bytes": eventsBytes})
 }

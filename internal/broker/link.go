@@ -53,10 +53,18 @@ func (l *link) observe(nc *nats.Conn, err error) {
 	l.changed = make(chan struct{})
 	switch {
 	case up:
-		l.gate.Open(causeLink)
+		old := checkServer(nc, oldestServer, "Lethe")
+		if old == nil {
+			l.gate.Open(causeLink)
+		} else {
+			l.gate.Close(causeLink, old.Error()) // until the connection is to a newer one
+		}
 		if !was {
 			l.last = nil
-			l.log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName())
+			l.log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
+		}
+		if !was && old != nil {
+			l.log.Error("nats-server is too old; not pulling commands", "error", old)
 		}
 	default:
 		l.gate.Close(causeLink, l.reason(nc))

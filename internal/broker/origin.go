@@ -16,7 +16,8 @@ import (
 // A command that the commands' stream sources from another one gets the time of its
 // arrival there. The boundary needs the time at which a stream first stored it, which
 // only the stream that it is from knows: the server names that stream and the sequence in
-// a header, which producers may not set.
+// a header. Before nats-server 2.15 a producer can set that, too, and harm nobody else: the
+// time can only be earlier, and a question without an answer defers its own command alone.
 const (
 	// originTimeout bounds the question to the other stream. Nothing is pulled meanwhile.
 	originTimeout = time.Second
@@ -59,12 +60,12 @@ func (p *puller) takeSourced(stop context.Context) {
 	if len(p.sourced) == 0 {
 		return
 	}
-	times, err := p.b.originTimes(stop, p.sourced)
+	times, unanswered, err := p.b.originTimes(stop, p.sourced)
 	p.b.originFault(stop, err)
 	for i, m := range p.sourced {
 		meta, merr := m.Metadata()
 		unknown := times[i].IsZero()
-		if err != nil || unknown && merr == nil && meta.NumDelivered < originTries {
+		if unanswered[i] || unknown && merr == nil && meta.NumDelivered < originTries {
 			p.b.metrics.Retries.WithLabelValues("origin").Inc()
 			p.deferFor(m, originDelay)
 			continue
@@ -76,9 +77,9 @@ func (p *puller) takeSourced(stop context.Context) {
 }
 
 // originTimes returns when each of the sourced messages was first stored; the zero time
-// where that is known no longer.
-func (b *Broker) originTimes(ctx context.Context, msgs []*nats.Msg) ([]time.Time, error) {
-	times := make([]time.Time, len(msgs))
+// where that is known no longer. unanswered are those of which it can't be known now: err says why.
+func (b *Broker) originTimes(ctx context.Context, msgs []*nats.Msg) (times []time.Time, unanswered map[int]bool, err error) {
+	times, unanswered = make([]time.Time, len(msgs)), map[int]bool{}
 	asked := make(map[int]origin, len(msgs))
 	for i, m := range msgs {
 		asked[i], _ = originOf(m.Header)
@@ -87,10 +88,13 @@ func (b *Broker) originTimes(ctx context.Context, msgs []*nats.Msg) ([]time.Time
 		if len(asked) == 0 {
 			break
 		}
-		found, err := b.origins(ctx, asked)
-		if err != nil {
-			return times, err
+		found, answered, oerr := b.origins(ctx, asked)
+		for i := range asked {
+			if !answered[i] {
+				unanswered[i] = true
+			}
 		}
+		err = errors.Join(err, oerr)
 		clear(asked)
 		for i, s := range found {
 			if from, sourced := originOf(s.Header); sourced {
@@ -100,55 +104,58 @@ func (b *Broker) originTimes(ctx context.Context, msgs []*nats.Msg) ([]time.Time
 			}
 		}
 	}
-	return times, nil
+	return times, unanswered, err
 }
 
-// origins reads the messages by direct get, all at once. One that isn't there is missing
-// in what it returns.
-func (b *Broker) origins(ctx context.Context, asked map[int]origin) (map[int]bus.Stored, error) {
-	found := make(map[int]bus.Stored, len(asked))
-	var stream string
+// origins reads the messages by direct get, all at once. One that isn't there is answered
+// and missing in found. The error is why one isn't answered.
+func (b *Broker) origins(ctx context.Context, asked map[int]origin) (found map[int]bus.Stored, answered map[int]bool, err error) {
+	found, answered = make(map[int]bus.Stored, len(asked)), make(map[int]bool, len(asked))
 	ctx, cancel := context.WithTimeoutCause(ctx, originTimeout, nats.ErrTimeout)
 	defer cancel()
-	err := b.ask(ctx, "DIRECT.GET.", func(ctx context.Context) error {
-		inbox := b.nc.NewInbox() + "."
-		answers := make(chan *nats.Msg, len(asked))
-		sub, err := b.nc.ChanSubscribe(inbox+"*", answers)
-		if err != nil {
-			return err
-		}
-		defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
-		for i, o := range asked {
-			stream = o.stream
-			if err := b.nc.PublishRequest(b.names.api+"DIRECT.GET."+o.stream, inbox+strconv.Itoa(i), fmt.Appendf(nil, `{"seq":%d}`, o.seq)); err != nil {
-				return err
-			}
-		}
-		for range asked {
-			select {
-			case m := <-answers:
-				i, err := strconv.Atoi(strings.TrimPrefix(m.Subject, inbox))
-				if err != nil {
-					continue // not an answer to any of the questions
-				}
-				stream = asked[i].stream
-				var one []bus.Stored
-				if _, err := readEvent(m, false, &one); err != nil {
-					return err
-				}
-				if len(one) > 0 {
-					found[i] = one[0]
-				}
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
-		}
-		return nil
-	})
+	denied := make(chan error, len(asked))
+	defer b.denials.watch(b.denials.ofAPI("DIRECT.GET."), offer(denied))()
+	inbox := b.nc.NewInbox() + "."
+	answers := make(chan *nats.Msg, len(asked))
+	sub, err := b.nc.ChanSubscribe(inbox+"*", answers)
 	if err != nil {
-		return nil, explain("stream "+stream, err)
+		return found, answered, err
 	}
-	return found, nil
+	defer func() { _ = sub.Unsubscribe() }() // fails only on a closed connection
+	var stream string
+	for i, o := range asked {
+		stream = o.stream
+		if err := b.nc.PublishRequest(b.names.api+"DIRECT.GET."+o.stream, inbox+strconv.Itoa(i), fmt.Appendf(nil, `{"seq":%d}`, o.seq)); err != nil {
+			return found, answered, err
+		}
+	}
+	for open := len(asked); open > 0; {
+		select {
+		case m := <-answers:
+			i, aerr := strconv.Atoi(strings.TrimPrefix(m.Subject, inbox))
+			if aerr != nil {
+				continue // not an answer to any of the questions
+			}
+			open--
+			var one []bus.Stored
+			if _, rerr := readEvent(m, false, &one); rerr != nil {
+				err = explain("stream "+asked[i].stream, rerr)
+				continue
+			}
+			answered[i] = true
+			if len(one) > 0 {
+				found[i] = one[0]
+			}
+		case err = <-denied: // one for each question, or one for the answers to all
+			open--
+		case <-ctx.Done():
+			if err == nil {
+				err = explain("stream "+stream, context.Cause(ctx))
+			}
+			return found, answered, err
+		}
+	}
+	return found, answered, err
 }
 
 // originFault logs that origins can't be read, once for each error, and that they can be

@@ -93,13 +93,47 @@ func TestASourcedCommandHasTheTimeAtWhichItWasFirstStored(t *testing.T) {
 	if d := got["direct"]; d.Undated || d.Deliveries != 1 {
 		t.Errorf("direct: undated %v, delivery %d; want neither", d.Undated, d.Deliveries)
 	}
+}
 
-	// No producer can claim a time.
+func TestTheServerRefusesAForgedSource(t *testing.T) {
+	t.Parallel()
+	localtest.NeedsNATS(t, "2.15.0")
+	_, n := ready(t, Config{})
 	msg := nats.NewMsg(conversation.CommandSubject("demo"))
 	msg.Header.Set(headerSource, "FRONT 1 > > front.demo")
 	var api *jetstream.APIError
-	if _, err := js.PublishMsg(t.Context(), msg); !errors.As(err, &api) {
-		t.Errorf("publish with a forged source = %v; want it refused", err)
+	if _, err := admin(t, n).PublishMsg(t.Context(), msg); !errors.As(err, &api) {
+		t.Errorf("publish = %v; want it refused", err)
+	}
+}
+
+// A producer can name any stream where the server lets it forge a source.
+func TestACommandWhoseOriginIsSilentHoldsUpNoOther(t *testing.T) {
+	t.Parallel()
+	log, text := newLog()
+	b, n := ready(t, Config{Log: log})
+	js := admin(t, n)
+	sourcing(t, js, "FRONT", "front.*")
+	silent := sourcing(t, js, "SILENT", "silent.*")
+	config := silent.CachedInfo().Config
+	config.AllowDirect = false
+	if _, err := js.UpdateStream(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	publish(t, js, "silent.waits")
+	for range 3 {
+		publish(t, js, "front.comes")
+	}
+	eventually(t, "sourced", func() bool { return count(t, js, conversation.CommandsStream) == 4 })
+	w := start(t, b)
+	for _, d := range w.take(3) {
+		if d.Subject != conversation.CommandSubject("comes") || d.Undated {
+			t.Errorf("%s, undated %v; want those of the stream that answers", d.Subject, d.Undated)
+		}
+		d.Settle(done())
+	}
+	if !strings.Contains(text.String(), "stream SILENT is missing, has no leader, or allows no direct get") {
+		t.Errorf("log = %s; want the stream that doesn't answer", text)
 	}
 }
 

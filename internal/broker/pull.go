@@ -119,8 +119,15 @@ type puller struct {
 	denied chan error
 	// deferred are the sequences that were deferred since the last request.
 	deferred map[uint64]struct{}
-	doubted  []*nats.Msg // arrived together, without their bodies; see [bodiless]
+	doubted  []doubt     // arrived together, without their bodies; see [bodiless]
 	sourced  []*nats.Msg // arrived together, from other streams
+}
+
+// doubt is a command without its body.
+type doubt struct {
+	msg *nats.Msg
+	// alterations are how many inspections had found something when it came.
+	alterations int
 }
 
 // offer returns a function that puts an error into c if there is room.
@@ -239,7 +246,7 @@ func (p *puller) receive(stop context.Context, m *nats.Msg) {
 			p.deferCommand(m)
 			return
 		}
-		p.doubted = append(p.doubted, m)
+		p.doubted = append(p.doubted, doubt{m, p.b.alterations()})
 	case m.Header.Get(headerSource) != "":
 		p.sourced = append(p.sourced, m)
 	default:
@@ -254,17 +261,19 @@ func (p *puller) takeGathered(stop context.Context) {
 	p.takeSourced(stop)
 }
 
-// settleDoubts takes what was doubtful if a new inspection finds nothing, or defers it.
+// settleDoubts takes what was doubtful if a new inspection finds nothing, or defers it: also
+// if an inspection has found something since it came, which may be corrected by now.
 func (p *puller) settleDoubts(stop context.Context) {
 	if len(p.doubted) == 0 {
 		return
 	}
 	fine := p.b.inspectAgain(stop)
-	for _, m := range p.doubted {
-		if fine {
-			p.take(stop, m, dating{})
+	alterations := p.b.alterations()
+	for _, d := range p.doubted {
+		if fine && d.alterations == alterations {
+			p.take(stop, d.msg, dating{})
 		} else {
-			p.deferCommand(m)
+			p.deferCommand(d.msg)
 		}
 	}
 	clear(p.doubted)

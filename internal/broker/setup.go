@@ -84,6 +84,9 @@ func (b *Broker) goal(ctx context.Context, o SetupOptions) (goal, error) {
 	if err := b.connected(ctx); err != nil {
 		return goal{}, err
 	}
+	if err := checkServer(b.nc, oldestServer, "Lethe"); err != nil {
+		return goal{}, err
+	}
 	largest, err := maxCommand(b.nc.MaxPayload())
 	return goal{SetupOptions: o, names: b.cfg.Names, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
 }

@@ -28,6 +28,7 @@ type watched struct {
 	notice  string    // what is wrong and doesn't stop the worker
 	logged  string    // all that is wrong, as it was logged
 	stopped bool      // something is wrong that does
+	altered int       // how many inspections have found such a thing
 	at      time.Time // of the last inspection that saw all
 }
 
@@ -112,6 +113,17 @@ func (b *Broker) inspectAgain(ctx context.Context) bool {
 	return !b.seen.stopped && !b.seen.at.Before(began)
 }
 
+// alterations is how many inspections have found what stops the worker. One that finds
+// it still wrong counts, too: so a delivery from before a correction is told from later ones.
+func (b *Broker) alterations() int {
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	if b.seen.stopped {
+		return -1 // what comes now is never equal to what is found later
+	}
+	return b.seen.altered
+}
+
 // note keeps what was seen of a stream or the consumer.
 func (b *Broker) note(of string, lines []PropertyState) {
 	lines = slices.DeleteFunc(lines, func(l PropertyState) bool { return l.Right })
@@ -138,6 +150,7 @@ func (b *Broker) report() {
 	b.seen.notice = strings.Join(warning, "; ")
 	b.seen.stopped = len(stopping) > 0
 	if b.seen.stopped {
+		b.seen.altered++
 		b.gate.Close(causeStreams, strings.Join(stopping, "; "))
 	} else {
 		b.gate.Open(causeStreams)

@@ -105,7 +105,7 @@ func TestNoCommandIsTakenWithoutItsBody(t *testing.T) {
 	setup(t, w.b, SetupOptions{})
 	d := w.next()
 	if string(d.Data) != "command 0" {
-		t.Errorf("body = %q; want the command's", d.Data)
+		t.Errorf("body = %q at delivery %d with %v; want the command's", d.Data, d.Deliveries, d.Header)
 	}
 	d.Settle(done())
 	msg := nats.NewMsg(conversation.CommandSubject("demo"))

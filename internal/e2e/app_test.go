@@ -57,6 +57,7 @@ func TestAnAppsStreamComesBackWithAllItsEvents(t *testing.T) {
 // An account without an import is a mistake that would show as silence.
 func TestSetupAppSaysWhatAnAccountDoesNotImport(t *testing.T) {
 	t.Parallel()
+	localtest.NeedsNATS(t, "2.14.10")
 	for missing, want := range map[string]string{
 		"lethe.events.demo": "reaches its consumer: true; it receives events: false",
 		"$JS.API.CONSUMER.RESET.CONVERSATION_EVENTS.demo": "reaches its consumer: false",

@@ -326,7 +326,7 @@ func (b *battle) wantHeard(t testing.TB, reach []string) {
 	defer b.mu.Unlock()
 	var strange []string
 	for subject := range b.heard {
-		within := slices.ContainsFunc(reach, func(s string) bool { return server.SubjectMatchesFilter(subject, s) })
+		within := slices.ContainsFunc(reach, func(s string) bool { return server.SubjectsCollide(subject, s) })
 		if !within && !ofTheTest(subject) {
 			strange = append(strange, "LETHE: "+subject)
 		}

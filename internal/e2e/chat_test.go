@@ -170,7 +170,7 @@ func (r *rig) breakDeletes(t testing.TB, c chat) (mend func()) {
 			end if;
 			return old;
 		end $$;
-		create or replace trigger refuse before delete on chat.messages for each row execute function public.refuse();`)
+		drop trigger if exists refuse on chat.messages; create trigger refuse before delete on chat.messages for each row execute function public.refuse();`)
 	r.exec(t, `insert into public.broken values ($1, $2, $3)`, c.app, c.user, c.id)
 	return func() {
 		t.Helper()

@@ -180,6 +180,7 @@ func lockedRigOn(t *testing.T, n *localstack.NATS, address string, opts ...rigOp
 // was printed.
 func (r *rig) setupApp(t testing.TB, app string, more ...string) string {
 	t.Helper()
+	localtest.NeedsNATS(t, "2.14.10")
 	return r.must(t, append(append(r.setupAppCall(app), "setup-app", "--app", app), more...)...)
 }
 

@@ -100,6 +100,8 @@ func logical(t *testing.T) string {
 // sent while a command was held survives it.
 func TestAnAppMovesToAnotherShardWhileItIsUsed(t *testing.T) {
 	t.Parallel()
+	localtest.NeedsPostgres(t, 15)   // publications with conditions
+	localtest.NeedsNATS(t, "2.15.0") // how far a source is
 	rnd := random(t)
 	n := localtest.NATS(t, localstack.NATSOptions{})
 	said := withSchema(`create table public.said (user_id text, conversation_id text, seq bigint, at timestamptz default clock_timestamp())`)

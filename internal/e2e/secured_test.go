@@ -118,6 +118,7 @@ func signedNATS(t testing.TB, operator nkeys.KeyPair, resolver server.AccountRes
 // an account's name is private here, and an activation names the account.
 func TestAnAppsAccountOfAnOperator(t *testing.T) {
 	t.Parallel()
+	localtest.NeedsNATS(t, "2.14.10")
 	operator, err := nkeys.CreateOperator()
 	must(t, err)
 	resolver := &server.MemAccResolver{}

@@ -56,20 +56,84 @@ func newCluster(ctx context.Context, opts PostgresOptions) (*cluster, error) {
 // data is the folder of the cluster's data.
 func (c *cluster) data() string { return filepath.Join(c.folder.path, "data") }
 
-// initialise makes the data and the settings.
+// templates are the data that this process's clusters are copies of, by the folder of
+// the programs. Such a folder goes with the process.
+var templates struct {
+	mu   sync.Mutex // guards made; held while initdb makes a template
+	made map[string]*folder
+}
+
+// initialise makes the data and the settings. The copies of a template have one
+// system identifier, which only matters to a standby: it is a copy of its primary
+// anyway.
 func (c *cluster) initialise(ctx context.Context) error {
 	if err := c.own(); err != nil {
 		return err
 	}
+	template, err := c.template(ctx)
+	switch {
+	case err != nil:
+		return err
+	case template == "":
+		err = c.initdb(ctx, c.data())
+	default:
+		err = c.copyData(ctx, template)
+	}
+	if err != nil {
+		return err
+	}
+	return c.addSettings()
+}
+
+// template is the folder to copy, or "" for the first cluster of these programs:
+// most processes have no other. A copy takes a fifth of initdb's time.
+func (c *cluster) template(ctx context.Context) (string, error) {
+	templates.mu.Lock()
+	defer templates.mu.Unlock()
+	f, known := templates.made[c.programs.bin]
+	if !known {
+		if templates.made == nil {
+			templates.made = map[string]*folder{}
+		}
+		templates.made[c.programs.bin] = nil
+		return "", nil
+	}
+	if f == nil {
+		made, err := newFolder(ctx, clusterParents(c.programs.account, false), "lethe-template-")
+		if err != nil {
+			return "", err
+		}
+		if err := errors.Join(c.programs.account.own(made.path), c.initdb(ctx, filepath.Join(made.path, "data"))); err != nil {
+			return "", errors.Join(err, made.remove())
+		}
+		f, templates.made[c.programs.bin] = made, made
+	}
+	return filepath.Join(f.path, "data"), nil
+}
+
+// initdb makes the data.
+func (c *cluster) initdb(ctx context.Context, data string) error {
 	// Trust is safe: the socket's folder is open to the server's user alone. Not
 	// syncing is, too: a machine that crashes here loses a cluster of no use.
-	initdb := c.spec().command(ctx, filepath.Join(c.programs.bin, "initdb"), "-D", c.data(),
+	initdb := c.spec().command(ctx, filepath.Join(c.programs.bin, "initdb"), "-D", data,
 		"--username=postgres", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")
 	if out, err := initdb.CombinedOutput(); err != nil {
 		return fmt.Errorf("%s: %w: %s", initdb.Path, err, bytes.TrimSpace(out))
 	}
-	return c.addSettings()
+	return nil
 }
+
+// copyData makes the data those of a server that doesn't run.
+func (c *cluster) copyData(ctx context.Context, from string) error {
+	out, err := c.spec().command(ctx, "/bin/cp", "-a", from, c.data()).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("copy the data: %w: %s", err, bytes.TrimSpace(out))
+	}
+	return nil
+}
+
+// own gives the folder to the server's user.
+func (c *cluster) own() error { return c.programs.account.own(c.folder.path) }
 
 // settings is what is added to postgresql.conf.
 func (c *cluster) settings() string {

@@ -39,7 +39,7 @@ func (p *Postgres) CopyDatabase(ctx context.Context, address string) (url string
 		return "", nil, err
 	}
 	how := "template " + pgx.Identifier{config.Database}.Sanitize()
-	version, err := p.version(ctx)
+	version, err := p.Version(ctx)
 	if err != nil {
 		return "", nil, err
 	}
@@ -49,8 +49,8 @@ func (p *Postgres) CopyDatabase(ctx context.Context, address string) (url string
 	return p.create(ctx, how)
 }
 
-// version is the server's, such as 150018.
-func (p *Postgres) version(ctx context.Context) (int, error) {
+// Version is the server's, such as 150018.
+func (p *Postgres) Version(ctx context.Context) (int, error) {
 	conn, err := pgx.Connect(ctx, p.url)
 	if err != nil {
 		return 0, err

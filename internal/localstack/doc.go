@@ -14,7 +14,7 @@
 // # Which Postgres
 //
 // The first folder with both server programs (postgres and initdb, version 13
-// or newer) is taken: LETHE_POSTGRES_BIN, pg_config --bindir, PATH, the folders
+// or newer) is taken: LETHE_POSTGRES_BIN (of any version), pg_config --bindir, PATH, the folders
 // of the usual packages (newest first), and the private copy that "make deps"
 // unpacks where it may not install packages. LETHE_POSTGRES_BIN=none leaves the
 // private copy alone. Postgres refuses to run as root, so root starts it as the

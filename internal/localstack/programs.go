@@ -92,6 +92,14 @@ func (a account) searches(info os.FileInfo) bool {
 	}
 }
 
+// own gives a folder of this process to the account.
+func (a account) own(folder string) error {
+	if a.credential == nil {
+		return nil
+	}
+	return os.Chown(folder, int(a.credential.Uid), int(a.credential.Gid))
+}
+
 // programs are a Postgres server's programs and the user to run them as.
 type programs struct {
 	bin     string   // folder of postgres and initdb
@@ -147,7 +155,7 @@ func noPostgres(who account, environ []string) error {
 	case "none":
 		where = " in the private copy (LETHE_POSTGRES_BIN is none)"
 	default:
-		where = fmt.Sprintf(" in LETHE_POSTGRES_BIN (%s: postgres and initdb, version 13 or newer)", named)
+		where = fmt.Sprintf(" in LETHE_POSTGRES_BIN (%s: postgres and initdb)", named)
 	}
 	if who.name != "" {
 		where += fmt.Sprintf(" that the user %s can run", who.name)

@@ -70,12 +70,25 @@ func TestFindPrograms(t *testing.T) {
 			t.Errorf("env = %q; want %s last", found.env, want)
 		}
 	})
-	t.Run("refuses what is too old or half there, and says what to install", func(t *testing.T) {
+	t.Run("leaves what is too old, unless it is named", func(t *testing.T) {
 		t.Parallel()
-		old, half := filepath.Join(openFolder(t), "old"), filepath.Join(openFolder(t), "half")
+		old := filepath.Join(openFolder(t), "old")
 		writeServer(t, old, "12.9")
+		writeProgram(t, filepath.Join(old, "pg_config"), old)
+		found, err := findPrograms(t.Context(), []string{"PATH=" + old + ":/usr/bin:/bin", "XDG_CACHE_HOME=/nonexistent"}, 0)
+		if (err != nil || found.bin == old) && !errors.Is(err, ErrNoPostgres) {
+			t.Errorf("findPrograms = %q, %v; want another, or none", found.bin, err)
+		}
+		found, err = findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=" + old}, 0)
+		if err != nil || found.bin != old {
+			t.Errorf("findPrograms of a named folder = %q, %v; want it", found.bin, err)
+		}
+	})
+	t.Run("refuses what is half there, and says what to install", func(t *testing.T) {
+		t.Parallel()
+		half := filepath.Join(openFolder(t), "half")
 		writeProgram(t, filepath.Join(half, "postgres"), "16.2")
-		for _, named := range []string{old, half, "/nonexistent", "none"} {
+		for _, named := range []string{half, "/nonexistent", "none"} {
 			_, err := findPrograms(t.Context(), []string{path, "LETHE_POSTGRES_BIN=" + named}, 0)
 			if !errors.Is(err, ErrNoPostgres) {
 				t.Fatalf("findPrograms with %s = %v; want ErrNoPostgres", named, err)

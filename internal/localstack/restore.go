@@ -41,10 +41,8 @@ func (b *Backup) take(ctx context.Context, p *Postgres) error {
 		return err
 	}
 	for _, folder := range []string{b.folder.path, b.archive()} {
-		if owner := b.of.programs.account.credential; owner != nil {
-			if err := os.Chown(folder, int(owner.Uid), int(owner.Gid)); err != nil {
-				return err
-			}
+		if err := b.of.programs.account.own(folder); err != nil {
+			return err
 		}
 	}
 	for _, sql := range []string{"alter system set archive_mode = on", "alter system set archive_command = 'cp %p " + b.archive() + "/%f'"} {
@@ -109,10 +107,7 @@ func (b *Backup) recover(to time.Time) error {
 	if err := os.WriteFile(signal, nil, 0o600); err != nil {
 		return err
 	}
-	if owner := b.of.programs.account.credential; owner != nil {
-		return os.Chown(signal, int(owner.Uid), int(owner.Gid))
-	}
-	return nil
+	return b.of.programs.account.own(signal)
 }
 
 // Close removes the backup's files.

@@ -62,9 +62,8 @@ func (c *cluster) copyStopped(ctx context.Context, primary *cluster, name string
 	if err := primary.stop(ctx, "INT"); err != nil {
 		return err
 	}
-	out, err := c.spec().command(ctx, "/bin/cp", "-a", primary.data(), c.data()).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("copy the data: %w: %s", err, bytes.TrimSpace(out))
+	if err := c.copyData(ctx, primary.data()); err != nil {
+		return err
 	}
 	if err := primary.start(ctx); err != nil {
 		return err
@@ -89,14 +88,6 @@ func (c *cluster) copyFrom(ctx context.Context, primary *cluster, name string) e
 		return fmt.Errorf("%s: %w: %s", backup.Path, err, bytes.TrimSpace(out))
 	}
 	return c.addSettings()
-}
-
-// own gives the folder to the server's user.
-func (c *cluster) own() error {
-	if owner := c.programs.account.credential; owner != nil {
-		return os.Chown(c.folder.path, int(owner.Uid), int(owner.Gid))
-	}
-	return nil
 }
 
 // addSettings puts the settings below those that the data came with; the last

@@ -54,7 +54,7 @@ func TestAStandbyOfAnotherVersionFollowsItsPrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = standby.Close() })
-	if version, err := standby.version(t.Context()); err != nil || version/10000 != 17 {
+	if version, err := standby.Version(t.Context()); err != nil || version/10000 != 17 {
 		t.Errorf("the standby's version is %d, %v; want 17", version, err)
 	}
 	conn, err := pgx.Connect(t.Context(), primary.URL())

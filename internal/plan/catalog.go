@@ -48,6 +48,7 @@ type relation struct {
 	columns      map[string]column
 	readable     map[string]bool // columns that may be selected, the server's own (ctid) included
 	indexes      []index
+	partial      []index     // of some rows
 	parts        []part      // the relation and all that inherit from it
 	heirs        []*relation // those of a table that isn't partitioned: neither keys nor indexes are theirs, too
 }

@@ -8,13 +8,14 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// index is a btree index that the statements could use: valid, and of all rows.
+// index is a btree index that the statements could use: valid, and of all rows, or of those of a condition.
 type index struct {
 	name      string
 	columns   []string // in order; "" for an expression, or a column in an order or collation not its own
 	ordered   []bool   // the column can be read in its plain order, nulls last
 	unique    bool
-	immediate bool // unique at each moment of a transaction, too
+	immediate bool   // unique at each moment of a transaction, too
+	condition string // as SQL writes it; "" for all rows
 }
 
 // leads reports whether the index begins with all of the columns, in any order and perhaps with some of constants
@@ -55,10 +56,14 @@ func (c *catalog) readIndexes(ctx context.Context, q Querier, byOID map[uint32]*
 	}
 	var oid uint32
 	var i index
-	_, err = pgx.ForEachRow(rows, []any{&oid, &i.name, &i.unique, &i.immediate, &i.columns, &i.ordered}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&oid, &i.name, &i.unique, &i.immediate, &i.condition, &i.columns, &i.ordered}, func() error {
 		found := i
 		found.columns, found.ordered = slices.Clone(i.columns), slices.Clone(i.ordered)
-		byOID[oid].indexes = append(byOID[oid].indexes, found)
+		if r := byOID[oid]; i.condition == "" {
+			r.indexes = append(r.indexes, found)
+		} else {
+			r.partial = append(r.partial, found)
+		}
 		return nil
 	})
 	return err

@@ -20,12 +20,13 @@ type part struct {
 	identity string // pg_class.relreplident
 }
 
-// keeper is an enabled trigger that fires for each row before it is deleted or updated,
-// and may keep it as it is, or write something else.
+// keeper is an enabled trigger that fires for each row before it is deleted or updated, and may keep it as it is, or write something else; or
+// at the commit, and may write it anew.
 type keeper struct {
 	trigger          string
 	function         string // as SQL writes it
 	deletes, updates bool
+	deferred         bool
 }
 
 // readParts fills the relations' parts, and adds to byOID those that inherit from
@@ -39,14 +40,14 @@ func (c *catalog) readParts(ctx context.Context, q Querier, byOID map[uint32]*re
 	var schema, name string
 	var p part
 	var triggers, functions []string
-	var deletes, updates []bool
+	var deletes, updates, deferred []bool
 	_, err = pgx.ForEachRow(rows, []any{
-		&root, &oid, &schema, &name, &p.kind, &p.indexes, &triggers, &functions, &deletes, &updates, &p.deletes, &p.updates, &p.identity,
+		&root, &oid, &schema, &name, &p.kind, &p.indexes, &triggers, &functions, &deletes, &updates, &deferred, &p.deletes, &p.updates, &p.identity,
 	}, func() error {
 		found, of := p, byOID[root]
 		found.name = quote(schema, name)
 		for i, t := range triggers {
-			found.keepers = append(found.keepers, keeper{t, functions[i], deletes[i], updates[i]})
+			found.keepers = append(found.keepers, keeper{t, functions[i], deletes[i], updates[i], deferred[i]})
 		}
 		of.parts = append(of.parts, found)
 		if of.kind == "r" && oid != root {

@@ -19,6 +19,15 @@ import (
 // statements call (pg_current_xact_id).
 const oldestServer = 130000
 
+// CheckServer returns an error if the server's version, as server_version_num, is older
+// than Lethe works with.
+func CheckServer(version int) error {
+	if version >= oldestServer {
+		return nil
+	}
+	return fmt.Errorf("postgres %d is too old: Lethe needs %d or newer: upgrade it", version/10000, oldestServer/10000)
+}
+
 // Querier is a connection with an open transaction that reads.
 type Querier interface {
 	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
@@ -78,8 +87,8 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	if err != nil {
 		return nil, err
 	}
-	if cat.version < oldestServer {
-		return Unfit(fmt.Errorf("postgres: the server is version %d; 13 or newer is needed", cat.version/10000)), nil
+	if err := CheckServer(cat.version); err != nil {
+		return Unfit(err), nil
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
@@ -141,6 +150,7 @@ type checker struct {
 	pointed                                  member               // the messages' parent with the position; zero if they have it
 	newest                                   []string             // the messages' columns that set reads
 	lookups                                  map[string]*lookedUp // by the id's name
+	active                                   []index              // of the members' rows that the plan finds, and not of all
 
 	problems  []error         // the plan and the tables don't fit
 	unindexed []error         // they do, slowly

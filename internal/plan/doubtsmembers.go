@@ -46,8 +46,11 @@ func (k *checker) doubtMembers(e Placed, rel *relation) {
 			}
 		}
 	}
+	said := func(c string) bool { // by another column, too: is_deleted beside deleted_at
+		return slices.ContainsFunc(rel.columnNames(), func(o string) bool { return e.names(o) && left(rel.columns[o]) != "" && leftStem(o) == leftStem(c) })
+	}
 	for _, c := range rel.columnNames() {
-		if value := left(rel.columns[c]); value != "" && !e.names(c) && c != watermark {
+		if value := left(rel.columns[c]); value != "" && !said(c) && c != watermark {
 			or := ""
 			if value == "null" && e.Watermark.Column == "" && k.mayBePosition(rel.columns[c]) {
 				or = "; if they read on, and the app shows them only what was sent after it, add watermark: " + scalar(c)
@@ -56,6 +59,11 @@ func (k *checker) doubtMembers(e Placed, rel *relation) {
 				quote(c), rel, scalar(c), value, or)
 		}
 	}
+}
+
+// leftStem is what a column says of a member, without how: deleted for is_deleted and deleted_at.
+func leftStem(name string) string {
+	return lefts.ReplaceAllString(bare(name), "$2")
 }
 
 // left is the value that the column has while a member is one, if its name says so: "" if it doesn't.
@@ -108,7 +116,7 @@ func (k *checker) noteFloor() {
 	}
 	watermark, _ := parseColumn(k.plan.Members.Watermark.Column) // validated
 	by := k.keysWithout(m, "user")
-	if !m.rel.indexed(by, m.constants, watermark) {
+	if !m.rel.indexed(by, m.constants, watermark) && !slices.ContainsFunc(k.active, func(i index) bool { return i.leads(by, m.constants, watermark) }) {
 		k.notes = append(k.notes, fmt.Sprintf("members: no index of %s leads with %s and goes on with %s: whether all members have deleted a conversation is found by reading each of them; if it may have more than some thousands, run: %s",
 			m.rel, list(by), quote(watermark), createIndex("create index", m.rel, slices.Concat(by, m.constants, []string{watermark}))))
 	}

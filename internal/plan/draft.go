@@ -15,7 +15,7 @@ import (
 // open stands in a draft where its reader must answer a question. No check lets it pass.
 const open = "TODO"
 
-// ErrNoMessages says that no table looks like one of messages. What is returned also says which comes nearest.
+// ErrNoMessages says that no table looks like one of messages. What is returned also says what a table lacks that has something of one.
 var ErrNoMessages = errors.New("no table looks like one of messages")
 
 // Draft reads the catalog and writes a first plan as YAML: what names, types, keys and foreign
@@ -186,7 +186,7 @@ func (d *draft) findLog() (conversation string) {
 	return conversation
 }
 
-// noLog is [ErrNoMessages] with the table that comes nearest, and what it lacks.
+// noLog is [ErrNoMessages], with what a table lacks that has something of one.
 func (d *draft) noLog() error {
 	const byHand = "write the plan by hand: docs/plan.md, examples/plans"
 	var nearest *relation
@@ -213,7 +213,10 @@ func (d *draft) noLog() error {
 			lacks = append(lacks, "no "+part.name)
 		}
 	}
-	return fmt.Errorf("%w; %s comes nearest, and has %s; if it is the one, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
+	if len(lacks) > 2 { // a text alone, say, is in many tables
+		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
+	}
+	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
 }
 
 // bodyOf reports whether a column has the text.

@@ -30,8 +30,8 @@ func TestDraft(t *testing.T) {
 			execSQL(t, pool, fmt.Sprintf("begin; create schema %s; set local search_path = %[1]s; %s; commit", name, tables))
 			text, questions, err := Draft(t.Context(), pool, name)
 			if name == "nothing" {
-				const want = "no table looks like one of messages; nothing.entries comes nearest, and has no column of the conversation, such as conversation_id, room_id or peer, " +
-					"no name like messages; if it is the one, write the plan by hand: docs/plan.md, examples/plans"
+				const want = "no table looks like one of messages; nothing.entries has no column of the conversation, such as conversation_id, room_id or peer, " +
+					"no name like messages; if it has the messages all the same, write the plan by hand: docs/plan.md, examples/plans"
 				if !errors.Is(err, ErrNoMessages) || err.Error() != want {
 					t.Errorf("%v; want %s", err, want)
 				}

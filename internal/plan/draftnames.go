@@ -36,6 +36,11 @@ var (
 	lastWords     = []string{"lastmessageid", "lastmsgid", "lastpostid", "newestmessageid", "lastmessage"}
 	lastTimeWords = []string{"lastmessageat", "lastmessagetime", "lastmsgat", "lastpostat", "lastmessagesentat"}
 	timeWords     = []string{"sent", "sentat", "datesent", "created", "createdat", "createat", "creationtime", "inserted", "insertedat", "timestamp", "when", "time", "date", "ts", "at"}
+	// rareTimeWords are times as well, less sure than any of those.
+	rareTimeWords = []string{
+		"serverts", "servertime", "servertimestamp", "originserverts", "sentts", "senton", "sendtime", "senttime", "sentdate", "createdts", "createdtime", "createdon", "createtime",
+		"createdate", "createddate", "creationdate", "datecreated", "posted", "postedat", "posttime", "storedat", "messagets", "messagetime", "msgts", "msgtime",
+	}
 	// keepWords are in names of tables that may keep a shared message.
 	keepWords     = []string{"bookmark", "star", "saved", "pin", "template", "onboarding"}
 	unitSuffix    = regexp.MustCompile(`(?i)_?(ms|millis|us|micros|ns|nanos|secs?|seconds)$`)

@@ -104,7 +104,7 @@ func (d *draft) membersOf(log *relation, conversation string) *relation {
 		}
 		for _, user := range ownersOf(r) {
 			for _, c := range r.columnNames() {
-				if c != user && stem(c) == stem(conversation) && r.unique(user, c) && messagesScore(r, c) < 5 {
+				if _, unique := r.uniqueAmong(user, c); unique && c != user && stem(c) == stem(conversation) && messagesScore(r, c) < 5 {
 					return r
 				}
 			}

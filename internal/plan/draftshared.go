@@ -35,6 +35,9 @@ func (d *draft) share(senders []string, members *relation, conversation string) 
 	if d.appOf(d.log, conversation, "") == "" {
 		e.App = ""
 	}
+	if e.Where, _ = members.uniqueAmong(e.User, e.Conversation); len(e.Where) > 0 {
+		d.note("members.where", "Only among these rows has a member one of a conversation: others are taken for times when they were a member before.")
+	}
 	d.plan.Members = e
 	d.note("members", "Who reads a conversation. What all of them have deleted is erased.")
 }
@@ -75,6 +78,9 @@ func (d *draft) memberColumns() {
 	for _, name := range r.columnNames() {
 		c := r.columns[name]
 		value := left(c)
+		if slices.ContainsFunc(e.Where, func(w Pair) bool { return leftStem(w.Column) == leftStem(name) }) {
+			continue
+		}
 		switch {
 		case clears.MatchString(bare(name)) && fits(c) && e.Watermark.Column == "":
 			e.Watermark.Column = name

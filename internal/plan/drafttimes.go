@@ -82,7 +82,11 @@ func (d *draft) unitOf(r *relation, name string) string {
 
 // timeName is how much a column's name is that of the time at which a message was sent.
 func (d *draft) timeName(c column) int {
-	return rank(timeWords, bare(unitSuffix.ReplaceAllString(c.name, "")))
+	name := bare(unitSuffix.ReplaceAllString(c.name, ""))
+	if slices.Contains(rareTimeWords, name) {
+		return 1
+	}
+	return rank(timeWords, name)
 }
 
 func (d *draft) timeScore(r *relation, c column, equal []string) int {

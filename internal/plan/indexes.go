@@ -33,6 +33,9 @@ func (k *checker) checkIndexes() {
 	}
 	if m := k.memb; m.rel != nil { // the floor is the least watermark of a conversation's members
 		k.wantIndex(m.rel, m.path, k.keysWithout(m, "user"), m.constants, "")
+		if deletes, _ := k.changes(m.path); deletes && len(k.active) > 0 { // those of former members go, too
+			k.wantIndex(m.rel, "conversations", k.keysWithout(m, "user"), nil, "")
+		}
 	}
 	for _, m := range k.keepers {
 		if m.rel != nil {
@@ -49,6 +52,9 @@ func (k *checker) wantIndex(rel *relation, path string, columns, constants []str
 	}
 	for _, heir := range rel.heirs {
 		k.wantIndex(heir, path, columns, constants, seq)
+	}
+	if path == k.memb.path && slices.ContainsFunc(k.active, func(i index) bool { return i.leads(columns, constants, seq) }) {
+		return
 	}
 	if rel.indexed(columns, constants, seq) || seq == "" && rel.unique(append(slices.Clone(columns), constants...)...) {
 		return // by the index, or by one that finds a single row

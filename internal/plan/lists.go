@@ -74,9 +74,9 @@ func (s *Checked) UsersOfConversation() ([]*List, error) { return s.usersOfConve
 
 // checkLists finds the indexes by which ids are listed.
 func (k *checker) checkLists(s *Checked) {
-	tables := []listed{{&k.messages, s.Messages.conditions}, {&k.convs, s.Conversations.conditions}}
+	tables := []listed{{&k.messages, s.Messages.conditions, nil}, {&k.convs, s.Conversations.conditions, nil}}
 	if s.Members != nil {
-		tables = []listed{{&k.memb, s.Members.conditions}}
+		tables = []listed{{&k.memb, s.Members.conditions, k.active}}
 	}
 	tables = slices.DeleteFunc(tables, func(t listed) bool { return t.member.rel == nil })
 	switch {
@@ -102,6 +102,7 @@ func (k *checker) checkLists(s *Checked) {
 type listed struct {
 	*member
 	conditions []condition
+	active     []index // of the rows that the conditions let through
 }
 
 // listAll wants each of the tables to list the ids.
@@ -161,6 +162,9 @@ func (t listed) list(name string) (l *List, missing string, err error) {
 	}
 	id, constants := unquoted(l.id.column), t.constants
 	keys := slices.DeleteFunc(slices.Clone(t.keys), func(c string) bool { return c == id })
+	if slices.ContainsFunc(t.active, func(i index) bool { return i.leads(keys, constants, id) || i.leads(keys, constants, "") }) {
+		return l, "", nil
+	}
 	for _, rel := range append([]*relation{t.rel}, t.rel.heirs...) {
 		// Of few rows, one for each id, all may be read for a page of them; of messages only the first of each id.
 		if !rel.indexed(keys, constants, id) && (t.path == "messages" || !rel.indexed(keys, constants, "")) {

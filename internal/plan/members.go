@@ -20,6 +20,8 @@ type Members struct {
 	// row doesn't have it.
 	user, conversation     string
 	watermark, visibleFrom position
+	// active are those of the conditions of Match by which a member has at most one row: others are of times when they were one.
+	active []condition
 }
 
 // never is the number of a watermark below all positions.
@@ -51,7 +53,7 @@ func (m *Members) Sets() bool { return m.Watermark != "" || m.Unread != "" }
 // leaving are the rows of a conversation as a child table of it: they go with its row.
 func (m *Members) leaving() *Child {
 	t := m.Table
-	t.conditions = without(t.conditions, "user_id")
+	t.conditions = slices.DeleteFunc(without(t.conditions, "user_id"), func(c condition) bool { return slices.Contains(m.active, c) })
 	return &Child{Path: "members", Table: t}
 }
 
@@ -119,7 +121,7 @@ func (k *checker) buildMembers(s *Checked, e Entry) *Members {
 			k.memb.sets = append(k.memb.sets, name)
 		}
 	}
-	k.single(out)
+	k.single(out, e.Conditions())
 	if out.user = idText(out.conditions, "user_id"); out.user == "" {
 		k.refuse("members: the user is looked up, so that a row doesn't tell whose it is: compare a column with $user, or columns with all of its parts")
 	}
@@ -128,8 +130,8 @@ func (k *checker) buildMembers(s *Checked, e Entry) *Members {
 }
 
 // single divides the conditions: a constant on a column of the unique index by which a member has one row is part of
-// Match, and others say whether the row counts.
-func (k *checker) single(m *Members) {
+// Match, or in the condition of that index, and others say whether the row counts.
+func (k *checker) single(m *Members, conditions []Pair) {
 	rel := k.memb.rel
 	if rel == nil || slices.Contains(k.memb.found(), "") {
 		return // which has been reported
@@ -143,9 +145,25 @@ func (k *checker) single(m *Members) {
 			}
 		}
 	}
+	active := k.memb.activeIndexes(conditions)
+	for _, i := range active {
+		if key == nil && unique && i.unique && !slices.ContainsFunc(i.columns, func(c string) bool { return !slices.Contains(k.memb.found(), c) }) {
+			constants, _ := rel.constants(i)
+			key = slices.Clone(i.columns)
+			for _, c := range constants {
+				key = append(key, c.Column)
+			}
+			for _, c := range m.conditions {
+				if c.value.constant != "" && slices.Contains(key, unquoted(c.column)) && !slices.Contains(i.columns, unquoted(c.column)) {
+					m.active = append(m.active, c)
+				}
+			}
+			k.active = active
+		}
+	}
 	if key == nil {
-		k.refuse("members: nothing keeps a user from having two rows of %s for one conversation, of which just one would say what they have deleted; run: %s",
-			rel, createIndex("create unique index", rel, k.memb.keys))
+		k.refuse("members: nothing keeps a user from having two rows of %s for one conversation, of which just one would say what they have deleted; run: %s%s",
+			rel, createIndex("create unique index", rel, k.memb.keys), k.rejoins(rel, k.memb.keys, conditions))
 		return
 	}
 	counts := func(c condition) bool {

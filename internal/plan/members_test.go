@@ -62,7 +62,27 @@ var memberCases = map[string]memberCase{
 	"two_rows_of_one_member": {
 		sql: `alter table log.members drop constraint members_pkey; create index on log.members (room, who)`,
 		want: []string{`members: nothing keeps a user from having two rows of "log"."members" for one conversation, of which just one would say what they have deleted; ` +
-			`run: create unique index concurrently on "log"."members" ("who", "room")`},
+			`run: create unique index concurrently on "log"."members" ("who", "room"); or, if a member who comes back has a new row, and those of before aren't where "left_at" is null, ` +
+			`run: create unique index concurrently on "log"."members" ("who", "room") where "left_at" is null`},
+	},
+	"two_rows_of_one_member_and_no_condition": {
+		sql: `alter table log.members drop constraint members_pkey; create index on log.members (room, who)`, old: "  where: {left_at: null}\n",
+		want: []string{`aren't where "left_at" is null, add to where: {left_at: null}, and run: create unique index`},
+	},
+	"members_who_come_back_as_another_row": {
+		sql: `alter table log.members drop constraint members_pkey; create unique index on log.members (room, who) where left_at is null; create index on log.members (room, cleared) where left_at is null`,
+	},
+	"members_who_come_back_whose_rows_go": {
+		sql: `alter table log.members drop constraint members_pkey; create unique index on log.members (room, who) where left_at is null`, old: "keep: true", replacement: "keep: false",
+		want: []string{`conversations: "log"."members" has no btree index that leads with "room"`},
+	},
+	"an_index_of_other_rows": {
+		sql:  `alter table log.members drop constraint members_pkey; create index on log.members (room, who); create unique index on log.members (room, who) where left_at is null and cleared > 0`,
+		want: []string{`members: nothing keeps a user from having two rows`},
+	},
+	"a_mark_beside_another": {
+		sql: `alter table log.members add is_left boolean not null default false, add removed_at timestamptz; create index on log.members (room, cleared)`, old: "{left_at: null}", replacement: "{is_left: false}",
+		warned: []string{`members: by its name, column "removed_at" of "log"."members" says whether a member has left`},
 	},
 	"no_way_to_the_members": {
 		sql:  `alter table log.members drop constraint members_pkey; create unique index on log.members (who, room)`,

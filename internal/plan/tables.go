@@ -78,6 +78,11 @@ func (k *checker) checkKeepers(m member, deletes, updates bool) {
 		if n := len(tables[t]); n > 1 {
 			where += fmt.Sprintf(" and %s of %s", purge.Count(n-1, "more part"), m.rel)
 		}
+		if t.deferred && (t.deletes && deletes || t.updates && updates) {
+			k.warn("%s: trigger %s of %s, with function %s, is deferred to the commit, when it is decided that nothing is left: what it writes then stays, and the deletion counts as done; "+
+				"make sure that it writes none of these rows, or create it anew, not deferred", m.path, quote(t.trigger), where, t.function)
+			continue
+		}
 		if t.deletes && deletes {
 			k.warn("%s: trigger %s of %s, with function %s, fires before each row is deleted: a deletion whose rows it keeps (return null, return new) fails; make sure that it returns old",
 				m.path, quote(t.trigger), where, t.function)

@@ -117,7 +117,7 @@ func (k Kept) Error() string {
 	}
 	if k.Column != "" {
 		return fmt.Sprintf("table %s keeps column %s of the member's row as it was, so that the member would still see what they have deleted: an update trigger returns null, "+
-			"or puts the value back; let it return new for this table, with this column as it is, or drop it", k.Table, k.Column)
+			"puts the value back, or makes it another's row; let it return new for this table, with this column as it is, or drop it", k.Table, k.Column)
 	}
 	where := ""
 	if k.Seq != 0 {

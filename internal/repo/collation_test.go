@@ -53,9 +53,10 @@ func TestACollationOfAnotherVersionIsRefused(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			make1 := newSortedDatabase
-			if c.plain {
-				make1 = newDatabase
+			make1 := newDatabase
+			if !c.plain {
+				localtest.NeedsPostgres(t, 15)
+				make1 = newSortedDatabase
 			}
 			url := make1(t)
 			admin := openPool(t, url)

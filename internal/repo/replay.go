@@ -186,7 +186,9 @@ func (s *step) hideAgain(t *transaction, roundTrip func() error, log [3]string) 
 		return err
 	}
 	for _, k := range kept {
-		return errKept(k)
+		if k.Column != "" { // what else was said is no longer to be decided
+			return errKept(k)
+		}
 	}
 	return nil
 }

@@ -14,6 +14,8 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/stdlib"
 	"github.com/pressly/goose/v3"
+
+	"github.com/lethe-im/lethe/internal/plan"
 )
 
 //go:embed migrations/0*.sql
@@ -120,7 +122,11 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	// It ends with the connection; a pooler in between may keep that one.
 	defer db.ExecContext(context.WithoutCancel(ctx), general.get("setup_unlock").sql, int64(setupLock)) //nolint:errcheck // see above
 	var role, database string
-	if err := db.QueryRowContext(ctx, general.get("setup_names").sql).Scan(&role, &database); err != nil {
+	var version int
+	if err := db.QueryRowContext(ctx, general.get("setup_names").sql).Scan(&role, &database, &version); err != nil {
+		return SetupReport{}, err
+	}
+	if err := plan.CheckServer(version); err != nil {
 		return SetupReport{}, err
 	}
 	create := fmt.Sprintf("run the setup as the database's owner, or run: grant create on database %s to %s", database, role)

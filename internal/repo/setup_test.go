@@ -231,3 +231,27 @@ func TestSetupWritesNothingToStandardOutput(t *testing.T) { //nolint:paralleltes
 		t.Errorf("standard output: %q, %v; want nothing", out.String(), err)
 	}
 }
+
+// make test-matrix runs this against Postgres 12.
+func TestAPostgresThatIsTooOldIsRefused(t *testing.T) {
+	t.Parallel()
+	server := localtest.Postgres(t)
+	version, err := server.Version(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if version >= 130000 {
+		if _, err := Setup(t.Context(), localtest.Database(t), SetupOptions{}); err != nil {
+			t.Errorf("Setup = %v; want this server taken", err)
+		}
+		return
+	}
+	const want = "postgres 12 is too old: Lethe needs 13 or newer: upgrade it"
+	if _, err := Setup(t.Context(), server.URL(), SetupOptions{SampleSchema: true}); err == nil || err.Error() != want {
+		t.Errorf("Setup = %v; want %s", err, want)
+	}
+	report, err := CheckPlan(t.Context(), server.URL(), plan.Bundled(), plan.Options{})
+	if err != nil || report.Err() == nil || report.Err().Error() != want {
+		t.Errorf("CheckPlan = %v, %v; want %s", report, err, want)
+	}
+}

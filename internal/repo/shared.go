@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -117,6 +118,7 @@ const (
 	keptUnread
 	keptLedger // lethe.watermarks
 	keptZero   // the boundary
+	keptMissing
 )
 
 // queueKept adds the statement that finds those deletions of this transaction whose members would still see what they have deleted.
@@ -124,15 +126,17 @@ func (r *Repo) queueKept(t *transaction, a args) (kept map[int]purge.Kept) {
 	kept = map[int]purge.Kept{}
 	t.query(func(rows pgx.Rows) error {
 		var ord, by int
-		if err := rows.Scan(&ord, &by); err != nil {
+		var missing string
+		if err := rows.Scan(&ord, &by, &missing); err != nil {
 			return err
 		}
 		m := r.plan.Members
 		kept[ord-1] = map[int]purge.Kept{
-			keptWatermark: {Table: m.Name, Column: m.Watermark, Rows: 1},
+			keptWatermark: {Table: m.Name, Column: cmp.Or(m.Watermark, m.Unread), Rows: 1},
 			keptUnread:    {Table: m.Name, Column: m.Unread, Rows: 1},
 			keptLedger:    {Table: "lethe.watermarks", Column: "cleared_through", Rows: 1},
 			keptZero:      {Table: r.plan.Messages.Name, AtZero: true},
+			keptMissing:   {Missing: missing},
 		}[by]
 		return nil
 	}, r.sql.get("hide_kept"), a)

@@ -28,6 +28,7 @@ func TestAHideThatATriggerKeepsFails(t *testing.T) {
 		"a part of the watermark":       {"numbers", "new.n := new.n - 1;", before, `"log"."members"`, `"n"`},
 		"a time":                        {"times", "new.at := old.at;", before, `"log"."members"`, `"at"`},
 		"the watermark, afterwards":     {"numbers", "update log.members set n = old.n where room = new.room and who = new.who and pg_trigger_depth() < 2;", `create trigger keep after update on log.members for each row execute function log.keep()`, `"log"."members"`, `"n"`},
+		"whose row it is":               {"numbers", "new.who := 'nobody'; new.n := old.n;", before, `"log"."members"`, `"n"`},
 		"the row, with the unread only": {"numbers_without_a_watermark", "return null;", before, `"log"."members"`, `"unread"`},
 		"the ledger's watermark":        {"numbers_and_no_column", "return null;", `create trigger keep before insert or update on lethe.watermarks for each row execute function log.keep()`, "lethe.watermarks", "cleared_through"},
 	} {
@@ -62,6 +63,34 @@ func TestAHideThatATriggerKeepsFails(t *testing.T) {
 	}
 }
 
+// With a boundary, and without what the messages are looked up by, nothing says that they are hidden, and least of all that they are erased: of a deletion
+// that has failed before, and of one for everyone.
+func TestAHideWhoseLookupHasVanishedFails(t *testing.T) {
+	t.Parallel()
+	r := newNamed(t)
+	d := hideOf("c1", aliceID, 0, 12)
+	d.Conversation = "team"
+	if rec, err := r.Fail(t.Context(), d, purge.Failure{Err: "e", MaxAttempts: 5}); err != nil || rec.ThroughSeq == 0 {
+		t.Fatalf("fail = %+v, %v; want a boundary", rec, err)
+	}
+	boundary := logStart.UnixMicro() + 1
+	everyone := hideOf("c2", bobID, 0, 12)
+	everyone.Conversation, everyone.Scope, everyone.RequestedBy, everyone.Boundary = "team", purge.ScopeEveryone, "boss", &boundary
+	unknown, through := hideOf("c3", bobID, 0, 12), int64(5)
+	unknown.Conversation, unknown.ThroughSeq = "team", &through
+	execSQL(t, r.pool, `update named.rooms set name = 'renamed' where name = 'team'`)
+	for _, d := range []purge.Deletion{d, everyone} {
+		_, err := r.Step(t.Context(), d, purge.Part{Claim: true, Finish: true})
+		var kept purge.Kept
+		if fault, _ := purge.FaultOf(err); fault != purge.Command || !errors.As(err, &kept) || !strings.Contains(kept.Missing, "named") {
+			t.Errorf("%s: %v (%v); want it to name what is missing", d.Command, err, fault)
+		}
+	}
+	if rec := steps(t, r, unknown).Records[0]; rec.State != purge.Done || rec.ThroughSeq != 0 {
+		t.Errorf("%+v; want it done, of a conversation that isn't there", rec)
+	}
+}
+
 // What a trigger makes of the counter stands, and so does a watermark that it moves further on.
 func TestAHideWhoseTriggerWritesMore(t *testing.T) {
 	t.Parallel()
@@ -86,7 +115,8 @@ func TestAHideOnATableThatHasChanged(t *testing.T) {
 		"row-level security":      {`alter table log.members enable row level security; alter table log.members force row level security`, "row-level security"},
 		"a policy":                {`alter table log.members enable row level security; create policy others on log.members using (who <> 'alice')`, "row-level security"},
 		"a policy for updates":    {`alter table log.members enable row level security; create policy a on log.members for select using (true); create policy b on log.members for update using (false)`, "row-level security"},
-		"a generated column":      {`alter table log.members drop column n; alter table log.members add n bigint generated always as (0) stored`, "428C9"},
+		"a generated column":      {`alter table log.members drop column n; alter table log.members add n bigint generated always as (0) stored`, "can only be updated to DEFAULT"},
+		"a second row":            {`alter table log.members drop constraint members_pkey; create table log.more () inherits (log.members); insert into log.more (room, who) values (1, 'alice')`, "keeps column"},
 		"a check, which it fails": {`alter table log.members add check (n is null)`, "check"},
 	} {
 		t.Run(name, func(t *testing.T) {

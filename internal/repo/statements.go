@@ -157,11 +157,12 @@ func (a sqlArgs) Removes() bool {
 	return a.Members != nil && a.Conversations.Name != "" && !a.Conversations.Keep
 }
 
-// KeptWatermark, KeptUnread, KeptLedger and KeptZero are what hide_kept returns.
+// KeptWatermark, KeptUnread, KeptLedger, KeptZero and KeptMissing are what hide_kept returns.
 func (a sqlArgs) KeptWatermark() int { return keptWatermark }
 func (a sqlArgs) KeptUnread() int    { return keptUnread }
 func (a sqlArgs) KeptLedger() int    { return keptLedger }
 func (a sqlArgs) KeptZero() int      { return keptZero }
+func (a sqlArgs) KeptMissing() int   { return keptMissing }
 
 // ParentColumns are the columns of a row by which its parents are found.
 func (a sqlArgs) ParentColumns(row string) string { return plan.ParentColumns(a.Parents(), row) }

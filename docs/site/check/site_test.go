@@ -82,6 +82,7 @@ func TestTheSearchFinds(t *testing.T) {
 		{"from a folder without a server", "file://" + folder + "/docs/plan/index.html", "dead letter", "Concepts", "file://" + folder + "/"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
 			ctx, cancel := chromedp.NewContext(browser)
 			defer cancel()
 			ctx, cancel = context.WithTimeout(ctx, timeout)

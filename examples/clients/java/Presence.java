@@ -34,7 +34,7 @@ public class Presence {
 
     public static void main(String[] args) {
         if (args.length < 4) {
-            System.err.println("presence: expected APP USER CURSOR_FILE DEVICE...");
+            System.err.println("presence: expected APP USER CURSOR_FILE DEVICE [DEVICE ...]");
             System.exit(1);
         }
         // Each user of deploy/nats has an inbox prefix of its own.

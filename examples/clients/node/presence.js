@@ -7,7 +7,7 @@ import { connectFromEnv, token } from "./nats.js";
 
 const [app, user, cursorFile, ...devices] = process.argv.slice(2);
 if (devices.length === 0) {
-  console.error("presence: expected APP USER CURSOR_FILE DEVICE...");
+  console.error("presence: expected APP USER CURSOR_FILE DEVICE [DEVICE ...]");
   process.exit(1);
 }
 const stream = "CONVERSATION_EVENTS";

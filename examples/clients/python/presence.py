@@ -98,7 +98,7 @@ async def main(app, user, file, *devices):
 
 
 if len(sys.argv) < 5:
-    sys.exit("presence: expected APP USER CURSOR_FILE DEVICE...")
+    sys.exit("presence: expected APP USER CURSOR_FILE DEVICE [DEVICE ...]")
 try:
     asyncio.run(main(*sys.argv[1:]))
 except (nats.errors.Error, OSError) as err:

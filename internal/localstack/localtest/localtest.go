@@ -13,11 +13,14 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats-server/v2/server"
 	"go.uber.org/goleak"
 
 	"github.com/lethe-im/lethe/internal/localstack"
@@ -47,6 +50,53 @@ func Postgres(tb testing.TB) *localstack.Postgres {
 		tb.Fatalf("Postgres: %v", shared.err)
 	}
 	return shared.server
+}
+
+// NeedsPostgres skips a test of what Postgres has from a major version on, where
+// Postgres(tb) is older. make test-matrix lists what was skipped.
+func NeedsPostgres(tb testing.TB, major int) {
+	tb.Helper()
+	version, err := Postgres(tb).Version(tb.Context())
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if version/10000 < major {
+		tb.Skipf("needs Postgres %d", major)
+	}
+}
+
+// NeedsNATS skips a test of what nats-server has from a version on, such as 2.12.7,
+// where that of NATS is older; see [NATSHas]. make test-matrix lists what was skipped.
+func NeedsNATS(tb testing.TB, versions ...string) {
+	tb.Helper()
+	if !NATSHas(versions...) {
+		tb.Skipf("needs nats-server %s", strings.Join(versions, " or "))
+	}
+}
+
+// NATSHas reports whether the version of NATS has what came with these versions, one
+// for each minor that got it as a patch.
+func NATSHas(versions ...string) bool {
+	have, newest := numbers(server.VERSION), []int(nil)
+	for _, version := range versions {
+		n := numbers(version)
+		if slices.Equal(n[:2], have[:2]) {
+			return slices.Compare(have, n) >= 0
+		}
+		if slices.Compare(n, newest) > 0 {
+			newest = n
+		}
+	}
+	return slices.Compare(have, newest) > 0
+}
+
+// numbers are those of a version like 2.12.7.
+func numbers(version string) []int {
+	all := make([]int, 3)
+	if _, err := fmt.Sscanf(version, "%d.%d.%d", &all[0], &all[1], &all[2]); err != nil {
+		panic("BUG: version " + version + ": " + err.Error())
+	}
+	return all
 }
 
 // Database is the address of a fresh, empty database on Postgres(tb), for this
@@ -187,9 +237,10 @@ const leakTimeout = 10 * time.Second
 // leftOver finds goroutines that don't end.
 func leftOver() error {
 	// A nats-server that is closed while it sets up a stream's source waits for the answer for up to 30 s.
-	source := goleak.IgnoreTopFunction("github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func3")
+	const source = "github.com/nats-io/nats-server/v2/server.(*stream).trySetupSourceConsumer.func"
 	for start := time.Now(); ; { // Find backs off by itself
-		if err := goleak.Find(source); err == nil || time.Since(start) > leakTimeout {
+		// It is the second function up to 2.12.
+		if err := goleak.Find(goleak.IgnoreTopFunction(source+"2"), goleak.IgnoreTopFunction(source+"3")); err == nil || time.Since(start) > leakTimeout {
 			return err
 		}
 	}

@@ -1,9 +1,11 @@
 package localtest
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats-server/v2/server"
 
 	"github.com/lethe-im/lethe/internal/localstack"
 )
@@ -48,4 +50,39 @@ func TestNATSIsTheTestsOwn(t *testing.T) {
 	if got := conn.MaxPayload(); got != 4096 {
 		t.Errorf("MaxPayload = %d; want 4096", got)
 	}
+}
+
+func TestNATSHas(t *testing.T) {
+	t.Parallel()
+	have := numbers(server.VERSION)
+	of := func(minor, patch int) string { return fmt.Sprintf("2.%d.%d", have[1]+minor, patch) }
+	for want, all := range map[bool][][]string{
+		true:  {{of(0, have[2])}, {of(-1, 99)}, {of(-2, 5), of(-1, 3)}, {of(-1, 99), of(0, 0)}},
+		false: {{of(0, have[2]+1)}, {of(1, 0)}, {of(-1, 0), of(0, have[2]+1)}, {of(-1, 0), of(1, 0)}},
+	} {
+		for _, versions := range all {
+			if NATSHas(versions...) != want {
+				t.Errorf("%s has what came with %v = %t; want %t", server.VERSION, versions, !want, want)
+			}
+		}
+	}
+}
+
+// make test-matrix reads what it logs.
+func TestWhichServersTheseAre(t *testing.T) {
+	t.Parallel()
+	db, err := pgx.Connect(t.Context(), Postgres(t).URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close(t.Context())
+	nc, err := NATS(t).Connect()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer nc.Close()
+	if nc.ConnectedServerVersion() != server.VERSION {
+		t.Errorf("nats-server says that it is %s; want %s", nc.ConnectedServerVersion(), server.VERSION)
+	}
+	t.Logf("servers: Postgres %s, nats-server %s", db.PgConn().ParameterStatus("server_version"), nc.ConnectedServerVersion())
 }

@@ -1,6 +1,6 @@
 -- The operator class must have the type's own equality, and the collation must
 -- be the column's, or a condition on the column can't use the index.
-select i.indrelid, c.relname, i.indisunique, i.indimmediate,
+select i.indrelid, c.relname, i.indisunique, i.indimmediate, coalesce(pg_catalog.pg_get_expr(i.indpred, i.indrelid), ''),
   array(
     select coalesce(case when (o.opcdefault or f.opfname in ('text_ops', 'text_pattern_ops')) and k.coll in (0, a.attcollation)
       then a.attname::text end, '')
@@ -13,5 +13,5 @@ select i.indrelid, c.relname, i.indisunique, i.indimmediate,
 from pg_catalog.pg_index i
 join pg_catalog.pg_class c on c.oid = i.indexrelid
 join pg_catalog.pg_am m on m.oid = c.relam
-where i.indrelid = any ($1) and m.amname = 'btree' and i.indisvalid and i.indisready and i.indislive and i.indpred is null
+where i.indrelid = any ($1) and m.amname = 'btree' and i.indisvalid and i.indisready and i.indislive
 order by i.indrelid, i.indexrelid

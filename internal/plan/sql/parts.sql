@@ -1,7 +1,7 @@
 -- Triggers for each row are those of the tables with the rows. What is published
 -- follows Postgres: by the table, by one whose partition it is, by their schemas
 -- (since Postgres 15), or as a table like all. tgtype's bits: 1 for
--- each row, 2 before, 8 delete, 16 update.
+-- each row, 2 before, 8 delete, 16 update. Those that are deferred fire at the commit.
 with recursive tree (root, oid) as (
   select o, o from pg_catalog.unnest($1::oid[]) as o
   union
@@ -33,13 +33,14 @@ unnamed as ( -- what is published of tables whose rows nothing names
 ),
 keepers as (
   select g.tgrelid, pg_catalog.array_agg(g.tgname::text order by g.tgname) as triggers, pg_catalog.array_agg(g.tgfoid::regproc::text order by g.tgname) as functions,
-    pg_catalog.array_agg(g.tgtype & 8 <> 0 order by g.tgname) as deletes, pg_catalog.array_agg(g.tgtype & 16 <> 0 order by g.tgname) as updates
+    pg_catalog.array_agg(g.tgtype & 8 <> 0 order by g.tgname) as deletes, pg_catalog.array_agg(g.tgtype & 16 <> 0 order by g.tgname) as updates,
+    pg_catalog.array_agg(g.tginitdeferred order by g.tgname) as deferred
   from pg_catalog.pg_trigger g
-  where g.tgrelid in (select t.oid from tree t) and g.tgenabled in ('O', 'A') and g.tgtype & 3 = 3 and g.tgtype & 24 <> 0
+  where g.tgrelid in (select t.oid from tree t) and g.tgenabled in ('O', 'A') and (g.tgtype & 3 = 3 or g.tginitdeferred and not g.tgisinternal) and g.tgtype & 24 <> 0
   group by g.tgrelid
 )
 select t.root, c.oid, n.nspname, c.relname, c.relkind::text, (select pg_catalog.count(*) from pg_catalog.pg_index i where i.indrelid = c.oid),
-  case when c.relkind = 'r' then k.triggers end, k.functions, k.deletes, k.updates, coalesce(u.deletes, ''), coalesce(u.updates, ''), c.relreplident::text
+  case when c.relkind = 'r' then k.triggers end, k.functions, k.deletes, k.updates, k.deferred, coalesce(u.deletes, ''), coalesce(u.updates, ''), c.relreplident::text
 from tree t
 join pg_catalog.pg_class c on c.oid = t.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace

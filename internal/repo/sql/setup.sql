@@ -18,9 +18,9 @@ select pg_try_advisory_lock(@lock)
 select pg_advisory_unlock(@lock)
 {{end}}
 
-{{/* The role and the database, quoted. */}}
+{{/* The role and the database, quoted, and the server's version. */}}
 {{define "setup_names"}}
-select quote_ident(current_user), quote_ident(current_database())
+select quote_ident(current_user), quote_ident(current_database()), current_setting('server_version_num')::int
 {{end}}
 
 {{/* How many tables of the sample schema there are. */}}

@@ -81,7 +81,7 @@ select q.ord, k.digest, d.* from q {{template "_known"}} where q.ord not in (sel
 {{end}}{{end}}
 
 {{/* Which of the deletions that this transaction has entered as done are not hidden: a trigger has kept the member's row or its watermark, or the
-ledger's; or the boundary is 0, which as a watermark means none. Another number of unread messages stands. deletions_pkey; the members' key; watermarks_pkey. */}}
+ledger's; or the boundary is 0, which as a watermark means none; or there is a boundary, and what the messages are looked up by is there no more. Another number of unread messages stands. deletions_pkey; the members' key; watermarks_pkey. */}}
 {{define "hide_kept"}}{{if .Hides}}
 with q as materialized (
   select *{{template "_look_up" .}}
@@ -89,24 +89,28 @@ with q as materialized (
     with ordinality as q (app_id, command_id, conversation_id, user_id, log_user, log_conversation, ord)
 ),
 found as materialized (
-  select q.ord, coalesce(x.kept, w.kept) as kept
+  select q.ord, coalesce({{with .Vanished "q"}}case when d.through_seq <> 0 and {{.}} is not null then {{$.KeptMissing}} end, {{end}}
+      x.kept{{if .Members.Sets}}, case when x.rows = 0 and not d.conversation_removed then {{.KeptWatermark}} end{{end}}, w.kept) as kept
+    {{- with .Vanished "q"}}, {{.}}{{else}}, null{{end}}::text as missing
   from q
   cross join lateral (
-    select d.through_seq, d.erased, d.scope from lethe.deletions d
+    select d.through_seq, d.erased, d.scope, d.conversation_removed from lethe.deletions d
     where d.app_id = q.app_id and d.command_id = q.command_id and d.user_id = q.user_id and d.conversation_id = q.conversation_id
       and d.xmin = pg_catalog.pg_current_xact_id()::xid limit 1) d
-  left join lateral (
-    select case when d.through_seq = 0 and not d.erased and d.scope is null then {{.KeptZero}}
-      {{- if .Members.Watermark}} when {{.Members.Cleared "x"}} < d.through_seq and d.through_seq <> 0 then {{.KeptWatermark}}{{end}}
-      {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and x.xmin <> pg_catalog.pg_current_xact_id()::xid then {{.KeptUnread}}{{end}} end as kept
-    from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} limit 1) x on true
+  cross join lateral (
+    select pg_catalog.count(*) as rows, pg_catalog.max(x.kept) as kept
+    from (
+      select case when d.through_seq = 0 and not d.erased and d.scope is null then {{.KeptZero}}
+        {{- if .Members.Watermark}} when {{.Members.Cleared "x"}} < d.through_seq and d.through_seq <> 0 then {{.KeptWatermark}}{{end}}
+        {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and x.xmin <> pg_catalog.pg_current_xact_id()::xid then {{.KeptUnread}}{{end}} end as kept
+      from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} offset 0) x) x
   cross join lateral (
     select case when d.through_seq <> 0 and not exists (select from lethe.watermarks w
       where w.app_id = q.app_id and w.user_id = q.log_user and w.conversation_id = q.log_conversation and w.cleared_through >= d.through_seq)
       then {{.KeptLedger}} end as kept
     offset 0) w
 )
-select f.ord, f.kept from found f where f.kept is not null
+select f.ord, f.kept, coalesce(f.missing, '') from found f where f.kept is not null
 {{end}}{{end}}
 
 {{/* Through which position the member x has cleared the log, by their row alone. */}}

@@ -26,7 +26,7 @@ func main() {
 
 func run(ctx context.Context, args []string) error {
 	if len(args) < 4 {
-		return errors.New("expected APP USER CURSOR_FILE DEVICE...")
+		return errors.New("expected APP USER CURSOR_FILE DEVICE [DEVICE ...]")
 	}
 	options := []nats.Option{nats.MaxReconnects(-1)}
 	if prefix := os.Getenv("NATS_INBOX_PREFIX"); prefix != "" { // each user of deploy/nats has one of its own
