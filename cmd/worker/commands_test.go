@@ -31,7 +31,7 @@ func TestSendWithWaitPrintsTheEvent(t *testing.T) {
 	}
 	s.addConversation(t, "c2c_eve", 1)
 	text := s.send("--conversation", "c2c_eve", "--wait").mustSucceed(t).stdout
-	if !strings.Contains(text, "deleted c2c_eve: 1 message through seq 1; conversation removed; for the origin device\n") {
+	if !strings.Contains(text, "deleted c2c_eve: 1 message through seq 1; conversation removed; for no device, as the command names none\n") {
 		t.Errorf("send printed %q", text)
 	}
 }

@@ -69,7 +69,8 @@ func deletedLine(id string, d *conversation.Deleted) string {
 	default:
 		s += "; conversation stays"
 	}
-	return s + "; " + devices(d.MultiClientSync)
+	another := d.Scope == conversation.ScopeEveryone && d.RequestedBy != d.UserID // that was on none of this user's devices
+	return s + "; " + devices(d.MultiClientSync || another, d.OriginDeviceID)
 }
 
 func allDeletedLine(d *conversation.AllDeleted) string {
@@ -77,13 +78,16 @@ func allDeletedLine(d *conversation.AllDeleted) string {
 	if d.Failed > 0 {
 		s += fmt.Sprintf("; %s failed", purge.Count(d.Failed, "conversation"))
 	}
-	return s + "; " + devices(d.MultiClientSync)
+	return s + "; " + devices(d.MultiClientSync, d.OriginDeviceID)
 }
 
 // devices says whom an event is for.
-func devices(multiClientSync bool) string {
-	if multiClientSync {
+func devices(all bool, origin string) string {
+	switch {
+	case all:
 		return "for all devices"
+	case origin == "":
+		return "for no device, as the command names none"
 	}
 	return "for the origin device"
 }

@@ -20,8 +20,8 @@ func TestSetupSaysWhatItDidAndIsSafeToRepeat(t *testing.T) {
 	t.Parallel()
 	s := newStack(t)
 	first := s.command("setup", "--sample-schema", "--json").mustSucceed(t).objects(t)
-	if len(first) != 5 {
-		t.Fatalf("setup printed %d objects, %v; want the schema, three streams and a consumer", len(first), first)
+	if len(first) != 6 {
+		t.Fatalf("setup printed %d objects, %v; want both schemas, three streams and a consumer", len(first), first)
 	}
 	for _, part := range first {
 		wantField(t, part, "action", "created")

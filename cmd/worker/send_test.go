@@ -59,8 +59,8 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 			[]message{deletedEvent("alice", "group_42", everyone), deletedEvent("bob", "group_42", everyone), deletedEvent("bob", "group_42", everyone), deletedEvent("eve", "group_42", other)},
 			exitOK,
 			[]string{
-				"deleted group_42 of alice: 5 messages through seq 7; hidden, not yet erased; conversation removed; for the origin device",
-				"deleted group_42 of bob: 5 messages through seq 7; hidden, not yet erased; conversation removed; for the origin device",
+				"deleted group_42 of alice: 5 messages through seq 7; hidden, not yet erased; conversation removed; for no device, as the command names none",
+				"deleted group_42 of bob: 5 messages through seq 7; hidden, not yet erased; conversation removed; for all devices",
 			},
 			"", false,
 		},
@@ -80,9 +80,9 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 			[]message{deletedEvent("alice", "a", same), deletedEvent("alice", "b", hidden), allDeletedEvent(2, 0)},
 			exitOK,
 			[]string{
-				"deleted a: 5 messages through seq 7; conversation stays; for the origin device",
-				"deleted b: 5 messages through seq 7; hidden, not yet erased; conversation stays; for the origin device",
-				"all deleted: 2 conversations, 10 messages; for the origin device",
+				"deleted a: 5 messages through seq 7; conversation stays; for no device, as the command names none",
+				"deleted b: 5 messages through seq 7; hidden, not yet erased; conversation stays; for no device, as the command names none",
+				"all deleted: 2 conversations, 10 messages; for no device, as the command names none",
 			},
 			"", false,
 		},

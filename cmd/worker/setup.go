@@ -92,7 +92,7 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	}
 	schema, err := c.setupSchema(ctx)
 	if err == nil {
-		err = printParts(t, c.JSON, schema)
+		err = printParts(t, c.JSON, schema...)
 	}
 	if err == nil && c.Plan != "" {
 		err = printParts(t, c.JSON, c.checkPlan(ctx))
@@ -103,7 +103,7 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 
 // setupSchema waits for a database that isn't there yet, as in a stack that starts all at
 // once. Other infrastructure faults don't go away in half a minute.
-func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
+func (c *setupCommand) setupSchema(ctx context.Context) ([]setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	last := error(nil)
@@ -118,9 +118,17 @@ func (c *setupCommand) setupSchema(ctx context.Context) (setupPart, error) {
 		if last != nil && ctx.Err() != nil {
 			err = last
 		}
-		return setupPart{}, fmt.Errorf("Postgres: %w", err) //nolint:staticcheck // a name
+		return nil, fmt.Errorf("Postgres: %w", err) //nolint:staticcheck // a name
 	}
-	return schemaPart(report), nil
+	parts := []setupPart{schemaPart(report)}
+	if c.SampleSchema {
+		sample := setupPart{Kind: "schema", Name: "chat", Action: "unchanged"}
+		if report.CreatedSample {
+			sample.Action = "created"
+		}
+		parts = append(parts, sample)
+	}
+	return parts, nil
 }
 
 // checkPlan reports whether the plan fits. If it doesn't, setup doesn't fail: the tables may

@@ -14,6 +14,25 @@ func ownersOf(r *relation) []string {
 	return all
 }
 
+// usersOf is ownersOf a table of members, and its columns that refer to the people who send messages, such as account_id.
+func (d *draft) usersOf(r *relation) []string {
+	users := ownersOf(r)
+	if len(users) > 0 || !has(r.name, memberWords) {
+		return users
+	}
+	for _, people := range d.tables() {
+		if !slices.ContainsFunc(d.referencesTo(d.log, people), func(j joint) bool { return len(j.Column) == 1 && slices.Contains(sendersOf(d.log), j.Column[0]) }) {
+			continue
+		}
+		for _, j := range d.referencesTo(r, people) {
+			if len(j.Column) == 1 {
+				users = append(users, j.Column[0])
+			}
+		}
+	}
+	return users
+}
+
 func sendersOf(r *relation) []string {
 	return slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(senderWords, stem(c)) == 0 || !isID(r.columns[c]) })
 }
@@ -102,7 +121,7 @@ func (d *draft) membersOf(log *relation, conversation string) *relation {
 		if r == log || has(r.name, besideWords) && !has(r.name, memberWords) {
 			continue
 		}
-		for _, user := range ownersOf(r) {
+		for _, user := range d.usersOf(r) {
 			for _, c := range r.columnNames() {
 				if _, unique := r.uniqueAmong(user, c); unique && c != user && stem(c) == stem(conversation) && messagesScore(r, c) < 5 {
 					return r

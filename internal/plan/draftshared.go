@@ -21,7 +21,7 @@ func (d *draft) share(senders []string, members *relation, conversation string) 
 		d.note("members", "Rows of several tables send messages, so that no one table lists who reads them: only commands for everyone delete.")
 		if members != nil {
 			d.note("members", "If %s lists all of them: {table: %[1]s, user: %s, conversation: %s}.",
-				planTable(members), scalar(ownersOf(members)[0]), scalar(d.conversationIn(members, conversation)))
+				planTable(members), scalar(d.usersOf(members)[0]), scalar(d.conversationIn(members, conversation)))
 		}
 		return
 	case members == nil:
@@ -30,7 +30,7 @@ func (d *draft) share(senders []string, members *relation, conversation string) 
 		return
 	}
 	d.used[members] = true
-	e := &Entry{Table: planTable(members), Columns: Columns{User: ownersOf(members)[0], Conversation: d.conversationIn(members, conversation)}, Unread: unreadOf(members)}
+	e := &Entry{Table: planTable(members), Columns: Columns{User: d.usersOf(members)[0], Conversation: d.conversationIn(members, conversation)}, Unread: unreadOf(members)}
 	e.App = d.appOf(members, e.Conversation, e.User)
 	if d.appOf(d.log, conversation, "") == "" {
 		e.App = ""

@@ -61,6 +61,8 @@ type SetupReport struct {
 	Before, After int64
 	// EnteredShard says that this setup has noted which shard the database is.
 	EnteredShard bool
+	// CreatedSample says that this setup has created tables of the sample schema.
+	CreatedSample bool
 }
 
 // Setup creates the schema lethe, or upgrades it to the newest version that this
@@ -139,8 +141,10 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	if err := otherShard(found, opts.Shard); err != nil {
 		return SetupReport{}, err
 	}
+	var createdSample bool
 	if opts.SampleSchema { // before the ledger: a worker that finds that takes what its plan lacks for a mistake
-		if err := createSample(ctx, db); err != nil {
+		var err error
+		if createdSample, err = createSample(ctx, db); err != nil {
 			return SetupReport{}, fmt.Errorf("schema chat: %w", adviseSetup(err, create))
 		}
 	}
@@ -151,6 +155,7 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 	if err != nil {
 		return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, change))
 	}
+	report.CreatedSample = createdSample
 	if opts.Shard != "" && found == "" {
 		_, err := db.ExecContext(ctx, fmt.Sprintf("comment on schema lethe is 'shard %s'", opts.Shard)) // a name without quotes
 		if err != nil {
@@ -182,14 +187,14 @@ func waitForSetupLock(ctx context.Context, db *sql.DB) error {
 
 // createSample runs the sample's file if one of its tables is missing: "if not
 // exists" asks for the privilege to create also where everything exists.
-func createSample(ctx context.Context, db *sql.DB) error {
+func createSample(ctx context.Context, db *sql.DB) (created bool, err error) {
 	var tables int
-	err := db.QueryRowContext(ctx, general.get("setup_sample").sql).Scan(&tables)
+	err = db.QueryRowContext(ctx, general.get("setup_sample").sql).Scan(&tables)
 	if err != nil || tables == sampleTables {
-		return err
+		return false, err
 	}
 	_, err = db.ExecContext(ctx, sampleSchema)
-	return err
+	return err == nil, err
 }
 
 // createSchema creates the schema if it is missing, asked for the same reason.
