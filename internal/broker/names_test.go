@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -87,6 +88,48 @@ func TestSetupLeavesAnotherInstallationsStreams(t *testing.T) {
 	if got := actions(setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme-chat")}), SetupOptions{})); got != "unchanged unchanged unchanged unchanged" {
 		t.Errorf("setup with more subjects: %s; want all unchanged", got)
 	}
+}
+
+// Two prefixes make one name, also where one of them has the contract's first word in it.
+func TestSetupLeavesStreamsOfAPrefixWithTheContractsWord(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme.conversation")}), SetupOptions{})
+	js := admin(t, n)
+	changed := streamOf(t, js, "ACME_CONVERSATION_CONVERSATION_COMMANDS")
+	changed.Subjects = append(changed.Subjects, "acme_conversation") // one word more is no installation's
+	if _, err := js.UpdateStream(t.Context(), changed); err != nil {
+		t.Fatal(err)
+	}
+	if got := actions(setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme.conversation")}), SetupOptions{})); got != "unchanged unchanged unchanged unchanged" {
+		t.Errorf("setup again: %s; want all unchanged", got)
+	}
+	report, err := connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme-conversation")}).Setup(t.Context(), SetupOptions{})
+	if !errors.Is(err, errOthers) || actions(report) != "failed" {
+		t.Errorf("setup of acme-conversation: %s, %v; want the other's streams left", actions(report), err)
+	}
+}
+
+// A worker whose prefix is spelled like another's, acme_chat for acme.chat, finds a stream and a consumer of its names. It takes no command from them.
+func TestAWorkerTakesNoCommandOfAnotherInstallation(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	right := connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme.chat")})
+	setup(t, right, SetupOptions{})
+	gate := newGate()
+	wrong := connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme_chat"), Gate: gate})
+	w := start(t, wrong)
+	publish(t, admin(t, n), "acme.chat.conversation.delete.demo")
+	eventually(t, "the gate is closed, or a command is taken", func() bool {
+		gate.mu.Lock()
+		defer gate.mu.Unlock()
+		return len(w.in) > 0 || gate.reasons[causeStreams] != ""
+	})
+	if len(w.in) > 0 {
+		t.Fatalf("took %s", w.next().Subject)
+	}
+	d := start(t, right).next()
+	d.Settle(done())
 }
 
 func TestACommandGoesItsWayWithPrefixDomainAndShard(t *testing.T) {

@@ -98,8 +98,11 @@ var errOthers = errors.New("the stream of another installation")
 // of which the same stream's name is made.
 func checkOwner(n conversation.Names, have streamConfig) error {
 	for _, subject := range have.Subjects {
-		prefix, _, _ := strings.Cut(subject, ".conversation.")
-		other, err := conversation.NewNames(prefix)
+		end := strings.LastIndex(subject, ".conversation.") // the prefix may have that word, too
+		if end < 0 {
+			continue
+		}
+		other, err := conversation.NewNames(subject[:end])
 		if err == nil && other.Prefix() != n.Prefix() && other.Stream("") == n.Stream("") {
 			return fmt.Errorf("stream %s is %w, with the prefix %s: set another --subject-prefix than %s", have.Name, errOthers, other.Prefix(), n.Prefix())
 		}

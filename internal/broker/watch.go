@@ -84,9 +84,15 @@ func (b *Broker) inspect(ctx context.Context) {
 	}
 	for _, fresh := range newStreams(g) {
 		lines, err := b.streamPart(fresh, g).check(ctx)
-		if err == nil || errors.Is(err, errMissing) {
+		switch {
+		case err == nil, errors.Is(err, errMissing):
 			b.note(fresh.Name, lines)
-		} else {
+		case errors.Is(err, errOthers):
+			b.note(fresh.Name, []PropertyState{{
+				Kind: "stream", Of: fresh.Name, Property: "subjects", Found: "another prefix's", Want: g.names.Prefix() + "'s",
+				Setup: string(refuses), Worker: string(stops), Why: err.Error(),
+			}})
+		default:
 			all = false
 		}
 	}

@@ -80,9 +80,10 @@ func (r *Repo) Removes(d purge.Deletion) bool {
 // RemoveMembers removes rows of members, at most limit, of the log that d deletes for everyone through d.Boundary, where [Repo.Removes]
 // says so and there is no newer message. It moves the enumeration from a place, the beginning of the log's, to the one that it returns, and notes the removed
 // members and the ids of open as open. The log isn't erased before [Repo.EraseEveryone], or for some leases. Without rows, or with newer messages, it does nothing and returns none: then [Repo.List] finds the members.
-// It reports false where another worker has moved the enumeration meanwhile.
+// It reports false where another worker has moved the enumeration meanwhile. Where a trigger keeps rows, and there are more than limit, it changes nothing and returns [purge.Kept].
 func (r *Repo) RemoveMembers(ctx context.Context, d purge.Deletion, from purge.Place, open []string, limit int) (users []string, to purge.Place, moved bool, err error) {
 	to = from
+	removed := 0
 	a := argsOf(d).with(args{"was": from.String(), "limit": limit, "log_conversation": r.plan.Conversation(d)[2]})
 	t := r.begin(true)
 	err = t.converse(ctx, func(roundTrip func() error) error {
@@ -101,14 +102,16 @@ func (r *Repo) RemoveMembers(ctx context.Context, d purge.Deletion, from purge.P
 		t.exec(nil, r.sql.get("members_lock"), a)
 		t.query(func(rows pgx.Rows) error {
 			var user string
-			err := rows.Scan(&user)
+			err := rows.Scan(&user, &removed)
 			users = append(users, user)
 			return err
 		}, r.sql.get("members_remove"), a)
 		if err := roundTrip(); err != nil || len(users) == 0 {
 			return cmp.Or(err, errAbandon)
 		}
-		to.Done = len(users) < limit
+		if to.Done = len(users) < limit; !to.Done && removed < len(users) { // the next ones would be the same
+			return errKept(purge.Kept{Table: r.plan.Members.Name, Rows: len(users) - removed})
+		}
 		t.exec(nil, r.sql.get("enumeration_advance"), a.with(args{"cursor": to.String(), "page": append(open, users...), "on": false}))
 		return nil
 	})
@@ -166,6 +169,7 @@ func (r *Repo) Untold(ctx context.Context, limit int) ([]purge.Key, error) {
 	return r.erasures(ctx, "erasures_untold", limit)
 }
 
+// erasures also takes those over whose key an older worker has spelled as a command did: [Repo.LogOf] is the key then.
 func (r *Repo) erasures(ctx context.Context, name string, limit int) ([]purge.Key, error) {
 	var ks []purge.Key
 	t := r.begin(false)
@@ -175,7 +179,21 @@ func (r *Repo) erasures(ctx context.Context, name string, limit int) ([]purge.Ke
 		ks = append(ks, k)
 		return err
 	}, r.sql.get(name), args{"limit": limit})
-	return ks, r.commit(ctx, t)
+	if err := r.commit(ctx, t); err != nil {
+		return nil, err
+	}
+	for _, k := range ks {
+		if r.LogOf(k) == k {
+			continue
+		}
+		a, t := r.erasureArgs(k.App, k.Conversation), r.begin(true)
+		r.lockErasure(t, a)
+		t.exec(nil, r.sql.get("erasure_adopt"), a)
+		if err := r.commit(ctx, t); err != nil {
+			return nil, err
+		}
+	}
+	return ks, nil
 }
 
 // Erasure returns what the ledger has of the erasure of a shared log; the zero value if it has none.

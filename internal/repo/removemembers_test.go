@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"time"
@@ -145,4 +146,37 @@ func TestMembersAreRemovedOnce(t *testing.T) {
 			t.Errorf("%s: %+v; want done, removed %t", user, rec, removed)
 		}
 	}
+}
+
+// Where a trigger keeps members of a conversation that goes, each page of them would be the same one.
+func TestMembersThatATriggerKeepsEndTheirRemoval(t *testing.T) {
+	t.Parallel()
+	r := newLog(t, "numbers", "false")
+	fillLog(t, r, 1, 10, "alice", "bob", "carol")
+	execSQL(t, r.pool, `create function log.leave() returns trigger language plpgsql as $$ begin update log.members set left_at = now() where room = old.room and who = old.who; return null; end $$;
+		create trigger leave before delete on log.members for each row execute function log.leave()`)
+	d := everyoneOf("c", 1, 10)
+	if _, err := r.Enumerate(t.Context(), d); err != nil {
+		t.Fatal(err)
+	}
+	var open []string
+	at := purge.Place{}
+	for range 3 {
+		users, to, moved, err := r.RemoveMembers(t.Context(), d, at, open, 2)
+		var kept purge.Kept
+		if errors.As(err, &kept) {
+			if kept.Table != `"log"."members"` || kept.Rows != 2 || to != at || moved {
+				t.Errorf("%+v, %+v, %t; want two of the members kept, and nothing moved", kept, to, moved)
+			}
+			if n := queryOne[int](t, r.pool, `select count(*) from log.members where left_at is null`); n != 3 {
+				t.Errorf("%d members are there; want all: nothing is committed", n)
+			}
+			return
+		}
+		if err != nil || len(users) == 0 {
+			t.Fatalf("removed %q, %v; want an error about what is kept", users, err)
+		}
+		open, at = append(open, users...), to
+	}
+	t.Errorf("removed %q, and so forever", open)
 }

@@ -108,8 +108,9 @@ on conflict do nothing
 select pg_catalog.count(*) from (select from lethe.deletions d where {{template "_entry"}} for update) d
 {{end}}{{end}}
 
-{{/* What becomes of the erasure d whose state was q.was: if it q.begins anew it keeps its floor and its cursor. */}}
-{{define "_begun"}}erased_told = false, state = case when q.begins then 'pending' else d.state end,
+{{/* What becomes of the erasure d whose state was q.was: if it q.begins anew it keeps its floor and its cursor. The scope is an older worker's, which
+removes members by it: it ends with the erasure that it is of. */}}
+{{define "_begun"}}erased_told = false, scope = case when q.was <> 'done' then d.scope end, state = case when q.begins then 'pending' else d.state end,
   completed_at = case when q.begins then null when q.was = 'done' then pg_catalog.clock_timestamp() else d.completed_at end,
   messages_deleted = case when q.begins then 0 else d.messages_deleted end, attempts = case when q.begins then 0 else d.attempts end,
   last_error = case when not q.begins then d.last_error end, reason = case when not q.begins then d.reason end,
@@ -168,7 +169,7 @@ select pg_catalog.count(*) from (
 {{end}}{{end}}
 
 {{/* Removes up to @limit members' rows of a conversation that is deleted for everyone through @boundary, unless there are newer messages: then none.
-The ledger keeps through which position each of them had cleared the log. Returns their ids, also of rows that a trigger keeps. The messages' key
+The ledger keeps through which position each of them had cleared the log. Returns their ids, also of rows that a trigger keeps, and how many rows went. The messages' key
 forward; the members' index by conversation; watermarks_pkey. */}}
 {{define "members_remove"}}{{if .Removes}}
 with {{template "_everyones" .}},
@@ -187,8 +188,8 @@ marked as (
   on conflict (app_id, user_id, conversation_id) do update set cleared_through = excluded.cleared_through, cleared_at = pg_catalog.now()
   where w.cleared_through < excluded.cleared_through
 ),
-removed as (delete from {{.Members.From}} x where {{.Members.At "x" "found"}})
-select f.user_id from found f
+removed as (delete from {{.Members.From}} x where {{.Members.At "x" "found"}} returning x.ctid)
+select f.user_id, (select pg_catalog.count(*) from removed) from found f
 {{end}}{{end}}
 
 {{/* Keeps the erasure of a log whose members have been removed for @lease, unless one runs: until all of their deletions have counted what they
@@ -204,6 +205,22 @@ where {{template "_entry"}} and (d.lease_until is null or d.lease_until < pg_cat
 update lethe.deletions d
 set through_seq = greatest(d.through_seq, @boundary::bigint), lease_until = case when d.lease_token <> {{template "_held"}} then d.lease_until end, {{template "_begun"}}
 from (select d.state as was, d.state in ('done', 'failed') as begins from lethe.deletions d where {{template "_entry"}} offset 0) q
+where {{template "_entry"}}
+{{end}}{{end}}
+
+{{/* Takes what an older worker has begun under another spelling of the id, @spelled, into the log's erasure, which is locked, unless somebody has the lease of it.
+deletions_pkey */}}
+{{define "erasure_adopt"}}{{if .Hides}}
+with other as (
+  delete from lethe.deletions d
+  where d.app_id = @app::text and d.command_id = '' and d.user_id = '' and d.conversation_id = @spelled::text and d.conversation_id <> @conversation::text
+    and d.state <> 'failed' and (d.lease_until is null or d.lease_until < pg_catalog.clock_timestamp())
+  returning d.state, d.through_seq
+)
+update lethe.deletions d
+set through_seq = greatest(d.through_seq, q.through_seq), {{template "_begun"}}
+from (
+  select d.state as was, o.through_seq, d.state = 'done' and o.state <> 'done' as begins from lethe.deletions d cross join other o where {{template "_entry"}} offset 0) q
 where {{template "_entry"}}
 {{end}}{{end}}
 
