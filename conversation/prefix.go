@@ -47,7 +47,7 @@ func checkPrefix(prefix string) error {
 	}
 	tokens := strings.Split(prefix, ".")
 	if len(tokens) > maxPrefixTokens {
-		return fmt.Errorf("has %d tokens; expected at most %d", len(tokens), maxPrefixTokens)
+		return fmt.Errorf("has %d of the tokens between dots; expected at most %d", len(tokens), maxPrefixTokens)
 	}
 	for _, token := range tokens {
 		if token == "" {

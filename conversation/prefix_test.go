@@ -88,7 +88,7 @@ func TestAPrefixIsOneToThreeTokens(t *testing.T) {
 	}
 	for bad, says := range map[string]string{
 		"$JS": "'$'", "a.>": "'>'", "*": "'*'", "a b": "' '", "a%2E": "'%'", "é": "byte", "a/b": "'/'",
-		".": "empty token", "a.": "empty token", ".a": "empty token", "a..b": "empty token", "a.b.c.d": "4 tokens",
+		".": "empty token", "a.": "empty token", ".a": "empty token", "a..b": "empty token", "a.b.c.d": "4 of the tokens",
 		strings.Repeat("x", conversation.MaxPrefix+1): "65 bytes", "conversation": "expected another word", "conversation.x": "expected another word",
 	} {
 		if _, err := conversation.NewNames(bad); err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), "\n") {

@@ -3,12 +3,12 @@ package e2e
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,12 +34,14 @@ type attack struct {
 	who lockedUser
 	nc  *nats.Conn
 	js  jetstream.JetStream
+	// taking says that the server hasn't refused anything yet.
+	taking atomic.Bool
 }
 
 // sieges are what a tenant may try to use up, and how much of it it gets at most.
 var sieges = []siege{
 	{"consumers", presenceUser, func(ctx context.Context, a *attack) error {
-		return a.take(ctx, 100, func(i int) error {
+		return a.take(ctx, 100, func(ctx context.Context, _ int) error {
 			_, err := a.js.CreateConsumer(ctx, conversation.EventsStream, jetstream.ConsumerConfig{
 				FilterSubject: "conversation.*.demo.*", AckPolicy: jetstream.AckNonePolicy, MemoryStorage: true, InactiveThreshold: time.Hour,
 			})
@@ -47,19 +49,19 @@ var sieges = []siege{
 		})
 	}},
 	{"streams", ownerUser, func(ctx context.Context, a *attack) error {
-		return a.take(ctx, 0, func(i int) error {
+		return a.take(ctx, 0, func(ctx context.Context, i int) error {
 			_, err := a.js.CreateStream(ctx, jetstream.StreamConfig{Name: fmt.Sprint("s", i), Subjects: []string{fmt.Sprint("s.", i)}})
 			return err
 		})
 	}},
 	{"disk", ownerUser, func(ctx context.Context, a *attack) error {
-		return a.take(ctx, 0, func(int) error {
+		return a.take(ctx, 0, func(ctx context.Context, _ int) error {
 			_, err := a.js.UpdateStream(ctx, a.ownStream(ctx, func(c *jetstream.StreamConfig) { c.MaxBytes = 2 << 30 }))
 			return err
 		})
 	}},
 	{"memory for streams", ownerUser, func(ctx context.Context, a *attack) error {
-		return a.take(ctx, 0, func(int) error {
+		return a.take(ctx, 0, func(ctx context.Context, _ int) error {
 			must(a.t, a.js.DeleteStream(ctx, conversation.EventsStream))
 			defer a.b.setupApp(a.t, "demo")
 			_, err := a.js.CreateStream(ctx, jetstream.StreamConfig{Name: "s", Storage: jetstream.MemoryStorage, MaxBytes: 1 << 20})
@@ -67,7 +69,7 @@ var sieges = []siege{
 		})
 	}},
 	{"connections", gatewayUser, func(ctx context.Context, a *attack) error {
-		return a.take(ctx, 20, func(int) error {
+		return a.take(ctx, 20, func(context.Context, int) error {
 			nc, err := a.b.nats.Connect(nats.UserInfo(a.who.name, a.who.password), nats.NoReconnect())
 			if err == nil {
 				a.t.Cleanup(nc.Close)
@@ -77,7 +79,7 @@ var sieges = []siege{
 	}},
 	{"subscriptions", gatewayUser, func(ctx context.Context, a *attack) error {
 		c := make(chan *nats.Msg)
-		return a.take(ctx, 2000, func(i int) error {
+		return a.take(ctx, 2000, func(_ context.Context, i int) error {
 			if _, err := a.nc.ChanSubscribe(fmt.Sprintf("_INBOX_gateway-demo.%d", i), c); err != nil {
 				return err
 			}
@@ -110,20 +112,19 @@ var sieges = []siege{
 	{"dead letters", gatewayUser, flood(&nats.Msg{Subject: "conversation.delete.demo", Reply: "_INBOX_gateway-demo.x", Data: slices.Repeat([]byte("garbage "), 64<<10/8)})},
 }
 
-// take does something until it fails or has succeeded more often than it may.
-func (a *attack) take(ctx context.Context, most int, one func(i int) error) error {
-	for i := 0; ctx.Err() == nil; i++ {
-		err := one(i)
-		switch {
-		case err != nil && ctx.Err() == nil:
+// take does something until it fails or has succeeded more often than it may, if that takes longer than the siege, too.
+func (a *attack) take(ctx context.Context, most int, one func(ctx context.Context, i int) error) error {
+	a.taking.Store(true)
+	defer a.taking.Store(false)
+	for i := range most + 1 {
+		if err := one(a.t.Context(), i); err != nil {
 			a.t.Logf("refused after %d: %v", i, err)
+			a.taking.Store(false)
 			<-ctx.Done()
 			return nil
-		case err == nil && i == most:
-			return fmt.Errorf("got %d; want at most %d", i+1, most)
 		}
 	}
-	return errors.New("wasn't refused anything in time")
+	return fmt.Errorf("got %d; want at most %d", most+1, most)
 }
 
 // flood publishes as fast as it can.
@@ -191,7 +192,7 @@ func TestOneAppCantUseUpWhatOthersNeed(t *testing.T) {
 			var going sync.WaitGroup
 			going.Go(func() { failed = s.try(ctx, a) })
 			longest, most, n := time.Duration(0), int64(0), 0
-			for ; ctx.Err() == nil; n++ {
+			for ; ctx.Err() == nil || a.taking.Load(); n++ {
 				longest, most = max(longest, v.delete(t)), max(most, b.waiting(t))
 			}
 			line.close() // the server may be slow to read what is left

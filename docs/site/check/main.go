@@ -38,7 +38,7 @@ func main() {
 	if len(found) > 0 {
 		os.Exit(1)
 	}
-	fmt.Printf("%d pages, %d links and sources: each leads somewhere, and none to another server's script, style, font or picture\n", len(s.pages), s.links())
+	fmt.Printf("pages: %d, links and sources: %d; each leads somewhere, and none to another server's script, style, font or picture\n", len(s.pages), s.links())
 }
 
 // site is what was built.

@@ -221,7 +221,7 @@ func (g *Gateway) groupHistory(r *request) error {
 		return err
 	}
 	if !g.shared(body.Group) || body.Messages < 1 || body.Messages > historyMost {
-		return badRequest(fmt.Sprintf("expected a group %s<group> and 1 to %d messages", sharedPrefix, historyMost))
+		return badRequest(fmt.Sprintf("expected a group %s<group>, and a number of messages from 1 to %d", sharedPrefix, historyMost))
 	}
 	added, err := in.fill(r.Context(), r.who.App, body.Group, r.who.User, body.Messages)
 	if err != nil {
