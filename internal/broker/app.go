@@ -111,7 +111,7 @@ func follows(ctx context.Context, lethe, app *Broker, token string) error {
 		return err
 	}
 	return fmt.Errorf("%w (it reaches its consumer: %v; it receives events: %v): expected the account to import "+
-		"%s%s, $JS.API.CONSUMER.RESET.%s.%[5]s as %[7]s.CONSUMER.RESET.%[6]s.%[5]s, and $JS.FC.%[6]s.%[5]s.*, as deploy/nats/app-demo.conf does, on a nats-server newer than 2.14.0",
+		"%s%s, $JS.API.CONSUMER.RESET.%s.%[5]s as %[7]s.CONSUMER.RESET.%[6]s.%[5]s, and $JS.FC.%[6]s.%[5]s.*, as deploy/nats/app-demo.conf does",
 		errNotFollowing, reaches, listens, lethe.names.Subject(appDeliver), token, lethe.names.events, appAPI)
 }
 

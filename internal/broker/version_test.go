@@ -34,11 +34,12 @@ func TestAServerThatIsTooOldIsRefused(t *testing.T) {
 
 func TestOlderThan(t *testing.T) {
 	t.Parallel()
-	for version, want := range map[string]bool{
-		"1.4.1": true, "2.9.25": true, "2.11.17": true, "2.12.0": false, "2.12.0-RC.1": false, "2.15.2": false, "3.0.0": false, "": false, "dev": false,
+	for version, want := range map[string][2]bool{
+		"1.4.1": {true, true}, "2.9.25": {true, true}, "2.11.17": {true, true}, "2.12": {false, true}, "2.12.0": {false, true}, "2.12.0-RC.1": {false, true},
+		"2.14.9": {false, true}, "2.14.10": {}, "2.14.10-RC.1": {}, "2.15.0": {}, "2.15.2": {}, "3.0.0": {}, "": {}, "dev": {},
 	} {
-		if got := olderThan(version, 12); got != want {
-			t.Errorf("%q is older than 2.12: %t; want %t", version, got, want)
+		if got := [2]bool{olderThan(version, oldestServer), olderThan(version, oldestAppServer)}; got != want {
+			t.Errorf("%q is older than %v and %v: %t; want %t", version, oldestServer, oldestAppServer, got, want)
 		}
 	}
 }
