@@ -116,8 +116,10 @@ var sieges = []siege{
 func (a *attack) take(ctx context.Context, most int, one func(ctx context.Context, i int) error) error {
 	a.taking.Store(true)
 	defer a.taking.Store(false)
+	long, cancel := context.WithTimeout(context.WithoutCancel(ctx), timeout)
+	defer cancel()
 	for i := range most + 1 {
-		if err := one(a.t.Context(), i); err != nil {
+		if err := one(long, i); err != nil {
 			a.t.Logf("refused after %d: %v", i, err)
 			a.taking.Store(false)
 			<-ctx.Done()
