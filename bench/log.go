@@ -132,7 +132,8 @@ func (l logs) checkTold(ctx context.Context, w *world, deletions []told, erased 
 		case e.Deleted != nil:
 			d = told{e.Type, e.Deleted.CommandID, e.Deleted.UserID, e.Deleted.ConversationID, e.Deleted.ThroughSeq}
 			hidden := int(e.Deleted.MessagesDeleted)
-			if e.Deleted.Erased || e.Deleted.ConversationRemoved || hidden < min(l.messages, leastCounted) || hidden > l.messages {
+			everyone := e.Deleted.Scope == conversation.ScopeEveryone // removes the members' rows first
+			if e.Deleted.Erased || e.Deleted.ConversationRemoved != everyone || hidden < min(l.messages, leastCounted) || hidden > l.messages {
 				return fmt.Errorf("wrong result: event %+v; want one that hides %d messages", *e.Deleted, l.messages)
 			}
 		case e.Erased != nil:
