@@ -241,10 +241,12 @@ func TestRunWaitsForTheGate(t *testing.T) {
 	gate.Close("postgres", "away")
 	w := start(t, b)
 	send(t, admin(t, n), 3)
-	stays(t, "nothing pulled", 200*time.Millisecond, func() bool {
+	waiting := func() bool {
 		found, err := b.Backlog(t.Context())
 		return err == nil && found.Waiting == 3 && found.InFlight == 0
-	})
+	}
+	eventually(t, "3 waiting", waiting) // the server counts them a little after it has stored them
+	stays(t, "nothing pulled", 200*time.Millisecond, waiting)
 	gate.Open("postgres")
 	w.take(3)
 }
