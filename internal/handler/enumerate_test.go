@@ -16,6 +16,7 @@ import (
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
 )
 
 // many gives alice n small conversations, and one of 4,000 messages.
@@ -184,7 +185,7 @@ func TestEveryoneAgainUnderAnotherPlan(t *testing.T) {
 	}
 	p := plan.Bundled()
 	p.Everyone.Prefix = ""
-	r = openRig(t, r.url, p, "", nil)
+	r = openRig(t, repo.Config{URL: r.url, Plan: p}, "", nil)
 	r.settled(retry("2"), bus.Done)
 	if n := r.count("select count(*) from chat.messages"); n != 0 {
 		t.Errorf("%d messages are left; want none", n)

@@ -16,6 +16,7 @@ import (
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
+	"github.com/lethe-im/lethe/internal/repo"
 )
 
 // roomTables are rooms whose members share one log.
@@ -50,7 +51,7 @@ func newRoomsOn(t *testing.T, address string, change func(*handler.Config)) *rig
 	if address == "" {
 		address, tables = ready.Database(t), roomTables
 	}
-	return openRig(t, address, p, tables, func(c *handler.Config) {
+	return openRig(t, repo.Config{URL: address, Plan: p}, tables, func(c *handler.Config) {
 		c.ErasePoll, c.SweepEvery = 50*time.Millisecond, 100*time.Millisecond
 		if change != nil {
 			change(c)

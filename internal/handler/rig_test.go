@@ -59,13 +59,13 @@ func newRigOn(t *testing.T, address string, change func(*handler.Config)) *rig {
 	if address == "" {
 		address = ready.Database(t)
 	}
-	return openRig(t, address, plan.Bundled(), "", change)
+	return openRig(t, repo.Config{URL: address, Plan: plan.Bundled()}, "", change)
 }
 
-// openRig is newRigOn with a plan and, unless they are there, its tables.
-func openRig(t *testing.T, address string, p plan.Plan, tables string, change func(*handler.Config)) *rig {
+// openRig is newRigOn with a store of the test's own and, unless they are there, the plan's tables.
+func openRig(t *testing.T, storage repo.Config, tables string, change func(*handler.Config)) *rig {
 	t.Helper()
-	r := &rig{T: t, url: address, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New(conversation.Names{}, func() float64 { return 0 })}
+	r := &rig{T: t, url: storage.URL, pub: &recorder{}, gate: handler.NewGate(nil), log: &logText{}, metrics: telemetry.New(conversation.Names{}, func() float64 { return 0 })}
 	if _, err := repo.Setup(t.Context(), r.url, repo.SetupOptions{SampleSchema: true}); err != nil {
 		t.Fatal(err)
 	}
@@ -75,7 +75,8 @@ func openRig(t *testing.T, address string, p plan.Plan, tables string, change fu
 	}
 	t.Cleanup(r.pool.Close)
 	r.exec(tables)
-	store, err := repo.Open(t.Context(), repo.Config{URL: r.url, Plan: p, Lease: shortLease, StatementTimeout: time.Second})
+	storage.Lease = shortLease
+	store, err := repo.Open(t.Context(), storage)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,8 +168,8 @@ func (p *place) wait(t *testing.T) bus.Outcome {
 	select {
 	case o := <-p.settled:
 		return o
-	case <-time.After(20 * time.Second):
-		t.Fatal("the delivery was not settled within 20 s")
+	case <-time.After(time.Minute):
+		t.Fatal("the delivery was not settled within a minute")
 		return bus.Outcome{}
 	}
 }

@@ -33,7 +33,7 @@ func TestDeletionsThatALockBlocksHoldUpNobodyElse(t *testing.T) {
 		slots = append(slots, r.send(fmt.Sprint("b", i), fmt.Sprint("c", i+1)))
 	}
 	r.fill("free", 5)
-	if o := r.send("free", "free").wait(t); o.Verdict != bus.Done || time.Since(began) > 3*time.Second {
+	if o := r.send("free", "free").wait(t); o.Verdict != bus.Done || time.Since(began) > 10*time.Second { // alone a tenth of a second
 		t.Errorf("outcome = %+v after %v; want it done in the meantime", o, time.Since(began))
 	}
 	for i, s := range slots {
@@ -42,7 +42,7 @@ func TestDeletionsThatALockBlocksHoldUpNobodyElse(t *testing.T) {
 		}
 	}
 	t.Logf("all were deferred after %v", time.Since(began))
-	if took := time.Since(began); took > 20*time.Second { // alone 4, beside the other tests 10
+	if took := time.Since(began); took > time.Minute { // alone 4 s, beside the other tests 10
 		t.Errorf("they kept their slots for %v", took)
 	}
 	if n := r.count(`select count(*) from lethe.deletions where state = 'pending' and waiting_for = 'lock' and lease_until is null and attempts = 0`); n != blocked {
@@ -80,7 +80,7 @@ func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *handler.Config) { c.PerDeletion = 10 })
 	// The failure comes while a small deletion is under way, so that it may be shared.
-	r.exec(`create table public.batches (n int);
+	r.exec(`create table public.batches (n int, last bigint);
 		create sequence public.failures;
 		create function public.fail_once() returns trigger language plpgsql as $$ begin
 			if nextval('public.failures') = 1 then
@@ -92,10 +92,10 @@ func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
 		create function public.be_under_way() returns trigger language plpgsql as $$ begin
 			perform pg_advisory_xact_lock(4711);
 			while exists (select from pg_locks where locktype = 'advisory' and objid = 4712) loop perform pg_sleep(0.001); end loop;
-			perform pg_sleep(0.4); -- until the worker knows
+			perform pg_sleep(1); -- until the worker knows
 			return old; end $$;
 		create function public.note_batch() returns trigger language plpgsql as $$ begin
-			insert into public.batches select count(*) from gone where conversation_id = 'g'; return null; end $$;
+			insert into public.batches select count(*), max(seq) from gone where conversation_id = 'g'; return null; end $$;
 		create trigger fails before delete on chat.messages for each row when (old.seq = 1500) execute function public.fail_once();
 		create trigger slow before delete on chat.messages for each row when (old.conversation_id = 'small') execute function public.be_under_way();
 		create trigger z_note after delete on chat.messages referencing old table as gone for each statement execute function public.note_batch()`)
@@ -109,7 +109,7 @@ func TestALargeDeletionThatFailedOnceReturnsToTheLongLane(t *testing.T) {
 	if o := large.wait(t); o.Verdict != bus.Done {
 		t.Errorf("outcome = %+v; want done, without another delivery", o)
 	}
-	if n := r.count(`select count(*) from public.batches where n > 0`); n > 35 { // 70 of 50 rows each, if it stayed isolated
-		t.Errorf("%d batches; want the long lane's, which are large", n)
+	if n := r.count(`select max(n) from public.batches where last > 1500`); n <= 50 { // as if it stayed isolated
+		t.Errorf("after the failure a batch had %d rows at most; want the long lane's, which are large", n)
 	}
 }
