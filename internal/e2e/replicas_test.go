@@ -11,7 +11,7 @@ import (
 
 func TestThreeReplicasShareTheWorkAndDoNoneOfItTwice(t *testing.T) {
 	t.Parallel()
-	small, hugeSize := sized(2000, 30_000), sized(80_000, 4_000_000)
+	small, hugeSize := sized(1000, 30_000), sized(30_000, 4_000_000)
 	const messages = 20
 	r := newRig(t)
 	giants := []chat{{"demo", "giant0", "g"}, {"demo", "giant1", "g"}}
