@@ -267,15 +267,20 @@ func never(t testing.TB, watch time.Duration, what string, cond func() bool) {
 	}
 }
 
-// poll tries cond every few milliseconds and reports whether it came to hold.
+// poll tries cond every few milliseconds and reports whether it came to hold. What takes
+// long isn't asked for as often: the questions of all tests would keep the machine busy.
 func poll(limit time.Duration, cond func() bool) bool {
-	end := time.NewTimer(limit)
+	const often, seldom = 5 * time.Millisecond, 20 * time.Millisecond
+	end, slower := time.NewTimer(limit), time.NewTimer(100*often)
 	defer end.Stop()
-	tick := time.NewTicker(5 * time.Millisecond)
+	defer slower.Stop()
+	tick := time.NewTicker(often)
 	defer tick.Stop()
 	for !cond() {
 		select {
 		case <-tick.C:
+		case <-slower.C:
+			tick.Reset(seldom)
 		case <-end.C:
 			return cond()
 		}
