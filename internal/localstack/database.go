@@ -49,16 +49,22 @@ func (p *Postgres) CopyDatabase(ctx context.Context, address string) (url string
 	return p.create(ctx, how)
 }
 
-// Version is the server's, such as 150018.
+// Version is the server's, such as 150018. It is asked once.
 func (p *Postgres) Version(ctx context.Context) (int, error) {
+	if known := p.version.Load(); known != 0 {
+		return int(known), nil
+	}
 	conn, err := pgx.Connect(ctx, p.url)
 	if err != nil {
 		return 0, err
 	}
 	defer conn.Close(ctx) //nolint:errcheck // it was only read from
 	var version int
-	err = conn.QueryRow(ctx, "select current_setting('server_version_num')::int").Scan(&version)
-	return version, err
+	if err := conn.QueryRow(ctx, "select current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return 0, err
+	}
+	p.version.Store(int64(version))
+	return version, nil
 }
 
 // create creates a database of a unique name.

@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -37,7 +38,8 @@ type PostgresOptions struct {
 // DATABASE_URL names. Safe for concurrent use.
 type Postgres struct {
 	url     string
-	cluster *cluster // nil: the server is not ours
+	cluster *cluster     // nil: the server is not ours
+	version atomic.Int64 // 0: nobody has asked
 }
 
 // ErrNotOurs is returned by what would stop or start a server that DATABASE_URL
