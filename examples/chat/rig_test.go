@@ -49,7 +49,7 @@ func workerBinary(t testing.TB) string {
 			return
 		}
 		// Not the test's context: the binary outlives the test.
-		binary.err = localstack.Build(context.Background(), filepath.Join(binary.dir, "worker"), "cmd/worker")
+		binary.err = localstack.Build(context.Background(), filepath.Join(binary.dir, "worker"), "cmd/worker", "-ldflags=-s -w")
 	})
 	if binary.err != nil {
 		t.Fatalf("build the worker: %v", binary.err)

@@ -46,7 +46,7 @@ func build(t *testing.T) string {
 		}
 		// Not the test's context: what is built outlives the test.
 		ctx := context.Background()
-		built.err = localstack.Build(ctx, filepath.Join(built.dir, "worker"), "cmd/worker")
+		built.err = localstack.Build(ctx, filepath.Join(built.dir, "worker"), "cmd/worker", "-ldflags=-s -w")
 		for _, l := range languages {
 			if built.err == nil {
 				built.err = l.prepare(ctx, filepath.Join(built.dir, l.name))
@@ -93,8 +93,8 @@ var goClients = language{
 	name: "go",
 	prepare: func(ctx context.Context, dir string) error {
 		return errors.Join(
-			localstack.Build(ctx, filepath.Join(dir, "gateway"), "examples/clients/go/gateway"),
-			localstack.Build(ctx, filepath.Join(dir, "presence"), "examples/clients/go/presence"))
+			localstack.Build(ctx, filepath.Join(dir, "gateway"), "examples/clients/go/gateway", "-ldflags=-s -w"),
+			localstack.Build(ctx, filepath.Join(dir, "presence"), "examples/clients/go/presence", "-ldflags=-s -w"))
 	},
 	call: func(dir, program string) []string { return []string{filepath.Join(dir, program)} },
 }

@@ -43,7 +43,7 @@ func workerBinary(t testing.TB) string {
 		}
 		binary.path = filepath.Join(binary.dir, "worker")
 		// Not the test's context: the binary outlives the test.
-		binary.err = localstack.Build(context.Background(), binary.path, "cmd/worker", "-tags", "crashpoints")
+		binary.err = localstack.Build(context.Background(), binary.path, "cmd/worker", "-tags", "crashpoints", "-ldflags=-s -w")
 	})
 	if binary.err != nil {
 		t.Fatalf("build the worker: %v", binary.err)
