@@ -200,6 +200,9 @@ func (d *draft) noLog() error {
 		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
 	}
 	var lacks []string
+	if beside := wordIn(nearest.name, besideWords); beside != "" {
+		lacks = append(lacks, fmt.Sprintf("%q in its name, as tables beside the messages do", beside))
+	}
 	for _, part := range []struct {
 		there bool
 		name  string
@@ -207,7 +210,7 @@ func (d *draft) noLog() error {
 		{conversationOf(nearest) != "", "column of the conversation, such as conversation_id, room_id or peer"},
 		{bodyOf(nearest), "column of the text, such as body or content"},
 		{len(ownersOf(nearest)) > 0, "column of the owner, such as owner_id or username"},
-		{slices.ContainsFunc(messageWords, func(w string) bool { return strings.Contains(bare(nearest.name), w) }), "name like messages"},
+		{has(nearest.name, messageWords), "name like messages"},
 	} {
 		if !part.there {
 			lacks = append(lacks, "no "+part.name)
@@ -216,7 +219,7 @@ func (d *draft) noLog() error {
 	if len(lacks) > 2 { // a text alone, say, is in many tables
 		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
 	}
-	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
+	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(nearest), strings.Join(lacks, ", "), byHand)
 }
 
 // bodyOf reports whether a column has the text.
@@ -241,21 +244,17 @@ func (d *draft) memberOf(r *relation) (column string, table *relation) {
 
 // messagesScore is how much a table looks like one of messages.
 func messagesScore(r *relation, conversation string) (n int) {
-	name := bare(r.name)
 	for _, owner := range ownersOf(r) {
 		apps := slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(appWords, stem(c)) == 0 })
 		if r.unique(append(apps, owner, conversation)...) {
 			return 0 // one row for each conversation
 		}
 	}
-	for _, w := range messageWords {
-		if strings.Contains(name, w) {
-			n = 3
-			if strings.TrimSuffix(name, "s") == w || strings.HasSuffix(strings.TrimSuffix(name, "s"), w) {
-				n += 2
-			}
-			break
-		}
+	if has(r.name, messageWords) {
+		n = 3
+	}
+	if endsWith(r.name, messageWords) {
+		n += 2
 	}
 	if has(r.name, besideWords) {
 		n -= 5

@@ -92,3 +92,31 @@ func TestDraftReadsUnitsFromStatistics(t *testing.T) {
 		t.Errorf("%d questions, %v, %s", questions, err, text)
 	}
 }
+
+// The words of other tables' names are no reason to pass a table over that has them in its own.
+func TestDraftTakesTablesByTheirWholeWords(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t)
+	for log, members := range map[string]string{
+		"thread_messages": "thread_users", "threadmessages": "threadmembers", "threads_msgs": "thread_participants", "starting_messages": "reading_members",
+		"startingmessages": "spreadsheet_people", "shipping_messages": "shipping_users", "profile_messages": "profile_users", "chatmessages": "chatmembers",
+	} {
+		t.Run(log, func(t *testing.T) {
+			t.Parallel()
+			execSQL(t, pool, fmt.Sprintf(`begin; create schema s_%[1]s; set local search_path = s_%[1]s;
+				create table %[1]s (id bigserial primary key, thread_id bigint not null, sender_id bigint not null, body text, created_at timestamptz not null default now());
+				create index on %[1]s (thread_id, id);
+				create table thread_reads (thread_id bigint not null, user_id bigint not null, primary key (thread_id, user_id));
+				create table %[2]s (thread_id bigint not null, user_id bigint not null, primary key (thread_id, user_id)); commit`, log, members))
+			text, questions, err := Draft(t.Context(), pool, "s_"+log)
+			if err != nil || questions > 0 {
+				t.Fatalf("%d questions, %v:\n%s", questions, err, text)
+			}
+			for _, want := range []string{fmt.Sprintf("\nmessages:\n  table: s_%s.%[1]s\n", log), fmt.Sprintf("\nmembers:\n  table: s_%s.%s\n", log, members)} {
+				if !strings.Contains(text, want) {
+					t.Errorf("it has no %q:\n%s", want, text)
+				}
+			}
+		})
+	}
+}

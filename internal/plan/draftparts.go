@@ -57,7 +57,7 @@ func (d *draft) stems(r *relation) []string {
 		out = append(out, singular(all[len(all)-1]))
 	}
 	for _, w := range messageWords {
-		if r == d.log && strings.Contains(bare(r.name), w) {
+		if r == d.log && has(r.name, []string{w}) {
 			out = append(out, w)
 		}
 	}
@@ -340,7 +340,7 @@ func (d *draft) isConversation(r *relation, user, app, c, conversation string) b
 
 func unreadOf(r *relation) string {
 	return best(r, func(c column) int {
-		if name := bare(c.name); strings.Contains(name, "unread") && isInteger(c) && !c.generated && !has(name, []string{"mention", "root"}) {
+		if name := bare(c.name); strings.Contains(name, "unread") && isInteger(c) && !c.generated && !has(c.name, []string{"mention", "root"}) {
 			return 100 - len(name)
 		}
 		return 0
