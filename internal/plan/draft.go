@@ -15,19 +15,27 @@ import (
 // open stands in a draft where its reader must answer a question. No check lets it pass.
 const open = "TODO"
 
-// ErrNoMessages says that no table looks like one of messages. What is returned also says what a table lacks that has something of one.
+// ErrNoMessages says that no table looks like one of messages. What is returned also says why the nearest was passed over.
 var ErrNoMessages = errors.New("no table looks like one of messages")
+
+// DraftOptions are what an operator says about the tables. The zero value leaves all to the catalog.
+type DraftOptions struct {
+	// Schema is where to look; "" for all.
+	Schema string
+	// Messages is the table of messages, as a plan names it; "" where names and columns are to tell.
+	Messages string
+}
 
 // Draft reads the catalog and writes a first plan as YAML: what names, types, keys and foreign
 // keys tell, with comments where they don't. questions is how often open stands in
-// it. schema is where to look, "" for all. The error is [ErrNoMessages], or the catalog couldn't be read.
-func Draft(ctx context.Context, q Querier, schema string) (text string, questions int, err error) {
-	names, err := tablesOf(ctx, q, schema)
+// it. The error is [ErrNoMessages], or of the options, or the catalog couldn't be read.
+func Draft(ctx context.Context, q Querier, opts DraftOptions) (text string, questions int, err error) {
+	names, err := tablesOf(ctx, q, opts.Schema)
 	if err != nil {
 		return "", 0, err
 	}
-	if len(names) == 0 && schema != "" {
-		return "", 0, fmt.Errorf("there is no schema %s with a table that this role can see; name one in just the case that it has", quote(schema))
+	if len(names) == 0 && opts.Schema != "" {
+		return "", 0, fmt.Errorf("there is no schema %s with a table that this role can see; name one in just the case that it has", quote(opts.Schema))
 	}
 	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
@@ -38,6 +46,11 @@ func Draft(ctx context.Context, q Querier, schema string) (text string, question
 		return "", 0, err
 	}
 	d := &draft{cat: cat, numbers: numbers, notes: map[string][]string{}, maybe: map[string][]string{}, used: map[*relation]bool{}}
+	if opts.Messages != "" {
+		if d.log, err = d.named(opts.Messages); err != nil {
+			return "", 0, err
+		}
+	}
 	if err := d.make(); err != nil {
 		return "", 0, err
 	}
@@ -108,9 +121,9 @@ func (d *draft) note(path, format string, args ...any) {
 
 // make fills the plan.
 func (d *draft) make() error {
-	conversation := d.findLog()
-	if d.log == nil {
-		return d.noLog()
+	conversation, err := d.findLog()
+	if err != nil {
+		return err
 	}
 	d.used[d.log] = true
 	user := d.findOwner(conversation)
@@ -158,68 +171,143 @@ func (d *draft) make() error {
 	return nil
 }
 
-// findLog chooses the table of messages, and returns its column of the conversation.
-func (d *draft) findLog() (conversation string) {
-	best := 0
-	var others []string
-	for _, r := range d.tables() {
-		column, member := conversationOf(r), (*relation)(nil)
-		if column == "" {
-			column, member = d.memberOf(r)
-		}
-		n := messagesScore(r, column)
-		if column == "" || n < 5 {
-			continue
-		}
-		if n > best {
-			if d.log != nil {
-				others = append(others, planTable(d.log))
-			}
-			best, d.log, conversation, d.member = n, r, column, member
-		} else {
-			others = append(others, planTable(r))
-		}
+// named is the table of this name, as a plan writes it, or without its schema where only one has it.
+func (d *draft) named(table string) (*relation, error) {
+	n, err := parseTable(table)
+	if err != nil {
+		return nil, fmt.Errorf("--messages is %q: expected a table: %w", table, err)
 	}
-	for _, o := range others {
-		d.head = append(d.head, o+" looks like messages, too, and is not in this plan, unless as a child: a plan is about one table of messages.")
+	all := slices.DeleteFunc(slices.Clone(d.tables()), func(r *relation) bool { return r.name != n.name || n.schema != "" && r.schema != n.schema })
+	switch len(all) {
+	case 0:
+		return nil, fmt.Errorf("there is no table %s that this role can see; name it in just the case that it has", table)
+	case 1:
+		return all[0], nil
 	}
-	return conversation
+	return nil, fmt.Errorf("there are %s: name one of them", strings.Join(mapped(all, planTable), " and "))
 }
 
-// noLog is [ErrNoMessages], with what a table lacks that has something of one.
-func (d *draft) noLog() error {
-	const byHand = "write the plan by hand: docs/plan.md, examples/plans"
-	var nearest *relation
-	most := 0
-	for _, r := range d.tables() {
-		if n := messagesScore(r, conversationOf(r)); n > most {
-			most, nearest = n, r
+// findLog chooses the table of messages, unless it is named, and returns its column of the conversation.
+func (d *draft) findLog() (conversation string, err error) {
+	if d.log != nil {
+		d.leaveOut(d.sample())
+		if conversation, d.member = d.conversationOf(d.log); conversation == "" {
+			return "", fmt.Errorf("%s has no %s; %s", planTable(d.log), needsConversation, byHand)
+		}
+		return conversation, nil
+	}
+	all := d.candidates()
+	if sample := d.sample(); len(sample) > 0 {
+		own := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return slices.Contains(sample, c.log) })
+		if len(own) > 0 {
+			if len(own) < len(all) {
+				d.head = append(d.head, planTable(sample[0])+" is taken for the sample that worker setup --sample-schema makes, and is passed over: --messages "+planTable(sample[0])+" drafts it.")
+			}
+			d.leaveOut(sample)
+			all = own
 		}
 	}
-	if nearest == nil {
-		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
+	if len(all) == 0 {
+		return "", d.noLog()
 	}
-	var lacks []string
-	if beside := wordIn(nearest.name, besideWords); beside != "" {
-		lacks = append(lacks, fmt.Sprintf("%q in its name, as tables beside the messages do", beside))
+	best := slices.MaxFunc(all, func(a, b candidate) int { return a.score - b.score }) // the first of several
+	d.log, d.member = best.log, best.member
+	for _, c := range all {
+		if c.log != best.log {
+			d.head = append(d.head, planTable(c.log)+" looks like messages, too, and is not in this plan, unless as a child: a plan is about one table of messages.")
+		}
+	}
+	return best.conversation, nil
+}
+
+// candidate is a table that looks like one of messages.
+type candidate struct {
+	score        int
+	log, member  *relation
+	conversation string
+}
+
+func (d *draft) candidates() (all []candidate) {
+	for _, r := range d.tables() {
+		c := candidate{log: r}
+		c.conversation, c.member = d.conversationOf(r)
+		c.score = messagesScore(r, c.conversation)
+		if c.conversation != "" && c.score >= 5 {
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+// leaveOut takes tables out of the catalog, unless one of them has the messages.
+func (d *draft) leaveOut(tables []*relation) {
+	if !slices.Contains(tables, d.log) {
+		d.all = slices.DeleteFunc(d.tables(), func(r *relation) bool { return slices.Contains(tables, r) })
+	}
+}
+
+// sampleColumns are those of the sample's messages.
+var sampleColumns = []string{"app_id", "body", "conversation_id", "sender_id", "sent_at", "seq", "user_id"}
+
+// sample are the tables that worker setup --sample-schema makes, the messages first; nil where they aren't there. A table of
+// their name with other columns is the app's own.
+func (d *draft) sample() (all []*relation) {
+	named := func(table string) *relation { return d.relationOf("chat." + table) }
+	if log := named("messages"); log == nil || !slices.Equal(log.columnNames(), sampleColumns) {
+		return nil
+	}
+	for _, table := range []string{"messages", "conversations", "reactions", "attachments", "counters"} {
+		if r := named(table); r != nil {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+const (
+	byHand            = "write the plan by hand: docs/plan.md, examples/plans"
+	needsConversation = "column of the conversation, such as conversation_id, room_id or peer"
+)
+
+// noLog is [ErrNoMessages], with why the table was passed over that looks most like one of messages.
+func (d *draft) noLog() error {
+	var nearest candidate
+	for _, r := range d.tables() {
+		c := candidate{log: r}
+		c.conversation, _ = d.conversationOf(r)
+		if c.score = messagesScore(r, c.conversation); c.score > nearest.score {
+			nearest = c
+		}
+	}
+	if nearest.log == nil {
+		return fmt.Errorf("%w; name it with --messages, or %s", ErrNoMessages, byHand)
+	}
+	r := nearest.log
+	var why []string
+	if beside := wordIn(r.name, besideWords); beside != "" {
+		why = append(why, fmt.Sprintf("%q in its name, as tables beside the messages do", beside))
 	}
 	for _, part := range []struct {
 		there bool
 		name  string
 	}{
-		{conversationOf(nearest) != "", "column of the conversation, such as conversation_id, room_id or peer"},
-		{bodyOf(nearest), "column of the text, such as body or content"},
-		{len(ownersOf(nearest)) > 0, "column of the owner, such as owner_id or username"},
-		{has(nearest.name, messageWords), "name like messages"},
+		{nearest.conversation != "", needsConversation},
+		{bodyOf(r), "column of the text, such as body or content"},
+		{len(ownersOf(r)) > 0, "column of the owner, such as owner_id or username"},
+		{has(r.name, messageWords), "name like messages"},
 	} {
 		if !part.there {
-			lacks = append(lacks, "no "+part.name)
+			why = append(why, "no "+part.name)
 		}
 	}
-	if len(lacks) > 2 { // a text alone, say, is in many tables
-		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
+	if len(why) > 2 { // a text alone, say, is in many tables
+		return fmt.Errorf("%w; name it with --messages, or %s", ErrNoMessages, byHand)
 	}
-	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(nearest), strings.Join(lacks, ", "), byHand)
+	otherwise := byHand
+	if nearest.conversation != "" {
+		otherwise = "name it, --messages " + planTable(r) + ", or " + byHand
+	}
+	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(r), strings.Join(why, ", "), otherwise)
 }
 
 // bodyOf reports whether a column has the text.
@@ -227,6 +315,14 @@ func bodyOf(r *relation) bool {
 	return slices.ContainsFunc(r.columnNames(), func(c string) bool {
 		return (rank(bodyWords, bare(c)) > 0 || strings.HasSuffix(bare(c), "json")) && !isInteger(r.columns[c])
 	})
+}
+
+// conversationOf is the column of the conversation; "" for none. Where that refers to a row of a member, member is its table.
+func (d *draft) conversationOf(r *relation) (column string, member *relation) {
+	if column := conversationOf(r); column != "" {
+		return column, nil
+	}
+	return d.memberOf(r)
 }
 
 // memberOf is the table of members to whose rows the table refers, and the column by which it does.

@@ -37,14 +37,14 @@ func CheckPlan(ctx context.Context, url string, p plan.Plan, opts plan.Options) 
 }
 
 // DraftPlan is [plan.Draft] for the database. It only reads.
-func DraftPlan(ctx context.Context, url, schema string) (text string, questions int, err error) {
+func DraftPlan(ctx context.Context, url string, opts plan.DraftOptions) (text string, questions int, err error) {
 	l, err := OpenLedger(ctx, url)
 	if err != nil {
 		return "", 0, err
 	}
 	defer l.Close()
 	err = l.begin().read(ctx, func(ctx context.Context, q plan.Querier) error {
-		text, questions, err = plan.Draft(ctx, q, schema)
+		text, questions, err = plan.Draft(ctx, q, opts)
 		return err
 	})
 	return text, questions, classifyShared(ctx, err)
