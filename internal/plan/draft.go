@@ -46,6 +46,7 @@ func Draft(ctx context.Context, q Querier, opts DraftOptions) (text string, ques
 		return "", 0, err
 	}
 	d := &draft{cat: cat, numbers: numbers, notes: map[string][]string{}, maybe: map[string][]string{}, used: map[*relation]bool{}}
+	d.nameAccounts()
 	if opts.Messages != "" {
 		if d.log, err = d.named(opts.Messages); err != nil {
 			return "", 0, err
@@ -104,6 +105,9 @@ type draft struct {
 	owned   *relation           // has the owner: log, or what points to it; nil where nothing does
 	none    string              // what stands for the members where no table says who they are
 	member  *relation           // has user and conversation, where the log refers to it instead
+	owners  []string            // ownerWords here, with account where that may be a person
+	apps    []string            // appWords here
+	persons bool                // accounts send messages
 }
 
 // tables are all tables in the order of their names.
@@ -231,7 +235,7 @@ func (d *draft) candidates() (all []candidate) {
 	for _, r := range d.tables() {
 		c := candidate{log: r}
 		c.conversation, c.member = d.conversationOf(r)
-		c.score = messagesScore(r, c.conversation)
+		c.score = d.messagesScore(r, c.conversation)
 		if c.conversation != "" && c.score >= 5 {
 			all = append(all, c)
 		}
@@ -275,7 +279,7 @@ func (d *draft) noLog() error {
 	for _, r := range d.tables() {
 		c := candidate{log: r}
 		c.conversation, _ = d.conversationOf(r)
-		if c.score = messagesScore(r, c.conversation); c.score > nearest.score {
+		if c.score = d.messagesScore(r, c.conversation); c.score > nearest.score {
 			nearest = c
 		}
 	}
@@ -293,7 +297,7 @@ func (d *draft) noLog() error {
 	}{
 		{nearest.conversation != "", needsConversation},
 		{bodyOf(r), "column of the text, such as body or content"},
-		{len(ownersOf(r)) > 0, "column of the owner, such as owner_id or username"},
+		{len(d.ownersOf(r)) > 0, "column of the owner, such as owner_id or username"},
 		{has(r.name, messageWords), "name like messages"},
 	} {
 		if !part.there {
@@ -331,7 +335,7 @@ func (d *draft) memberOf(r *relation) (column string, table *relation) {
 		if f.from != r || f.to == nil || f.to == r || len(f.columns) != 1 || f.refs[0] != keyOf(f.to) {
 			continue
 		}
-		if c := conversationOf(f.to); c != "" && len(ownersOf(f.to)) > 0 && f.to.unique(ownersOf(f.to)[0], c) {
+		if c := conversationOf(f.to); c != "" && len(d.ownersOf(f.to)) > 0 && f.to.unique(d.ownersOf(f.to)[0], c) {
 			return f.columns[0], f.to
 		}
 	}
@@ -339,9 +343,9 @@ func (d *draft) memberOf(r *relation) (column string, table *relation) {
 }
 
 // messagesScore is how much a table looks like one of messages.
-func messagesScore(r *relation, conversation string) (n int) {
-	for _, owner := range ownersOf(r) {
-		apps := slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(appWords, stem(c)) == 0 })
+func (d *draft) messagesScore(r *relation, conversation string) (n int) {
+	for _, owner := range d.ownersOf(r) {
+		apps := slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(d.apps, stem(c)) == 0 })
 		if r.unique(append(apps, owner, conversation)...) {
 			return 0 // one row for each conversation
 		}
@@ -358,7 +362,7 @@ func messagesScore(r *relation, conversation string) (n int) {
 	if bodyOf(r) {
 		n += 2
 	}
-	if slices.ContainsFunc(ownersOf(r), func(c string) bool { return together(r, c, conversation) }) {
+	if slices.ContainsFunc(d.ownersOf(r), func(c string) bool { return together(r, c, conversation) }) {
 		n += 2
 	}
 	if conversation != "" {
@@ -404,8 +408,8 @@ func best(r *relation, score func(column) int) (name string) {
 // appOf is the column of the app, "" for none.
 func (d *draft) appOf(r *relation, conversation, user string) string {
 	return best(r, func(c column) int {
-		n := rank(appWords, stem(c.name))
-		sure := rank(appWords, stem(c.name)) > len(appWords)-3
+		n := rank(d.apps, stem(c.name))
+		sure := rank(d.apps, stem(c.name)) > len(d.apps)-3
 		if n == 0 || !isID(c) || c.name == conversation || c.name == user || !c.notNull || !sure && !together(r, c.name, conversation) && !together(r, c.name, user) {
 			return 0
 		}

@@ -25,7 +25,7 @@ var (
 		"with", "peer", "recipient", "group", "topic", "ticket", "conv", "rid", "buddy",
 	}
 	ownerWords    = []string{"owner", "mailbox", "holder", "username", "luser", "userprofile", "user", "uid", "profile", "member", "subscriber"}
-	senderWords   = []string{"sender", "author", "from", "fromjid", "fromuser", "creator", "createdby", "postedby", "poster", "sentby", "writer", "senderuser"}
+	senderWords   = []string{"sender", "author", "from", "fromjid", "fromuser", "creator", "createdby", "postedby", "poster", "sentby", "writer", "senderuser", "fromaccount", "senderaccount", "authoraccount"}
 	appWords      = []string{"app", "application", "tenant", "serverhost", "lserver", "host", "server", "vhost", "domain", "realm", "organization", "organisation", "org", "workspace", "company", "account", "site"}
 	positionWords = []string{"seq", "position", "sequence", "sortid", "id", "messageid", "msgid", "pos", "no", "number", "idx"}
 	memberWords   = []string{"member", "participant", "subscription", "subscriber"}
