@@ -208,7 +208,7 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{n}
 	default:
-		d.fail(at, path, " is %s: expected a mapping%s", describe(n), fieldsOf(fields[kind]))
+		d.fail(at, path, " is %s: expected a mapping%s", describe(n), fieldsOf(kind))
 		return nil
 	}
 	if d.mappings++; d.mappings > maxMappings {
@@ -413,7 +413,7 @@ func (d *decoder) reading(n ast.Node, path, kind string) Reading {
 	switch d.resolve(n, path).(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 	default:
-		r.Column = d.text(n, path, "a column, or a mapping"+fieldsOf(fields[kind]))
+		r.Column = d.text(n, path, "a column, or a mapping"+fieldsOf(kind))
 		return r
 	}
 	for _, f := range d.mapping(n, path, kind) {
@@ -570,11 +570,16 @@ func or(s, otherwise string) string {
 	return s
 }
 
-func fieldsOf(known []string) string {
-	if known == nil {
+// fieldsOf is what an entry of the kind may be.
+func fieldsOf(kind string) string {
+	switch known := fields[kind]; {
+	case known == nil:
 		return " of names to values"
+	case kind == "members":
+		return " of " + strings.Join(known, ", ") + ", or none"
+	default:
+		return " of " + strings.Join(known, ", ")
 	}
-	return " of " + strings.Join(known, ", ")
 }
 
 // describe says what a node is.
