@@ -98,6 +98,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	k.checkConversations()
 	k.checkIndexes()
 	k.checkLists(s)
+	k.noteUndated(s)
 	k.noteFloor()
 	k.checkForeignKeys(s)
 	k.checkCollations()
