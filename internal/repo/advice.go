@@ -105,7 +105,7 @@ func adviseLedger(err error, role string) error {
 		if inherited(pg) {
 			return err
 		}
-		return fmt.Errorf("%w; if %s is the operator's role, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
+		return fmt.Errorf("%w; if %s is a worker's role, run deploy/postgres/roles.sql and ledger.sql; if it is an operator's, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
 			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.throttles to %s", err, role, role, role, role, role)
 	case readOnly:
 		return fmt.Errorf("%s: %w", readOnlyText, err)
