@@ -22,7 +22,7 @@ type planDraftCommand struct {
 func (c *planDraftCommand) Help() string {
 	return `Reads names, types, keys and foreign keys from the catalog and prints a plan as YAML, with comments where they leave something
 open. Each TODO in it is a question; plan check refuses the plan until it is answered. Reads no row, and changes nothing.
-Where it takes another table for the messages' one, name that: --messages TABLE.
+If it takes the wrong table for that of messages, or none, name the right one: --messages TABLE.
 
     worker plan draft > plan.yaml
     worker plan check --plan plan.yaml`

@@ -200,17 +200,7 @@ func (d *draft) findLog() (conversation string, err error) {
 		}
 		return conversation, nil
 	}
-	all := d.candidates()
-	if sample := d.sample(); len(sample) > 0 {
-		own := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return slices.Contains(sample, c.log) })
-		if len(own) > 0 {
-			if len(own) < len(all) {
-				d.head = append(d.head, planTable(sample[0])+" is taken for the sample that worker setup --sample-schema makes, and is passed over: --messages "+planTable(sample[0])+" drafts it.")
-			}
-			d.leaveOut(sample)
-			all = own
-		}
-	}
+	all := d.passSampleOver(d.candidates())
 	if len(all) == 0 {
 		return "", d.noLog()
 	}
@@ -241,6 +231,23 @@ func (d *draft) candidates() (all []candidate) {
 		}
 	}
 	return all
+}
+
+// passSampleOver leaves the sample out where another table looks like messages.
+func (d *draft) passSampleOver(all []candidate) []candidate {
+	sample := d.sample()
+	own := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return slices.Contains(sample, c.log) })
+	if len(own) == len(all) || len(sample) == len(d.tables()) {
+		return all
+	}
+	what := planTable(sample[0]) + " is taken for the sample that worker setup --sample-schema makes"
+	if len(own) == 0 {
+		d.head = append(d.head, what+". No other table looks like messages: --messages TABLE names one.")
+		return all
+	}
+	d.head = append(d.head, what+", and is passed over: --messages "+planTable(sample[0])+" drafts it.")
+	d.leaveOut(sample)
+	return own
 }
 
 // leaveOut takes tables out of the catalog, unless one of them has the messages.

@@ -171,6 +171,11 @@ func TestDraftPassesTheSampleOver(t *testing.T) {
 	if text := draft(""); !strings.Contains(text, others) || strings.Contains(text, "sample") {
 		t.Errorf("without other tables it is\n%s", text)
 	}
+	execSQL(t, pool, `create table people (id bigserial primary key)`)
+	if text := draft(""); !strings.Contains(text, others) ||
+		!strings.Contains(strings.ReplaceAll(text, "\n#  ", ""), "# chat.messages is taken for the sample that worker setup --sample-schema makes. No other table looks like messages: --messages TABLE names one.") {
+		t.Errorf("where no other table looks like messages, it is\n%s", text)
+	}
 	execSQL(t, pool, `create table messages (id bigserial primary key, app_id text not null, conversation_id text not null, sender_id bigint not null, body text, created_at timestamptz not null default now());
 		create index on messages (app_id, conversation_id, id)`)
 	text := draft("")
