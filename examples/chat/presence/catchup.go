@@ -18,7 +18,8 @@ func (s *Service) catchUp(ctx context.Context, d *device, from place) error {
 	if from.cursor != nil {
 		d.cursor = *from.cursor
 	}
-	err := d.send(helloFrame(d.cursor, now.epoch))
+	// A device that is interrupted here comes back with what hello said: the cursor, and the epoch that it belongs to.
+	err := d.send(helloFrame(d.cursor, or(from.epoch, now.epoch)))
 	switch {
 	case err != nil:
 	case from.epoch != "" && from.epoch != now.epoch:

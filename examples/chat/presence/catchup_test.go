@@ -171,6 +171,28 @@ func TestACursorOfAnotherStreamReloads(t *testing.T) {
 	}
 }
 
+// A device that loses its connection right after hello comes back with what hello said. That must not be the cursor of one
+// stream and the epoch of another: what was stored up to there would be missed.
+func TestADeviceOfAnotherStreamIsToldToReloadHoweverOftenItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	i := r.start(t, nil)
+	phone := i.device(t, "alice", "phone")
+	for n := range 3 {
+		r.publish(t, deleted(t, "alice", "phone", fmt.Sprint(n), false))
+	}
+	phone.events(t, 3)
+	phone.cursor, phone.epoch = 2, "another"
+	phone.reconnect(t, i) // and gets no further than hello
+	phone.reconnect(t, i)
+	if !phone.expect(t, "resync").Lost {
+		t.Error("nothing was lost; want another stream's cursor to be too old")
+	}
+	if phone.expect(t, "hello"); phone.cursor != 3 {
+		t.Errorf("cursor %d; want 3", phone.cursor)
+	}
+}
+
 func TestACursorThatIsNoneIsRefused(t *testing.T) {
 	t.Parallel()
 	i := newRig(t).start(t, nil)
