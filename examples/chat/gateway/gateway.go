@@ -66,9 +66,6 @@ type Gateway struct {
 	jobs sync.WaitGroup // what goes on after its request has been answered
 }
 
-// commandTimeout is how long a device waits for the stream to store its command.
-const commandTimeout = 5 * time.Second
-
 // Bounds of requests of any kind: a user's devices send a few each second.
 var (
 	appRequests  = limit.Rate{PerSecond: 5_000, Burst: 20_000}
@@ -90,12 +87,12 @@ func New(cfg Config) (*Gateway, error) {
 	if len(cfg.Key) < token.MinKey {
 		return nil, errors.New("gateway: the token key is too short")
 	}
-	client, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout),
+	client, err := conversation.NewClient(cfg.NATS,
 		conversation.WithShard(func(cmd conversation.Command) string { return cfg.shardOf(cmd.AppID, cmd.UserID) }))
 	if err != nil {
 		return nil, err
 	}
-	toGroups, err := conversation.NewClient(cfg.NATS, conversation.WithTimeout(commandTimeout),
+	toGroups, err := conversation.NewClient(cfg.NATS,
 		conversation.WithShard(func(conversation.Command) string { return GroupsShard }))
 	if err != nil {
 		return nil, err

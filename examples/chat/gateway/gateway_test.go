@@ -857,3 +857,20 @@ func TestTheDemoFillsAGroup(t *testing.T) {
 		t.Errorf("commands %+v; want c1", got)
 	}
 }
+
+func TestTheDemosFaultyCommandIsStoredOrRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	reuse := call{method: "POST", path: "/v1/demo/reuse", user: "alice", body: `{"command_id":"c1","conversation_id":"c2c_bob"}`}
+	s, err := r.js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.MaxMsgs = 1
+	if _, err := r.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 202, reuse)
+	r.fails(t, 503, "busy", reuse)
+}
