@@ -75,6 +75,13 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 	if want := 3 * len(malformed); told != want {
 		t.Fatalf("%d frames were told; want %d", told, want)
 	}
+	// A device whose connection ends between resync and hello begins again where it was, for it may have lost messages alone.
+	if with := value[int](t, p, `(() => {
+		for (const s of sockets) s.onmessage(new MessageEvent("message", { data: '{"type":"resync"}' }));
+		return Object.keys(sessionStorage).filter((key) => Number.isInteger(JSON.parse(sessionStorage[key]).copy?.cursor)).length;
+	})()`); with != 3 {
+		t.Errorf("%d devices have a cursor after resync; want 3", with)
+	}
 	reload()
 	p.expected = []string{"401 (Unauthorized)", "HTTP Authentication failed"} // of the token
 	for _, wrong := range []string{"state", "token"} {

@@ -249,8 +249,8 @@ export class Device extends EventTarget {
         copy.cursor = frame.cursor;
         break;
       case "resync":
+        if (!frame.lost) break; // the next hello has it add what it has missed
         copy.cursor = null; // the next hello has it
-        if (!frame.lost) break; // the hello has it add what it has missed
         copy.stale = true;
         this.#tell({ kind: "resync" });
         break;
