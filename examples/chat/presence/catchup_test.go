@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -190,6 +191,19 @@ func TestADeviceOfAnotherStreamIsToldToReloadHoweverOftenItIsInterrupted(t *test
 	}
 	if phone.expect(t, "hello"); phone.cursor != 3 {
 		t.Errorf("cursor %d; want 3", phone.cursor)
+	}
+}
+
+// A stream may also be made again while a device catches up. It hasn't joined by then, so that nobody tells it.
+func TestADeviceDoesNotJoinWithTheCursorOfAnotherStream(t *testing.T) {
+	t.Parallel()
+	h := newHub(8)
+	h.align(time.Unix(1, 0), jetstream.StreamState{FirstSeq: 1, LastSeq: 5})
+	now := h.standing()
+	d := &device{user: "alice", cursor: now.position, epoch: now.epoch}
+	h.align(time.Unix(2, 0), jetstream.StreamState{})
+	if _, lacks := h.join(d); !errors.Is(lacks, errAnotherStream) {
+		t.Errorf("join = %v; want %v: it would ignore the new stream's first 5 events", lacks, errAnotherStream)
 	}
 }
 
