@@ -82,6 +82,25 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 	})()`); with != 3 {
 		t.Errorf("%d devices have a cursor after resync; want 3", with)
 	}
+	// An answer that is cut off, or a proxy's, says nothing of the request, which is repeated.
+	for _, answer := range []string{
+		`new Response(new ReadableStream({ start: (body) => body.error(new TypeError("cut off")) }))`,
+		`new Response("<h1>Bad Gateway</h1>", { status: 502 })`,
+	} {
+		if passing := value[bool](t, p, `(async () => {
+			const [{ request }, real] = [await import("/api.js"), fetch];
+			window.fetch = async () => `+answer+`;
+			try {
+				await request("POST", "/v1/conversations:delete");
+			} catch (err) {
+				return err.passing === true;
+			} finally {
+				window.fetch = real;
+			}
+		})()`); !passing {
+			t.Errorf("%s is taken for the last word", answer)
+		}
+	}
 	reload()
 	p.expected = []string{"401 (Unauthorized)", "HTTP Authentication failed"} // of the token
 	for _, wrong := range []string{"state", "token"} {
