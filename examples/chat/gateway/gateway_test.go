@@ -645,6 +645,21 @@ func TestADatabaseThatIsAwayIsTold(t *testing.T) {
 	r.fails(t, 503, "unavailable", call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":1}`})
 }
 
+// One that is sent no more requests, since a few users' database is away, serves nobody.
+func TestAGatewayIsReadyWithoutTheDatabaseOfAShard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	r.Databases["b"] = newDatabase(t)
+	r.Databases["b"].Close()
+	if err := r.Ready(t.Context()); err != nil {
+		t.Errorf("Ready = %v; want nil", err)
+	}
+	r.DB.Close()
+	if err := r.Ready(t.Context()); err == nil {
+		t.Error("Ready = nil without its own database; want an error")
+	}
+}
+
 func TestWhoAsksIsChecked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, false)
