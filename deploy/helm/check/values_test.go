@@ -125,7 +125,7 @@ func TestWordsThatLookLikeNumbersStayWhatTheyAre(t *testing.T) {
 worker: {secret: "123", settings: {LETHE_LONG_BATCH: 1000000, LETHE_SHARE: 0.25, LETHE_SWITCH: true, LETHE_TEXT: "a\n\"b\" {{ c }} é"}}
 setup: {secret: "1e3", settings: {LETHE_COMMANDS_MAX_BYTES: 1073741824}}
 shard: "1"
-keda: {enabled: true, account: "123", stream: "0123", natsMonitoringEndpoint: "123"}
+keda: {enabled: true, account: "123", accountID: ADEAD, stream: "0123", natsMonitoringEndpoint: "123"}
 podMonitor: {enabled: true, labels: {release: "true"}}
 `))
 	_, setup := setupOf(t, all)
@@ -144,6 +144,7 @@ podMonitor: {enabled: true, labels: {release: "true"}}
 		"the worker's Secret":   {secret(all["Deployment/lethe-worker"]), "123"},
 		"the setup's Secret":    {secret(setup), "1e3"},
 		"the account":           {trigger["account"], "123"},
+		"the account's key":     {trigger["accountID"], "ADEAD"},
 		"the stream":            {trigger["stream"], "0123"},
 		"the monitor's address": {trigger["natsServerMonitoringEndpoint"], "123"},
 		"the monitor's label":   {at(all["PodMonitor/lethe-worker"], "metadata", "labels", "release"), "true"},
