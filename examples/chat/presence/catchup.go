@@ -42,6 +42,15 @@ func (s *Service) catchUp(ctx context.Context, d *device, from place) error {
 // replay tells a device the stored events after its cursor and up to through.
 // Where the stream has lost some of them the device begins anew.
 func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
+	if d.cursor == 0 { // by which Missed means all that is kept
+		stream, err := s.feed.js.Stream(ctx, conversation.EventsStream)
+		if err != nil {
+			return err
+		}
+		if stream.CachedInfo().State.FirstSeq > 1 {
+			return s.startOver(d)
+		}
+	}
 	for e, err := range s.client.Missed(ctx, s.App, d.user, d.cursor, through) {
 		switch {
 		case errors.Is(err, conversation.ErrCursorExpired):

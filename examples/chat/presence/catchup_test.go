@@ -149,6 +149,28 @@ func TestACursorThatTheStreamDoesNotReachBackToReloads(t *testing.T) {
 	}
 }
 
+// Also 0 is a cursor: that of a device which was there before the stream's first event.
+func TestACursorOfTheStreamsBeginningMayBeTooOld(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	i := r.start(t, func(c *Config) { c.Remember = 1 })
+	phone := i.device(t, "alice", "phone")
+	_ = phone.conn.CloseNow()
+	r.missing(t, "away")
+	last := r.publish(t, deleted(t, "bob", "phone", "last", true))
+	i.heard(t, last)
+	if phone.cursor != 0 {
+		t.Fatalf("cursor %d; want 0", phone.cursor)
+	}
+	if err := r.stream(t).Purge(t.Context(), jetstream.WithPurgeKeep(2)); err != nil {
+		t.Fatal(err)
+	}
+	phone.reconnect(t, i)
+	if !phone.expect(t, "resync").Lost {
+		t.Error("the device isn't told that events are lost")
+	}
+}
+
 func TestACursorOfAnotherStreamReloads(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
