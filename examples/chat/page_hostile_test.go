@@ -56,6 +56,54 @@ const beforeThePage = `
 		delete sessionStorage.wrong;
 	}`
 
+// overtaken loads the list of a device that the page doesn't show twice, where the second answer comes first, and returns how
+// many messages the device has in the end: 2 are there by the second.
+const overtaken = `(async () => {
+	const { Device } = await import("/device.js");
+	const [realFetch, RealSocket] = [fetch, WebSocket];
+	const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done)); };
+	const json = (body) => new Response(JSON.stringify(body));
+	const lists = [];
+	let socket, there, asked = 0;
+	window.WebSocket = class {
+		static OPEN = 1;
+		readyState = 1;
+		constructor(url, protocols) {
+			if (!url.startsWith("ws://nowhere")) return new RealSocket(url, protocols);
+			socket = this;
+		}
+		send() {}
+		close() {}
+	};
+	window.fetch = async (path, options = {}) => {
+		if (options.body?.includes("overtaken")) return json({ token: "over.taken" });
+		if (options.headers?.Authorization !== "Bearer over.taken") return realFetch(path, options);
+		if (!path.includes("/messages")) return new Promise((done) => lists.push((seq) => done(json({ conversations: [{ id: "c2c_x", last_seq: there = seq, unread_count: 0 }] }))));
+		asked++;
+		return json({ messages: Array.from({ length: there }, (_, i) => ({ seq: i + 1, sender_id: "x", sent_at: "2026-11-23T09:00:00Z", text: "x" })) });
+	};
+	const device = new Device({ id: "overtaken", user: "alice", name: "", kind: "phone" }, "ws://nowhere/");
+	const has = () => device.copy.conversations.c2c_x?.messages.length;
+	try {
+		device.setOnline(true);
+		await until(() => socket?.onmessage);
+		for (const cursor of [1, 2]) {
+			socket.onmessage({ data: JSON.stringify({ type: "hello", cursor }) });
+			await until(() => lists.length === cursor);
+		}
+		lists[1](2);
+		await until(() => has() === 2);
+		lists[0](1);
+		await until(() => asked === 2);
+		for (let turns = 0; turns < 10; turns++) await new Promise((done) => setTimeout(done));
+		return has();
+	} finally {
+		device.setOnline(false);
+		[window.fetch, window.WebSocket] = [realFetch, RealSocket];
+		sessionStorage.removeItem("lethe-device-overtaken");
+	}
+})()`
+
 func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 	script := page.AddScriptToEvaluateOnNewDocumentParams{Source: beforeThePage}
 	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, script); err != nil {
@@ -81,6 +129,9 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 		return Object.keys(sessionStorage).filter((key) => Number.isInteger(JSON.parse(sessionStorage[key]).copy?.cursor)).length;
 	})()`); with != 3 {
 		t.Errorf("%d devices have a cursor after resync; want 3", with)
+	}
+	if has := value[int](t, p, overtaken); has != 2 {
+		t.Errorf("a list that was overtaken leaves %d messages; want the 2 of the newer one", has)
 	}
 	// An answer that is cut off, or a proxy's, says nothing of the request, which is repeated.
 	for _, answer := range []string{

@@ -180,6 +180,7 @@ export class Device extends EventTarget {
       const messages = soundMessages(await this.#ask("GET", conversationPath(id, `/messages?limit=${pageSize}&${fresh}`)));
       return { id, unread, messages, last };
     }));
+    if (later !== this.#later) return; // another has begun since, and has all of it
     if (this.copy.stale && !stale) return this.#load(); // it became so meanwhile
     if (stale) replaceAll(this.copy, loaded, later);
     else for (const c of loaded) this.#merge(c);
