@@ -122,6 +122,7 @@ export class Device extends EventTarget {
     const commandID = await this.#finished(nobody);
     const p = newDeletion(id, lastSeq(this.copy, id));
     p.commandID = commandID;
+    p.faulty = true; // no request of ours made it
     this.#state.pending[p.key] = p; // before it is asked: the event may be faster than the answer
     this.#changed();
     try {
@@ -253,6 +254,7 @@ export class Device extends EventTarget {
         if (!frame.lost) break; // the next hello has it add what it has missed
         copy.cursor = null; // the next hello has it
         copy.stale = true;
+        this.#askAgain();
         this.#tell({ kind: "resync" });
         break;
     }
@@ -332,6 +334,15 @@ export class Device extends EventTarget {
     } finally {
       p.asking = false;
       this.#changed();
+    }
+  }
+
+  // #askAgain has the next hello repeat the deletions whose events may be lost: under the same key it is the same command,
+  // whose event comes again.
+  #askAgain() {
+    for (const p of Object.values(this.#state.pending)) {
+      if (p.faulty) delete this.#state.pending[p.key];
+      else p.commandID = null;
     }
   }
 
