@@ -318,7 +318,7 @@ func (d *draft) noLog() error {
 	if nearest.conversation != "" {
 		otherwise = "name it, --messages " + planTable(r) + ", or " + byHand
 	}
-	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(r), strings.Join(why, ", "), otherwise)
+	return fmt.Errorf("%w; %s has %s; if it has the messages nevertheless, %s", ErrNoMessages, planTable(r), strings.Join(why, ", "), otherwise)
 }
 
 // bodyOf reports whether a column has the text.

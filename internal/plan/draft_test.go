@@ -31,7 +31,7 @@ func TestDraft(t *testing.T) {
 			text, questions, err := Draft(t.Context(), pool, DraftOptions{Schema: name})
 			if name == "nothing" {
 				const want = "no table looks like one of messages; nothing.entries has no column of the conversation, such as conversation_id, room_id or peer, " +
-					"no name like messages; if it has the messages all the same, write the plan by hand: docs/plan.md, examples/plans"
+					"no name like messages; if it has the messages nevertheless, write the plan by hand: docs/plan.md, examples/plans"
 				if !errors.Is(err, ErrNoMessages) || err.Error() != want {
 					t.Errorf("%v; want %s", err, want)
 				}
@@ -132,7 +132,7 @@ func TestDraftOfANamedTable(t *testing.T) {
 		want string // of the error; "" for a draft
 	}{
 		{DraftOptions{}, `no table looks like one of messages; public.pinned_messages has "pin" in its name, as tables beside the messages do, no column of the owner, such as owner_id or username; ` +
-			"if it has the messages all the same, name it, --messages public.pinned_messages, or write the plan by hand: docs/plan.md, examples/plans"},
+			"if it has the messages nevertheless, name it, --messages public.pinned_messages, or write the plan by hand: docs/plan.md, examples/plans"},
 		{DraftOptions{Messages: "public.pinned_messages"}, ""},
 		{DraftOptions{Messages: `"pinned_messages"`}, ""},
 		{DraftOptions{Messages: "things"}, "there are other.things and public.things: name one of them"},
