@@ -179,6 +179,27 @@ func TestACommandGoesItsWayWithPrefixDomainAndShard(t *testing.T) {
 	}
 }
 
+// Published, it would be a command of the other installation.
+func TestALetterOfAnotherInstallationIsNotRetried(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Names: namesWith(t, "acme.chat")})
+	setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{})
+	if err := b.Publish(t.Context(), []bus.Announcement{{Letter: letter(1)}}); err != nil { // of conversation.delete.demo
+		t.Fatal(err)
+	}
+	err := b.RetryLetter(t.Context(), 1)
+	if err == nil || !strings.Contains(err.Error(), "dead letter 1 stays: it came on conversation.delete.demo, and not on a subject of this installation, which begins with acme.chat.: publish") {
+		t.Errorf("RetryLetter = %v; want it to refuse, and to say what to do", err)
+	}
+	js := admin(t, n)
+	if got := count(t, js, conversation.CommandsStream); got != 0 {
+		t.Errorf("the other installation has %d commands; want none", got)
+	}
+	if got := count(t, js, "ACME_CHAT_CONVERSATION_DEAD_LETTERS"); got != 1 {
+		t.Errorf("%d letters; want it kept", got)
+	}
+}
+
 func TestADomainThatIsNotThereIsNamed(t *testing.T) {
 	t.Parallel()
 	n := localtest.NATS(t)
