@@ -16,6 +16,8 @@ import (
 type part interface {
 	// label is what errors call it.
 	label() string
+	// failed is what setup reports of one that it leaves as it is.
+	failed() SetupPart
 	// setup creates it, or corrects what it can. It does so also where it returns an
 	// error, which then has a line for each property that isn't right.
 	setup(ctx context.Context) (SetupPart, error)
@@ -51,8 +53,10 @@ type asset[C any] struct {
 
 func (a *asset[C]) label() string { return a.kind + " " + a.name }
 
+func (a *asset[C]) failed() SetupPart { return SetupPart{Kind: a.kind, Name: a.name, Action: actionFailed} }
+
 func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
-	done := SetupPart{Kind: a.kind, Name: a.name, Action: actionFailed}
+	done := a.failed()
 	var err error
 	for range setupRounds {
 		var have C
@@ -223,7 +227,7 @@ func (b *Broker) streamAsset(fresh streamConfig, table []property[streamConfig],
 			return err
 		})
 		if err == nil {
-			err = checkOwner(g.names, have)
+			err = checkOwner(g.names, have, fresh.Description)
 		}
 		return have, orMissing(err, jetstream.ErrStreamNotFound)
 	}
