@@ -266,5 +266,5 @@ func (b *Broker) lettersProblem(err error) error {
 	if natserr.Code(err) == jetstream.JSErrCodeMessageNotFound || errors.Is(err, ErrNoLetter) {
 		return ErrNoLetter
 	}
-	return explain("stream "+b.names.letters, err)
+	return explain(b.cfg.Names, "stream "+b.names.letters, err)
 }

@@ -209,8 +209,8 @@ func notReady(err error) bool {
 }
 
 // setupProblem adds to an error about a stream or consumer what to do about it.
-func setupProblem(what string, err error) error {
-	explained := explain(what, err)
+func setupProblem(n conversation.Names, what string, err error) error {
+	explained := explain(n, what, err)
 	if strings.Contains(explained.Error(), what) { // names it itself
 		return explained
 	}
