@@ -538,7 +538,7 @@ func (e *enumeration) open() (ids []string) {
 
 // awaitRoom waits until another page may begin.
 func (e *enumeration) awaitRoom() error {
-	return e.await(func() bool {
+	return e.await(true, func() bool {
 		rounds := 0
 		for _, p := range e.pages {
 			if p.round {
@@ -550,10 +550,13 @@ func (e *enumeration) awaitRoom() error {
 }
 
 // awaitPages waits until no page is in flight.
-func (e *enumeration) awaitPages() error { return e.await(func() bool { return len(e.pages) == 0 }) }
+func (e *enumeration) awaitPages() error {
+	return e.await(false, func() bool { return len(e.pages) == 0 })
+}
 
-// await waits for a condition, which is called with mu held. It returns an error where the enumeration can't go on.
-func (e *enumeration) await(done func() bool) error {
+// await waits for a condition, which is called with mu held, and before another page until no other app's enumeration
+// needs the room more. It returns an error where the enumeration can't go on.
+func (e *enumeration) await(another bool, done func() bool) error {
 	for {
 		refused := e.job.isRefused()
 		e.mu.Lock()
@@ -565,7 +568,17 @@ func (e *enumeration) await(done func() bool) error {
 			return errRefused
 		case e.h.stopping.Err() != nil || deferred:
 			return errLeft
-		case ok && !e.job.isRefused():
+		}
+		ready := ok && !e.job.isRefused()
+		if ready && !another {
+			return nil
+		}
+		switch waited, err := e.h.enumerations.giveWay(e); {
+		case err != nil:
+			return err
+		case waited:
+			continue
+		case ready:
 			return nil
 		}
 		select {
@@ -590,7 +603,7 @@ func (e *enumeration) trouble(err error) (delay time.Duration) {
 	switch {
 	case errors.Is(err, errLeft) || h.stopping.Err() != nil:
 		return 0
-	case errors.Is(err, errMoved):
+	case errors.Is(err, errMoved), errors.Is(err, errNoRoom):
 		return purge.DeferDelay(retry.Random())
 	}
 	fault, _ := purge.FaultOf(err)
