@@ -77,7 +77,7 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 // error is that the catalog couldn't be read.
 func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, error) {
 	if err := p.validate(problems{}); err != nil {
-		return Unfit(err), nil
+		return Incomparable(err), nil
 	}
 	names := p.tableNames()
 	for _, own := range opts.Own {
@@ -88,7 +88,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 		return nil, err
 	}
 	if err := CheckServer(cat.version); err != nil {
-		return Unfit(err), nil
+		return Incomparable(err), nil
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()

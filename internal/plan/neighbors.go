@@ -44,7 +44,7 @@ func (n neighbor) scopes(name string) (out []string) {
 	return out
 }
 
-// tiedTo is what the column of the relation refers to by foreign keys, in the way of [neighbor].tied.
+// tiedTo is what the column of the relation refers to by foreign keys, written as in [neighbor].tied.
 func (c *catalog) tiedTo(rel *relation, column string) (out []string) {
 	for _, f := range c.keys {
 		if i := slices.Index(f.columns, column); f.from == rel && i >= 0 {

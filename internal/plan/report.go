@@ -95,9 +95,9 @@ func (k *checker) withTables(all []Finding) []Finding {
 	return all
 }
 
-// Unfit is the report of a plan that can't be compared with tables: err says why, one line
+// Incomparable is the report of a plan that can't be compared with tables: err says why, one line
 // for each problem.
-func Unfit(err error) *Report {
+func Incomparable(err error) *Report {
 	lines := slices.DeleteFunc(strings.Split(err.Error(), "\n"), func(line string) bool { return strings.TrimSpace(line) == "" })
 	return &Report{err: misfit(err), Findings: findings(true, lines)}
 }
