@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -211,12 +212,15 @@ func (k *checker) members() []member {
 }
 
 func (k *checker) refuse(format string, args ...any) {
-	k.problems = append(k.problems, fmt.Errorf("plan: "+format, args...))
+	k.problems = append(k.problems, errors.New(oneLine(fmt.Sprintf("plan: "+format, args...))))
 }
 
 func (k *checker) warn(format string, args ...any) {
-	k.warnings = append(k.warnings, fmt.Sprintf(format, args...))
+	k.warnings = append(k.warnings, oneLine(fmt.Sprintf(format, args...)))
 }
+
+// oneLine is a text without the line breaks that names in it may have: each line of a report is a finding.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }
 
 // verdict is nil if all is well.
 func (k *checker) verdict() error {
