@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -90,8 +89,6 @@ func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
 			if f.told, err = f.decided(ctx); err != nil {
 				return conversation.Event{}, false, err
 			}
-		case err != nil && f.lookBack && ctx.Err() == nil && !errors.Is(err, nats.ErrConnectionClosed):
-			continue // a message that isn't an event, perhaps of long ago
 		case err != nil:
 			return conversation.Event{}, false, err
 		case e.CommandID() != f.cmd.CommandID:
