@@ -367,6 +367,28 @@ func TestAHideThatIsUndoneAtTheCommitFails(t *testing.T) {
 	}
 }
 
+// What triggers write else to the member's row stands, in a block with a handler of exceptions, too, which makes it a transaction of its own.
+func TestAHideWhoseTriggersTouchItsRow(t *testing.T) {
+	t.Parallel()
+	const touches = `begin update log.members set unread = 3, ms = 1 where room = old.room and who = old.who and ms is null; exception when unique_violation then null; end;`
+	for name, sql := range map[string]string{"at the commit": atCommit("log.members", "update", touches), "at once": afterwards("log.members", "update", touches)} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newLateLog(t, "true", sql)
+			fillLog(t, r, 1, 10, "alice", "bob")
+			if rec := bulk(t, r, purge.Batch{Deletions: []purge.Deletion{hideOf("c1", "alice", 1, 8)}}).Records[0]; rec.State != purge.Done {
+				t.Errorf("bulk: %+v; want it done", rec)
+			}
+			if rec := steps(t, r, hideOf("c2", "bob", 1, 8)).Records[0]; rec.State != purge.Done {
+				t.Errorf("step: %+v; want it done", rec)
+			}
+			if got := queryOne[int](t, r.pool, `select count(*) from log.members where n = 8 and unread = 3 and ms = 1`); got != 2 {
+				t.Errorf("%d members have what they cleared, and what the trigger wrote; want 2", got)
+			}
+		})
+	}
+}
+
 // What is erased of a shared log, and written back, is not erased.
 func TestAnErasureThatIsWrittenBackFails(t *testing.T) {
 	t.Parallel()
