@@ -93,6 +93,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
+	s.Triggers = k.firesTriggers(opts.Own)
 	k.checkDistinct()
 	k.checkLookups()
 	k.checkTables(opts.Connections)

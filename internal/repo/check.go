@@ -77,7 +77,7 @@ func (r *Repo) Warnings() []string { return r.plan.Warnings }
 func (r *Repo) KnowsTimes() bool { return r.plan.Messages.SentAt != "" }
 
 // Recheck checks the plan against the catalog again, as [Open] did, and returns its
-// warnings. The error is [ErrChanged], or is never a deletion's own fault, is one
+// warnings. From then on deletions are proven against the triggers that there are now. The error is [ErrChanged], or is never a deletion's own fault, is one
 // line, and says what corrects it. It reads the catalog in one short transaction (some
 // milliseconds) and changes nothing.
 func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
@@ -92,5 +92,6 @@ func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
 	if !checked.Same(r.plan) {
 		return nil, ErrChanged
 	}
+	r.triggers.Store(checked.Triggers)
 	return checked.Warnings, nil
 }
