@@ -9,7 +9,7 @@ import (
 
 const quickstart = "scripts/quickstart-kubernetes"
 
-// programs are stand-ins for the quickstart's, which say how they were called, and with which file of clusters.
+// programs takes the places of the programs that the quickstart runs: they say how they were called, and with which file of clusters.
 func programs(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {
@@ -96,6 +96,24 @@ func TestTheQuickstartUsesNoOtherContext(t *testing.T) {
 			if used == 0 || len(args) == 0 && used < 20 {
 				t.Errorf("%s %v: %d calls with the quickstart's own file, of\n%s", name, args, used, strings.Join(calls, "\n"))
 			}
+		}
+	}
+}
+
+// The app's Secret is named by the app unless told otherwise, and flags are the command's.
+func TestSetupAppPassesOnWhatItIsTold(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string][2]string{
+		"demo":                       {`"lethe-app-demo"`, "-- setup-app --app demo  ["},
+		"team.a team-a":              {`"lethe-app-team-a"`, "-- setup-app --app team.a  ["},
+		"demo --subject-prefix acme": {`"lethe-app-demo"`, "-- setup-app --app demo --subject-prefix acme  ["},
+		"team.a team-a --app-events-max-bytes 8MiB": {`"lethe-app-team-a"`, "-- setup-app --app team.a --app-events-max-bytes 8MiB  ["},
+	} {
+		dir := copied(t, "deploy/kubernetes/setup-app", "deploy/kubernetes/setup-app.json")
+		programs(t, dir, "kubectl")
+		status, out := called(t, dir, []string{"CALLS=" + dir + "/calls"}, "deploy/kubernetes/setup-app", strings.Fields(args)...)
+		if calls := read(t, dir+"/calls"); status != 0 || !strings.Contains(calls, want[0]) || !strings.Contains(calls, want[1]) {
+			t.Errorf("setup-app %s: status %d, %s; it calls\n%s\nwant %s", args, status, out, calls, want)
 		}
 	}
 }

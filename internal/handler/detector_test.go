@@ -23,7 +23,7 @@ type stream struct {
 	mu       sync.Mutex
 	ended    map[string]bus.Outcome
 	slowest  time.Duration // of those that were done: from when a command was published until it was settled for good
-	quickest time.Duration // of those that were given up
+	givenUp  time.Duration // the same for those that were given up
 	closings []string      // of the gate
 }
 
@@ -77,11 +77,10 @@ func (s *stream) end(id string, o bus.Outcome, took time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.ended[id] = o
-	switch {
-	case o.Verdict == bus.Done:
+	if o.Verdict == bus.Done {
 		s.slowest = max(s.slowest, took)
-	case s.quickest == 0 || took < s.quickest:
-		s.quickest = took
+	} else {
+		s.givenUp = max(s.givenUp, took)
 	}
 }
 
@@ -195,29 +194,45 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 		return `create function public.broken() returns trigger language plpgsql as $$ begin ` + body + ` end $$;
 			create trigger broken before delete on ` + table + ` for each row when (old.conversation_id like 'bad%') execute function public.broken()`
 	}
+	after := func(table, body string) string {
+		return strings.NewReplacer("before delete", "after delete", "return old", "return null").Replace(before(table, body+` return old;`))
+	}
+	atCommit := func(table, body string) string {
+		return strings.NewReplacer("create trigger", "create constraint trigger", " for each row", " deferrable initially deferred for each row").Replace(after(table, body))
+	}
 	for name, c := range map[string]struct {
 		strike, message string
 		n               int // messages of a bad one
-		timeout         time.Duration
 	}{
-		"an exception":                         {before("chat.messages", `raise exception 'legal hold';`), "legal hold", 3, 0},
-		"a table that is missing":              {before("chat.messages", `insert into public.nowhere values (old.seq); return old;`), "nowhere", 3, 0},
-		"a code of the server":                 {before("chat.messages", `raise exception 'legal hold' using errcode = '57P03';`), "legal hold", 3, 0},
-		"a serialization failure":              {before("chat.messages", `raise exception 'legal hold' using errcode = '40001';`), "legal hold", 3, 0},
-		"a trigger that sleeps":                {before("chat.messages", `perform pg_sleep(30); return old;`), "timeout", 3, time.Second},
-		"an exception in a large one":          {before("chat.messages", `if old.seq = 1700 then raise exception 'legal hold'; end if; return old;`), "legal hold", 2000, 0},
-		"rows kept":                            {before("chat.messages", `return null;`), `"messages" keeps 3 rows from being deleted, the first at seq 1`, 3, 0},
-		"rows kept by mistake":                 {before("chat.messages", `return new;`), `"messages" keeps 3 rows`, 3, 0},
-		"rows kept, marked as deleted":         {before("chat.messages", `update chat.messages m set body = '{}' where m.conversation_id = old.conversation_id and m.seq = old.seq; return null;`), `"messages" keeps 3 rows`, 3, 0},
-		"one row of a large one kept":          {before("chat.messages", `if old.seq = 1700 then return null; end if; return old;`), `"messages" keeps 1 row from being deleted, the first at seq 1700`, 2000, 0},
-		"child rows kept":                      {before("chat.reactions", `return null;`), `"reactions" keeps 1 row`, 3, 0},
-		"a child row of a large one kept":      {before("chat.reactions", `return null;`), `"reactions" keeps 1 row`, 2000, 0},
-		"the conversation's row kept":          {before("chat.conversations", `return null;`), `"conversations" keeps 1 row`, 3, 0},
-		"the row of a large conversation kept": {before("chat.conversations", `return null;`), `"conversations" keeps 1 row`, 2000, 0},
+		"an exception":                          {before("chat.messages", `raise exception 'legal hold';`), "legal hold", 3},
+		"a table that is missing":               {before("chat.messages", `insert into public.nowhere values (old.seq); return old;`), "nowhere", 3},
+		"a code of the server":                  {before("chat.messages", `raise exception 'legal hold' using errcode = '57P03';`), "legal hold", 3},
+		"a serialization failure":               {before("chat.messages", `raise exception 'legal hold' using errcode = '40001';`), "legal hold", 3},
+		"a trigger that sleeps":                 {before("chat.messages", `perform pg_sleep(30); return old;`), "timeout", 3},
+		"an exception in a large one":           {before("chat.messages", `if old.seq = 1700 then raise exception 'legal hold'; end if; return old;`), "legal hold", 2000},
+		"rows kept":                             {before("chat.messages", `return null;`), `"messages" keeps 3 rows from being deleted, the first at seq 1`, 3},
+		"rows kept by mistake":                  {before("chat.messages", `return new;`), `"messages" keeps 3 rows`, 3},
+		"rows kept, marked as deleted":          {before("chat.messages", `update chat.messages m set body = '{}' where m.conversation_id = old.conversation_id and m.seq = old.seq; return null;`), `"messages" keeps 3 rows`, 3},
+		"one row of a large one kept":           {before("chat.messages", `if old.seq = 1700 then return null; end if; return old;`), `"messages" keeps 1 row from being deleted, the first at seq 1700`, 2000},
+		"child rows kept":                       {before("chat.reactions", `return null;`), `"reactions" keeps 1 row`, 3},
+		"a child row of a large one kept":       {before("chat.reactions", `return null;`), `"reactions" keeps 1 row`, 2000},
+		"the conversation's row kept":           {before("chat.conversations", `return null;`), `"conversations" keeps 1 row`, 3},
+		"the row of a large conversation kept":  {before("chat.conversations", `return null;`), `"conversations" keeps 1 row`, 2000},
+		"rows put back":                         {after("chat.messages", `insert into chat.messages select (old).*;`), `"messages" keeps 3 rows`, 3},
+		"rows of a large one put back":          {after("chat.messages", `insert into chat.messages select (old).*;`), `"messages" keeps `, 2000},
+		"the row put back":                      {after("chat.conversations", `insert into chat.conversations select (old).*;`), `"conversations" keeps 1 row`, 3},
+		"rows put back at the commit":           {atCommit("chat.messages", `insert into chat.messages select (old).*;`), `"messages" keeps 3 rows`, 3},
+		"rows of a large one, at the commit":    {atCommit("chat.messages", `insert into chat.messages select (old).*;`), `"messages" keeps `, 2000},
+		"the row put back at the commit":        {atCommit("chat.conversations", `insert into chat.conversations select (old).*;`), `"conversations" keeps 1 row`, 3},
+		"the row of a large one, at the commit": {atCommit("chat.conversations", `insert into chat.conversations select (old).*;`), `"conversations" keeps 1 row`, 2000},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := newStream(t, 4, c.timeout)
+			var timeout time.Duration
+			if c.message == "timeout" {
+				timeout = time.Second
+			}
+			s := newStream(t, 4, timeout)
 			bad := []string{"bad1", "bad2", "bad3", "bad4"}
 			if c.n > 1000 {
 				bad = bad[:1]
@@ -229,6 +244,9 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 			}
 			s.fillAll(3, good...)
 			s.exec(c.strike)
+			if _, err := s.cfg.Store.(*repo.Repo).Recheck(t.Context()); err != nil { // as a worker does by itself
+				t.Fatal(err)
+			}
 			for i, id := range good {
 				if i%50 == 20 && i/50 < len(bad) {
 					s.publish(bad[i/50], bad[i/50])
@@ -254,9 +272,9 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 			if len(s.closings) > 0 {
 				t.Errorf("the gate was closed for %q", s.closings)
 			}
-			t.Logf("the slowest neighbor took %v, the first that was given up %v", s.slowest, s.quickest)
-			if s.slowest > s.quickest {
-				t.Errorf("a neighbor took %v, longer than all tries of one that was given up, %v: it waited for them", s.slowest, s.quickest)
+			t.Logf("the slowest neighbor took %v, all tries of what was given up %v", s.slowest, s.givenUp)
+			if s.slowest > max(2*time.Second, s.givenUp) { // a second on a quiet machine; a busy one is slow with both
+				t.Errorf("a neighbor took %v, and all tries of what was given up %v: it waited for them", s.slowest, s.givenUp)
 			}
 		})
 	}

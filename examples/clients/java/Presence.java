@@ -5,8 +5,10 @@
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.nats.client.Connection;
+import io.nats.client.ConsumeOptions;
 import io.nats.client.IterableConsumer;
 import io.nats.client.Message;
 import io.nats.client.Nats;
@@ -17,8 +19,10 @@ import io.nats.client.api.OrderedConsumerConfiguration;
 import io.nats.client.api.StreamInfo;
 import io.nats.client.api.StreamInfoOptions;
 import io.nats.client.api.Subject;
+import io.nats.client.impl.Headers;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
+import java.io.IOException;
 import java.io.PrintStream;
 import java.net.URLEncoder;
 import java.nio.file.Files;
@@ -44,14 +48,15 @@ public class Presence {
             .maxReconnects(-1)
             .build();
         try (Connection nc = Nats.connect(options)) {
-            follow(nc.getStreamContext(STREAM), args[0], args[1], Path.of(args[2]), List.of(args).subList(3, args.length));
+            follow(nc, args[0], args[1], Path.of(args[2]), List.of(args).subList(3, args.length));
         } catch (Exception e) {
             System.err.println("presence: " + STREAM + ": " + e.getMessage());
             System.exit(1);
         }
     }
 
-    static void follow(StreamContext stream, String app, String user, Path file, List<String> devices) throws Exception {
+    static void follow(Connection nc, String app, String user, Path file, List<String> devices) throws Exception {
+        StreamContext stream = nc.getStreamContext(STREAM);
         // A service for all users has one consumer, of conversation.*.<app>.*
         String subject = "conversation.*." + token(app) + "." + token(user);
         // The sequence of the last event that was handed over; 0 hands over all that the stream keeps. A real service has one
@@ -64,26 +69,30 @@ public class Presence {
                 out.println(device + " reload"); // its list, and follow from here
             }
         }
-        // An ordered consumer, which the client makes again where it left off: what was missed first, then live.
+        // An ordered consumer, which the client makes again where it left off: what was missed first, then live. After an
+        // outage it does so within 15 s: three heartbeats, two of which fit into a pull.
         IterableConsumer events = stream.createOrderedConsumer(new OrderedConsumerConfiguration()
             .filterSubject(subject)
             .deliverPolicy(DeliverPolicy.ByStartSequence)
-            .startSequence(cursor + 1)).iterate();
+            .startSequence(cursor + 1)).iterate(ConsumeOptions.builder().expiresIn(10_000).build());
         Set<String> seen = new HashSet<>();
-        while (true) {
+        while (nc.getStatus() != Connection.Status.CLOSED) {
             Message msg = events.nextMessage(Duration.ofMinutes(1));
-            if (msg == null) {
+            if (msg == null) { // none came; or there is no consumer now, which it says at once
+                Thread.sleep(100);
                 continue;
             }
-            String type = msg.getHeaders().getFirst("ce-type"), text = new String(msg.getData(), UTF_8);
-            if (seen.add(msg.getHeaders().getFirst("ce-id"))) { // a repeated event has the same; a real service forgets the oldest
-                for (String device : receivers(type, JsonParser.parseString(text).getAsJsonObject(), user, devices)) {
+            Headers headers = msg.getHeaders() == null ? new Headers() : msg.getHeaders();
+            String type = headers.getFirst("ce-type"), text = new String(msg.getData(), UTF_8);
+            if (seen.add(headers.getFirst("ce-id"))) { // a repeated event has the same; a real service forgets the oldest
+                for (String device : receivers(type, parsed(text), user, devices)) {
                     out.println(device + " " + type + " " + text);
                 }
             }
             // After handing over: what is lost in between comes again.
             Files.writeString(file, Long.toString(msg.metaData().streamSequence()));
         }
+        throw new IOException("the connection is closed: " + nc.getLastError());
     }
 
     // expired reports whether events after the cursor may be gone.
@@ -105,12 +114,11 @@ public class Presence {
 
     // receivers chooses the devices that an event is for.
     static List<String> receivers(String type, JsonObject event, String user, List<String> devices) {
-        switch (type) {
+        switch (type == null ? "" : type) {
             case "conversation.deleted", "conversation.all_deleted" -> {
                 // If another member asked for everyone, that was on none of these devices.
-                boolean another = event.has("scope") && event.get("scope").getAsString().equals("everyone")
-                    && !event.get("requested_by").getAsString().equals(user);
-                if (another || event.get("multi_client_sync").getAsBoolean()) {
+                boolean another = "everyone".equals(text(event, "scope")) && !user.equals(text(event, "requested_by"));
+                if (another || "true".equals(text(event, "multi_client_sync"))) {
                     return devices;
                 }
             }
@@ -119,8 +127,22 @@ public class Presence {
                 return List.of(); // erased asks nothing of a device; ignore types of newer workers
             }
         }
-        String origin = event.has("origin_device_id") ? event.get("origin_device_id").getAsString() : null;
+        String origin = text(event, "origin_device_id");
         return devices.stream().filter(device -> device.equals(origin)).toList();
+    }
+
+    // text is a field's value, null where there is none.
+    static String text(JsonObject event, String field) {
+        return event.has(field) && event.get(field).isJsonPrimitive() ? event.get(field).getAsString() : null;
+    }
+
+    // parsed is an event's body, empty for what isn't one: it is nobody's, and would stop each start, too.
+    static JsonObject parsed(String text) {
+        try {
+            return JsonParser.parseString(text).getAsJsonObject();
+        } catch (JsonParseException | IllegalStateException e) {
+            return new JsonObject();
+        }
     }
 
     // token writes an id as one token of a subject. URLEncoder is for forms, where a space is a plus.
