@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -122,7 +123,8 @@ func (c checkout) commit(t *testing.T, ref string) (commit, subject string, err 
 	return commit, subject, err
 }
 
-// build builds the worker as a commit has it.
+// build builds the worker as a commit has it: in the checkout, with the commit's files in place of those that
+// differ, so that most of it is compiled already.
 func (c checkout) build(t *testing.T, commit string) (program string, err error) {
 	t.Helper()
 	dir := t.TempDir()
@@ -132,15 +134,50 @@ func (c checkout) build(t *testing.T, commit string) (program string, err error)
 	if _, err := c.git(t, "-C", "../..", "archive", "--format=tar", "--output="+archive, commit); err != nil {
 		return "", fmt.Errorf("the files of %s: %w", commit, err)
 	}
-	for _, argv := range [][]string{
-		{"tar", "-xf", archive, "-C", tree},
-		{"go", "build", "-C", tree, "-buildvcs=false", "-o", program, "./cmd/worker"},
-	} {
-		if out, err := exec.CommandContext(t.Context(), argv[0], argv[1:]...).CombinedOutput(); err != nil {
-			return "", fmt.Errorf("build the worker of %s: %v: %w\n%s", commit, argv, err, out)
-		}
+	if out, err := exec.CommandContext(t.Context(), "tar", "-xf", archive, "-C", tree).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("the files of %s: %w\n%s", commit, err, out)
+	}
+	overlay, err := c.overlay(t, commit, tree)
+	if err != nil {
+		return "", fmt.Errorf("the files of %s: %w", commit, err)
+	}
+	file := filepath.Join(dir, "overlay.json")
+	must(t, os.WriteFile(file, overlay, 0o600))
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-buildvcs=false", "-ldflags=-s -w", "-overlay", file, "-o", program, "../../cmd/worker")
+	cmd.Dir = c.dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("build the worker of %s: %w\n%s", commit, err, out)
 	}
 	return program, nil
+}
+
+// overlay is go build's: for each file of the checkout that differs from a commit, the commit's in tree, or none.
+func (c checkout) overlay(t *testing.T, commit, tree string) ([]byte, error) {
+	t.Helper()
+	root, err := c.git(t, "rev-parse", "--show-toplevel")
+	if err != nil {
+		return nil, err
+	}
+	differ, err := c.git(t, "-C", root, "diff", "--name-only", "--no-renames", "-z", commit)
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.git(t, "-C", root, "ls-files", "--others", "--exclude-standard", "-z")
+	if err != nil {
+		return nil, err
+	}
+	replace := map[string]string{}
+	for name := range strings.SplitSeq(differ+"\x00"+more, "\x00") {
+		if name == "" {
+			continue
+		}
+		old := filepath.Join(tree, name)
+		if _, err := os.Stat(old); err != nil {
+			old = "" // the commit has no such file
+		}
+		replace[filepath.Join(root, name)] = old
+	}
+	return json.Marshal(map[string]any{"Replace": replace})
 }
 
 // git runs git in this folder. The error has what git said.
