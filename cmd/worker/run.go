@@ -192,7 +192,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 }
 
 // askLedger is nil if the ledger is there, and that of the shard. It keeps no connection,
-// since there may be few.
+// since there may be few. The broker learns which ledger it is.
 func (w *worker) askLedger(ctx context.Context) error {
 	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
 	if err != nil {
@@ -202,7 +202,11 @@ func (w *worker) askLedger(ctx context.Context) error {
 	if _, err := ledger.Settings(ctx, ""); err != nil {
 		return err
 	}
-	_, err = ledger.Shard(ctx, w.cfg.Shard)
+	if _, err := ledger.Shard(ctx, w.cfg.Shard); err != nil {
+		return err
+	}
+	id, err := ledger.ID(ctx)
+	w.broker.Load().ForLedger(id)
 	return err
 }
 
@@ -291,10 +295,12 @@ func (w *worker) untilEnd(ctx context.Context) error {
 // setup is `worker run --setup`: it retries while something is unavailable or not
 // permitted yet.
 func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
+	ledger := ""
 	err := w.await(ctx, "database", func() error {
 		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{Shard: w.cfg.Shard})
 		if err == nil {
 			w.logPart(schemaPart(report))
+			ledger = report.Ledger
 		}
 		return err
 	})
@@ -304,7 +310,7 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 	return w.await(ctx, "streams", func() error {
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		report, err := b.Setup(limited, broker.SetupOptions{})
+		report, err := b.Setup(limited, broker.SetupOptions{Ledger: ledger})
 		for _, p := range streamParts(report) {
 			w.logPart(p)
 		}
