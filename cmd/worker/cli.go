@@ -46,7 +46,9 @@ Start here:
     export DATABASE_URL=postgres://lethe@localhost:5432/app NATS_URL=nats://localhost:4222
     worker setup --sample-schema
     worker run
-    worker send --app demo --user alice --conversation c2c_bob --wait`
+    worker send --app demo --user alice --conversation c2c_bob --wait
+
+On your own tables: worker plan draft > plan.yaml, and worker plan check --plan plan.yaml.`
 
 // subcommand is what a leaf of commands does.
 type subcommand interface {

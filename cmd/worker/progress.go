@@ -101,7 +101,7 @@ func (p *progress) deleting(id string, d *conversation.Deleting) error {
 		id = shortened(id)
 	}
 	s := fmt.Sprintf("deleting %s: %s", id, purge.Count(d.MessagesDeleted, "message"))
-	if d.ThroughSeq > 0 {
+	if d.ThroughSeq > 0 && d.ThroughSeq < offset {
 		s += fmt.Sprintf(", %3d %%", percent(d.PurgedThroughSeq, d.ThroughSeq))
 	}
 	if was, ok := p.last[d.ConversationID]; ok {
@@ -130,7 +130,7 @@ func shortened(id string) string {
 	return string(runes[:limit]) + "…"
 }
 
-// percent is how far a deletion has come, by seq: an estimate, since seqs may have gaps.
+// percent is how far a deletion has come, by seq: an estimate, since seqs may have gaps. Positions from [offset] on say nothing.
 func percent(done, all int64) int {
 	return min(100, max(0, int(100*float64(done)/float64(all))))
 }

@@ -55,7 +55,11 @@ func TestProgressInPlainLinesHasNoEscapes(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got := out.String(); strings.Count(got, "\n") != 2 || strings.Contains(got, "\x1b") {
-		t.Errorf("printed %q; want two lines without escapes", got)
+	e.Deleting.ThroughSeq, e.Deleting.PurgedThroughSeq = 1_764_000_000_000_000, 1_763_000_000_000_000
+	if err := p.event(e); err != nil { // a time says nothing of how far it has come
+		t.Fatal(err)
+	}
+	if got := out.String(); strings.Count(got, "\n") != 3 || strings.Count(got, "%") != 2 || strings.Contains(got, "\x1b") {
+		t.Errorf("printed %q; want three lines without escapes, and a share in two", got)
 	}
 }

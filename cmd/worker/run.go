@@ -161,6 +161,15 @@ func (w *worker) start(ctx context.Context) error {
 	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
 	w.gate.Open("start")
+	w.parts.add("readiness", start(context.WithoutCancel(ctx), w.logWorking).stop)
+	return nil
+}
+
+// logWorking logs once that nothing keeps the worker from pulling commands.
+func (w *worker) logWorking(ctx context.Context) error {
+	if w.gate.Wait(ctx) != nil {
+		return nil // stopped before
+	}
 	w.log.Info("working", "target", w.cfg.Target, "connections", w.cfg.MaxConns, "express", w.share.express, "long", w.share.long)
 	return nil
 }

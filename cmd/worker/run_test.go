@@ -72,6 +72,25 @@ func TestReadyzSaysWhatAWorkerWaitsForAndItGoesOnByItself(t *testing.T) {
 	w.wantReady(t, http.StatusOK, "ready")
 }
 
+func TestWorkingIsLoggedOnceThereIsNATS(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	if err := s.nats.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	w := s.start(t)
+	w.log.await(t, `"msg":"no connection to NATS`)
+	w.wantReady(t, http.StatusServiceUnavailable, "nats: no connection to NATS")
+	if err := s.nats.Start(); err != nil {
+		t.Fatal(err)
+	}
+	w.wantReady(t, http.StatusOK, "ready")
+	w.log.await(t, `"msg":"working"`)
+	if log := w.log.String(); strings.Index(log, `"msg":"working"`) < strings.Index(log, `"msg":"connected to NATS"`) {
+		t.Errorf("it says that it works before it is connected:\n%s", log)
+	}
+}
+
 func TestAMissingStreamIsSaidAndHealedBySetup(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
@@ -87,7 +106,7 @@ func TestAMissingStreamIsSaidAndHealedBySetup(t *testing.T) {
 	if err := js.DeleteStream(t.Context(), conversation.CommandsStream); err != nil {
 		t.Fatal(err)
 	}
-	w := s.startWorking(t)
+	w := s.start(t)
 	w.wantReady(t, http.StatusServiceUnavailable, "run `worker setup`")
 	s.command("setup").mustSucceed(t)
 	w.wantReady(t, http.StatusOK, "ready")

@@ -226,7 +226,7 @@ func (c *sendCommand) unfinished(ctx context.Context, open string, err error) er
 
 // continues says how the command's progress can be seen from now on.
 func continues(cmd conversation.Command) string {
-	return "the command is stored and continues: `worker status " + cmd.CommandID + "` shows its progress"
+	return "the command is stored and continues: `worker status " + cmd.CommandID + "` shows its progress, `worker top` whether a worker runs"
 }
 
 // targetOrder are --conversation and --through-seq as they stand on the command

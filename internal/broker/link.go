@@ -54,16 +54,16 @@ func (l *link) observe(nc *nats.Conn, err error) {
 	switch {
 	case up:
 		old := checkServer(nc, oldestServer, "Lethe")
-		if old == nil {
-			l.gate.Open(causeLink)
-		} else {
-			l.gate.Close(causeLink, old.Error()) // until the connection is to a newer one
-		}
 		if !was {
 			l.last = nil
 			l.log.Info("connected to NATS", "url", nc.ConnectedUrlRedacted(), "server", nc.ConnectedServerName(), "version", nc.ConnectedServerVersion())
 		}
-		if !was && old != nil {
+		if old == nil {
+			l.gate.Open(causeLink)
+			break
+		}
+		l.gate.Close(causeLink, old.Error()) // until the connection is to a newer one
+		if !was {
 			l.log.Error("nats-server is too old; not pulling commands", "error", old)
 		}
 	default:

@@ -3,6 +3,7 @@ package repo
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -29,10 +30,20 @@ func (e *lineError) Error() string { return e.text }
 func (e *lineError) Unwrap() error { return e.err }
 
 // oneLine puts the text of err on one line: that of a connection attempt has a
-// line for each address, that of a check one for each problem.
+// line for each address, that of a check one for each problem. An attempt is often made
+// with TLS and then without: that it was refused says nothing then, and neither does the same line again.
 func oneLine(err error) error {
-	var b strings.Builder
+	var lines []string
 	for line := range strings.Lines(err.Error()) {
+		if line = strings.TrimSpace(line); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) > 2 { // what failed, and more than one reason
+		lines = slices.DeleteFunc(lines, func(line string) bool { return strings.HasSuffix(line, refusedTLS) })
+	}
+	var b strings.Builder
+	for _, line := range lines {
 		switch text := b.String(); {
 		case text == "":
 		case strings.HasSuffix(text, ":"):
@@ -40,10 +51,13 @@ func oneLine(err error) error {
 		default:
 			b.WriteString("; ")
 		}
-		b.WriteString(strings.TrimSpace(line))
+		b.WriteString(line)
 	}
 	return &lineError{text: b.String(), err: err}
 }
+
+// refusedTLS is how pgconn ends the line of an attempt with TLS on a server that has none.
+const refusedTLS = "tls error: server refused TLS connection"
 
 // inherited says that a privilege is missing because of what the session has
 // inherited, and that no grant helps: a row-level policy, or a setting that only a
@@ -54,9 +68,13 @@ func inherited(pg *pgconn.PgError) bool {
 
 const hidesRows, setsSetting = "check_enable_rls", "set_config"
 
-// advise adds to an error of a session what corrects it, and whose fault it is. What a
-// trigger has run (Where is set) may be about tables of its own.
+// advise adds to an error of a session what corrects it, and whose fault it is; that of a connection attempt it puts on
+// one line. What a trigger has run (Where is set) may be about tables of its own.
 func (s *source) advise(err error) error {
+	var connect *pgconn.ConnectError
+	if errors.As(err, &connect) {
+		return oneLine(err)
+	}
 	var pg *pgconn.PgError
 	if !errors.As(err, &pg) || pg.Code != noPrivilege || !inherited(pg) || pg.Where != "" {
 		return err
@@ -88,7 +106,7 @@ func adviseLedger(err error, role string) error {
 		if inherited(pg) {
 			return err
 		}
-		return fmt.Errorf("%w; if %s is the operator's role, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
+		return fmt.Errorf("%w; if %s is a worker's role, run deploy/postgres/roles.sql and ledger.sql; if it is an operator's, run: grant usage on schema lethe to %s; grant select on all tables in schema lethe to %s; "+
 			"grant insert, update on lethe.apps to %s; grant insert, update, delete on lethe.throttles to %s", err, role, role, role, role, role)
 	case readOnly:
 		return fmt.Errorf("%s: %w", readOnlyText, err)

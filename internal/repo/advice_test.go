@@ -1,6 +1,7 @@
 package repo
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"strconv"
@@ -178,4 +179,22 @@ func addEntry(t *testing.T, p *plan.Plan, path, text string) {
 		}
 	}
 	*list = append([]plan.Entry{entry}, *list...)
+}
+
+func TestAConnectionErrorIsOneLineWithoutRepetitions(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"failed to connect to `user=a database=b`:\n\t127.0.0.1:5432 (localhost): tls error: server refused TLS connection\n\t127.0.0.1:5432 (localhost): server error: FATAL: no such database": "failed to connect to `user=a database=b`: 127.0.0.1:5432 (localhost): server error: FATAL: no such database",
+		"failed to connect to `user=a database=b`: 10.0.0.1:5432 (db): tls error: server refused TLS connection":                                                                                 "failed to connect to `user=a database=b`: 10.0.0.1:5432 (db): tls error: server refused TLS connection",
+		"failed:\n\tdial 127.0.0.1:1: refused\n\tdial 127.0.0.1:1: refused\n\tdial [::1]:1: refused":                                                                                             "failed: dial 127.0.0.1:1: refused; dial [::1]:1: refused",
+		"first\nsecond": "first; second",
+	} {
+		if got := oneLine(errors.New(text)).Error(); got != want {
+			t.Errorf("oneLine(%q) = %q; want %q", text, got, want)
+		}
+	}
+	_, err := Open(t.Context(), Config{URL: "postgres://nobody@127.0.0.1:1/away", Plan: plan.Bundled()})
+	if err == nil || strings.ContainsAny(err.Error(), "\n\t") || strings.Count(err.Error(), "refused") != 1 {
+		t.Errorf("Open = %q; want one line with one reason", err)
+	}
 }

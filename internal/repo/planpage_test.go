@@ -84,6 +84,9 @@ const pageTables = `select concat_ws(E'\n', (select string_agg(m::text, ' ' orde
 	(select string_agg(r::text, ' ' order by r::text) from reactions r), (select string_agg(f::text, ' ' order by f.id) from files f), (select string_agg(a::text, ' ' order by a.id) from attachments a),
 	(select string_agg(p::text, ' ' order by p.attachment_id) from previews p), (select string_agg(p::text, ' ' order by p.id) from pins p))`
 
+// pageFiles are the files' paths, and those that the trigger has kept.
+const pageFiles = `select string_agg(path, ' ' order by path) from (select path from files union all select path from files_to_delete) f`
+
 // The SQL of the page does what a deletion does.
 func TestTheSQLOfThePageIsWhatADeletionDoes(t *testing.T) {
 	t.Parallel()
@@ -96,7 +99,7 @@ func TestTheSQLOfThePageIsWhatADeletionDoes(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(pool.Close)
-			execSQL(t, pool, pageBlocks(t, "sql tables")[0]+strings.ReplaceAll(pageRows, "$1", fmt.Sprint(newer)))
+			execSQL(t, pool, pageBlocks(t, "sql tables")[0]+pageBlocks(t, "sql objects")[0]+strings.ReplaceAll(pageRows, "$1", fmt.Sprint(newer)))
 			p, err := plan.Parse([]byte(pageBlocks(t, "yaml whole")[0]))
 			if err != nil {
 				t.Fatal(err)
@@ -105,6 +108,7 @@ func TestTheSQLOfThePageIsWhatADeletionDoes(t *testing.T) {
 			if w := r.Warnings(); len(w) > 0 {
 				t.Errorf("warnings = %q; want none", w)
 			}
+			files := queryOne[string](t, pool, pageFiles)
 			asked := time.Now().Add(-30 * time.Minute)
 			var want string
 			err = pgx.BeginFunc(t.Context(), pool, func(tx pgx.Tx) error {
@@ -131,6 +135,9 @@ func TestTheSQLOfThePageIsWhatADeletionDoes(t *testing.T) {
 			}
 			if got := queryOne[string](t, pool, pageTables); got != want {
 				t.Errorf("a deletion leaves\n%s\nand the page's SQL\n%s", got, want)
+			}
+			if got := queryOne[string](t, pool, pageFiles); got != files || queryOne[int](t, pool, `select count(*) from files_to_delete`) == 0 {
+				t.Errorf("with those to delete the files are\n%s\nwant all of\n%s", got, files)
 			}
 		})
 	}
