@@ -50,3 +50,23 @@ func TestNoCommandGoesToAnotherDatabasesWorker(t *testing.T) {
 		t.Errorf("the databases' workers took %d and %d commands; want 20 each", a, b)
 	}
 }
+
+// A copy of a database, as for staging, has its id until it is given its own. Workers that run notice that.
+func TestAWorkerNoticesThatItsLedgerIsAnotherOne(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	w := s.startWorking(t)
+	s.exec(t, `update lethe.ledger_id set id = gen_random_uuid()`)
+	w.wantReady(t, http.StatusServiceUnavailable, "was set up for another database")
+	s.addConversation(t, "c", 3)
+	s.send("--conversation=c").mustSucceed(t)
+	if n := s.messages(t, "c"); n != 3 {
+		t.Errorf("%d messages are left; want the command in the stream", n)
+	}
+	s.command("setup").mustSucceed(t)
+	w.wantReady(t, http.StatusOK, "ready")
+	s.send("--conversation=c", "--wait").mustSucceed(t)
+	if n := s.messages(t, "c"); n != 0 {
+		t.Errorf("%d messages are left; want none", n)
+	}
+}

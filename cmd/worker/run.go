@@ -97,6 +97,7 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
+	ledger  string                          // its id, "" where that isn't known
 	changed chan struct{}                   // closed when the worker has to restart
 	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
@@ -156,7 +157,7 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
 	w.metrics.WatchPool(func() telemetry.Pool { return telemetry.Pool(store.Pool()) })
-	check := &recheck{store: store, gate: w.gate, log: w.log, changed: func() { close(w.changed) }}
+	check := &recheck{store: store, gate: w.gate, log: w.log, changed: func() { close(w.changed) }, identify: w.identify(store)}
 	check.warn(store.Warnings())
 	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
@@ -214,9 +215,25 @@ func (w *worker) askLedger(ctx context.Context) error {
 	if _, err := ledger.Shard(ctx, w.cfg.Shard); err != nil {
 		return err
 	}
-	id, err := ledger.ID(ctx)
-	w.broker.Load().ForLedger(id)
+	w.ledger, err = ledger.ID(ctx)
+	w.broker.Load().ForLedger(w.ledger)
 	return err
+}
+
+// identify returns a function that lets the broker know if the ledger is another one meanwhile: the database was
+// replaced, or is a copy that was given its own id. Where the ledger has none, or the role may not read it, it doesn't ask.
+func (w *worker) identify(store *repo.Repo) func(context.Context) {
+	known := w.ledger
+	return func(ctx context.Context) {
+		if known == "" {
+			return
+		}
+		if id, err := store.LedgerID(ctx); err == nil && id != "" && id != known {
+			w.log.Warn("the database has another ledger", "was", known, "is", id)
+			known = id
+			w.broker.Load().ForLedger(id)
+		}
+	}
 }
 
 // await retries op while the infrastructure is at fault or another session holds a lock,

@@ -45,6 +45,16 @@ func (l *Ledger) ID(ctx context.Context) (id string, err error) {
 	return id, nil
 }
 
+// LedgerID is [Ledger.ID] by the worker's own connections.
+func (r *Repo) LedgerID(ctx context.Context) (id string, err error) {
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&id) }, general.get("ledger_id"), nil)
+	if err := r.commit(ctx, t); err != nil && !unknownLedger(err) {
+		return "", classifyShared(ctx, oneLine(err))
+	}
+	return id, nil
+}
+
 // unknownLedger reports whether err is that the ledger has no id, or that the role may not read it.
 func unknownLedger(err error) bool {
 	var pg *pgconn.PgError
