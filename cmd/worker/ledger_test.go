@@ -51,6 +51,22 @@ func TestNoCommandGoesToAnotherDatabasesWorker(t *testing.T) {
 	}
 }
 
+// Of an older setup, as in a backup of before.
+func TestAWorkerGoesOnWithALedgerWithoutAnID(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	s.exec(t, `drop table lethe.ledger_id`)
+	s.exec(t, `delete from lethe.schema_version where version_id > 10`)
+	w := s.startWorking(t)
+	s.addConversation(t, "c", 3)
+	s.send("--conversation=c", "--wait").mustSucceed(t)
+	if n := s.messages(t, "c"); n != 0 {
+		t.Errorf("%d messages are left; want none", n)
+	}
+	w.stop(t)
+	s.command("setup").mustSucceed(t) // another id
+}
+
 // A copy of a database, as for staging, has its id until it is given its own. Workers that run notice that.
 func TestAWorkerNoticesThatItsLedgerIsAnotherOne(t *testing.T) {
 	t.Parallel()
