@@ -15,7 +15,8 @@ const ledgerKey = "lethe_ledger"
 
 const (
 	// takeOverQuiet is how long nobody may have pulled commands before another database takes them over.
-	// Between two requests a worker has none for some milliseconds.
+	// Between two requests a worker has none for some milliseconds; after half of this it inspects the stream
+	// before it asks again.
 	takeOverQuiet = pullWait
 	// takeOverWait is how long to wait for that: the request of a worker that was killed stays for pullWait.
 	takeOverWait = pullWait + takeOverQuiet + 300*time.Millisecond

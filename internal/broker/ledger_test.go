@@ -144,3 +144,27 @@ func TestAStreamIsTakenOverOnceNobodyPulls(t *testing.T) {
 		t.Errorf("setup: %s; want the stream taken over", got)
 	}
 }
+
+// A worker that has asked for nothing for a while, as in an outage of its database, learns that before it asks again.
+func TestAWorkerThatHasNotPulledSeesThatItsStreamWasTakenOver(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	js := admin(t, n)
+	operator := connect(t, Config{URL: n.URL()})
+	setup(t, operator, SetupOptions{Ledger: "old"})
+	gate := newGate()
+	b := connect(t, Config{URL: n.URL(), Gate: gate})
+	b.seen.every = time.Hour
+	b.ForLedger("old")
+	w := start(t, b)
+	send(t, js, 1)
+	w.next().Settle(done())
+	gate.Close("database", "unavailable")
+	setup(t, operator, SetupOptions{Ledger: "new", TakeOver: true})
+	send(t, js, 10)
+	gate.Open("database")
+	gate.closedFor(t, causeStreams, "lethe_ledger new")
+	if len(w.in) != 0 {
+		t.Error("the old database's worker was given a command")
+	}
+}
