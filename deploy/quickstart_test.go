@@ -99,3 +99,21 @@ func TestTheQuickstartUsesNoOtherContext(t *testing.T) {
 		}
 	}
 }
+
+// The app's Secret is named by the app unless told otherwise, and flags are the command's.
+func TestSetupAppPassesOnWhatItIsTold(t *testing.T) {
+	t.Parallel()
+	for args, want := range map[string][2]string{
+		"demo":                       {`"lethe-app-demo"`, "-- setup-app --app demo  ["},
+		"team.a team-a":              {`"lethe-app-team-a"`, "-- setup-app --app team.a  ["},
+		"demo --subject-prefix acme": {`"lethe-app-demo"`, "-- setup-app --app demo --subject-prefix acme  ["},
+		"team.a team-a --app-events-max-bytes 8MiB": {`"lethe-app-team-a"`, "-- setup-app --app team.a --app-events-max-bytes 8MiB  ["},
+	} {
+		dir := copied(t, "deploy/kubernetes/setup-app", "deploy/kubernetes/setup-app.json")
+		programs(t, dir, "kubectl")
+		status, out := called(t, dir, []string{"CALLS=" + dir + "/calls"}, "deploy/kubernetes/setup-app", strings.Fields(args)...)
+		if calls := read(t, dir+"/calls"); status != 0 || !strings.Contains(calls, want[0]) || !strings.Contains(calls, want[1]) {
+			t.Errorf("setup-app %s: status %d, %s; it calls\n%s\nwant %s", args, status, out, calls, want)
+		}
+	}
+}

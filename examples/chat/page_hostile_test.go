@@ -56,6 +56,73 @@ const beforeThePage = `
 		delete sessionStorage.wrong;
 	}`
 
+// alone has a device that the page doesn't show, whose servers are in the page, do PLAY and return what comes of it.
+const alone = `(async () => {
+	const { Device } = await import("/device.js");
+	const [realFetch, RealSocket] = [fetch, WebSocket];
+	const until = async (condition) => { while (!condition()) await new Promise((done) => setTimeout(done)); };
+	const json = (body) => new Response(JSON.stringify(body));
+	const lists = []; // answers to requests for the list: each takes the newest message's seq
+	const keys = []; // of requests to delete
+	let socket, newest = 0, histories = 0;
+	const tell = (frame) => socket.onmessage({ data: JSON.stringify(frame) });
+	window.WebSocket = class {
+		static OPEN = 1;
+		readyState = 1;
+		constructor(url, protocols) {
+			if (!url.startsWith("ws://nowhere")) return new RealSocket(url, protocols);
+			socket = this;
+		}
+		send() {}
+		close() {}
+	};
+	window.fetch = async (path, options = {}) => {
+		if (options.body?.includes("alone")) return json({ token: "a.lone" });
+		if (options.headers?.Authorization !== "Bearer a.lone") return realFetch(path, options);
+		if (options.method === "POST") return json({ command_id: String(keys.push(options.headers["Idempotency-Key"])) });
+		if (!path.includes("/messages")) return new Promise((done) => lists.push((seq) => done(json({ conversations: [{ id: "c2c_x", last_seq: newest = seq, unread_count: 0 }] }))));
+		histories++;
+		return json({ messages: Array.from({ length: newest }, (_, i) => ({ seq: i + 1, sender_id: "x", sent_at: "2026-11-23T09:00:00Z", text: "x" })) });
+	};
+	const device = new Device({ id: "alone", user: "alice", name: "", kind: "phone" }, "ws://nowhere/");
+	const has = () => device.copy.conversations.c2c_x?.messages.length;
+	try {
+		device.setOnline(true);
+		await until(() => socket?.onmessage);
+		PLAY
+	} finally {
+		device.setOnline(false);
+		[window.fetch, window.WebSocket] = [realFetch, RealSocket];
+		sessionStorage.removeItem("lethe-device-alone");
+	}
+})()`
+
+// overtaken has the second of two requests for the list answered first: then there are 2 messages, by the first 1.
+const overtaken = `
+	for (const cursor of [1, 2]) {
+		tell({ type: "hello", cursor });
+		await until(() => lists.length === cursor);
+	}
+	lists[1](2);
+	await until(() => has() === 2);
+	lists[0](1);
+	await until(() => histories === 2);
+	for (let turns = 0; turns < 10; turns++) await new Promise((done) => setTimeout(done));
+	return has() === 2;`
+
+// asksAgain loses the event of a deletion that was accepted.
+const asksAgain = `
+	tell({ type: "hello", cursor: 1 });
+	await until(() => lists.length === 1);
+	lists[0](1);
+	await until(() => has() === 1);
+	await device.remove("c2c_x");
+	tell({ type: "resync", lost: true });
+	tell({ type: "hello", cursor: 2 });
+	await until(() => lists.length === 2);
+	for (let turns = 0; turns < 10; turns++) await new Promise((done) => setTimeout(done));
+	return keys.length === 2 && keys[0] === keys[1];`
+
 func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 	script := page.AddScriptToEvaluateOnNewDocumentParams{Source: beforeThePage}
 	if _, err := chromedp.Call(p.ctx, page.AddScriptToEvaluateOnNewDocument, script); err != nil {
@@ -74,6 +141,40 @@ func nothingBreaksThePage(t *testing.T, r *rig, p *tab) {
 	told := value[int](t, p, fmt.Sprintf(`sockets.flatMap((s) => %s.map((data) => s.onmessage(new MessageEvent("message", { data })))).length`, frames))
 	if want := 3 * len(malformed); told != want {
 		t.Fatalf("%d frames were told; want %d", told, want)
+	}
+	// A device whose connection ends between resync and hello begins again where it was, for it may have lost messages alone.
+	if with := value[int](t, p, `(() => {
+		for (const s of sockets) s.onmessage(new MessageEvent("message", { data: '{"type":"resync"}' }));
+		return Object.keys(sessionStorage).filter((key) => Number.isInteger(JSON.parse(sessionStorage[key]).copy?.cursor)).length;
+	})()`); with != 3 {
+		t.Errorf("%d devices have a cursor after resync; want 3", with)
+	}
+	for play, want := range map[string]string{
+		overtaken: "a list that a newer one has overtaken to be dropped",
+		asksAgain: "a deletion whose event may be lost to be asked for again, under its key",
+	} {
+		if !value[bool](t, p, strings.ReplaceAll(alone, "PLAY", play)) {
+			t.Errorf("want %s", want)
+		}
+	}
+	// An answer that is cut off, or a proxy's, says nothing of the request, which is repeated.
+	for _, answer := range []string{
+		`new Response(new ReadableStream({ start: (body) => body.error(new TypeError("cut off")) }))`,
+		`new Response("<h1>Bad Gateway</h1>", { status: 502 })`,
+	} {
+		if passing := value[bool](t, p, `(async () => {
+			const [{ request }, real] = [await import("/api.js"), fetch];
+			window.fetch = async () => `+answer+`;
+			try {
+				await request("POST", "/v1/conversations:delete");
+			} catch (err) {
+				return err.passing === true;
+			} finally {
+				window.fetch = real;
+			}
+		})()`); !passing {
+			t.Errorf("%s is taken for the last word", answer)
+		}
 	}
 	reload()
 	p.expected = []string{"401 (Unauthorized)", "HTTP Authentication failed"} // of the token

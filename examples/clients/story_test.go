@@ -4,16 +4,21 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/nats-io/nats-server/v2/server"
 	"github.com/nats-io/nats.go"
 	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
+	"github.com/lethe-im/lethe/internal/localstack"
+	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
 // A user's story in each language, with the accounts and permissions of deploy/nats: what the gateway publishes is
@@ -198,4 +203,69 @@ func until(t *testing.T, condition func() error) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// An outage of NATS is no reason to miss an event, or to end.
+func TestPresenceGoesOnAfterAnOutage(t *testing.T) {
+	t.Parallel()
+	s := newPlainStack(t)
+	services := s.follow(t, languages)
+	must(t, s.nats.Stop())
+	must(t, s.nats.Start())
+	s.store(t, "after")
+	for name, p := range services {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p.wants(t, "phone conversation.deleted", `"command_id":"after"`)
+		})
+	}
+}
+
+// A presence service that NATS has closed for good hears nothing more, so that it fails. Python's client tries again.
+func TestPresenceFailsWhereNATSRefusesIt(t *testing.T) {
+	t.Parallel()
+	build(t)
+	var refuses atomic.Bool
+	s := &stack{log: &text{}, nats: localtest.NATS(t, localstack.NATSOptions{Configure: func(o *server.Options) {
+		if refuses.Load() {
+			o.Authorization = "another"
+		}
+	}})}
+	services := s.follow(t, slices.DeleteFunc(slices.Clone(languages), func(l language) bool { return l.name == "python" }))
+	must(t, s.nats.Stop())
+	refuses.Store(true)
+	must(t, s.nats.Start())
+	for name, p := range services {
+		for line := range p.lines {
+			t.Errorf("%s prints %q", name, line)
+		}
+		if code := exitCode(p.cmd.Wait()); code != 1 || !strings.Contains(p.stderr.String(), "presence: ") {
+			t.Errorf("%s: exit code %d, %q; want 1 and why", name, code, p.stderr)
+		}
+	}
+}
+
+// follow starts a presence service in each language on a plain stack, and waits until it has handed an event over.
+func (s *stack) follow(t *testing.T, languages []language) map[string]*presence {
+	t.Helper()
+	s.store(t, "before")
+	services := map[string]*presence{}
+	for _, l := range languages {
+		p := s.presence(t, l, "alice", filepath.Join(t.TempDir(), "cursor"))
+		p.wants(t, "phone conversation.deleted", `"command_id":"before"`)
+		services[l.name] = p
+	}
+	return services
+}
+
+// store stores an event of alice's phone in the stream of a plain stack.
+func (s *stack) store(t *testing.T, command string) {
+	t.Helper()
+	js := s.jetStream(t)
+	_, err := js.CreateOrUpdateStream(t.Context(), jetstream.StreamConfig{Name: conversation.EventsStream, Subjects: []string{"conversation.*.*.*"}, AllowDirect: true})
+	must(t, err)
+	msg, err := conversation.Deleted{CommandID: command, AppID: "demo", UserID: "alice", ConversationID: "c", OriginDeviceID: "phone"}.Msg(conversation.Trace{})
+	must(t, err)
+	_, err = js.PublishMsg(t.Context(), msg)
+	must(t, err)
 }

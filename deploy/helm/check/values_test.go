@@ -117,6 +117,44 @@ extraPodSpec: {imagePullSecrets: [{name: registry}], nodeSelector: {pool: work}}
 	}
 }
 
+// YAML takes 8388608, 0123 and 1e3 for numbers, of which a template would write the first as 8.388608e+06, and takes true for
+// no text: what Kubernetes and the worker want is text as somebody wrote it.
+func TestWordsThatLookLikeNumbersStayWhatTheyAre(t *testing.T) {
+	t.Parallel()
+	all := render(t, "lethe", parsed(t, `
+worker: {secret: "123", settings: {LETHE_LONG_BATCH: 1000000, LETHE_SHARE: 0.25, LETHE_SWITCH: true, LETHE_TEXT: "a\n\"b\" {{ c }} é"}}
+setup: {secret: "1e3", settings: {LETHE_COMMANDS_MAX_BYTES: 1073741824}}
+shard: "1"
+keda: {enabled: true, account: "123", accountID: ADEAD, stream: "0123", natsMonitoringEndpoint: "123"}
+podMonitor: {enabled: true, labels: {release: "true"}}
+`))
+	_, setup := setupOf(t, all)
+	secret := func(o object) any {
+		container := at(o, "spec", "template", "spec").(object)["containers"].([]any)[0].(object)
+		return at(container["env"].([]any)[0].(object), "valueFrom", "secretKeyRef", "name")
+	}
+	settings, trigger := at(all["ConfigMap/lethe-worker"], "data").(object), at(all["ScaledObject/lethe-worker"], "spec", "triggers").([]any)[0].(object)["metadata"].(object)
+	for what, row := range map[string]struct{ got, want any }{
+		"a large setting":       {settings["LETHE_LONG_BATCH"], "1000000"},
+		"a share":               {settings["LETHE_SHARE"], "0.25"},
+		"a switch":              {settings["LETHE_SWITCH"], "true"},
+		"a text":                {settings["LETHE_TEXT"], "a\n\"b\" {{ c }} é"},
+		"the shard":             {settings["LETHE_SHARD"], "1"},
+		"the setup's bytes":     {at(all["ConfigMap/lethe-setup"], "data", "LETHE_COMMANDS_MAX_BYTES"), "1073741824"},
+		"the worker's Secret":   {secret(all["Deployment/lethe-worker"]), "123"},
+		"the setup's Secret":    {secret(setup), "1e3"},
+		"the account":           {trigger["account"], "123"},
+		"the account's key":     {trigger["accountID"], "ADEAD"},
+		"the stream":            {trigger["stream"], "0123"},
+		"the monitor's address": {trigger["natsServerMonitoringEndpoint"], "123"},
+		"the monitor's label":   {at(all["PodMonitor/lethe-worker"], "metadata", "labels", "release"), "true"},
+	} {
+		if row.got != row.want {
+			t.Errorf("%s is %#v; want %#v", what, row.got, row.want)
+		}
+	}
+}
+
 // Whoever misspells a value should hear of it, and so should whoever overrides what the chart itself says of its pods.
 func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 	t.Parallel()
@@ -130,6 +168,12 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 		"network: {postgres: {cidr: 192.0.2.10/32}}": "cidr",
 		"network: {postgres: {to: null}}":            "to",
 		"extraEnv: {SSL_CERT_FILE: /certs/ca.crt}":   "extraEnv",
+		// What the chart says itself, or the Secret.
+		"worker: {settings: {LETHE_SHARD: a}}":          "LETHE_SHARD",
+		"setup: {settings: {LETHE_SUBJECT_PREFIX: a}}":  "LETHE_SUBJECT_PREFIX",
+		"worker: {settings: {DATABASE_URL: postgres:}}": "DATABASE_URL",
+		"setup: {settings: {NATS_URL: nats:}}":          "NATS_URL",
+		`worker: {settings: {HTTP_ADDR: ":9090"}}`:      "HTTP_ADDR",
 	}
 	for _, o := range render(t, "lethe", parsed(t, "plan: 'messages: {table: posts}'")) {
 		pod, _ := at(o, "spec", "template", "spec").(object)
@@ -137,7 +181,7 @@ func TestValuesThatMeanNothingAreRefused(t *testing.T) {
 			refused["extraPodSpec: {"+field+": {}}"] = field
 		}
 	}
-	if len(refused) < 9+8 {
+	if len(refused) < 14+8 {
 		t.Fatalf("%d values; the fields of the pods are no longer found", len(refused))
 	}
 	for text, word := range refused {
@@ -152,6 +196,7 @@ func TestTheNotesNameTheReleasesNamespace(t *testing.T) {
 	for text, want := range map[string]string{
 		"{}":                   "-n lethe-x rollout status deployment/lethe-worker",
 		"shard: a":             "--wait --shard a",
+		"subjectPrefix: a.b":   "deploy/kubernetes/setup-app <app> --subject-prefix a.b",
 		"image: {tag: v1.2.3}": "LETHE_NAMESPACE=lethe-x deploy/kubernetes/setup-app",
 		"image: {tag: ''}":     "--set image.tag=",
 	} {

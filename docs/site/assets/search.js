@@ -2,9 +2,11 @@
 import MiniSearch from './minisearch.js'
 
 const script = document.currentScript
-const input = document.querySelector('.search input')
-const list = document.querySelector('.results')
+const box = document.querySelector('.search')
+const input = box.querySelector('input')
+const list = box.querySelector('.results')
 let index
+box.hidden = false // without scripts there is no search
 
 // load fetches the sections as a script: that works from a folder, too, where fetch doesn't.
 function load() {
@@ -23,7 +25,10 @@ function load() {
       mini.addAll(window.sections)
       done(mini)
     }
-    pages.onerror = () => fail(new Error(`can't load ${pages.src}`))
+    pages.onerror = () => {
+      index = undefined // the next key tries again
+      fail(new Error(`can't load ${pages.src}`))
+    }
     document.head.append(pages)
   })
   return index
@@ -52,8 +57,9 @@ async function show() {
     list.hidden = true
     return
   }
-  const mini = await load()
+  const mini = await load().catch(() => null)
   if (query !== input.value.trim()) return // typed on meanwhile
+  if (!mini) return say('The search can’t be loaded.')
   const found = mini.search(query).slice(0, 12)
   list.replaceChildren(...found.map(hit => {
     const item = document.createElement('li')
@@ -65,16 +71,23 @@ async function show() {
     item.append(link)
     return item
   }))
-  if (!found.length) {
-    const none = document.createElement('li')
-    none.textContent = 'Nothing found'
-    list.append(none)
-  }
+  if (!found.length) say('Nothing found')
   list.dataset.query = query
   list.hidden = false
 }
 
-input.addEventListener('focus', load)
+// say shows a text instead of results.
+function say(text) {
+  const item = document.createElement('li')
+  item.textContent = text
+  list.replaceChildren(item)
+  list.hidden = false
+}
+
+input.addEventListener('focus', () => {
+  load().catch(() => {}) // show says so
+  show()
+})
 input.addEventListener('input', show)
 document.addEventListener('keydown', event => {
   const typing = event.target.matches?.('input, textarea')
@@ -89,10 +102,12 @@ document.addEventListener('keydown', event => {
     const next = links.indexOf(document.activeElement) + (event.key === 'ArrowDown' ? 1 : -1)
     event.preventDefault()
     ;(links[next] ?? input).focus()
-  } else if (event.key === 'Enter' && event.target === input) {
+  } else if (event.key === 'Enter' && event.target === input && !list.hidden) {
     list.querySelector('a')?.click()
   }
 })
-document.addEventListener('click', event => {
-  if (!event.target.closest('.search')) list.hidden = true
-})
+for (const leaves of ['click', 'focusin']) {
+  document.addEventListener(leaves, event => {
+    if (!box.contains(event.target)) list.hidden = true
+  })
+}

@@ -1,7 +1,7 @@
 {{- /* The sections of all pages, for assets/search.js. */ -}}
 {{- $sections := slice -}}
 {{- range $page := site.RegularPages.ByWeight -}}
-  {{- $url := strings.TrimPrefix "/" $page.RelPermalink -}}
+  {{- $url := strings.TrimPrefix site.Home.RelPermalink $page.RelPermalink -}}
   {{- range $i, $part := split (replaceRE `<h3 id="` `<h2 id="` .Content) `<h2 id="` -}}
     {{- $section := dict "id" (len $sections) "page" $page.Params.label "title" $page.Params.label "url" $url -}}
     {{- with findRESubmatch `^(?s)([^"]*)">(.*?) <a class="?anchor"?.*?</h[23]>(.*)$` $part 1 -}}

@@ -1,14 +1,10 @@
 package gateway
 
 import (
-	"context"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
 	"time"
-
-	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/examples/chat/token"
@@ -48,7 +44,7 @@ func (g *Gateway) issueToken(r *request) error {
 
 // reuse serves POST /v1/demo/reuse: it sends a command under the id of an earlier
 // one with other content, which the worker refuses. The demo shows with it how a
-// failure looks. A producer that uses conversation.Client can't do this.
+// failure looks.
 func (g *Gateway) reuse(r *request) error {
 	var body struct {
 		CommandID      string `json:"command_id"`
@@ -67,14 +63,7 @@ func (g *Gateway) reuse(r *request) error {
 	if err := g.allow(r, len(cmd.Conversations)); err != nil {
 		return err
 	}
-	data, err := json.Marshal(cmd)
-	if err != nil {
-		return err
-	}
-	msg := &nats.Msg{Subject: conversation.Shard(g.shardOf(cmd.AppID, cmd.UserID)).CommandSubject(cmd.AppID), Data: data}
-	ctx, cancel := context.WithTimeout(r.Context(), commandTimeout)
-	defer cancel()
-	if _, err := g.NATS.RequestMsgWithContext(ctx, msg); err != nil {
+	if _, err := g.client.Delete(r.Context(), cmd); err != nil {
 		return fmt.Errorf("reuse: %w", err)
 	}
 	return r.answer(http.StatusAccepted, map[string]string{"command_id": cmd.CommandID})

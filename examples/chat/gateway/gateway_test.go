@@ -645,6 +645,21 @@ func TestADatabaseThatIsAwayIsTold(t *testing.T) {
 	r.fails(t, 503, "unavailable", call{method: "POST", path: path("c2c_bob", ":delete"), user: "alice", body: `{"through_seq":1}`})
 }
 
+// One that is sent no more requests, since a few users' database is away, serves nobody.
+func TestAGatewayIsReadyWithoutTheDatabaseOfAShard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, false)
+	r.Databases["b"] = newDatabase(t)
+	r.Databases["b"].Close()
+	if err := r.Ready(t.Context()); err != nil {
+		t.Errorf("Ready = %v; want nil", err)
+	}
+	r.DB.Close()
+	if err := r.Ready(t.Context()); err == nil {
+		t.Error("Ready = nil without its own database; want an error")
+	}
+}
+
 func TestWhoAsksIsChecked(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, false)
@@ -856,4 +871,21 @@ func TestTheDemoFillsAGroup(t *testing.T) {
 	if got := r.commands(t); len(got) != 1 || got[0].CommandID != "c1" {
 		t.Errorf("commands %+v; want c1", got)
 	}
+}
+
+func TestTheDemosFaultyCommandIsStoredOrRefused(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, true)
+	reuse := call{method: "POST", path: "/v1/demo/reuse", user: "alice", body: `{"command_id":"c1","conversation_id":"c2c_bob"}`}
+	s, err := r.js.Stream(t.Context(), conversation.CommandsStream)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := s.CachedInfo().Config
+	cfg.MaxMsgs = 1
+	if _, err := r.js.UpdateStream(t.Context(), cfg); err != nil {
+		t.Fatal(err)
+	}
+	r.want(t, 202, reuse)
+	r.fails(t, 503, "busy", reuse)
 }

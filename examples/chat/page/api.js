@@ -9,9 +9,9 @@ export class ApiError extends Error {
     this.retryAfter = retryAfter; // seconds, 0 if the server didn't say
   }
 
-  // passing says that the same request may succeed later.
+  // passing says that the same request may succeed later. The gateway answers 503, a proxy before it others.
   get passing() {
-    return this.status === 0 || this.status === 429 || this.status === 503;
+    return this.status === 0 || this.status === 429 || this.status >= 500;
   }
 }
 
@@ -23,14 +23,14 @@ export async function request(method, path, { token, body, headers = {}, signal 
     options.headers["Content-Type"] = "application/json";
     options.body = JSON.stringify(body);
   }
-  let answer;
+  let answer, text;
   try {
     answer = await fetch(path, options);
+    text = await answer.text();
   } catch (err) {
     if (signal?.aborted) throw err;
     throw new ApiError(0, "unreachable", "The gateway can’t be reached.", 0);
   }
-  const text = await answer.text();
   const json = parse(text);
   if (answer.ok) return json;
   const { code = String(answer.status), message = answer.statusText || "The gateway refused." } = json.error ?? {};

@@ -122,6 +122,7 @@ export class Device extends EventTarget {
     const commandID = await this.#finished(nobody);
     const p = newDeletion(id, lastSeq(this.copy, id));
     p.commandID = commandID;
+    p.faulty = true; // no request of ours made it
     this.#state.pending[p.key] = p; // before it is asked: the event may be faster than the answer
     this.#changed();
     try {
@@ -180,6 +181,7 @@ export class Device extends EventTarget {
       const messages = soundMessages(await this.#ask("GET", conversationPath(id, `/messages?limit=${pageSize}&${fresh}`)));
       return { id, unread, messages, last };
     }));
+    if (later !== this.#later) return; // another has begun since, and has all of it
     if (this.copy.stale && !stale) return this.#load(); // it became so meanwhile
     if (stale) replaceAll(this.copy, loaded, later);
     else for (const c of loaded) this.#merge(c);
@@ -249,9 +251,10 @@ export class Device extends EventTarget {
         copy.cursor = frame.cursor;
         break;
       case "resync":
+        if (!frame.lost) break; // the next hello has it add what it has missed
         copy.cursor = null; // the next hello has it
-        if (!frame.lost) break; // the hello has it add what it has missed
         copy.stale = true;
+        this.#askAgain();
         this.#tell({ kind: "resync" });
         break;
     }
@@ -331,6 +334,15 @@ export class Device extends EventTarget {
     } finally {
       p.asking = false;
       this.#changed();
+    }
+  }
+
+  // #askAgain has the next hello repeat the deletions whose events may be lost: under the same key it is the same command,
+  // whose event comes again.
+  #askAgain() {
+    for (const p of Object.values(this.#state.pending)) {
+      if (p.faulty) delete this.#state.pending[p.key];
+      else p.commandID = null;
     }
   }
 

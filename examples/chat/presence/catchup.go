@@ -14,22 +14,21 @@ import (
 // event can overtake, and afterwards none can be missed.
 func (s *Service) catchUp(ctx context.Context, d *device, from place) error {
 	now := s.hub.standing()
-	d.cursor = now.position
+	d.cursor, d.epoch = now.position, or(from.epoch, now.epoch)
 	if from.cursor != nil {
 		d.cursor = *from.cursor
 	}
-	err := d.send(helloFrame(d.cursor, now.epoch))
-	switch {
-	case err != nil:
-	case from.epoch != "" && from.epoch != now.epoch:
-		err = s.startOver(d)
-	case d.cursor > now.position: // of an instance that is ahead, or of another stream
+	// A device that is interrupted here comes back with what hello said: the cursor, and the epoch that it belongs to.
+	err := d.send(helloFrame(d.cursor, d.epoch))
+	if err == nil && d.epoch == now.epoch && d.cursor > now.position { // of an instance that is ahead, or of another stream
 		err = s.replay(ctx, d, d.cursor)
 	}
 	for err == nil {
-		newer, stale := s.hub.join(d)
+		newer, lacks := s.hub.join(d)
 		switch {
-		case stale:
+		case errors.Is(lacks, errAnotherStream):
+			err = s.startOver(d)
+		case errors.Is(lacks, errOlderEvents):
 			err = s.replay(ctx, d, s.hub.standing().floor)
 		case len(newer) > 0:
 			err = s.tellAll(ctx, d, newer)
@@ -43,6 +42,15 @@ func (s *Service) catchUp(ctx context.Context, d *device, from place) error {
 // replay tells a device the stored events after its cursor and up to through.
 // Where the stream has lost some of them the device begins anew.
 func (s *Service) replay(ctx context.Context, d *device, through uint64) error {
+	if d.cursor == 0 { // by which Missed means all that is kept
+		stream, err := s.feed.js.Stream(ctx, conversation.EventsStream)
+		if err != nil {
+			return err
+		}
+		if stream.CachedInfo().State.FirstSeq > 1 {
+			return s.startOver(d)
+		}
+	}
 	for e, err := range s.client.Missed(ctx, s.App, d.user, d.cursor, through) {
 		switch {
 		case errors.Is(err, conversation.ErrCursorExpired):
@@ -87,7 +95,7 @@ func (s *Service) tellAll(ctx context.Context, d *device, events []event) error 
 // in what it loads then.
 func (s *Service) startOver(d *device) error {
 	now := s.hub.standing()
-	d.cursor = now.position
+	d.cursor, d.epoch = now.position, now.epoch
 	if err := d.send(lostFrame); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -148,6 +149,28 @@ func TestACursorThatTheStreamDoesNotReachBackToReloads(t *testing.T) {
 	}
 }
 
+// Also 0 is a cursor: that of a device which was there before the stream's first event.
+func TestACursorOfTheStreamsBeginningMayBeTooOld(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	i := r.start(t, func(c *Config) { c.Remember = 1 })
+	phone := i.device(t, "alice", "phone")
+	_ = phone.conn.CloseNow()
+	r.missing(t, "away")
+	last := r.publish(t, deleted(t, "bob", "phone", "last", true))
+	i.heard(t, last)
+	if phone.cursor != 0 {
+		t.Fatalf("cursor %d; want 0", phone.cursor)
+	}
+	if err := r.stream(t).Purge(t.Context(), jetstream.WithPurgeKeep(2)); err != nil {
+		t.Fatal(err)
+	}
+	phone.reconnect(t, i)
+	if !phone.expect(t, "resync").Lost {
+		t.Error("the device isn't told that events are lost")
+	}
+}
+
 func TestACursorOfAnotherStreamReloads(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)
@@ -168,6 +191,41 @@ func TestACursorOfAnotherStreamReloads(t *testing.T) {
 			t.Errorf("%s: cursor %d; want 0", c.name, phone.cursor)
 		}
 		phone.silent(t)
+	}
+}
+
+// A device that loses its connection right after hello comes back with what hello said. That must not be the cursor of one
+// stream and the epoch of another: what was stored up to there would be missed.
+func TestADeviceOfAnotherStreamIsToldToReloadHoweverOftenItIsInterrupted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	i := r.start(t, nil)
+	phone := i.device(t, "alice", "phone")
+	for n := range 3 {
+		r.publish(t, deleted(t, "alice", "phone", fmt.Sprint(n), false))
+	}
+	phone.events(t, 3)
+	phone.cursor, phone.epoch = 2, "another"
+	phone.reconnect(t, i) // and gets no further than hello
+	phone.reconnect(t, i)
+	if !phone.expect(t, "resync").Lost {
+		t.Error("nothing was lost; want another stream's cursor to be too old")
+	}
+	if phone.expect(t, "hello"); phone.cursor != 3 {
+		t.Errorf("cursor %d; want 3", phone.cursor)
+	}
+}
+
+// A stream may also be made again while a device catches up. It hasn't joined by then, so that nobody tells it.
+func TestADeviceDoesNotJoinWithTheCursorOfAnotherStream(t *testing.T) {
+	t.Parallel()
+	h := newHub(8)
+	h.align(time.Unix(1, 0), jetstream.StreamState{FirstSeq: 1, LastSeq: 5})
+	now := h.standing()
+	d := &device{user: "alice", cursor: now.position, epoch: now.epoch}
+	h.align(time.Unix(2, 0), jetstream.StreamState{})
+	if _, lacks := h.join(d); !errors.Is(lacks, errAnotherStream) {
+		t.Errorf("join = %v; want %v: it would ignore the new stream's first 5 events", lacks, errAnotherStream)
 	}
 }
 

@@ -55,6 +55,7 @@ type device struct {
 	limit   int // of the queue, in bytes
 
 	cursor uint64    // the last event told; guarded by the hub's mu once joined
+	epoch  string    // the stream that it belongs to; guarded like cursor
 	beat   time.Time // of the next cursor frame; guarded by the hub's mu
 	seen   ids       // told before; guarded like cursor
 
@@ -102,7 +103,7 @@ func (d *device) tell(ev event) {
 // restart asks the device to reload, by resync, and sends its new position. The hub's
 // mu is held.
 func (d *device) restart(resync []byte, position uint64, epoch string) {
-	d.cursor = position
+	d.cursor, d.epoch = position, epoch
 	d.push(resync)
 	d.push(helloFrame(position, epoch))
 }

@@ -93,7 +93,7 @@ func (f *feed) follow(ctx context.Context) error {
 		return fmt.Errorf("consumer: %w", err)
 	}
 	defer f.remove(ctx, stream, consumer)
-	return f.read(ctx, consumer, info.State.LastSeq)
+	return f.read(ctx, consumer)
 }
 
 // watch ends a try when the connection is lost: what the server sent on it
@@ -137,16 +137,15 @@ func (f *feed) remove(ctx context.Context, stream jetstream.Stream, c jetstream.
 
 // read hands on what the consumer delivers. Its deliveries are numbered one by
 // one, unlike the stream's sequences, of which other apps have theirs: a number
-// that is left out is a message that was lost on the way. last is the stream's
-// end when the consumer was made.
-func (f *feed) read(ctx context.Context, c jetstream.Consumer, last uint64) error {
+// that is left out is a message that was lost on the way.
+func (f *feed) read(ctx context.Context, c jetstream.Consumer) error {
 	it, err := c.Messages(jetstream.PullExpiry(pullExpiry), jetstream.PullHeartbeat(heartbeat))
 	if err != nil {
 		return fmt.Errorf("pull: %w", err)
 	}
 	defer it.Stop()
 	if c.CachedInfo().NumPending == 0 {
-		f.caughtUp(ctx, last)
+		f.caughtUp(ctx)
 	}
 	for number := uint64(1); ; number++ {
 		msg, err := f.next(ctx, c, it, number)
@@ -162,7 +161,7 @@ func (f *feed) read(ctx context.Context, c jetstream.Consumer, last uint64) erro
 		}
 		f.pass(ctx, msg, meta.Sequence.Stream)
 		if meta.NumPending == 0 {
-			f.caughtUp(ctx, last)
+			f.caughtUp(ctx)
 		}
 	}
 }
@@ -208,9 +207,9 @@ func (f *feed) pass(ctx context.Context, msg jetstream.Msg, seq uint64) {
 	f.hub.deliver(f.told.address(ev))
 }
 
-// caughtUp is called when all up to last, or more, has been handed on.
-func (f *feed) caughtUp(ctx context.Context, last uint64) {
-	if !f.hub.resume(last) {
+// caughtUp is called when all that the consumer has has been handed on.
+func (f *feed) caughtUp(ctx context.Context) {
+	if !f.hub.resume() {
 		return // it was in order before
 	}
 	select {

@@ -1,6 +1,7 @@
 package presence
 
 import (
+	"errors"
 	"strconv"
 	"sync"
 	"time"
@@ -77,14 +78,23 @@ func (h *hub) keep(ev event) {
 	}
 }
 
+// What a device lacks that can't join yet.
+var (
+	errAnotherStream = errors.New("the cursor is of another stream")
+	errOlderEvents   = errors.New("events are missing that only the stream has")
+)
+
 // join makes a device live that has all events up to its cursor. Where newer
-// ones are at hand it returns them instead, to be told first. stale says that
-// older ones have to be read from the stream before.
-func (h *hub) join(d *device) (newer []event, stale bool) {
+// ones are at hand it returns them instead, to be told first. The error says what
+// is to be done before.
+func (h *hub) join(d *device) (newer []event, lacks error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if d.cursor < h.floor {
-		return nil, true
+	switch {
+	case d.epoch != h.epoch(): // also where the stream was made again meanwhile
+		return nil, errAnotherStream
+	case d.cursor < h.floor:
+		return nil, errOlderEvents
 	}
 	for _, ev := range h.recent {
 		if ev.seq > d.cursor && ev.user == d.user {
@@ -92,7 +102,7 @@ func (h *hub) join(d *device) (newer []event, stale bool) {
 		}
 	}
 	if len(newer) > 0 {
-		return newer, false
+		return newer, nil
 	}
 	of := h.devices[d.user]
 	if of == nil {
@@ -101,7 +111,7 @@ func (h *hub) join(d *device) (newer []event, stale bool) {
 	}
 	of[d] = struct{}{}
 	d.push(cursorFrame(max(h.position, d.cursor)))
-	return nil, false
+	return nil, nil
 }
 
 // leave forgets a device, if it has joined.

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/nats-io/nats.go/jetstream"
+
 	"github.com/lethe-im/lethe/conversation"
 )
 
@@ -212,4 +214,18 @@ func TestAnInstanceWaitsForTheStream(t *testing.T) {
 	phone := i.device(t, "alice", "phone")
 	r.publish(t, deleted(t, "alice", "phone", "x", true))
 	phone.events(t, 1)
+}
+
+// The consumer may be on a replica that is behind, after a restart for one: it has delivered all that it has, and what the
+// stream's leader had by then comes later.
+func TestAnEventOfAReplicaThatIsBehindIsTold(t *testing.T) {
+	t.Parallel()
+	h := newHub(8)
+	h.align(time.Unix(1, 0), jetstream.StreamState{FirstSeq: 1, LastSeq: 5})
+	h.resume()
+	d := &device{user: "alice", epoch: h.standing().epoch}
+	h.deliver(event{seq: 4, user: "alice"})
+	if newer, err := h.join(d); err != nil || len(newer) != 1 || newer[0].seq != 4 {
+		t.Errorf("join = %v, %v; want event 4", newer, err)
+	}
 }

@@ -18,12 +18,12 @@ func (h *hub) suspend(reason string, timeout time.Duration) bool {
 	return true
 }
 
-// resume notes that all events up to position have been delivered and more come
-// in. It reports whether that is new.
-func (h *hub) resume(position uint64) bool {
+// resume notes that all events have been delivered and more come in. It reports
+// whether that is new. The position stays that of the last of them: the stream's
+// end, which its leader knows, may be beyond what the consumer's replica has yet.
+func (h *hub) resume() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.position = max(h.position, position)
 	if h.reason == "" {
 		return false
 	}

@@ -7,6 +7,7 @@ import static java.nio.charset.StandardCharsets.UTF_8;
 import com.google.gson.JsonObject;
 import com.google.gson.JsonParser;
 import io.nats.client.Connection;
+import io.nats.client.ConsumeOptions;
 import io.nats.client.IterableConsumer;
 import io.nats.client.Message;
 import io.nats.client.Nats;
@@ -19,6 +20,7 @@ import io.nats.client.api.StreamInfoOptions;
 import io.nats.client.api.Subject;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
+import java.io.IOException;
 import java.io.PrintStream;
 import java.net.URLEncoder;
 import java.nio.file.Files;
@@ -44,14 +46,15 @@ public class Presence {
             .maxReconnects(-1)
             .build();
         try (Connection nc = Nats.connect(options)) {
-            follow(nc.getStreamContext(STREAM), args[0], args[1], Path.of(args[2]), List.of(args).subList(3, args.length));
+            follow(nc, args[0], args[1], Path.of(args[2]), List.of(args).subList(3, args.length));
         } catch (Exception e) {
             System.err.println("presence: " + STREAM + ": " + e.getMessage());
             System.exit(1);
         }
     }
 
-    static void follow(StreamContext stream, String app, String user, Path file, List<String> devices) throws Exception {
+    static void follow(Connection nc, String app, String user, Path file, List<String> devices) throws Exception {
+        StreamContext stream = nc.getStreamContext(STREAM);
         // A service for all users has one consumer, of conversation.*.<app>.*
         String subject = "conversation.*." + token(app) + "." + token(user);
         // The sequence of the last event that was handed over; 0 hands over all that the stream keeps. A real service has one
@@ -64,15 +67,17 @@ public class Presence {
                 out.println(device + " reload"); // its list, and follow from here
             }
         }
-        // An ordered consumer, which the client makes again where it left off: what was missed first, then live.
+        // An ordered consumer, which the client makes again where it left off: what was missed first, then live. After an
+        // outage it does so within 15 s: three heartbeats, two of which fit into a pull.
         IterableConsumer events = stream.createOrderedConsumer(new OrderedConsumerConfiguration()
             .filterSubject(subject)
             .deliverPolicy(DeliverPolicy.ByStartSequence)
-            .startSequence(cursor + 1)).iterate();
+            .startSequence(cursor + 1)).iterate(ConsumeOptions.builder().expiresIn(10_000).build());
         Set<String> seen = new HashSet<>();
-        while (true) {
+        while (nc.getStatus() != Connection.Status.CLOSED) {
             Message msg = events.nextMessage(Duration.ofMinutes(1));
-            if (msg == null) {
+            if (msg == null) { // none came; or there is no consumer now, which it says at once
+                Thread.sleep(100);
                 continue;
             }
             String type = msg.getHeaders().getFirst("ce-type"), text = new String(msg.getData(), UTF_8);
@@ -84,6 +89,7 @@ public class Presence {
             // After handing over: what is lost in between comes again.
             Files.writeString(file, Long.toString(msg.metaData().streamSequence()));
         }
+        throw new IOException("the connection is closed: " + nc.getLastError());
     }
 
     // expired reports whether events after the cursor may be gone.

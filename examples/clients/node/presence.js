@@ -59,6 +59,7 @@ async function follow(nc) {
     seen.add(id); // a repeated event has the same; a real service forgets the oldest
     writeFileSync(cursorFile, String(msg.seq)); // after handing over: what is lost in between comes again
   }
+  throw (await nc.closed()) ?? new Error("the connection is closed"); // for good: the loop ends with it alone
 }
 
 let nc;

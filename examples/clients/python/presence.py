@@ -70,6 +70,8 @@ async def follow(nc, app, user, file, devices):
         live.clear()
         try:  # the next event, missed or new, by direct get: no consumer is left on the server
             event = await js.get_msg(STREAM, seq=cursor + 1, subject=subject, direct=True, next=True)
+        except nats.errors.ConnectionClosedError:
+            raise  # for good
         except nats.errors.Error:  # there is none, or no answer; the stream may have one a moment after it came live
             try:
                 await asyncio.wait_for(live.wait(), 1)

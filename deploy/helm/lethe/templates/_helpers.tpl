@@ -44,7 +44,7 @@ securityContext:
 - name: {{ . }}
   valueFrom:
     secretKeyRef:
-      name: {{ $secret }}
+      name: {{ $secret | quote }}
       key: {{ . }}
 {{- end }}
 {{- with (index . 1).Values.extraEnv }}
@@ -52,16 +52,21 @@ securityContext:
 {{- end }}
 {{- end }}
 
-{{- define "lethe.worker.settings" -}}
-{{- range $name, $value := .Values.worker.settings }}
-{{ $name }}: {{ $value | quote }}
+{{/* Variables as text: list of the settings and the root. A number of a file is a float64, of which quote makes 1e+06. */}}
+{{- define "lethe.settings" -}}
+{{- range $name, $value := index . 0 }}
+{{ $name }}: {{ if and (kindIs "float64" $value) (eq $value (floor $value)) }}{{ $value | int64 | quote }}{{ else }}{{ $value | quote }}{{ end }}
 {{- end }}
-{{- with .Values.shard }}
+{{- with (index . 1).Values.shard }}
 LETHE_SHARD: {{ . | quote }}
 {{- end }}
-{{- with .Values.subjectPrefix }}
+{{- with (index . 1).Values.subjectPrefix }}
 LETHE_SUBJECT_PREFIX: {{ . | quote }}
 {{- end }}
+{{- end }}
+
+{{- define "lethe.worker.settings" -}}
+{{- include "lethe.settings" (list .Values.worker.settings .) }}
 {{- if .Values.plan }}
 LETHE_PLAN: /etc/lethe/plan.yaml
 {{- end }}
@@ -71,15 +76,7 @@ OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
 {{- end }}
 
 {{- define "lethe.setup.settings" -}}
-{{- range $name, $value := .Values.setup.settings }}
-{{ $name }}: {{ $value | quote }}
-{{- end }}
-{{- with .Values.shard }}
-LETHE_SHARD: {{ . | quote }}
-{{- end }}
-{{- with .Values.subjectPrefix }}
-LETHE_SUBJECT_PREFIX: {{ . | quote }}
-{{- end }}
+{{- include "lethe.settings" (list .Values.setup.settings .) }}
 {{- end }}
 
 {{/* The stream of commands, and the consumer: conversation.Names in Go. */}}
