@@ -16,8 +16,8 @@ import (
 const (
 	// maxUnconfirmed is how many publishes may wait for the stream's word.
 	maxUnconfirmed = 4096
-	// publishPatience bounds the wait for the stream's word where too many wait.
-	publishPatience = time.Minute
+	// publishTimeout bounds the wait for the stream's word where too many wait.
+	publishTimeout = time.Minute
 	// askEvery is how often the streams are asked how far they are. The end of a
 	// trial is told by the server's own times, not by the asking.
 	askEvery = 20 * time.Millisecond
@@ -37,7 +37,7 @@ func (w *world) publish(ctx context.Context, commands []conversation.Command) er
 		}
 		msg := nats.NewMsg(subject)
 		msg.Data = body
-		ack, err := w.js.PublishMsgAsync(msg, jetstream.WithStallWait(publishPatience))
+		ack, err := w.js.PublishMsgAsync(msg, jetstream.WithStallWait(publishTimeout))
 		if err != nil {
 			return fmt.Errorf("publish command %s: %w", c.CommandID, err)
 		}

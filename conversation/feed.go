@@ -2,7 +2,6 @@ package conversation
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -55,8 +54,7 @@ func (f *Feed) Close() {
 // Sequence (on a replicated stream, two of the same moment may be swapped) and
 // each id once among the last 4096; progress may be skipped. A failure to reach NATS is retried: the error is the
 // context's, with the failure in its text, or ErrFeedClosed, or reports that the
-// connection was closed for good. A message that isn't an event is an error
-// once, and the call after it goes on.
+// connection was closed for good. What isn't an event is left out.
 func (f *Feed) Next(ctx context.Context) (Event, error) {
 	for {
 		select {
@@ -74,8 +72,8 @@ func (f *Feed) Next(ctx context.Context) (Event, error) {
 			return e, nil
 		}
 		f.due = f.due || f.inbox.hinted()
-		if e, ok, err := f.stored(ctx); ok || err != nil {
-			return e, err
+		if e, ok := f.stored(ctx); ok {
+			return e, nil
 		}
 		if e, ok := f.inbox.overdue(time.Now().Add(-hintWait)); ok && f.lastErr == nil {
 			return e, nil
@@ -93,30 +91,27 @@ func (f *Feed) explainEnd(err error) error {
 }
 
 // stored returns the next event from the stream that hasn't been delivered.
-func (f *Feed) stored(ctx context.Context) (Event, bool, error) {
+func (f *Feed) stored(ctx context.Context) (Event, bool) {
 	for f.due {
 		l, err := f.earliest(ctx)
 		f.lastErr = err
 		if err != nil || l == nil {
 			f.due = false
-			return Event{}, false, nil //nolint:nilerr // lastErr keeps it; the next poll may succeed
+			return Event{}, false // lastErr keeps it; the next poll may succeed
 		}
 		raw := l.next
 		l.next = nil
 		e, err := f.names.ParseEvent(raw.Subject, raw.Header, raw.Data)
-		if errors.Is(err, ErrUnknownType) {
-			continue
-		}
 		if err != nil {
-			return Event{}, false, fmt.Errorf("event %d of %s: %w", raw.Sequence, f.names.EventsStream(), err)
+			continue // a later version's, or nobody's: no retry would read it
 		}
 		e.Sequence = raw.Sequence
 		f.backoff = hintPoll
 		if f.inbox.deliver(e) {
-			return e, true, nil
+			return e, true
 		}
 	}
-	return Event{}, false, nil
+	return Event{}, false
 }
 
 // wait returns when it is time for another poll, or at the end of ctx or feed.

@@ -441,7 +441,7 @@ func TestNextSaysThatTheConnectionIsClosed(t *testing.T) {
 	}
 }
 
-func TestNextReportsGarbageOnceAndSkipsNewTypes(t *testing.T) {
+func TestNextLeavesOutGarbageAndNewTypes(t *testing.T) {
 	t.Parallel()
 	_, js, client := setUp(t)
 	feed := follow(t, client)
@@ -455,9 +455,6 @@ func TestNextReportsGarbageOnceAndSkipsNewTypes(t *testing.T) {
 		t.Fatal(err)
 	}
 	tell(t, js, about("1"))
-	if _, err := feed.Next(within(t, 10*time.Second)); err == nil || !strings.Contains(err.Error(), "event 1 of CONVERSATION_EVENTS") {
-		t.Fatalf("Next = %v; want an error about event 1", err)
-	}
 	wantNext(t, feed, "1")
 }
 

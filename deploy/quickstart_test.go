@@ -9,7 +9,7 @@ import (
 
 const quickstart = "scripts/quickstart-kubernetes"
 
-// programs are stand-ins for the quickstart's, which say how they were called, and with which file of clusters.
+// programs takes the places of the programs that the quickstart runs: they say how they were called, and with which file of clusters.
 func programs(t *testing.T, dir string, names ...string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Join(dir, "bin"), 0o700); err != nil {

@@ -68,16 +68,33 @@ func TestSendWithKeepHistoryLeavesTheMessages(t *testing.T) {
 func TestADuplicateThatFinishedLongAgoShowsItsEvent(t *testing.T) {
 	t.Parallel()
 	s := newReadyStack(t)
-	w := s.startWorking(t)
+	s.startWorking(t)
 	s.addConversation(t, "c2c_bob", 3)
 	s.send("--conversation", "c2c_bob", "--command-id", "c1", "--wait").mustSucceed(t)
-	w.stop(t) // nobody could tell it again
 	o := s.send("--conversation", "c2c_bob", "--command-id", "c1", "--wait", "--json").mustSucceed(t).objects(t)
 	if len(o) != 2 {
 		t.Fatalf("send printed %v; want the receipt and the event", o)
 	}
 	wantField(t, o[0], "stream_sequence", 2)
 	wantField(t, o[1], "messages_deleted", 3)
+}
+
+// Whether a command is the same as an earlier one of its id, only a worker knows: the events don't have
+// all that the two may differ in.
+func TestWithoutAWorkerAnEarlierResultIsNotTheCommandsOwn(t *testing.T) {
+	t.Parallel()
+	s := newReadyStack(t)
+	w := s.startWorking(t)
+	s.addConversation(t, "c2c_bob", 3)
+	s.send("--conversation", "c2c_bob", "--command-id", "c1", "--wait").mustSucceed(t)
+	w.stop(t)
+	o := s.send("--conversation", "c2c_bob", "--through-seq", "7", "--keep-conversation", "--command-id", "c1", "--wait", "--timeout", "6s")
+	o.mustFail(t, exitError, "not finished within 6s", "an earlier command of this id has ended, and no worker has said yet whether this one is the same")
+	if strings.Contains(o.stdout, "deleted ") {
+		t.Errorf("send printed %s; want the receipt alone", o.stdout)
+	}
+	o = s.send("--conversation", "c2c_bob", "--through-seq", "2", "--command-id", "c1", "--wait")
+	o.mustFail(t, exitError, `command_id_reused: command c1 has been used before, for "c2c_bob" through seq 3: a new command needs a new --command-id`)
 }
 
 // What an id was used for before never passes for the outcome of another command, whether a

@@ -228,7 +228,7 @@ func (c *planConfig) inspect(ctx context.Context, databaseURL string, opts plan.
 	case errors.As(err, &file):
 		return nil, err
 	case err != nil:
-		return plan.Unfit(err), nil
+		return plan.Incomparable(err), nil
 	}
 	opts.AllowUnindexed, opts.Connections = c.AllowUnindexed, repo.DefaultMaxConns
 	return repo.CheckPlan(ctx, databaseURL, p, opts)

@@ -57,7 +57,7 @@ func TestDeadLettersAreListedShownRetriedAndDropped(t *testing.T) {
 	}
 	o := s.command("dead-letters", "drop", "99", "3").mustFail(t, exitError, "dead letter 99: no such dead letter")
 	if o.stdout != "dropped 3\n" {
-		t.Errorf("drop printed %q; want that 3 is dropped all the same", o.stdout)
+		t.Errorf("drop printed %q; want that 3 is dropped nevertheless", o.stdout)
 	}
 	if got = s.letters(t); len(got) != 1 {
 		t.Errorf("after the drop the letters are %v; want one", got)

@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/nats-io/nats.go"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/purge"
@@ -32,15 +31,17 @@ type follower struct {
 	before   uint64
 	known    []conversation.Event
 	used     string
-	settled  bool      // a worker has taken the command off its stream
-	at       time.Time // since when, or since when the stream has it
-	told     bool      // no refusal has come in time
+	settled  bool          // a worker has taken the command off its stream
+	at       time.Time     // since when, or since when the stream has it
+	asked    time.Time     // when it was last known whether one has
+	poll     time.Duration // before that is asked again
+	told     bool          // no refusal has come in time
 }
 
 // follow begins to listen: to what comes from now on, or with lookBack also to all
 // that the stream still has, up to the sequence before. Follow first, delete then: nothing is missed.
 func follow(ctx context.Context, client *conversation.Client, cmd conversation.Command, lookBack bool, before uint64) (*follower, error) {
-	f := &follower{cmd: cmd, client: client, failed: map[string]bool{}, lookBack: lookBack, before: before}
+	f := &follower{cmd: cmd, client: client, failed: map[string]bool{}, lookBack: lookBack, before: before, poll: knownPoll}
 	for _, t := range cmd.Conversations {
 		f.missing = append(f.missing, t.ID)
 	}
@@ -57,16 +58,17 @@ func (f *follower) close() { f.feed.Close() }
 
 func (f *follower) stored(r conversation.Receipt) {
 	f.receipt, f.at = r, time.Now()
+	f.asked = f.at
 }
 
 const (
 	// usedWait is how long a worker has to refuse a command whose id was used for another one, before
-	// that is said without it, and knownWait before the outcome of an earlier command passes for this
-	// one's: perhaps no worker runs.
-	usedWait, knownWait = time.Second, 5 * time.Second
+	// that is said without it, and askWait to answer one of which nobody learns whether it has left its stream.
+	usedWait, askWait = time.Second, 5 * time.Second
 	// settledWait is how long the refusal of a command that has left its stream may take to be read.
 	settledWait = 400 * time.Millisecond
-	// knownPoll is how often it is asked whether the command has left its stream.
+	// knownPoll is how soon it is asked whether the command has left its stream; then less and less often, up
+	// to commandPoll.
 	knownPoll = 100 * time.Millisecond
 )
 
@@ -78,15 +80,15 @@ func (f *follower) next(ctx context.Context) (conversation.Event, bool, error) {
 		}
 		limit, cancel := ctx, context.CancelFunc(func() {})
 		if f.answered() {
-			limit, cancel = context.WithTimeout(ctx, knownPoll)
+			limit, cancel = context.WithTimeout(ctx, f.poll)
 		}
 		e, err := f.feed.Next(limit)
 		cancel()
 		switch {
 		case err != nil && ctx.Err() == nil && errors.Is(err, context.DeadlineExceeded):
-			f.told = f.decided(ctx)
-		case err != nil && f.lookBack && ctx.Err() == nil && !errors.Is(err, nats.ErrConnectionClosed):
-			continue // a message that isn't an event, perhaps of long ago
+			if f.told, err = f.decided(ctx); err != nil {
+				return conversation.Event{}, false, err
+			}
 		case err != nil:
 			return conversation.Event{}, false, err
 		case e.CommandID() != f.cmd.CommandID:
@@ -126,6 +128,8 @@ func usedFor(cmd conversation.Command, e conversation.Event) string {
 		return "with --keep-history"
 	case d != nil && !d.HistoryKept && cmd.KeepHistory:
 		return "without --keep-history"
+	case d != nil && beyond(cmd, d):
+		return fmt.Sprintf("for %s through seq %d", printable(strconv.Quote(d.ConversationID)), d.ThroughSeq)
 	case d != nil:
 		device = d.OriginDeviceID
 	case all != nil && !cmd.AllConversations:
@@ -140,6 +144,13 @@ func usedFor(cmd conversation.Command, e conversation.Event) string {
 		return "without a device"
 	}
 	return "by the device " + printable(strconv.Quote(device))
+}
+
+// beyond reports whether d goes further than cmd's --through-seq: a boundary may be below it, and never above.
+func beyond(cmd conversation.Command, d *conversation.Deleted) bool {
+	return slices.ContainsFunc(cmd.Conversations, func(t conversation.Target) bool {
+		return t.ID == d.ConversationID && t.ThroughSeq != nil && d.ThroughSeq > *t.ThroughSeq
+	})
 }
 
 // answered reports whether earlier events of the id say what becomes of the command.
@@ -157,21 +168,32 @@ func (f *follower) answered() bool {
 }
 
 // decided reports whether a refusal would have been seen. A worker stores it before it takes the command off the
-// stream; where none does, or nobody may ask, the time decides.
-func (f *follower) decided(ctx context.Context) bool {
+// stream. As long as it is there nobody knows whether an earlier command of the id was the same: its events don't
+// have all that the two may differ in.
+func (f *follower) decided(ctx context.Context) (bool, error) {
+	var failed error
 	if !f.settled {
-		if there, err := f.client.Unfinished(ctx, f.receipt); err == nil && !there {
-			f.settled, f.at = true, time.Now()
+		there, err := f.client.Unfinished(ctx, f.receipt)
+		switch {
+		case err != nil:
+			failed = err
+		case there:
+			f.asked = time.Now()
+		default:
+			f.settled, f.at, f.poll = true, time.Now(), knownPoll
 		}
 	}
-	wait := knownWait
 	switch {
 	case f.settled:
-		wait = settledWait
+		return time.Since(f.at) > settledWait, nil
 	case f.used != "":
-		wait = usedWait
+		return time.Since(f.at) > usedWait, nil
+	case failed != nil && ctx.Err() == nil && time.Since(f.asked) > askWait:
+		return false, fmt.Errorf("an earlier command %s has ended, and whether this one is the same isn't known: %w; %s",
+			printable(f.cmd.CommandID), failed, continues(f.cmd))
 	}
-	return time.Since(f.at) > wait
+	f.poll = min(2*f.poll, commandPoll)
+	return false, nil
 }
 
 // earlier is the next event of an earlier command of the id, or that it was another one.
@@ -239,5 +261,8 @@ func (f *follower) open() string {
 		what = strings.Join(quoted, ", ")
 	}
 	what += ": " + continues(f.cmd)
+	if f.answered() {
+		what += "; an earlier command of this id has ended, and no worker has said yet whether this one is the same"
+	}
 	return what
 }

@@ -21,6 +21,7 @@ type planCheckCommand struct {
 	databaseConfig
 	planConfig
 	jsonConfig
+	SQL bool `name:"sql" help:"Print only the statements that settle the problems, for psql."`
 }
 
 // Help is the long form of the subcommand's help.
@@ -33,13 +34,16 @@ Exit status: 0 the plan fits, perhaps with warnings; 1 it doesn't; 2 it couldn't
 
     worker plan check --plan plan.yaml
     worker plan check --plan plan.yaml | grep -q ^warning: && exit 1    # where warnings count
-    worker plan check --plan plan.yaml --json | jq -r 'select(.run) | .run'`
+    worker plan check --plan plan.yaml --sql | psql postgres://postgres@localhost/app    # without what is yours to decide`
 }
 
 // check implements subcommand. What is wrong with the plan's file is found by run.
 func (c *planCheckCommand) check() problems {
 	var p problems
 	c.databaseConfig.check(&p)
+	if c.SQL && c.JSON {
+		p = append(p, errors.New("--sql and --json are mutually exclusive"))
+	}
 	return p
 }
 
@@ -48,12 +52,15 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 	if err != nil {
 		return &uncheckedError{err}
 	}
-	wrong := 0
+	wrong, open := 0, 0
 	for _, f := range report.Findings {
 		severity := "warning"
 		if f.Problem {
 			severity = "problem"
 			wrong++
+		}
+		if f.Problem && f.SQL() == "" {
+			open++
 		}
 		if err := c.print(t, severity, f); err != nil {
 			return err
@@ -63,14 +70,18 @@ func (c *planCheckCommand) run(ctx context.Context, t terminal) error {
 		return err
 	}
 	if wrong > 0 {
-		return fmt.Errorf("the plan doesn't fit: %s, %s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"))
+		rest := ""
+		if c.SQL && open > 0 {
+			rest = fmt.Sprintf("; %d without a statement: see them without --sql", open)
+		}
+		return fmt.Errorf("the plan doesn't fit: %s, %s%s", purge.Count(wrong, "problem"), purge.Count(len(report.Findings)-wrong, "warning"), rest)
 	}
 	for _, f := range report.Notes {
 		if err := c.print(t, "note", f); err != nil {
 			return err
 		}
 	}
-	if c.JSON {
+	if c.JSON || c.SQL {
 		return nil
 	}
 	tables := map[string]bool{}
@@ -92,6 +103,12 @@ type planFinding struct {
 }
 
 func (c *planCheckCommand) print(t terminal, severity string, f plan.Finding) error {
+	if c.SQL {
+		if run := f.SQL(); run != "" {
+			return t.printf("%s;\n", run)
+		}
+		return nil
+	}
 	if c.JSON {
 		return t.printJSON(planFinding{severity, f.Line, f.Path, f.Table, f.Text, f.Run})
 	}

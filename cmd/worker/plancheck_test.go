@@ -50,6 +50,12 @@ conversations: {table: threads, user: owner, conversation: thread}
 	if !strings.Contains(o.stderr, "the plan doesn't fit: 3 problems, 4 warnings") {
 		t.Errorf("standard error: %s", o.stderr)
 	}
+	if sql, want := check(exitError, "--plan", file, "--sql"), `alter table "public"."posts" alter column "id" set not null;
+create index concurrently on "public"."posts" ("owner", "thread", "id");
+create index concurrently on "public"."threads" ("owner", "thread");
+`; sql.stdout != want || !strings.Contains(sql.stderr, "3 problems, 4 warnings\n") {
+		t.Errorf("--sql printed %s%s; want %s", sql.stdout, sql.stderr, want)
+	}
 	for line := range strings.Lines(check(exitError, "--plan", file, "--json").stdout) {
 		var f planFinding
 		if err := json.Unmarshal([]byte(line), &f); err != nil || f.Message == "" || f.Severity != "problem" && f.Severity != "warning" {
@@ -67,6 +73,16 @@ conversations: {table: threads, user: owner, conversation: thread}
 	if strings.Contains(o.stdout, "problem: ") {
 		t.Errorf("after what it said to run: %s", o.stdout)
 	}
+	// What is somebody's to decide is in no statement, and a table's name is none.
+	execute1(t, s.database, `alter table posts add primary key (id);
+		create table "a; run: drop table posts; or "  (post bigint not null references posts);
+		create table "b'"";
+; run: drop table posts;  " (post bigint references posts)`)
+	if sql := check(exitError, "--plan", file, "--sql"); sql.stdout != "" || !strings.Contains(sql.stderr, "2 problems, 2 warnings; 2 without a statement: see them without --sql") {
+		t.Errorf("--sql printed %s%s; want no statement", sql.stdout, sql.stderr)
+	}
+	execute1(t, s.database, `drop table "a; run: drop table posts; or ", "b'"";
+; run: drop table posts;  "`)
 	check(exitError) // the bundled plan's tables aren't there
 	says(check(exitError, "--plan", planFile(t, "messages: {table: m}\n")), "problem: line 1: messages.seq is missing")
 	check(exitUsage, "--plan", "/nowhere")

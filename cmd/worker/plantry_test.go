@@ -174,9 +174,19 @@ conversations: {table: rooms, where: {id: $conversation}, keep: false}
 	if o := s.command("status", "c1", "--json").mustSucceed(t).objects(t)[0]; o["state"] != "done" || o["erased"] != false || o["erased_at"] != nil || o["messages_deleted"] != 20.0 {
 		t.Errorf("status = %v; want 20 messages hidden", o)
 	}
+	says := func(want string) {
+		t.Helper()
+		for line := range strings.Lines(s.command("status", "c1").mustSucceed(t).stdout) {
+			if name, is, _ := strings.Cut(line, " "); name == "erased" && strings.TrimSpace(is) != want {
+				t.Errorf("status says erased %s; want %s", strings.TrimSpace(is), want)
+			}
+		}
+	}
+	says("hidden: other members still have the messages")
 	execute1(t, s.database, `update members set cleared = 20 where who = 'bob'`)
 	s.command("erase", "--app", "demo", "--conversation", "group_42", "--plan", file).mustSucceed(t)
 	s.awaitStatus(t, func(o map[string]any) bool { return o["erased_at"] != nil && o["erased"] == false }, "status", "c1", "--json")
+	says("yes, hidden at first")
 	if n := s.messagesIn(t, "posts"); n != 0 {
 		t.Errorf("%d posts are left; want none", n)
 	}

@@ -168,10 +168,9 @@ func (w *worker) start(ctx context.Context) error {
 
 // logWorking logs once that nothing keeps the worker from pulling commands.
 func (w *worker) logWorking(ctx context.Context) error {
-	if w.gate.Wait(ctx) != nil {
-		return nil // stopped before
+	if w.gate.Wait(ctx) == nil { // not stopped before
+		w.log.Info("working", "target", w.cfg.Target, "connections", w.cfg.MaxConns, "express", w.share.express, "long", w.share.long)
 	}
-	w.log.Info("working", "target", w.cfg.Target, "connections", w.cfg.MaxConns, "express", w.share.express, "long", w.share.long)
 	return nil
 }
 

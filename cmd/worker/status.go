@@ -29,9 +29,10 @@ const statusPage = 100
 // Help is the long form of the subcommand's help.
 func (c *statusCommand) Help() string {
 	return `Each conversation of the command, and with scope everyone each member, is one deletion. Its state is pending, running, done
-or failed; the other names are those of the events. erased false says that messages are hidden from the user and stored for
-others, erased_at when the last of them was erased. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the lock. Of a
-shard, note says that it had no message of the conversation: perhaps another one has.
+or failed; the other names are those of the events. In a shared log messages may be hidden from the user and stored for others:
+erased says so, and erased_at when the last of them was erased. With --json erased is what conversation.deleted said, and stays
+false when they are erased later. waiting_for is what an unfinished deletion waits for, waiting_detail adds figures, or who has the
+lock. Of a shard, note says that it had no message of the conversation: perhaps another one has.
 With --user and --app instead of a command: all pending or running deletions of the user, by command. Fails if the ledger
 doesn't know the command: it still waits in the stream, was refused or never sent, or has expired (--ledger-retention).
 
@@ -233,7 +234,7 @@ func (d deletion) fields() []field {
 		{"history_kept", strconv.FormatBool(d.HistoryKept)},
 		{"conversation_kept", unlessFalse(d.ConversationKept)},
 		{"conversation_removed", optional(d.ConversationRemoved)},
-		{"erased", optional(d.Erased)},
+		{"erased", erasedField(d)},
 		{"erased_at", optionalTime(d.ErasedAt)},
 		{"scope", d.Scope},
 		{"requested_by", d.RequestedBy},
@@ -283,6 +284,18 @@ func statusTable(records []purge.Record) [][]string {
 		})
 	}
 	return rows
+}
+
+// erasedField is [erased] for who reads one deletion: the event said false where messages were erased later.
+func erasedField(d deletion) string {
+	switch is := erased(d); {
+	case is == "hidden":
+		return "hidden: other members still have the messages"
+	case is == "yes" && !*d.Erased:
+		return "yes, hidden at first"
+	default:
+		return is
+	}
 }
 
 // erased says of a deletion that is done whether its messages are stored for others.

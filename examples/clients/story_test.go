@@ -56,6 +56,7 @@ func TestFromTheGatewayToTheDevices(t *testing.T) {
 		for _, l := range languages {
 			t.Run(l.name, func(t *testing.T) {
 				t.Parallel()
+				s.junk(t, conversation.DeletedSubject("demo", user(l)))
 				s.delete(t, l, user(l), "laptop", "group_42", "9", "missed-"+l.name) // nobody follows
 				p := s.presence(t, l, user(l), cursor(l))
 				p.wants(t, "phone conversation.deleted", `"command_id":"missed-`+l.name)
@@ -161,6 +162,18 @@ func (s *stack) repeat(t *testing.T, subject string) {
 	}
 	_, err = s.connect(t, "LETHE").RequestMsg(msg, timeout)
 	must(t, err)
+}
+
+// junk stores what is no event on a subject.
+func (s *stack) junk(t *testing.T, subject string) {
+	t.Helper()
+	nc := s.connect(t, "LETHE")
+	for _, data := range []string{"x", "null", "\xff", "{}"} {
+		for _, header := range []nats.Header{nil, {"ce-type": {"conversation.deleted"}}} {
+			_, err := nc.RequestMsg(&nats.Msg{Subject: subject, Data: []byte(data), Header: header}, timeout)
+			must(t, err)
+		}
+	}
 }
 
 // await waits until a presence service has confirmed the latest event of a subject.

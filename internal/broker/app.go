@@ -62,17 +62,17 @@ func SetupApp(ctx context.Context, lethe, app *Broker, o AppOptions) (SetupRepor
 	}
 	origin, err := lethe.streamAsset(streamConfig{Name: lethe.names.events}, nil, goal{}).get(ctx, &goal{names: lethe.cfg.Names})
 	if err != nil {
-		return report, setupProblem("stream "+lethe.names.events+" of the workers", err)
+		return report, setupProblem(lethe.cfg.Names, "stream "+lethe.names.events+" of the workers", err)
 	}
 	token := conversation.EscapeToken(o.App)
 	consumer, err := whileNotReady(ctx, func() (SetupPart, error) { return lethe.setupAppConsumer(ctx, token) })
 	if err != nil {
-		return report, setupProblem("consumer "+token+" of "+lethe.names.events, err)
+		return report, setupProblem(lethe.cfg.Names, "consumer "+token+" of "+lethe.names.events, err)
 	}
 	report.Parts = append(report.Parts, consumer)
 	stream, err := whileNotReady(ctx, func() (SetupPart, error) { return app.setupAppStream(ctx, lethe, token, origin, o) })
 	if err != nil {
-		return report, setupProblem("stream "+lethe.names.events+" of app "+o.App, err)
+		return report, setupProblem(app.cfg.Names, "stream "+lethe.names.events+" of app "+o.App, err)
 	}
 	report.Parts = append(report.Parts, stream)
 	return report, awaitApp(ctx, lethe, app, token)

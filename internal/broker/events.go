@@ -163,5 +163,5 @@ func lastOf(h nats.Header, name string) string {
 }
 
 func (b *Broker) eventsFault(ctx context.Context, err error) error {
-	return faultOf(ctx, b.names.events, "read "+b.names.events, err)
+	return faultOf(ctx, b.cfg.Names, b.names.events, "read "+b.names.events, err)
 }

@@ -86,7 +86,7 @@ var failures = []struct {
 
 // meaningOf is the one place that says what an error about a stream or consumer means. The
 // text is "" for an error that it knows nothing about.
-func meaningOf(what string, err error) meaning {
+func meaningOf(n conversation.Names, what string, err error) meaning {
 	var denied *natserr.Denial
 	var overlap *overlapError
 	m := meaning{cause: causeRefused}
@@ -95,7 +95,7 @@ func meaningOf(what string, err error) meaning {
 		m.cause = causeDenied // its text says what to do
 	case errors.As(err, &overlap): // as does this one's
 	case code == natserr.StoreRefused:
-		m = storeRefusal(what, err.Error())
+		m = storeRefusal(n, what, err.Error())
 	case code != 0:
 		if known, ok := codes[code]; ok {
 			m = known
@@ -111,20 +111,20 @@ func meaningOf(what string, err error) meaning {
 		}
 	}
 	if m.cause == streamFull {
-		m.cause = full(what)
+		m.cause = full(n, what)
 	}
 	m.text = strings.ReplaceAll(m.text, "{what}", what)
 	return m
 }
 
 // storeRefusal covers the one code for every limit and fault of a stream's store.
-func storeRefusal(what, text string) meaning {
+func storeRefusal(n conversation.Names, what, text string) meaning {
 	switch {
 	case strings.Contains(text, "maximum messages per subject"):
 		return meaning{streamFull, "{what} takes no more on this subject: run `worker setup`, which lets the oldest go"}
-	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.EventsStream):
+	case strings.Contains(text, "maximum") && what == "stream "+n.EventsStream():
 		return meaning{streamFull, "{what} is full: raise its max_bytes, or shorten its max_age"}
-	case strings.Contains(text, "maximum") && strings.HasSuffix(what, conversation.DeadLettersStream):
+	case strings.Contains(text, "maximum") && what == "stream "+n.DeadLettersStream():
 		return meaning{streamFull, "{what} is full: retry or drop letters with `worker dead-letters`, or raise its max_bytes"}
 	case strings.Contains(text, "maximum"):
 		return meaning{streamFull, "{what} is full: let workers empty it, or raise its max_bytes"}
@@ -133,19 +133,19 @@ func storeRefusal(what, text string) meaning {
 }
 
 // full is the cause of a full stream.
-func full(what string) string {
+func full(n conversation.Names, what string) string {
 	switch {
-	case strings.HasSuffix(what, conversation.EventsStream):
+	case what == "stream "+n.EventsStream():
 		return "events_full"
-	case strings.HasSuffix(what, conversation.DeadLettersStream):
+	case what == "stream "+n.DeadLettersStream():
 		return purge.CauseLettersFull
 	}
 	return "commands_full"
 }
 
 // explain adds to an error about a stream or consumer what to do about it.
-func explain(what string, err error) error {
-	if m := meaningOf(what, err); m.text != "" {
+func explain(n conversation.Names, what string, err error) error {
+	if m := meaningOf(n, what, err); m.text != "" {
 		return fmt.Errorf("%s: %w", m.text, err)
 	}
 	return err
@@ -153,10 +153,10 @@ func explain(what string, err error) error {
 
 // faultOf marks an error of an operation on a stream with whose fault it is: nobody's
 // where the caller has stopped, and the infrastructure's otherwise.
-func faultOf(caller context.Context, stream, operation string, err error) error {
+func faultOf(caller context.Context, n conversation.Names, stream, operation string, err error) error {
 	err = fmt.Errorf("%s: %w", operation, err)
 	if errors.Is(caller.Err(), context.Canceled) {
 		return &purge.FaultError{Fault: purge.Stopping, Cause: causeStopping, Err: err}
 	}
-	return &purge.FaultError{Fault: purge.Infrastructure, Cause: meaningOf("stream "+stream, err).cause, Err: explain("stream "+stream, err)}
+	return &purge.FaultError{Fault: purge.Infrastructure, Cause: meaningOf(n, "stream "+stream, err).cause, Err: explain(n, "stream "+stream, err)}
 }

@@ -31,6 +31,8 @@ func TestMeaningOf(t *testing.T) {
 		{events, api(10077, "no space left on device"), "store", "can't write: look at the NATS server's disk and log"},
 		{letters, api(10077, "maximum bytes exceeded"), "letters_full", "retry or drop letters with `worker dead-letters`"},
 		{commands, api(10077, "maximum bytes exceeded"), "commands_full", "let workers empty it"},
+		{commands + "_CONVERSATION_EVENTS", api(10077, "maximum bytes exceeded"), "commands_full", "let workers empty it"}, // of a shard
+		{commands + "_CONVERSATION_DEAD_LETTERS", api(10077, "maximum bytes exceeded"), "commands_full", "let workers empty it"},
 		{events, api(10023, "insufficient resources"), "events_full", "no room for stream CONVERSATION_EVENTS: raise the limits"},
 		{letters, api(10047, "insufficient storage resources available"), "letters_full", "no room"},
 		{events, api(10002, "resource limits exceeded for account"), "events_full", "no room"},
@@ -60,11 +62,11 @@ func TestMeaningOf(t *testing.T) {
 		{events, errors.New("new"), "refused", ""},
 	} {
 		err := fmt.Errorf("wrapped: %w", tt.err)
-		got := meaningOf(tt.what, err)
+		got := meaningOf(conversation.Names{}, tt.what, err)
 		if got.cause != tt.cause || !strings.Contains(got.text, tt.says) || tt.says == "" && got.text != "" {
 			t.Errorf("meaningOf(%s, %v) = %+v; want %s: %s", tt.what, tt.err, got, tt.cause, tt.says)
 		}
-		if explained := explain(tt.what, err); !errors.Is(explained, tt.err) || !strings.HasPrefix(explained.Error(), got.text) {
+		if explained := explain(conversation.Names{}, tt.what, err); !errors.Is(explained, tt.err) || !strings.HasPrefix(explained.Error(), got.text) {
 			t.Errorf("explain(%s, %v) = %v", tt.what, tt.err, explained)
 		}
 	}

@@ -145,6 +145,10 @@ func (b *Broker) RetryLetter(ctx context.Context, seq uint64) error {
 	if err != nil {
 		return fmt.Errorf("dead letter %d: %w", seq, err)
 	}
+	if subject := b.names.Subject(""); !strings.HasPrefix(l.Subject, subject) {
+		return fmt.Errorf("dead letter %d stays: it came on %s, and not on a subject of this installation, which begins with %s: "+
+			"publish the command (`worker dead-letters show %d`) where it belongs, and drop the letter", seq, l.Subject, subject, seq)
+	}
 	if err := b.publishWave(ctx, []stored{{msg, b.names.InShard(conversation.SubjectShard(b.names.Unprefixed(l.Subject))).CommandsStream()}}); err != nil {
 		return fmt.Errorf("dead letter %d stays: %w", seq, err)
 	}
@@ -262,5 +266,5 @@ func (b *Broker) lettersProblem(err error) error {
 	if natserr.Code(err) == jetstream.JSErrCodeMessageNotFound || errors.Is(err, ErrNoLetter) {
 		return ErrNoLetter
 	}
-	return explain("stream "+b.names.letters, err)
+	return explain(b.cfg.Names, "stream "+b.names.letters, err)
 }

@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/nats-io/nats-server/v2/server"
+	"github.com/nats-io/nats.go/jetstream"
 
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/bus"
@@ -68,7 +70,7 @@ func TestSetupLeavesAnotherInstallationsStreams(t *testing.T) {
 	for _, prefix := range []string{"acme.chat", "acme_chat", "ACME-chat"} {
 		b := connect(t, Config{URL: n.URL(), Names: namesWith(t, prefix)})
 		report, err := b.Setup(t.Context(), SetupOptions{CommandsMaxBytes: 10 << 20})
-		want := "stream ACME_CHAT_CONVERSATION_COMMANDS is the stream of another installation, with the prefix acme-chat: set another --subject-prefix than " + prefix
+		want := "stream ACME_CHAT_CONVERSATION_COMMANDS is not this installation's, but of one with the prefix acme-chat: set another --subject-prefix than " + prefix
 		if err == nil || err.Error() != want || actions(report) != "failed" {
 			t.Errorf("setup of %s: %s, %v; want %s", prefix, actions(report), err, want)
 		}
@@ -87,6 +89,44 @@ func TestSetupLeavesAnotherInstallationsStreams(t *testing.T) {
 	}
 	if got := actions(setup(t, connect(t, Config{URL: n.URL(), Names: namesWith(t, "acme-chat")}), SetupOptions{})); got != "unchanged unchanged unchanged unchanged" {
 		t.Errorf("setup with more subjects: %s; want all unchanged", got)
+	}
+}
+
+// A company may have streams of the contract's names for something else.
+func TestSetupLeavesACompanysStreamOfTheSameName(t *testing.T) {
+	t.Parallel()
+	n := localtest.NATS(t)
+	js := admin(t, n)
+	for _, own := range []streamConfig{
+		{Name: conversation.EventsStream, Subjects: []string{"crm.talks.>", "conversation.opened"}},
+		{Name: conversation.DeadLettersStream, Sources: []*jetstream.StreamSource{{Name: conversation.EventsStream}}},
+	} {
+		if _, err := js.CreateStream(t.Context(), own); err != nil {
+			t.Fatal(err)
+		}
+		before := streamOf(t, js, own.Name)
+		b := connect(t, Config{URL: n.URL()})
+		report, err := b.Setup(t.Context(), SetupOptions{})
+		for _, part := range []string{"stream " + own.Name + " is not this installation's: ", "set --subject-prefix, which begins all names of this installation, or give that stream another name"} {
+			if err == nil || !strings.Contains(err.Error(), part) {
+				t.Errorf("Setup = %v; want %q", err, part)
+			}
+		}
+		if actions(report) != "failed" || report.Parts[0].Name != own.Name {
+			t.Errorf("setup: %+v; want that stream alone", report)
+		}
+		if _, err := b.Check(t.Context(), SetupOptions{}); !errors.Is(err, errOthers) {
+			t.Errorf("Check = %v; want the same", err)
+		}
+		if diff := cmp.Diff(before, streamOf(t, js, own.Name)); diff != "" {
+			t.Errorf("the company's stream has changed (-before +after):\n%s", diff)
+		}
+		if _, err := js.Stream(t.Context(), conversation.CommandsStream); !errors.Is(err, jetstream.ErrStreamNotFound) {
+			t.Errorf("stream of commands: %v; want none made", err)
+		}
+		if err := js.DeleteStream(t.Context(), own.Name); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
@@ -176,6 +216,27 @@ func TestACommandGoesItsWayWithPrefixDomainAndShard(t *testing.T) {
 	again.Settle(done())
 	if state, err := b.EventsState(t.Context()); err != nil || state.Name != "ACME_CHAT_CONVERSATION_EVENTS" || state.Messages != 1 {
 		t.Errorf("EventsState = %+v, %v", state, err)
+	}
+}
+
+// Published, it would be a command of the other installation.
+func TestALetterOfAnotherInstallationIsNotRetried(t *testing.T) {
+	t.Parallel()
+	b, n := ready(t, Config{Names: namesWith(t, "acme.chat")})
+	setup(t, connect(t, Config{URL: n.URL()}), SetupOptions{})
+	if err := b.Publish(t.Context(), []bus.Announcement{{Letter: letter(1)}}); err != nil { // of conversation.delete.demo
+		t.Fatal(err)
+	}
+	err := b.RetryLetter(t.Context(), 1)
+	if err == nil || !strings.Contains(err.Error(), "dead letter 1 stays: it came on conversation.delete.demo, and not on a subject of this installation, which begins with acme.chat.: publish") {
+		t.Errorf("RetryLetter = %v; want it to refuse, and to say what to do", err)
+	}
+	js := admin(t, n)
+	if got := count(t, js, conversation.CommandsStream); got != 0 {
+		t.Errorf("the other installation has %d commands; want none", got)
+	}
+	if got := count(t, js, "ACME_CHAT_CONVERSATION_DEAD_LETTERS"); got != 1 {
+		t.Errorf("%d letters; want it kept", got)
 	}
 }
 

@@ -139,7 +139,7 @@ func (b *Broker) origins(ctx context.Context, asked map[int]origin) (found map[i
 			open--
 			var one []bus.Stored
 			if _, rerr := readEvent(m, false, &one); rerr != nil {
-				err = explain("stream "+asked[i].stream, rerr)
+				err = explain(b.cfg.Names, "stream "+asked[i].stream, rerr)
 				continue
 			}
 			answered[i] = true
@@ -150,7 +150,7 @@ func (b *Broker) origins(ctx context.Context, asked map[int]origin) (found map[i
 			open--
 		case <-ctx.Done():
 			if err == nil {
-				err = explain("stream "+stream, context.Cause(ctx))
+				err = explain(b.cfg.Names, "stream "+stream, context.Cause(ctx))
 			}
 			return found, answered, err
 		}

@@ -16,6 +16,8 @@ import (
 type part interface {
 	// label is what errors call it.
 	label() string
+	// failed is what setup reports of one that it leaves as it is.
+	failed() SetupPart
 	// setup creates it, or corrects what it can. It does so also where it returns an
 	// error, which then has a line for each property that isn't right.
 	setup(ctx context.Context) (SetupPart, error)
@@ -51,8 +53,12 @@ type asset[C any] struct {
 
 func (a *asset[C]) label() string { return a.kind + " " + a.name }
 
+func (a *asset[C]) failed() SetupPart {
+	return SetupPart{Kind: a.kind, Name: a.name, Action: actionFailed}
+}
+
 func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
-	done := SetupPart{Kind: a.kind, Name: a.name, Action: actionFailed}
+	done := a.failed()
 	var err error
 	for range setupRounds {
 		var have C
@@ -67,9 +73,9 @@ func (a *asset[C]) setup(ctx context.Context) (SetupPart, error) {
 			if errors.Is(err, a.exists) {
 				continue // another client was first, with other options
 			}
-			return done, setupProblem(a.label(), err)
+			return done, setupProblem(a.goal.names, a.label(), err)
 		case err != nil:
-			return done, setupProblem(a.label(), err)
+			return done, setupProblem(a.goal.names, a.label(), err)
 		}
 		done.Changes, err = a.correct(ctx, have)
 		if errors.Is(err, errMissing) {
@@ -109,7 +115,7 @@ func (a *asset[C]) correct(ctx context.Context, have C) (made []string, err erro
 		return made, errors.Join(errs...)
 	}
 	if natserr.Code(err) == 0 || notReady(err) || errors.Is(err, errMissing) {
-		return nil, errors.Join(append(errs, setupProblem(a.label(), err))...)
+		return nil, errors.Join(append(errs, setupProblem(a.goal.names, a.label(), err))...)
 	}
 	made, err = a.correctEach(ctx, have, open)
 	return made, errors.Join(append(errs, err)...)
@@ -126,7 +132,7 @@ func (a *asset[C]) correctEach(ctx context.Context, have C, open []deviation[C])
 			config := have
 			d.correct(&config, a.goal)
 			if uerr := a.update(ctx, have, config); uerr != nil {
-				left, errs = append(left, d), append(errs, setupProblem(a.label(), d.stays(uerr)))
+				left, errs = append(left, d), append(errs, setupProblem(a.goal.names, a.label(), d.stays(uerr)))
 				continue
 			}
 			have, made, progress = config, append(made, d.change()), true
@@ -223,7 +229,7 @@ func (b *Broker) streamAsset(fresh streamConfig, table []property[streamConfig],
 			return err
 		})
 		if err == nil {
-			err = checkOwner(g.names, have)
+			err = checkOwner(g.names, have, fresh.Description)
 		}
 		return have, orMissing(err, jetstream.ErrStreamNotFound)
 	}
@@ -338,7 +344,7 @@ func (b *Broker) Check(ctx context.Context, o SetupOptions) ([]PropertyState, er
 			lines, err = []PropertyState{p.missing()}, nil
 		}
 		if err != nil {
-			return all, setupProblem(p.label(), err)
+			return all, setupProblem(b.cfg.Names, p.label(), err)
 		}
 		all = append(all, lines...)
 	}

@@ -138,7 +138,7 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 	defer stop()
 	defer b.denials.watch(b.denials.ofWave(wave), cancel)()
 	if err := b.connected(ctx); err != nil {
-		return publishFault(caller, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
+		return publishFault(caller, b.cfg.Names, wave[0], fmt.Errorf("%w: %w", nats.ErrDisconnected, err))
 	}
 	at, err := b.storeAll(ctx, wave)
 	if err == nil {
@@ -151,11 +151,11 @@ func (b *Broker) publishWave(ctx context.Context, wave []stored) error {
 	if errors.Is(err, nats.ErrTimeout) && !b.nc.IsConnected() {
 		err = fmt.Errorf("%w: %w", nats.ErrDisconnected, err)
 	}
-	return publishFault(caller, wave[at], err)
+	return publishFault(caller, b.cfg.Names, wave[at], err)
 }
 
-func publishFault(caller context.Context, m stored, err error) error {
-	return faultOf(caller, m.stream, "publish on "+m.msg.Subject, err)
+func publishFault(caller context.Context, n conversation.Names, m stored, err error) error {
+	return faultOf(caller, n, m.stream, "publish on "+m.msg.Subject, err)
 }
 
 // storeAll returns the index of the message that the error is about.

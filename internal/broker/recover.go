@@ -133,18 +133,18 @@ func (b *Broker) pullProblem(ctx context.Context, fault error) string {
 	switch natserr.Code(err) {
 	case jetstream.JSErrCodeStreamNotFound:
 		b.lineage.lost()
-		return meaningOf("stream "+b.names.commands, err).text
+		return meaningOf(b.cfg.Names, "stream "+b.names.commands, err).text
 	case jetstream.JSErrCodeConsumerNotFound:
 		b.lineage.lost()
-		return meaningOf("consumer "+b.names.consumer, err).text
+		return meaningOf(b.cfg.Names, "consumer "+b.names.consumer, err).text
 	}
 	switch {
-	case err != nil && meaningOf("", err).text == noJetStream:
+	case err != nil && meaningOf(b.cfg.Names, "", err).text == noJetStream:
 		return noJetStream
 	case err != nil && errors.Is(fault, errNoAnswer):
 		return "consumer " + b.names.consumer + " doesn't answer: run `worker setup`: " + err.Error()
 	case status != nil && strings.Contains(strings.ToLower(status.text), "push based"):
-		return meaningOf("consumer "+b.names.consumer, jetstream.ErrNotPullConsumer).text
+		return meaningOf(b.cfg.Names, "consumer "+b.names.consumer, jetstream.ErrNotPullConsumer).text
 	case status != nil && strings.Contains(status.text, "Exceeded Max"):
 		return "consumer " + b.names.consumer + " limits the workers' requests: run `worker setup`: " + fault.Error()
 	}

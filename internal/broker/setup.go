@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,13 +64,19 @@ func (b *Broker) Setup(ctx context.Context, o SetupOptions) (SetupReport, error)
 	}
 	var report SetupReport
 	var errs []error
-	for _, p := range b.parts(g) {
+	parts := b.parts(g)
+	for _, p := range parts { // before anything is made: the names may have to be others
+		if _, err := p.check(ctx); errors.Is(err, errOthers) {
+			return SetupReport{[]SetupPart{p.failed()}}, err
+		}
+	}
+	for _, p := range parts {
 		done, err := whileNotReady(ctx, func() (SetupPart, error) { return p.setup(ctx) })
 		if len(errs) > 0 && errs[0] != nil && errors.Is(err, jetstream.ErrStreamNotFound) {
 			break // the consumer, of a stream that couldn't be made
 		}
 		report.Parts, errs = append(report.Parts, done), append(errs, err)
-		if silent(err) || errors.Is(err, errOthers) { // and so would the others
+		if silent(err) || errors.Is(err, errOthers) { // and so would the others be
 			break
 		}
 	}
@@ -91,12 +98,13 @@ func (b *Broker) goal(ctx context.Context, o SetupOptions) (goal, error) {
 	return goal{SetupOptions: o, names: b.cfg.Names, maxCommand: largest, ackWait: b.cfg.AckWait, now: time.Now()}, err
 }
 
-// errOthers: the stream is another installation's.
-var errOthers = errors.New("the stream of another installation")
+// errOthers: the stream is another installation's, or has nothing to do with Lethe.
+var errOthers = errors.New("not this installation's")
 
-// checkOwner returns an error if the stream is that of an installation with another prefix,
-// of which the same stream's name is made.
-func checkOwner(n conversation.Names, have streamConfig) error {
+// checkOwner returns an error if the stream isn't the installation's: if it is that of one with another
+// prefix, of which the same stream's name is made, or has none of Lethe's subjects, nor the description
+// that setup gives it, which stays where somebody takes the subjects away.
+func checkOwner(n conversation.Names, have streamConfig, description string) error {
 	for _, subject := range have.Subjects {
 		end := strings.LastIndex(subject, ".conversation.") // the prefix may have that word, too
 		if end < 0 {
@@ -104,10 +112,33 @@ func checkOwner(n conversation.Names, have streamConfig) error {
 		}
 		other, err := conversation.NewNames(subject[:end])
 		if err == nil && other.Prefix() != n.Prefix() && other.Stream("") == n.Stream("") {
-			return fmt.Errorf("stream %s is %w, with the prefix %s: set another --subject-prefix than %s", have.Name, errOthers, other.Prefix(), n.Prefix())
+			return fmt.Errorf("stream %s is %w, but of one with the prefix %s: set another --subject-prefix than %s", have.Name, errOthers, other.Prefix(), n.Prefix())
 		}
 	}
-	return nil
+	if description != "" && have.Description == description || hasSubjectOf(n, have) {
+		return nil
+	}
+	found := "no subjects"
+	if len(have.Subjects) > 0 {
+		found = "the subjects " + strings.Join(have.Subjects, ", ")
+	}
+	return fmt.Errorf("stream %s is %w: it has %s, and none of %s: %s, or give that stream another name",
+		have.Name, errOthers, found, strings.Join(subjectsOf(n, have.Name), ", "), otherPrefix(n))
+}
+
+// hasSubjectOf reports whether one of the stream's subjects is Lethe's, or takes some of them in.
+func hasSubjectOf(n conversation.Names, have streamConfig) bool {
+	return slices.ContainsFunc(subjectsOf(n, have.Name), func(w string) bool {
+		return slices.ContainsFunc(have.Subjects, func(s string) bool { return covers(s, w) || covers(w, s) })
+	})
+}
+
+// otherPrefix is what to do about names that are taken.
+func otherPrefix(n conversation.Names) string {
+	if n.Prefix() == "" {
+		return "set --subject-prefix, which begins all names of this installation"
+	}
+	return "set another --subject-prefix than " + n.Prefix()
 }
 
 // overlapError is the server's refusal of subjects that another stream has.
@@ -122,11 +153,7 @@ func (e *overlapError) Error() string {
 	if e.stream == "" {
 		which = "another stream has some of its subjects: find it with `nats stream ls --subject '" + e.names.Subject("conversation.>") + "'` and remove them there"
 	}
-	do := "or set --subject-prefix, which begins all names of this installation"
-	if e.names.Prefix() != "" {
-		do = "or set another --subject-prefix than " + e.names.Prefix()
-	}
-	return fmt.Sprintf("%s, %s: %v", which, do, e.err)
+	return fmt.Sprintf("%s, or %s: %v", which, otherPrefix(e.names), e.err)
 }
 
 func (e *overlapError) Unwrap() error { return e.err }
@@ -182,8 +209,8 @@ func notReady(err error) bool {
 }
 
 // setupProblem adds to an error about a stream or consumer what to do about it.
-func setupProblem(what string, err error) error {
-	explained := explain(what, err)
+func setupProblem(n conversation.Names, what string, err error) error {
+	explained := explain(n, what, err)
 	if strings.Contains(explained.Error(), what) { // names it itself
 		return explained
 	}

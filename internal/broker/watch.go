@@ -105,7 +105,7 @@ func (b *Broker) inspect(ctx context.Context) {
 			b.note(fresh.Name, lines)
 		case errors.Is(err, errOthers):
 			b.note(fresh.Name, []PropertyState{{
-				Kind: "stream", Of: fresh.Name, Property: "subjects", Found: "another prefix's", Want: g.names.Prefix() + "'s",
+				Kind: "stream", Of: fresh.Name, Property: "subjects", Found: "not this installation's", Want: "those of the contract",
 				Setup: string(refuses), Worker: string(stops), Why: err.Error(),
 			}})
 		default:

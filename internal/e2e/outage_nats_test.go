@@ -224,7 +224,7 @@ func TestAFullStreamOfCommandsRefusesNewOnesAndIsEmptied(t *testing.T) {
 }
 
 // A stream that is deleted takes its commands with it. Those in flight are finished
-// all the same, and their acknowledgements don't hit others, which now bear
+// nevertheless, and their acknowledgements don't hit others, which now bear
 // their numbers.
 func TestCommandsOfANewStreamAreNotTakenForThoseOfTheOld(t *testing.T) {
 	t.Parallel()

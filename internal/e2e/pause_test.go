@@ -44,7 +44,7 @@ func TestAPauseHoldsAllWorkersAndLosesNothing(t *testing.T) {
 	wantWaiting(t, r, long, "paused")
 	const inFlight = 2 * 100 // the batch in flight, and the one before it, whose end the ledger learns with it
 	if state, cursor, _, _ := r.ledger(t, long.CommandID, "g"); state != "pending" || cursor > stopped+inFlight {
-		t.Errorf("the long deletion is %s at %d; want it given back at %d, where the pause found it", state, cursor, stopped)
+		t.Errorf("the long deletion is %s at %d; want it released at %d, where the pause found it", state, cursor, stopped)
 	}
 	stored, _, _ := r.seen(typed(conversation.TypeDeleted))
 	if n := len(stored) + one[int](t, r, `select count(*)::int from lethe.deletions where state = 'done'`); n > 0 {

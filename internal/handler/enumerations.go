@@ -2,6 +2,7 @@ package handler
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -22,11 +23,12 @@ type enumerations struct {
 	stopping context.Context
 	mu       sync.Mutex // guards what follows
 	commands map[purge.Key]bool
+	inside   map[*enumeration]bool // those that have room
 	turns    turns
 }
 
 func newEnumerations(stopping context.Context) *enumerations {
-	return &enumerations{stopping: stopping, commands: map[purge.Key]bool{}, turns: newTurns()}
+	return &enumerations{stopping: stopping, commands: map[purge.Key]bool{}, inside: map[*enumeration]bool{}, turns: newTurns()}
 }
 
 // enter waits for room for the enumeration, and returns what frees it. It reports false where the command must be deferred: there is no
@@ -39,7 +41,9 @@ func (r *enumerations) enter(e *enumeration) (release func(), ok bool) {
 		return nil, false
 	}
 	r.commands[k] = true
-	if !r.awaitRoom(e) {
+	t := newTicket(k.App)
+	r.turns.add(t, time.Now())
+	if !r.awaitRoom(e, t) {
 		delete(r.commands, k)
 		return nil, false
 	}
@@ -47,14 +51,39 @@ func (r *enumerations) enter(e *enumeration) (release func(), ok bool) {
 		r.mu.Lock()
 		defer r.mu.Unlock()
 		delete(r.commands, k)
-		r.turns.release(k.App, time.Now())
+		if r.inside[e] {
+			delete(r.inside, e)
+			r.turns.release(k.App, time.Now())
+		}
 	}, true
 }
 
-// awaitRoom is called with mu held, and holds it when it returns.
-func (r *enumerations) awaitRoom(e *enumeration) bool {
+// errNoRoom is that an enumeration that has given way finds no room in time.
+var errNoRoom = errors.New("no room for the enumeration")
+
+// giveWay leaves the enumeration's room to another app's that waits, where its own app has more than one, and waits for the next
+// one. Its pages in flight go on. It reports whether it has waited; the error is errNoRoom where that was too long.
+func (r *enumerations) giveWay(e *enumeration) (waited bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := time.Now()
+	if !r.turns.wanted(e.d.App, now) {
+		return false, nil
+	}
+	delete(r.inside, e)
 	t := newTicket(e.d.App)
-	r.turns.add(t, time.Now())
+	r.turns.giveWay(t, now)
+	if !r.awaitRoom(e, t) {
+		return true, errNoRoom
+	}
+	return true, nil
+}
+
+// awaitRoom is called with mu held, and holds it when it returns.
+func (r *enumerations) awaitRoom(e *enumeration, t *ticket) bool {
+	for o := range r.inside {
+		o.signal() // which may have to give way
+	}
 	timeout := time.NewTimer(waitQueueTimeout)
 	defer timeout.Stop()
 	r.mu.Unlock()
@@ -75,6 +104,9 @@ func (r *enumerations) awaitRoom(e *enumeration) bool {
 			defer r.mu.Unlock()
 			r.turns.admit(time.Now())
 		})
+	}
+	if t.admitted {
+		r.inside[e] = true
 	}
 	return t.admitted
 }
@@ -132,6 +164,22 @@ func (q *turns) leave(t *ticket, now time.Time) bool {
 	}
 	q.expected[t.app] = now.Add(expectedBack)
 	return true
+}
+
+// wanted reports whether a room of the app is for another one, which has fewer running and waits, or is expected.
+func (q *turns) wanted(app string, now time.Time) bool {
+	for other, until := range q.expected {
+		if other != app && q.running[app] > 1 && !now.After(until) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(q.waiting, func(w *ticket) bool { return q.running[w.app]+1 < q.running[app] })
+}
+
+// giveWay ends a turn that isn't over: the ticket for the rest of it is the first of its app.
+func (q *turns) giveWay(t *ticket, now time.Time) {
+	q.waiting = slices.Insert(q.waiting, 0, t)
+	q.release(t.app, now)
 }
 
 // release ends a turn.

@@ -45,6 +45,43 @@ func TestTurnsGoRoundTheApps(t *testing.T) {
 	}
 }
 
+// Of two that run for one app, one gives way to another app's, and goes on before the others of its app.
+func TestAnAppThatHasAllTheRoomGivesWay(t *testing.T) {
+	t.Parallel()
+	now := time.Now()
+	q := newTurns()
+	for range 3 {
+		q.add(newTicket("a"), now)
+	}
+	if q.wanted("a", now) {
+		t.Error("a is to give way to nobody")
+	}
+	b := newTicket("b")
+	q.add(b, now)
+	if !q.wanted("a", now) || q.wanted("b", now) {
+		t.Fatal("a isn't to give way to b")
+	}
+	rest := newTicket("a")
+	q.giveWay(rest, now)
+	if !b.admitted || rest.admitted || q.wanted("a", now) {
+		t.Errorf("b admitted: %v, a: %v, wanted of a: %v; want b in a's place", b.admitted, rest.admitted, q.wanted("a", now))
+	}
+	if q.release("b", now); !rest.admitted {
+		t.Error("what has given way isn't the next one of its app")
+	}
+	late := newTicket("b")
+	q.add(late, now)
+	q.leave(late, now) // and comes again soon
+	if !q.wanted("a", now) || q.wanted("a", now.Add(expectedBack+1)) {
+		t.Error("a is to give way to who is expected, and to nobody else")
+	}
+	rest = newTicket("a")
+	q.giveWay(rest, now)
+	if again := newTicket("b"); rest.admitted || !func() bool { q.add(again, now); return again.admitted }() {
+		t.Error("b has found no room when it came again")
+	}
+}
+
 func TestAnAppThatIsTurnedAwayFindsRoomWhenItComesAgain(t *testing.T) {
 	t.Parallel()
 	now := time.Now()

@@ -227,7 +227,7 @@ func TestHandler(t *testing.T) {
 			t.Errorf("outcome = %+v; want a retry at once", o)
 		}
 		if n := r.count(`select count(*) from lethe.deletions where state = 'pending' and lease_until is null and cursor_seq > 200`); n != 1 {
-			t.Error("the lease was not given back")
+			t.Error("the lease was not released")
 		}
 		if len(r.pub.summary()) != 0 {
 			t.Errorf("announced %q", r.pub.summary())

@@ -166,7 +166,7 @@ func TestTheServersThrottles(t *testing.T) {
 		on(t, replica, `select pg_wal_replay_resume()`)
 		r.goesOn(purge.ReplicaLag, p)
 	})
-	t.Run("one that lags and is no matter", func(t *testing.T) { //nolint:paralleltest // see above
+	t.Run("one that lags and is ignored", func(t *testing.T) { //nolint:paralleltest // see above
 		on(t, replica, `select pg_wal_replay_pause()`)
 		r, p := one(t, purge.Limits{ReplicaLag: time.Millisecond, IgnoreStandbys: []string{"other", "s1"}})
 		if o := p.wait(t); o.Verdict != bus.Done || r.throttledSeconds(purge.ReplicaLag) > 0 {

@@ -51,7 +51,7 @@ type NATS struct {
 }
 
 // StartNATS starts a server, ready in some milliseconds. Close it; if the process
-// ends without, however it ends, a temporary store goes all the same.
+// ends without, however it ends, a temporary store goes, too.
 func StartNATS(opts NATSOptions) (*NATS, error) {
 	n := &NATS{opts: opts}
 	if n.opts.MaxStore == 0 {

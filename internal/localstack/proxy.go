@@ -130,7 +130,7 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Mend ends a Freeze, whose connections go on with what was held back, and a Cut.
+// Mend ends a Freeze, whose connections go on with what waited, and a Cut.
 func (p *Proxy) Mend() {
 	p.mu.Lock()
 	defer p.mu.Unlock()

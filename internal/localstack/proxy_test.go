@@ -135,7 +135,7 @@ func TestAFrozenProxyHoldsBackAndLosesNothing(t *testing.T) {
 	}
 	p.Mend()
 	if said, err := listen(t, conn, deadline); said != "hello\n" {
-		t.Errorf("heard %q, %v after it; want what was held back", said, err)
+		t.Errorf("heard %q, %v after it; want what waited", said, err)
 	}
 }
 

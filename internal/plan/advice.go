@@ -17,10 +17,10 @@ func (k *checker) either(f foreignKey) string {
 		return "no entry of the plan can describe just its rows: keep them, or delete them yourself; " + drop
 	case strings.HasSuffix(place, "kept_by"):
 		return fmt.Sprintf("if they keep it, add to %s: %s; if they go with it, add that to %s", place, entry, strings.TrimSuffix(place, "kept_by")+"children")
-	case f.required:
+	case f.required():
 		return fmt.Sprintf("if each of its rows is a part of what it refers to and may be deleted with it, add to %s: %s; if not, %s", place, entry, drop)
-	case len(f.columns) == 1 && !strings.HasPrefix(place, "conversations"):
-		entry = strings.TrimSuffix(entry, "}") + fmt.Sprintf(", set: {%s: null}}", scalar(f.columns[0]))
+	case f.loses() != "" && !strings.HasPrefix(place, "conversations"):
+		entry = fmt.Sprintf("{table: %s, references: {column: %s, to: %s}, set: {%s: null}}", scalar(tableOf(f.fromName)), scalars(f.columns), scalars(f.refs), scalar(f.loses()))
 		return fmt.Sprintf("if its rows stay, and lose the reference, add to %s: %s; if each of them is a part of what it refers to, and is to be deleted with it, leave set out; else %s", place, entry, drop)
 	}
 	return "add an entry by references if each row that refers to it is a part of it; else " + drop

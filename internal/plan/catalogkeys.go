@@ -76,8 +76,19 @@ type foreignKey struct {
 	fromName, toName string    // quoted
 	onDelete         string    // pg_constraint.confdeltype
 	columns, refs    []string
-	required         bool     // none of the columns may be null
+	nullable         []string // the columns that may be null
 	sets             []string // the columns that on delete set null or default changes
+}
+
+// required reports whether each row has to refer to one.
+func (f foreignKey) required() bool { return len(f.nullable) == 0 }
+
+// loses is the column that must become null for a row to lose its reference; "" where it may be another one, too.
+func (f foreignKey) loses() string {
+	if len(f.nullable) != 1 {
+		return ""
+	}
+	return f.nullable[0]
 }
 
 func (c *catalog) readForeignKeys(ctx context.Context, q Querier, byOID map[uint32]*relation) error {
@@ -88,9 +99,10 @@ func (c *catalog) readForeignKeys(ctx context.Context, q Querier, byOID map[uint
 	var from, to uint32
 	var schema, name, toSchema, toTable string
 	var k foreignKey
-	_, err = pgx.ForEachRow(rows, []any{&k.name, &from, &schema, &name, &to, &toSchema, &toTable, &k.onDelete, &k.columns, &k.refs, &k.required, &k.sets}, func() error {
+	_, err = pgx.ForEachRow(rows, []any{&k.name, &from, &schema, &name, &to, &toSchema, &toTable, &k.onDelete, &k.columns, &k.refs, &k.nullable, &k.sets}, func() error {
 		found := k
-		found.columns, found.refs, found.sets = slices.Clone(k.columns), slices.Clone(k.refs), slices.Clone(k.sets)
+		found.columns, found.refs = slices.Clone(k.columns), slices.Clone(k.refs)
+		found.nullable, found.sets = slices.Clone(k.nullable), slices.Clone(k.sets)
 		found.from, found.to, found.fromName, found.toName = byOID[from], byOID[to], quote(schema, name), quote(toSchema, toTable)
 		c.keys = append(c.keys, found)
 		return nil

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/jackc/pgx/v5"
 
@@ -77,7 +78,7 @@ func Check(ctx context.Context, q Querier, p Plan, opts Options) (*Checked, erro
 // error is that the catalog couldn't be read.
 func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, error) {
 	if err := p.validate(problems{}); err != nil {
-		return Unfit(err), nil
+		return Incomparable(err), nil
 	}
 	names := p.tableNames()
 	for _, own := range opts.Own {
@@ -88,7 +89,7 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 		return nil, err
 	}
 	if err := CheckServer(cat.version); err != nil {
-		return Unfit(err), nil
+		return Incomparable(err), nil
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
@@ -211,12 +212,15 @@ func (k *checker) members() []member {
 }
 
 func (k *checker) refuse(format string, args ...any) {
-	k.problems = append(k.problems, fmt.Errorf("plan: "+format, args...))
+	k.problems = append(k.problems, errors.New(oneLine(fmt.Sprintf("plan: "+format, args...))))
 }
 
 func (k *checker) warn(format string, args ...any) {
-	k.warnings = append(k.warnings, fmt.Sprintf(format, args...))
+	k.warnings = append(k.warnings, oneLine(fmt.Sprintf(format, args...)))
 }
+
+// oneLine is a text without the line breaks that names in it may have: each line of a report is a finding.
+func oneLine(text string) string { return strings.ReplaceAll(text, "\n", " ") }
 
 // verdict is nil if all is well.
 func (k *checker) verdict() error {

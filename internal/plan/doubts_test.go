@@ -28,6 +28,24 @@ var doubts = map[string]doubt{
 	"a_table_with_a_foreign_key_to_another": {
 		sql: `create table social.mails (id int primary key); create table social.stars (message_id int references social.mails)`,
 	},
+	"a_table_with_the_messages_columns_that_refers_to_people_of_the_conversation": {
+		sql: `create table social.people (thread uuid, who bigint unique, unique (thread, who)); alter table social."Post" add foreign key (owner) references social.people (who);
+			create table social.stars (owner bigint not null, thread uuid not null, position int not null, foreign key (thread, owner) references social.people (thread, who), primary key (owner, thread, position))`,
+		warned: `table "social"."stars" is not in the plan, and its rows stay: it has the messages' columns "owner", "thread", "position"; if its rows go with them, add to children: {table: social.stars, where: {owner: $user, thread: $conversation}, seq: position}`,
+	},
+	"a_table_to_which_the_messages_refer_with_all_their_ids": {
+		sql: `create table social.chats (owner bigint not null, id uuid not null, muted boolean, primary key (owner, id));
+			alter table social."Post" add constraint post_chat foreign key (thread, owner) references social.chats (id, owner)`,
+		edit:   func(p *Plan) { p.Conversations = Entry{} },
+		warned: `table "social"."chats" is not in the plan, and its rows stay: the messages refer to it by foreign key "post_chat" with all that says whose conversation it is; if it has a row for each conversation of each user, add conversations: {table: social.chats, user: owner, conversation: id}`,
+		follow: func(p *Plan) {
+			p.Conversations = Entry{Table: "social.chats", Columns: Columns{User: "owner", Conversation: "id"}}
+		},
+	},
+	"a_table_to_which_the_messages_refer_by_some_of_their_ids": {
+		sql:  `create table social.rooms (kind text, id uuid, primary key (kind, id)); alter table social."Post" add kind text, add foreign key (kind, thread) references social.rooms`,
+		edit: func(p *Plan) { p.Conversations = Entry{} },
+	},
 	"a_table_whose_column_has_another_type": {sql: `create table social.stars (message_id uuid)`},
 	"a_table_of_another_schema":             {sql: `create schema if not exists elsewhere; create table elsewhere.social_stars (message_id int)`},
 	"a_partition_of_a_table_that_is_named_once": {
@@ -221,6 +239,7 @@ func openCase(t *testing.T, pool *pgxpool.Pool, schemaName, more string) func(t 
 		}
 		if edit != nil {
 			edit(&p)
+			p.Conversations.Table = inSchema(p.Conversations.Table, schemaName)
 			for _, list := range [][]Entry{p.Children, p.Conversations.Children} {
 				for i := range list {
 					list[i].Table = inSchema(list[i].Table, schemaName)

@@ -216,7 +216,7 @@ func (d *draft) noLog() error {
 	if len(lacks) > 2 { // a text alone, say, is in many tables
 		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
 	}
-	return fmt.Errorf("%w; %s has %s; if it has the messages all the same, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
+	return fmt.Errorf("%w; %s has %s; if it has the messages nevertheless, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
 }
 
 // bodyOf reports whether a column has the text.

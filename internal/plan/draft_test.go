@@ -31,7 +31,7 @@ func TestDraft(t *testing.T) {
 			text, questions, err := Draft(t.Context(), pool, name)
 			if name == "nothing" {
 				const want = "no table looks like one of messages; nothing.entries has no column of the conversation, such as conversation_id, room_id or peer, " +
-					"no name like messages; if it has the messages all the same, write the plan by hand: docs/plan.md, examples/plans"
+					"no name like messages; if it has the messages nevertheless, write the plan by hand: docs/plan.md, examples/plans"
 				if !errors.Is(err, ErrNoMessages) || err.Error() != want {
 					t.Errorf("%v; want %s", err, want)
 				}

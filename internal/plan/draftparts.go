@@ -146,7 +146,7 @@ func (d *draft) child(path string, r *relation, j joint) Entry {
 			}
 		}
 		d.note(path, "The row stays without its message, as on delete set null says. Take set out if it should go.")
-	} else if c := j.Column[0]; j.key.blocks() && !j.key.required && len(j.Column) == 1 {
+	} else if c := j.key.loses(); j.key.blocks() && c != "" {
 		e.Set = append(e.Set, Pair{c, Value{Kind: Null}})
 		d.note(path, "The row stays without what it refers to, as %s may be null. Take set out if each row is a part of that, and should go.", c)
 	}
@@ -159,7 +159,7 @@ func (d *draft) child(path string, r *relation, j joint) Entry {
 // parents suggests the tables of files to which the table refers.
 func (d *draft) parents(path string, r *relation) {
 	for _, f := range d.cat.keys {
-		if f.from == r && f.to != nil && !d.used[f.to] && has(f.to.name, fileWords) && len(f.columns) == 1 {
+		if f.from == r && f.to != nil && !d.used[f.to] && has(f.to.name, fileWords) {
 			d.maybe[path] = append(d.maybe[path], fmt.Sprintf("- %s   # if it should go with the last row that refers to it",
 				flow(Entry{Table: planTable(f.to), References: &Reference{Column: f.columns, To: f.refs}})))
 		}

@@ -149,6 +149,11 @@ var rules = map[string]rule{
 		sql:  `create table stars (who text primary key, message_id bigint references messages); create index on stars (message_id)`,
 		want: []string{`if its rows stay, and lose the reference, add to children: {table: public.stars, references: {column: message_id, to: id}, set: {message_id: null}}; if each of them`},
 	},
+	"a_child_that_may_refer_to_nothing_by_several_columns": {
+		sql: `alter table messages add unique (owner_id, id);
+			create table stars (who bigint not null, m bigint, foreign key (who, m) references messages (owner_id, id)); create index on stars (who, m)`,
+		want: []string{`if its rows stay, and lose the reference, add to children: {table: public.stars, references: {column: [who, m], to: [owner_id, id]}, set: {m: null}}; if each of them is a part of what it refers to, and is to be deleted with it, leave set out; else run: alter table`},
+	},
 	"a_child_of_several_columns": {
 		sql:  `alter table attachments add unique (message_id, id); create table links (m bigint not null, a bigint not null, foreign key (m, a) references attachments (message_id, id)); create index on links (m, a)`,
 		want: []string{`add to children[1].children: {table: public.links, references: {column: [m, a], to: [message_id, id]}}`},
@@ -165,6 +170,11 @@ var rules = map[string]rule{
 	"a_table_that_refers_to_a_parent": {
 		sql:  `create table avatars (file_id bigint references files); create index on avatars (file_id)`,
 		want: []string{`table "public"."avatars" refers to "public"."files" by foreign key "avatars_file_id_fkey" (on delete no action), and the plan doesn't say whether its rows keep a row of "public"."files" or go with it; if they keep it, add to children[1].parents[0].kept_by: {table: public.avatars, references: {column: file_id, to: id}}`},
+	},
+	"a_parent_by_several_columns_of_which_the_owner_is_one": {
+		sql: `create table images (owner_id bigint not null, id bigint not null, primary key (owner_id, id));
+			alter table messages add image_id bigint, add foreign key (owner_id, image_id) references images; create index on messages (owner_id, image_id)`,
+		old: "conversations:\n", new: "  parents: [{table: images, references: {column: [owner_id, image_id], to: [owner_id, id]}}]\nconversations:\n",
 	},
 	"a_parent_that_nothing_ties": {
 		sql:    `alter table attachments drop constraint attachments_file_id_fkey`,

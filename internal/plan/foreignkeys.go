@@ -61,7 +61,7 @@ func (k *checker) loose(s *Checked) bool {
 			if f.changes() && f.onDelete != "c" {
 				return true
 			}
-			tied = tied || m.ref.within(f) && (f.required || len(f.columns) == 1)
+			tied = tied || m.ref.within(f) && (f.required() || len(f.columns) == 1)
 		}
 		if !tied {
 			return true
@@ -191,7 +191,7 @@ func (k *checker) elsewhere(f foreignKey) bool {
 			case m.above != nil && f.to == m.above.rel && f.refs[i] == m.own().to(c):
 			case m.path == k.messages.path && !id, !position && !id, k.meaning(m.rel, c) == "":
 			case k.planned(f.to) && k.meaning(f.to, f.refs[i]) == k.meaning(m.rel, c), k.lookedUp(m, c, f.to, f.refs[i]):
-			case k.follows(m, c):
+			case k.follows(m, c), k.toParent(f):
 			case !k.planned(f.to) && k.sharesKey(k.meaning(m.rel, c), f.toName, f.refs[i]):
 			default:
 				k.refuse("%s: column %s of %s refers to %s of %s by foreign key %s, and not to %s of %s: rows of others would be deleted; take it out of the plan, and don't drop the foreign key while it is there",
@@ -214,6 +214,12 @@ func (k *checker) follows(m member, column string) bool {
 		return false
 	}
 	return ref.to(column) != "" && slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool { return f.from == m.rel && f.to == to && ref.within(f) })
+}
+
+// toParent reports whether the foreign key is just that of a parent's reference: (tenant_id, file_id) of a message
+// refers to its file, and its tenant_id stays the message's own.
+func (k *checker) toParent(f foreignKey) bool {
+	return slices.ContainsFunc(k.parents, func(p member) bool { return p.rel == f.to && p.above.rel == f.from && p.ref.within(f) })
 }
 
 // lookedUp reports whether the column is compared with the key of a row that the plan looks up there.

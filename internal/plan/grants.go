@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -14,7 +15,7 @@ func (k *checker) lack(cause, format string, args ...any) {
 	if k.cause == "" {
 		k.cause = cause
 	}
-	err := fmt.Errorf(format, args...)
+	err := errors.New(oneLine(fmt.Sprintf(format, args...)))
 	if !slices.ContainsFunc(k.lacking, func(e error) bool { return e.Error() == err.Error() }) {
 		k.lacking = append(k.lacking, err)
 	}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -68,8 +69,8 @@ func (k *checker) wantIndex(rel *relation, path string, columns, constants []str
 	if k.asked(rel, all) {
 		return
 	}
-	k.unindexed = append(k.unindexed, fmt.Errorf("plan: %s: %s has no btree index that %s (valid, without a condition, in the columns' own collation); run: %s; or go on slowly with --allow-unindexed",
-		path, rel, want, createIndex("create index", rel, all)))
+	k.unindexed = append(k.unindexed, errors.New(oneLine(fmt.Sprintf("plan: %s: %s has no btree index that %s (valid, without a condition, in the columns' own collation); run: %s; or go on slowly with --allow-unindexed",
+		path, rel, want, createIndex("create index", rel, all)))))
 }
 
 // asked reports whether an index on these columns of the relation was asked for

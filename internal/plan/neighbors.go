@@ -31,7 +31,20 @@ func (n neighbor) free(name string, fits func(typ uint32) bool, same ...string) 
 	return ""
 }
 
-// tiedTo is what the column of the relation refers to by foreign keys, in the way of [neighbor].tied.
+// scopes are those of what the column of this bare name refers to that have the name, too: with (tenant_id, user_id) a
+// row refers to a user of its tenant, which is the messages' tenant nevertheless.
+func (n neighbor) scopes(name string) (out []string) {
+	for i, c := range n.columns {
+		for to := range strings.SplitSeq(n.tied[i], "\n") {
+			if at := strings.LastIndex(to, `" `); bare(c) == name && at >= 0 && bare(to[at+2:]) == name {
+				out = append(out, to)
+			}
+		}
+	}
+	return out
+}
+
+// tiedTo is what the column of the relation refers to by foreign keys, written as in [neighbor].tied.
 func (c *catalog) tiedTo(rel *relation, column string) (out []string) {
 	for _, f := range c.keys {
 		if i := slices.Index(f.columns, column); f.from == rel && i >= 0 {
@@ -151,12 +164,21 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 	if err != nil {
 		return err
 	}
+	for _, f := range k.cat.keys {
+		if k.lists(f) {
+			k.warn("table %s is not in the plan, and its rows stay: the messages refer to it by foreign key %s with all that says whose conversation it is; if it has a row for each conversation of each user, add conversations: %s",
+				f.toName, quote(f.name), k.listing(f))
+		}
+	}
 	if convs := k.convs.rel; convs != nil && has(convs.name, memberWords) && len(keys) > 0 {
 		k.doubtLog(convs.String(), func(column string) bool { return anyUser.MatchString(bare(column)) })
 	}
 	said := 0
 	for _, n := range all {
 		k.doubtOwner(n, keys)
+		if slices.ContainsFunc(k.cat.keys, func(f foreignKey) bool { return f.toName == quote(n.schema, n.name) && k.lists(f) }) {
+			continue // and has been said
+		}
 		text := k.resembles(n, targets, keys)
 		if text == "" {
 			continue
@@ -169,6 +191,38 @@ func (k *checker) checkNeighbors(ctx context.Context, q Querier) error {
 		k.warn("and the same for %s", purge.Count(said-maxNeighbors, "more table"))
 	}
 	return nil
+}
+
+// lists reports whether the messages refer to a table that isn't in the plan with all columns that ids are compared
+// with, the user's too: so it has a row for each conversation of each user.
+func (k *checker) lists(f foreignKey) bool {
+	if !k.at(f.from, "messages") || f.to != nil || k.plan.Conversations.Table != "" || k.plan.binds(k.plan.Messages.ids(), "user") == notAtAll {
+		return false
+	}
+	return len(f.columns) > 1 && !slices.ContainsFunc(k.plan.Messages.ids(), func(c Pair) bool {
+		name, _ := parseColumn(c.Column) // validated
+		return !slices.Contains(f.columns, name)
+	})
+}
+
+// listing is the entry of the table that the key refers to.
+func (k *checker) listing(f foreignKey) string {
+	fields := []string{"table: " + scalar(tableOf(f.toName))}
+	var conds []string
+	for _, c := range k.plan.Messages.ids() {
+		name, _ := parseColumn(c.Column) // validated
+		to := scalar(f.refs[slices.Index(f.columns, name)])
+		switch c.Value.String() {
+		case "$app", "$user", "$conversation":
+			fields = append(fields, strings.TrimPrefix(c.Value.String(), "$")+": "+to)
+		default:
+			conds = append(conds, to+": "+c.Value.String())
+		}
+	}
+	if len(conds) > 0 {
+		fields = append(fields, "where: {"+strings.Join(conds, ", ")+"}")
+	}
+	return "{" + strings.Join(fields, ", ") + "}"
 }
 
 // maxNeighbors is how many tables are named.
@@ -267,10 +321,9 @@ func (k *checker) copied() []copied {
 		return nil
 	}
 	var out []copied
-	for _, c := range k.plan.Messages.Conditions() {
-		if name, _ := parseColumn(c.Column); c.Value.Kind == Name { // validated
-			out = append(out, copied{rel.columns[name], k.cat.tiedTo(rel, name), []string{bare(name)}})
-		}
+	for _, c := range k.plan.Messages.ids() {
+		name, _ := parseColumn(c.Column) // validated
+		out = append(out, copied{rel.columns[name], k.cat.tiedTo(rel, name), []string{bare(name)}})
 	}
 	if len(out) < 2 || slices.ContainsFunc(out, func(c copied) bool { return c.typ == 0 }) {
 		return nil
@@ -287,6 +340,11 @@ func (k *checker) copied() []copied {
 		}
 	}
 	return append(out, copied{seq, nil, names})
+}
+
+// ids are the entry's conditions on what a command names.
+func (e Entry) ids() []Pair {
+	return slices.DeleteFunc(e.Conditions(), func(c Pair) bool { return c.Value.Kind != Name })
 }
 
 // copied is a column that other tables may have, too.
@@ -313,8 +371,12 @@ func (n neighbor) shares(keys []copied, p Plan) string {
 	own := make([]string, len(keys))
 	for i, key := range keys {
 		for _, name := range key.names {
+			same := key.tied
+			if i < len(keys)-1 {
+				same = slices.Concat(same, n.scopes(name))
+			}
 			if own[i] == "" {
-				own[i] = n.free(name, func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key.column) }, key.tied...)
+				own[i] = n.free(name, func(typ uint32) bool { return typ == key.typ || isInteger(column{typ: typ}) && isInteger(key.column) }, same...)
 			}
 		}
 	}
@@ -324,12 +386,8 @@ func (n neighbor) shares(keys []copied, p Plan) string {
 		return ""
 	}
 	var conds []string
-	i := 0
-	for _, c := range p.Messages.Conditions() {
-		if c.Value.Kind == Name {
-			conds = append(conds, scalar(own[i])+": "+c.Value.String())
-			i++
-		}
+	for i, c := range p.Messages.ids() {
+		conds = append(conds, scalar(own[i])+": "+c.Value.String())
 	}
 	where := strings.Join(conds, ", ")
 	if seq != "" {

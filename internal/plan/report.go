@@ -36,13 +36,16 @@ type Finding struct {
 	Table string
 	// Run is the statement or command that settles it; "" where there is none.
 	Run string
+	// If: Run is for a case that the text names, and something else for the others.
+	If bool
 }
 
 // Texts have one form: `plan: line 3: path: what; run: statement; or what else to do`. All but
-// what is wrong may be absent.
+// what is wrong may be absent. What is for a case only is `…; if so, run: statement`. Names are quoted, and may have any text.
 var (
-	pathForm = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|members|conversations|children|everyone)\b[^\s:]*)(?::| is| needs) )?`)
-	runForm  = regexp.MustCompile(`[;,] run: (.*?)(?:; or .*)?$`)
+	namesForm = regexp.MustCompile(`"(?:[^"]|"")*"|[ {\[]'(?:[^']|'')*'`)
+	pathForm  = regexp.MustCompile(`^(?:plan: )?(?:line (\d+): )?(?:((?:tenant|ids|messages|members|conversations|children|everyone)\b[^\s:]*)(?::| is| needs) )?`)
+	runForm   = regexp.MustCompile(`[;,] run: (.*?)(?:; or .*)?$`)
 )
 
 // findings makes one of each line of the errors.
@@ -53,12 +56,28 @@ func findings(problem bool, lines []string) []Finding {
 		m := pathForm.FindStringSubmatch(line) // of the empty text, at least
 		f.Line, _ = strconv.Atoi(m[1])
 		f.Path = m[2]
-		if m := runForm.FindStringSubmatch(line); m != nil {
-			f.Run = m[1]
-		}
+		f.Run, f.If = statementIn(line)
 		all = append(all, f)
 	}
 	return all
+}
+
+// statementIn finds the statement of a line, and whether it is for a case only.
+func statementIn(line string) (run string, isCase bool) {
+	masked := namesForm.ReplaceAllStringFunc(line, func(name string) string { return strings.Repeat("x", len(name)) })
+	m := runForm.FindStringSubmatchIndex(masked)
+	if m == nil {
+		return "", false
+	}
+	return line[m[2]:m[3]], masked[m[0]] == ','
+}
+
+// SQL is the statement that settles the problem, whatever the case; "" where that isn't all that there is to decide.
+func (f Finding) SQL() string {
+	if !f.Problem || f.If || strings.HasPrefix(f.Run, "worker ") {
+		return ""
+	}
+	return f.Run
 }
 
 // report is what the checker has found. checked is whole only without problems.
@@ -95,9 +114,9 @@ func (k *checker) withTables(all []Finding) []Finding {
 	return all
 }
 
-// Unfit is the report of a plan that can't be compared with tables: err says why, one line
+// Incomparable is the report of a plan that can't be compared with tables: err says why, one line
 // for each problem.
-func Unfit(err error) *Report {
+func Incomparable(err error) *Report {
 	lines := slices.DeleteFunc(strings.Split(err.Error(), "\n"), func(line string) bool { return strings.TrimSpace(line) == "" })
 	return &Report{err: misfit(err), Findings: findings(true, lines)}
 }

@@ -18,7 +18,7 @@ const (
 	firstLimit = 2000
 	// maxCounted is how many shared logs a dry run knows the count of.
 	maxCounted = 4096
-	// maxEarly is how many erasures wait for their deletions. Those beyond are told again by a worker.
+	// maxEarly is how many erasures wait for their deletions. A worker re-emits those beyond.
 	maxEarly = 4096
 	// maxTries is after how many failures in a row, without a batch between them,
 	// a deletion is left to the next replay.

@@ -144,7 +144,7 @@ func TestFloorsAmidTransactions(t *testing.T) {
 			wantRaised(l, at(20))
 			wantEnd(l, "alice10 in 1", "- (0)")
 		},
-		// What is committed below the floor after its proof goes the next time, and is not told again.
+		// What is committed below the floor after its proof goes the next time, and no event is published again.
 		"a_send_below_it_during_the_erasure": func(l log) {
 			execSQL(l.T, l.pool, `delete from log.messages where n = 4`) // so that nobody has had its position
 			clearFor(l.T, l.Repo, 1, 8, "alice", "bob")

@@ -123,6 +123,42 @@ func TestParentsGoWithTheLastReference(t *testing.T) {
 	}
 }
 
+// A parent's key, and the reference to it, may begin with the owner's.
+func TestAParentOfSeveralColumnsGoesWithTheLastReference(t *testing.T) {
+	t.Parallel()
+	url := newLedger(t)
+	pool := openPool(t, url)
+	execSQL(t, pool, `create schema b;
+		create table b.images (owner bigint, id bigint, primary key (owner, id));
+		create table b.posts (owner bigint not null, thread text not null, seq bigint not null, at timestamptz not null default now() - interval '1 hour',
+			image bigint, foreign key (owner, image) references b.images, primary key (owner, thread, seq));
+		create index on b.posts (owner, image);
+		insert into b.images select o, i from generate_series(1, 2) o, generate_series(1, 10) i;
+		insert into b.posts select o, t, i, now() - interval '1 hour', i / 2 + 1 from generate_series(1, 2) o, unnest('{a,z}'::text[]) t, generate_series(1, 18) i where t = 'a' or i < 4`)
+	p, err := plan.Parse([]byte(`
+tenant: solo
+messages:
+  table: b.posts
+  user: owner
+  conversation: thread
+  seq: seq
+  sent_at: at
+  parents:
+    - {table: b.images, references: {column: [owner, image], to: [owner, id]}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := openRepo(t, Config{URL: url, Plan: p})
+	rec, rows := stepThrough(t, r, ofOwner(ownersDeletion("1", "a", 100), 1), 7)
+	if rec.MessagesDeleted != 18 || rows != 18+8 { // the thread z has the images 1 and 2
+		t.Errorf("%d messages, %d rows; want 18, 26", rec.MessagesDeleted, rows)
+	}
+	if got := queryOne[string](t, r.pool, `select string_agg(owner || ':' || n, ' ' order by owner) from (select owner, count(*) n from b.images group by owner) i`); got != "1:2 2:10" {
+		t.Errorf("images left: %s; want 1:2 2:10", got)
+	}
+}
+
 // Deletions that remove the last references together, in two processes, and an application that removes and adds references
 // meanwhile, leave no parent that nothing refers to, and no reference to nothing.
 func TestParentsAreNeitherLeftNorMissed(t *testing.T) {

@@ -36,10 +36,10 @@ const setupLock = 0x6c65746865
 // migrations of the other one (create index concurrently) would have to wait.
 const setupPoll = 50 * time.Millisecond
 
-// lockPatience is how long a migration tries to get a table's lock, and lockPause how long it leaves
+// lockTimeout is how long a migration tries to get a table's lock, and lockPause how long it leaves
 // the table to others between two tries. Each waits for a quarter of a second at most (setup_session).
 const (
-	lockPatience     = 2 * time.Minute
+	lockTimeout      = 2 * time.Minute
 	lockPause        = 500 * time.Millisecond
 	lockNotAvailable = "55P03"
 )
@@ -249,7 +249,7 @@ func migrate(ctx context.Context, db *sql.DB, files fs.FS) (SetupReport, error) 
 // patiently does a migration, and again while it doesn't get a lock within the session's short
 // timeout: behind it everybody else would wait. The migration before may have changed the timeout.
 func patiently(ctx context.Context, db *sql.DB, migration func() error) error {
-	for end := time.Now().Add(lockPatience); ; {
+	for end := time.Now().Add(lockTimeout); ; {
 		if _, err := db.ExecContext(ctx, general.get("setup_session").sql); err != nil {
 			return err
 		}

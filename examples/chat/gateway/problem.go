@@ -74,7 +74,7 @@ func (g *Gateway) fail(r *request, err error) {
 }
 
 // explain turns any error into one for the client. A command that the stream
-// refused, or may have stored all the same, can be sent again: with the same
+// refused, or may have stored nevertheless, can be sent again: with the same
 // Idempotency-Key it is the same command.
 func explain(err error) *problem {
 	var p *problem

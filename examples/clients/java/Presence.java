@@ -5,6 +5,7 @@
 import static java.nio.charset.StandardCharsets.UTF_8;
 
 import com.google.gson.JsonObject;
+import com.google.gson.JsonParseException;
 import com.google.gson.JsonParser;
 import io.nats.client.Connection;
 import io.nats.client.ConsumeOptions;
@@ -18,6 +19,7 @@ import io.nats.client.api.OrderedConsumerConfiguration;
 import io.nats.client.api.StreamInfo;
 import io.nats.client.api.StreamInfoOptions;
 import io.nats.client.api.Subject;
+import io.nats.client.impl.Headers;
 import java.io.FileDescriptor;
 import java.io.FileOutputStream;
 import java.io.IOException;
@@ -80,9 +82,10 @@ public class Presence {
                 Thread.sleep(100);
                 continue;
             }
-            String type = msg.getHeaders().getFirst("ce-type"), text = new String(msg.getData(), UTF_8);
-            if (seen.add(msg.getHeaders().getFirst("ce-id"))) { // a repeated event has the same; a real service forgets the oldest
-                for (String device : receivers(type, JsonParser.parseString(text).getAsJsonObject(), user, devices)) {
+            Headers headers = msg.getHeaders() == null ? new Headers() : msg.getHeaders();
+            String type = headers.getFirst("ce-type"), text = new String(msg.getData(), UTF_8);
+            if (seen.add(headers.getFirst("ce-id"))) { // a repeated event has the same; a real service forgets the oldest
+                for (String device : receivers(type, parsed(text), user, devices)) {
                     out.println(device + " " + type + " " + text);
                 }
             }
@@ -111,12 +114,11 @@ public class Presence {
 
     // receivers chooses the devices that an event is for.
     static List<String> receivers(String type, JsonObject event, String user, List<String> devices) {
-        switch (type) {
+        switch (type == null ? "" : type) {
             case "conversation.deleted", "conversation.all_deleted" -> {
                 // If another member asked for everyone, that was on none of these devices.
-                boolean another = event.has("scope") && event.get("scope").getAsString().equals("everyone")
-                    && !event.get("requested_by").getAsString().equals(user);
-                if (another || event.get("multi_client_sync").getAsBoolean()) {
+                boolean another = "everyone".equals(text(event, "scope")) && !user.equals(text(event, "requested_by"));
+                if (another || "true".equals(text(event, "multi_client_sync"))) {
                     return devices;
                 }
             }
@@ -125,8 +127,22 @@ public class Presence {
                 return List.of(); // erased asks nothing of a device; ignore types of newer workers
             }
         }
-        String origin = event.has("origin_device_id") ? event.get("origin_device_id").getAsString() : null;
+        String origin = text(event, "origin_device_id");
         return devices.stream().filter(device -> device.equals(origin)).toList();
+    }
+
+    // text is a field's value, null where there is none.
+    static String text(JsonObject event, String field) {
+        return event.has(field) && event.get(field).isJsonPrimitive() ? event.get(field).getAsString() : null;
+    }
+
+    // parsed is an event's body, empty for what isn't one: it is nobody's, and would stop each start, too.
+    static JsonObject parsed(String text) {
+        try {
+            return JsonParser.parseString(text).getAsJsonObject();
+        } catch (JsonParseException | IllegalStateException e) {
+            return new JsonObject();
+        }
     }
 
     // token writes an id as one token of a subject. URLEncoder is for forms, where a space is a plus.

@@ -40,6 +40,15 @@ function receivers(type, event) {
   return devices.filter((device) => device === event.origin_device_id);
 }
 
+// parsed is the event's body, empty for what isn't one.
+function parsed(msg) {
+  try {
+    return Object(msg.json());
+  } catch {
+    return {}; // nobody's: it would stop each start, too
+  }
+}
+
 async function follow(nc) {
   const jsm = await jetstreamManager(nc, { checkAPI: false }); // a check that takes one more permission
   const info = await jsm.streams.info(stream, { subjects_filter: subject });
@@ -54,7 +63,7 @@ async function follow(nc) {
     const [id, type] = [msg.headers?.get("ce-id"), msg.headers?.get("ce-type")];
     if (!seen.has(id)) {
       // The text as it came: JSON.parse rounds a through_seq above 2^53, which a device in JavaScript reads as a BigInt.
-      for (const device of receivers(type, msg.json())) console.log(`${device} ${type} ${msg.string()}`);
+      for (const device of receivers(type, parsed(msg))) console.log(`${device} ${type} ${msg.string()}`);
     }
     seen.add(id); // a repeated event has the same; a real service forgets the oldest
     writeFileSync(cursorFile, String(msg.seq)); // after handing over: what is lost in between comes again

@@ -35,11 +35,20 @@ async def expired(js, info, cursor):
     return False
 
 
+def parsed(text):
+    """Reads an event's body; what isn't one is nobody's, and would stop each start, too."""
+    try:
+        event = json.loads(text)
+    except ValueError:
+        event = None
+    return event if isinstance(event, dict) else {}
+
+
 def receivers(kind, event, user, devices):
     """Chooses the devices that an event is for."""
     if kind in ("conversation.deleted", "conversation.all_deleted"):
         # If another member asked for everyone, that was on none of these devices.
-        if event["multi_client_sync"] or event.get("scope") == "everyone" and event["requested_by"] != user:
+        if event.get("multi_client_sync") or event.get("scope") == "everyone" and event.get("requested_by") != user:
             return devices
     elif kind != "conversation.delete_failed":
         return []  # erased asks nothing of a device; ignore types of newer workers
@@ -78,9 +87,10 @@ async def follow(nc, app, user, file, devices):
             except asyncio.TimeoutError:
                 pass
             continue
-        id, kind, text = event.headers.get("ce-id"), event.headers.get("ce-type"), event.data.decode()
+        headers, text = event.headers or {}, event.data.decode(errors="replace")
+        id, kind = headers.get("ce-id"), headers.get("ce-type")
         if id not in seen:
-            for device in receivers(kind, json.loads(text), user, devices):
+            for device in receivers(kind, parsed(text), user, devices):
                 print(device, kind, text, flush=True)
         seen.add(id)  # a repeated event has the same; a real service forgets the oldest
         cursor = event.seq

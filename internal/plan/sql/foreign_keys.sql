@@ -16,7 +16,8 @@ select k.conname, coalesce(k.from_root, 0::oid), n.nspname, c.relname, coalesce(
     join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num order by u.ord),
   array(select a.attname::text from pg_catalog.unnest(k.confkey) with ordinality as u (num, ord)
     join pg_catalog.pg_attribute a on a.attrelid = k.confrelid and a.attnum = u.num order by u.ord),
-  (select pg_catalog.bool_and(a.attnotnull) from pg_catalog.pg_attribute a where a.attrelid = k.conrelid and a.attnum = any (k.conkey)),
+  array(select a.attname::text from pg_catalog.unnest(k.conkey) with ordinality as u (num, ord)
+    join pg_catalog.pg_attribute a on a.attrelid = k.conrelid and a.attnum = u.num where not a.attnotnull order by u.ord),
   array(select a.attname::text from pg_catalog.pg_attribute a
     where k.confdeltype in ('n', 'd') and a.attrelid = k.conrelid and a.attnum = any (k.conkey) and
       coalesce(nullif(pg_catalog.to_jsonb(k) -> 'confdelsetcols', 'null') @> pg_catalog.to_jsonb(a.attnum), true)) -- a column since Postgres 15, null for all
