@@ -9,7 +9,6 @@ import (
 	"strings"
 	"time"
 
-
 	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/purge"
 )

@@ -117,4 +117,7 @@ func TestPlanDraftIsAPlanOfTheBundledSchema(t *testing.T) {
 	if err := json.Unmarshal([]byte(s.command("plan", "draft", "--schema", "chat", "--json").mustSucceed(t).stdout), &d); err != nil || d.Plan != text || d.Questions != 0 {
 		t.Errorf("as JSON: %v, %+v", err, d)
 	}
+	if named := s.command("plan", "draft", "--messages", "chat.messages").mustSucceed(t).stdout; named != text {
+		t.Errorf("of the table that is named: %s\nwant %s", named, text)
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/lethe-im/lethe/internal/plan"
 	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 )
@@ -13,13 +14,15 @@ import (
 type planDraftCommand struct {
 	databaseConfig
 	jsonConfig
-	Schema string `name:"schema" placeholder:"SCHEMA" help:"Look at the tables of this schema alone. Without it: all but the server's own and lethe."`
+	Schema   string `name:"schema" placeholder:"SCHEMA" help:"Look at the tables of this schema alone. Without it: all but the server's own and lethe."`
+	Messages string `name:"messages" placeholder:"TABLE" help:"The table of messages. Without it: the one that looks most like it, by its name, columns and indexes."`
 }
 
 // Help is the long form of the subcommand's help.
 func (c *planDraftCommand) Help() string {
 	return `Reads names, types, keys and foreign keys from the catalog and prints a plan as YAML, with comments where they leave something
 open. Each TODO in it is a question; plan check refuses the plan until it is answered. Reads no row, and changes nothing.
+If it takes the wrong table for that of messages, or none, name the right one: --messages TABLE.
 
     worker plan draft > plan.yaml
     worker plan check --plan plan.yaml`
@@ -32,7 +35,7 @@ func (c *planDraftCommand) check() problems {
 }
 
 func (c *planDraftCommand) run(ctx context.Context, t terminal) error {
-	text, questions, err := repo.DraftPlan(ctx, c.DatabaseURL, c.Schema)
+	text, questions, err := repo.DraftPlan(ctx, c.DatabaseURL, plan.DraftOptions{Schema: c.Schema, Messages: c.Messages})
 	if err != nil {
 		return err
 	}

@@ -38,6 +38,34 @@ func wantLetter(t testing.TB, l message, app, reason, subject, storedAt string, 
 	}
 }
 
+// What a trigger writes back at the commit, by way of another table, has never been deleted: the event and the dead letter say that it failed.
+func TestRowsThatComeBackAtTheCommitAreNotDeleted(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	r.exec(t, `create table public.audit (app_id text, user_id text, conversation_id text, seq bigint);
+		create function public.note() returns trigger language plpgsql as $$ begin insert into public.audit values (old.app_id, old.user_id, old.conversation_id, old.seq); return null; end $$;
+		create function public.restore() returns trigger language plpgsql as $$ begin insert into chat.messages values (new.app_id, new.user_id, new.conversation_id, new.seq); return null; end $$;
+		create trigger note after delete on chat.messages for each row execute function public.note();
+		create constraint trigger restore after insert on public.audit deferrable initially deferred for each row when (new.conversation_id = 'held') execute function public.restore()`)
+	r.start(t, "--max-attempts=2")
+	held, free := chat{"demo", "alice", "held"}, chat{"demo", "alice", "free"}
+	r.fill(t, held, 5)
+	r.fill(t, free, 5)
+	cmd := held.ask("free")
+	seq := r.again(t, cmd)
+	r.deleted(t, cmd.CommandID, "free")
+	wantFields(t, r.failed(t, cmd.CommandID, "held"), "reason", "attempts_exhausted")
+	l := r.letter(t, seq)
+	wantLetter(t, l, "demo", "attempts_exhausted", "conversation.delete.demo", "", encode(t, cmd))
+	if got := l.header.Get("Lethe-Error"); !strings.Contains(got, `"chat"."messages" keeps 5 rows`) {
+		t.Errorf("Lethe-Error = %q; want it to name the table", got)
+	}
+	r.wantLeft(t, free, nothing)
+	if got := r.left(t, held); got.Messages != 5 {
+		t.Errorf("%+v is left; want all messages", got)
+	}
+}
+
 func TestAnInvalidCommandIsADeadLetterWithItsReason(t *testing.T) {
 	t.Parallel()
 	r := newRig(t)

@@ -45,7 +45,7 @@ var acceptCases = map[string]planCheck{
 		sql: `create function social.late() returns trigger language plpgsql as $$ begin return null; end $$;
 			create constraint trigger late after delete on social."Post" deferrable initially deferred for each row execute function social.late();
 			create constraint trigger now after delete on social."Post" deferrable for each row execute function social.late()`,
-		warned: []string{`.late, is deferred to the commit, when it is decided that nothing is left: what it writes then stays, and the deletion counts as done`},
+		warned: []string{`.late, is deferred to the commit: it fires before, so that the proof that nothing is left sees what it writes, and a deletion whose rows it writes back fails`},
 	},
 	"no_children": {sql: unbound, edit: func(p *Plan) { p.Children = nil }, also: wantLocked(false)},
 	"a_table_on_the_search_path": {

@@ -34,6 +34,8 @@ type server struct {
 	// roles that set another; without what is UTC by another name.
 	zone  string
 	zones []string
+	// commitTriggers says that triggers may fire at the commit, of any table: what one writes may fire another.
+	commitTriggers bool
 }
 
 // relation is a row of pg_class, with what a purge needs to know of it.
@@ -113,7 +115,7 @@ func readCatalog(ctx context.Context, q Querier, names []tableName) (*catalog, e
 }
 
 func (c *catalog) read(ctx context.Context, q Querier, names []tableName) error {
-	err := q.QueryRow(ctx, c.query("server")).Scan(&c.role, &c.searchPath, &c.version, &c.database, &c.encoding, &c.locks, &c.locksEach, &c.zone, &c.zones)
+	err := q.QueryRow(ctx, c.query("server")).Scan(&c.role, &c.searchPath, &c.version, &c.database, &c.encoding, &c.locks, &c.locksEach, &c.zone, &c.zones, &c.commitTriggers)
 	if err != nil || c.version < oldestServer {
 		return err // the caller refuses an older one
 	}

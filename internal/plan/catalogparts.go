@@ -18,7 +18,11 @@ type part struct {
 	deletes  string // a publication of deletes for which the rows can't be identified; "" for none
 	updates  string // the same of updates
 	identity string // pg_class.relreplident
+	fired    fired
 }
+
+// fired says which statements fire an enabled trigger.
+type fired struct{ inserts, deletes, updates bool }
 
 // keeper is an enabled trigger that fires for each row before it is deleted or updated, and may keep it as it is, or write something else; or
 // at the commit, and may write it anew.
@@ -43,6 +47,7 @@ func (c *catalog) readParts(ctx context.Context, q Querier, byOID map[uint32]*re
 	var deletes, updates, deferred []bool
 	_, err = pgx.ForEachRow(rows, []any{
 		&root, &oid, &schema, &name, &p.kind, &p.indexes, &triggers, &functions, &deletes, &updates, &deferred, &p.deletes, &p.updates, &p.identity,
+		&p.fired.inserts, &p.fired.deletes, &p.fired.updates,
 	}, func() error {
 		found, of := p, byOID[root]
 		found.name = quote(schema, name)

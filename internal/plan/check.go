@@ -93,12 +93,14 @@ func Inspect(ctx context.Context, q Querier, p Plan, opts Options) (*Report, err
 	}
 	k := &checker{plan: p, cat: cat}
 	s := k.build()
+	s.Triggers = k.firesTriggers(opts.Own)
 	k.checkDistinct()
 	k.checkLookups()
 	k.checkTables(opts.Connections)
 	k.checkConversations()
 	k.checkIndexes()
 	k.checkLists(s)
+	k.noteUndated(s)
 	k.noteFloor()
 	k.checkForeignKeys(s)
 	k.checkCollations()

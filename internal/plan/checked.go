@@ -31,6 +31,9 @@ type Checked struct {
 	// Loose is set where a child row that comes in between could stay, and nothing would
 	// show whose it was: then the messages are locked in a statement before that, too.
 	Loose bool
+	// Triggers is set where what the worker writes, or its commit, may fire a trigger, which may write anything: what it writes
+	// last, no proof before has seen. The statements are the same without.
+	Triggers bool
 	// Encoding is the database's, as Postgres calls it.
 	Encoding string
 	// Warnings are what the check let pass but an operator should know, one line each.
@@ -193,9 +196,9 @@ func (s *Checked) uuids(id string) (parts []idPart) {
 func (s *Checked) StoresEveryID() bool { return s.Encoding == "UTF8" || s.Encoding == "SQL_ASCII" }
 
 // Same reports whether statements made from both are the same, and both accept the same
-// ids. Warnings don't count.
+// ids. Warnings and Triggers don't count.
 func (s *Checked) Same(other *Checked) bool {
 	a, b := *s, *other
-	a.Warnings, b.Warnings = nil, nil
+	a.Warnings, b.Warnings, a.Triggers, b.Triggers = nil, nil, false, false
 	return reflect.DeepEqual(a, b)
 }

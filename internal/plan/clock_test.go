@@ -1,11 +1,15 @@
 package plan
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgtype"
+
+	"github.com/lethe-im/lethe/internal/purge"
 )
 
 // Before clocks are set back they show times that come again.
@@ -55,5 +59,51 @@ func TestClockOf(t *testing.T) {
 	got := clockOf(column{typ: pgtype.TimestampOID, digits: 6, preset: "now()"}, server{zones: []string{"America/New_York"}})
 	if len(got.readings) != 2 {
 		t.Errorf("%d readings; want UTC and New York", len(got.readings))
+	}
+}
+
+// Who reads the check knows before which commands are refused.
+func TestCheckNotesWhatNeedsThroughSeq(t *testing.T) {
+	t.Parallel()
+	pool := openPool(t)
+	execSQL(t, pool, `create table m (u text not null, c text not null, n bigint primary key, at timestamptz not null default now()); create index on m (u, c, n); create index on m (u, c, at); create index on m (c, u, n);
+		create table log (c text not null, n bigint primary key); create index on log (c, n);
+		create table who (u text not null, c text not null, primary key (c, u)); create index on who (u, c);
+		create table body (c text not null, n bigint primary key); create index on body (c, n);
+		create table p (u text not null, n bigint not null references body, primary key (u, n)); create index on p (n, u)`)
+	const begin, end = ": without sent_at nothing tells which messages are older than a command: commands without through_seq are refused (boundary_required)",
+		"; name the column of the time in sent_at, or see that producers send through_seq"
+	for _, c := range []struct{ plan, path, also string }{
+		{`{tenant: t, messages: {table: m, user: u, conversation: c, seq: n}}`, "messages", ", and so are all with all_conversations"},
+		{`{tenant: t, messages: {table: m, user: u, conversation: c, seq: n}, everyone: {prefix: ""}}`, "messages", ", and so are all with all_conversations, and all with scope everyone, which have none here"},
+		{`{tenant: t, messages: {table: m, user: u, conversation: c, seq: n, sent_at: at}}`, "", ""},
+		{`{tenant: t, messages: {table: m, user: u, conversation: c, seq: at}}`, "", ""},
+		{`{tenant: t, messages: {table: m, user: u, conversation: c, seq: {column: n, unit: ms}}}`, "", ""},
+		{`{tenant: t, messages: {table: log, conversation: c, seq: n}, members: {table: who, user: u, conversation: c}}`, "messages", ", and so are all with all_conversations"},
+		{`{tenant: t, messages: {table: log, conversation: c, seq: n}, members: none}`, "messages", ""},
+		{`{tenant: t, messages: {table: p, user: u, parents: [{table: body, references: {column: n, to: n}, conversation: c, seq: n}]}}`, "messages.parents[0]", ""},
+	} {
+		p, err := Parse([]byte(c.plan))
+		if err != nil {
+			t.Fatal(c.plan, err)
+		}
+		r, err := Inspect(t.Context(), pool, p, Options{})
+		if err == nil {
+			err = r.Err()
+		}
+		if err != nil {
+			t.Fatal(c.plan, err)
+		}
+		d := purge.Deletion{Key: purge.Key{App: "t", User: "u", Conversation: "c"}}
+		if p.NoMembers {
+			d.Scope = purge.ScopeEveryone
+		}
+		_, err = r.Checked.Incompatible(d)
+		if refused := errors.Is(err, purge.ErrBoundaryRequired); refused != (c.path != "") || err != nil && !refused {
+			t.Errorf("%s: a command without through_seq is refused: %v", c.plan, err)
+		}
+		if noted := slices.ContainsFunc(r.Notes, func(f Finding) bool { return f.Text == "line 1: "+c.path+begin+c.also+end && f.Path == c.path }); noted != (c.path != "") {
+			t.Errorf("%s: notes = %+v; want %s", c.plan, r.Notes, c.path+begin+c.also+end)
+		}
 	}
 }

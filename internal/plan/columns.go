@@ -273,3 +273,21 @@ func joinable(a, b column) bool {
 	}
 	return false
 }
+
+// noteUndated says which commands are refused where nothing tells when a message was sent: see [Checked.Incompatible].
+func (k *checker) noteUndated(s *Checked) {
+	if s.Messages.SentAt != "" {
+		return
+	}
+	path, refused := "messages", "commands without through_seq are refused (boundary_required)"
+	if k.pointed.path != "" {
+		path = k.pointed.path
+	}
+	if _, err := s.ConversationsOfUser(); err == nil {
+		refused += ", and so are all with all_conversations"
+	}
+	if s.Everyone != nil {
+		refused += ", and all with scope everyone, which have none here"
+	}
+	k.notes = append(k.notes, fmt.Sprintf("%s: without sent_at nothing tells which messages are older than a command: %s; name the column of the time in sent_at, or see that producers send through_seq", path, refused))
+}

@@ -146,7 +146,7 @@ func (d *decoder) mapping(n ast.Node, path, kind string) []field {
 	case *ast.MappingValueNode:
 		values = []*ast.MappingValueNode{n}
 	default:
-		d.fail(at, path, " is %s: expected a mapping%s", describe(n), fieldsOf(fields[kind]))
+		d.fail(at, path, " is %s: expected a mapping%s", describe(n), fieldsOf(kind))
 		return nil
 	}
 	if d.mappings++; d.mappings > maxMappings {
@@ -351,7 +351,7 @@ func (d *decoder) reading(n ast.Node, path, kind string) Reading {
 	switch d.resolve(n, path).(type) {
 	case *ast.MappingNode, *ast.MappingValueNode:
 	default:
-		r.Column = d.text(n, path, "a column, or a mapping"+fieldsOf(fields[kind]))
+		r.Column = d.text(n, path, "a column, or a mapping"+fieldsOf(kind))
 		return r
 	}
 	for _, f := range d.mapping(n, path, kind) {

@@ -41,7 +41,7 @@ func (e Placed) isParent() bool {
 }
 
 // senders are bare names of columns that say who has written a message, and not whose copy it is.
-var senders = regexp.MustCompile(`^(sender|sentby|author|from|creat(or|edby)|post(er|edby)|writer|writtenby|fromuser)(id|jid|userid|uid|name)?$`)
+var senders = regexp.MustCompile(`^(sender|sentby|author|from|creat(or|edby)|post(er|edby)|writer|writtenby|(from|sender|author)account|fromuser)(id|jid|userid|uid|name)?$`)
 
 func (k *checker) doubtSender(e Placed, rel *relation) {
 	for _, c := range e.Conditions() {

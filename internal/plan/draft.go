@@ -15,19 +15,27 @@ import (
 // open stands in a draft where its reader must answer a question. No check lets it pass.
 const open = "TODO"
 
-// ErrNoMessages says that no table looks like one of messages. What is returned also says what a table lacks that has something of one.
+// ErrNoMessages says that no table looks like one of messages. What is returned also says why the nearest was passed over.
 var ErrNoMessages = errors.New("no table looks like one of messages")
+
+// DraftOptions are what an operator says about the tables. The zero value leaves all to the catalog.
+type DraftOptions struct {
+	// Schema is where to look; "" for all.
+	Schema string
+	// Messages is the table of messages, as a plan names it; "" where names and columns are to tell.
+	Messages string
+}
 
 // Draft reads the catalog and writes a first plan as YAML: what names, types, keys and foreign
 // keys tell, with comments where they don't. questions is how often open stands in
-// it. schema is where to look, "" for all. The error is [ErrNoMessages], or the catalog couldn't be read.
-func Draft(ctx context.Context, q Querier, schema string) (text string, questions int, err error) {
-	names, err := tablesOf(ctx, q, schema)
+// it. The error is [ErrNoMessages], or of the options, or the catalog couldn't be read.
+func Draft(ctx context.Context, q Querier, opts DraftOptions) (text string, questions int, err error) {
+	names, err := tablesOf(ctx, q, opts.Schema)
 	if err != nil {
 		return "", 0, err
 	}
-	if len(names) == 0 && schema != "" {
-		return "", 0, fmt.Errorf("there is no schema %s with a table that this role can see; name one in just the case that it has", quote(schema))
+	if len(names) == 0 && opts.Schema != "" {
+		return "", 0, fmt.Errorf("there is no schema %s with a table that this role can see; name one in just the case that it has", quote(opts.Schema))
 	}
 	cat, err := readCatalog(ctx, q, names)
 	if err != nil {
@@ -38,6 +46,12 @@ func Draft(ctx context.Context, q Querier, schema string) (text string, question
 		return "", 0, err
 	}
 	d := &draft{cat: cat, numbers: numbers, notes: map[string][]string{}, maybe: map[string][]string{}, used: map[*relation]bool{}}
+	d.nameAccounts()
+	if opts.Messages != "" {
+		if d.log, err = d.named(opts.Messages); err != nil {
+			return "", 0, err
+		}
+	}
 	if err := d.make(); err != nil {
 		return "", 0, err
 	}
@@ -91,6 +105,9 @@ type draft struct {
 	owned   *relation           // has the owner: log, or what points to it; nil where nothing does
 	none    string              // what stands for the members where no table says who they are
 	member  *relation           // has user and conversation, where the log refers to it instead
+	owners  []string            // ownerWords here, with account where that may be a person
+	apps    []string            // appWords here
+	persons bool                // accounts send messages
 }
 
 // tables are all tables in the order of their names.
@@ -108,9 +125,9 @@ func (d *draft) note(path, format string, args ...any) {
 
 // make fills the plan.
 func (d *draft) make() error {
-	conversation := d.findLog()
-	if d.log == nil {
-		return d.noLog()
+	conversation, err := d.findLog()
+	if err != nil {
+		return err
 	}
 	d.used[d.log] = true
 	user := d.findOwner(conversation)
@@ -158,65 +175,150 @@ func (d *draft) make() error {
 	return nil
 }
 
-// findLog chooses the table of messages, and returns its column of the conversation.
-func (d *draft) findLog() (conversation string) {
-	best := 0
-	var others []string
-	for _, r := range d.tables() {
-		column, member := conversationOf(r), (*relation)(nil)
-		if column == "" {
-			column, member = d.memberOf(r)
-		}
-		n := messagesScore(r, column)
-		if column == "" || n < 5 {
-			continue
-		}
-		if n > best {
-			if d.log != nil {
-				others = append(others, planTable(d.log))
-			}
-			best, d.log, conversation, d.member = n, r, column, member
-		} else {
-			others = append(others, planTable(r))
-		}
+// named is the table of this name, as a plan writes it, or without its schema where only one has it.
+func (d *draft) named(table string) (*relation, error) {
+	n, err := parseTable(table)
+	if err != nil {
+		return nil, fmt.Errorf("--messages is %q: expected a table: %w", table, err)
 	}
-	for _, o := range others {
-		d.head = append(d.head, o+" looks like messages, too, and is not in this plan, unless as a child: a plan is about one table of messages.")
+	all := slices.DeleteFunc(slices.Clone(d.tables()), func(r *relation) bool { return r.name != n.name || n.schema != "" && r.schema != n.schema })
+	switch len(all) {
+	case 0:
+		return nil, fmt.Errorf("there is no table %s that this role can see; name it in just the case that it has", table)
+	case 1:
+		return all[0], nil
 	}
-	return conversation
+	return nil, fmt.Errorf("there are %s: name one of them", strings.Join(mapped(all, planTable), " and "))
 }
 
-// noLog is [ErrNoMessages], with what a table lacks that has something of one.
-func (d *draft) noLog() error {
-	const byHand = "write the plan by hand: docs/plan.md, examples/plans"
-	var nearest *relation
-	most := 0
-	for _, r := range d.tables() {
-		if n := messagesScore(r, conversationOf(r)); n > most {
-			most, nearest = n, r
+// findLog chooses the table of messages, unless it is named, and returns its column of the conversation.
+func (d *draft) findLog() (conversation string, err error) {
+	if d.log != nil {
+		d.leaveOut(d.sample())
+		if conversation, d.member = d.conversationOf(d.log); conversation == "" {
+			return "", fmt.Errorf("%s has no %s; %s", planTable(d.log), needsConversation, byHand)
+		}
+		return conversation, nil
+	}
+	all := d.passSampleOver(d.candidates())
+	if len(all) == 0 {
+		return "", d.noLog()
+	}
+	best := slices.MaxFunc(all, func(a, b candidate) int { return a.score - b.score }) // the first of several
+	d.log, d.member = best.log, best.member
+	for _, c := range all {
+		if c.log != best.log {
+			d.head = append(d.head, planTable(c.log)+" looks like messages, too, and is not in this plan, unless as a child: a plan is about one table of messages.")
 		}
 	}
-	if nearest == nil {
-		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
+	return best.conversation, nil
+}
+
+// candidate is a table that looks like one of messages.
+type candidate struct {
+	score        int
+	log, member  *relation
+	conversation string
+}
+
+func (d *draft) candidates() (all []candidate) {
+	for _, r := range d.tables() {
+		c := candidate{log: r}
+		c.conversation, c.member = d.conversationOf(r)
+		c.score = d.messagesScore(r, c.conversation)
+		if c.conversation != "" && c.score >= 5 {
+			all = append(all, c)
+		}
 	}
-	var lacks []string
+	return all
+}
+
+// passSampleOver leaves the sample out where another table looks like messages.
+func (d *draft) passSampleOver(all []candidate) []candidate {
+	sample := d.sample()
+	own := slices.DeleteFunc(slices.Clone(all), func(c candidate) bool { return slices.Contains(sample, c.log) })
+	if len(own) == len(all) || len(sample) == len(d.tables()) {
+		return all
+	}
+	what := planTable(sample[0]) + " is taken for the sample that worker setup --sample-schema makes"
+	if len(own) == 0 {
+		d.head = append(d.head, what+". No other table looks like messages: --messages TABLE names one.")
+		return all
+	}
+	d.head = append(d.head, what+", and is passed over: --messages "+planTable(sample[0])+" drafts it.")
+	d.leaveOut(sample)
+	return own
+}
+
+// leaveOut takes tables out of the catalog, unless one of them has the messages.
+func (d *draft) leaveOut(tables []*relation) {
+	if !slices.Contains(tables, d.log) {
+		d.all = slices.DeleteFunc(d.tables(), func(r *relation) bool { return slices.Contains(tables, r) })
+	}
+}
+
+// sampleColumns are those of the sample's messages.
+var sampleColumns = []string{"app_id", "body", "conversation_id", "sender_id", "sent_at", "seq", "user_id"}
+
+// sample are the tables that worker setup --sample-schema makes, the messages first; nil where they aren't there. A table of
+// their name with other columns is the app's own.
+func (d *draft) sample() (all []*relation) {
+	named := func(table string) *relation { return d.relationOf("chat." + table) }
+	if log := named("messages"); log == nil || !slices.Equal(log.columnNames(), sampleColumns) {
+		return nil
+	}
+	for _, table := range []string{"messages", "conversations", "reactions", "attachments", "counters"} {
+		if r := named(table); r != nil {
+			all = append(all, r)
+		}
+	}
+	return all
+}
+
+const (
+	byHand            = "write the plan by hand: docs/plan.md, examples/plans"
+	needsConversation = "column of the conversation, such as conversation_id, room_id or peer"
+)
+
+// noLog is [ErrNoMessages], with why the table was passed over that looks most like one of messages.
+func (d *draft) noLog() error {
+	var nearest candidate
+	for _, r := range d.tables() {
+		c := candidate{log: r}
+		c.conversation, _ = d.conversationOf(r)
+		if c.score = d.messagesScore(r, c.conversation); c.score > nearest.score {
+			nearest = c
+		}
+	}
+	if nearest.log == nil {
+		return fmt.Errorf("%w; name it with --messages, or %s", ErrNoMessages, byHand)
+	}
+	r := nearest.log
+	var why []string
+	if beside := wordIn(r.name, besideWords); beside != "" {
+		why = append(why, fmt.Sprintf("%q in its name, as tables beside the messages do", beside))
+	}
 	for _, part := range []struct {
 		there bool
 		name  string
 	}{
-		{conversationOf(nearest) != "", "column of the conversation, such as conversation_id, room_id or peer"},
-		{bodyOf(nearest), "column of the text, such as body or content"},
-		{len(ownersOf(nearest)) > 0, "column of the owner, such as owner_id or username"},
-		{slices.ContainsFunc(messageWords, func(w string) bool { return strings.Contains(bare(nearest.name), w) }), "name like messages"},
+		{nearest.conversation != "", needsConversation},
+		{bodyOf(r), "column of the text, such as body or content"},
+		{len(d.ownersOf(r)) > 0, "column of the owner, such as owner_id or username"},
+		{has(r.name, messageWords), "name like messages"},
 	} {
 		if !part.there {
-			lacks = append(lacks, "no "+part.name)
+			why = append(why, "no "+part.name)
 		}
 	}
-	if len(lacks) > 2 { // a text alone, say, is in many tables
-		return fmt.Errorf("%w; %s", ErrNoMessages, byHand)
+	if len(why) > 2 { // a text alone, say, is in many tables
+		return fmt.Errorf("%w; name it with --messages, or %s", ErrNoMessages, byHand)
 	}
-	return fmt.Errorf("%w; %s has %s; if it has the messages nevertheless, %s", ErrNoMessages, planTable(nearest), or(strings.Join(lacks, ", "), "no index of owner and conversation"), byHand)
+	otherwise := byHand
+	if nearest.conversation != "" {
+		otherwise = "name it, --messages " + planTable(r) + ", or " + byHand
+	}
+	return fmt.Errorf("%w; %s has %s; if it has the messages nevertheless, %s", ErrNoMessages, planTable(r), strings.Join(why, ", "), otherwise)
 }
 
 // bodyOf reports whether a column has the text.
@@ -226,13 +328,21 @@ func bodyOf(r *relation) bool {
 	})
 }
 
+// conversationOf is the column of the conversation; "" for none. Where that refers to a row of a member, member is its table.
+func (d *draft) conversationOf(r *relation) (column string, member *relation) {
+	if column := conversationOf(r); column != "" {
+		return column, nil
+	}
+	return d.memberOf(r)
+}
+
 // memberOf is the table of members to whose rows the table refers, and the column by which it does.
 func (d *draft) memberOf(r *relation) (column string, table *relation) {
 	for _, f := range d.cat.keys {
 		if f.from != r || f.to == nil || f.to == r || len(f.columns) != 1 || f.refs[0] != keyOf(f.to) {
 			continue
 		}
-		if c := conversationOf(f.to); c != "" && len(ownersOf(f.to)) > 0 && f.to.unique(ownersOf(f.to)[0], c) {
+		if c := conversationOf(f.to); c != "" && len(d.ownersOf(f.to)) > 0 && f.to.unique(d.ownersOf(f.to)[0], c) {
 			return f.columns[0], f.to
 		}
 	}
@@ -240,22 +350,18 @@ func (d *draft) memberOf(r *relation) (column string, table *relation) {
 }
 
 // messagesScore is how much a table looks like one of messages.
-func messagesScore(r *relation, conversation string) (n int) {
-	name := bare(r.name)
-	for _, owner := range ownersOf(r) {
-		apps := slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(appWords, stem(c)) == 0 })
+func (d *draft) messagesScore(r *relation, conversation string) (n int) {
+	for _, owner := range d.ownersOf(r) {
+		apps := slices.DeleteFunc(r.columnNames(), func(c string) bool { return rank(d.apps, stem(c)) == 0 })
 		if r.unique(append(apps, owner, conversation)...) {
 			return 0 // one row for each conversation
 		}
 	}
-	for _, w := range messageWords {
-		if strings.Contains(name, w) {
-			n = 3
-			if strings.TrimSuffix(name, "s") == w || strings.HasSuffix(strings.TrimSuffix(name, "s"), w) {
-				n += 2
-			}
-			break
-		}
+	if has(r.name, messageWords) {
+		n = 3
+	}
+	if endsWith(r.name, messageWords) {
+		n += 2
 	}
 	if has(r.name, besideWords) {
 		n -= 5
@@ -263,7 +369,7 @@ func messagesScore(r *relation, conversation string) (n int) {
 	if bodyOf(r) {
 		n += 2
 	}
-	if slices.ContainsFunc(ownersOf(r), func(c string) bool { return together(r, c, conversation) }) {
+	if slices.ContainsFunc(d.ownersOf(r), func(c string) bool { return together(r, c, conversation) }) {
 		n += 2
 	}
 	if conversation != "" {
@@ -309,8 +415,8 @@ func best(r *relation, score func(column) int) (name string) {
 // appOf is the column of the app, "" for none.
 func (d *draft) appOf(r *relation, conversation, user string) string {
 	return best(r, func(c column) int {
-		n := rank(appWords, stem(c.name))
-		sure := rank(appWords, stem(c.name)) > len(appWords)-3
+		n := rank(d.apps, stem(c.name))
+		sure := rank(d.apps, stem(c.name)) > len(d.apps)-3
 		if n == 0 || !isID(c) || c.name == conversation || c.name == user || !c.notNull || !sure && !together(r, c.name, conversation) && !together(r, c.name, user) {
 			return 0
 		}

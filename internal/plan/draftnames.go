@@ -16,8 +16,8 @@ var (
 	// besideWords are in names of tables that go with messages and hold none.
 	besideWords = []string{
 		"reaction", "attachment", "mention", "receipt", "revision", "participant", "member", "reference", "upload", "submessage", "flag",
-		"draft", "archived", "seen", "star", "pin", "like", "bookmark", "embed", "vote", "notification", "deliver", "recipient", "setting",
-		"preference", "folder", "label", "link", "edit", "report", "spool", "queue", "scheduled", "template", "poll", "file", "read",
+		"draft", "archived", "seen", "star", "pin", "like", "bookmark", "embed", "vote", "notification", "deliver", "delivery", "recipient", "setting",
+		"preference", "folder", "label", "link", "edit", "report", "spool", "queue", "scheduled", "template", "poll", "file", "read", "unread",
 	}
 	bodyWords         = []string{"body", "content", "text", "message", "xml", "txt", "payload", "data", "value", "cooked", "html", "msg", "stanza"}
 	conversationWords = []string{
@@ -25,11 +25,11 @@ var (
 		"with", "peer", "recipient", "group", "topic", "ticket", "conv", "rid", "buddy",
 	}
 	ownerWords    = []string{"owner", "mailbox", "holder", "username", "luser", "userprofile", "user", "uid", "profile", "member", "subscriber"}
-	senderWords   = []string{"sender", "author", "from", "fromjid", "fromuser", "creator", "createdby", "postedby", "poster", "sentby", "writer", "senderuser"}
+	senderWords   = []string{"sender", "author", "from", "fromjid", "fromuser", "creator", "createdby", "postedby", "poster", "sentby", "writer", "senderuser", "fromaccount", "senderaccount", "authoraccount"}
 	appWords      = []string{"app", "application", "tenant", "serverhost", "lserver", "host", "server", "vhost", "domain", "realm", "organization", "organisation", "org", "workspace", "company", "account", "site"}
 	positionWords = []string{"seq", "position", "sequence", "sortid", "id", "messageid", "msgid", "pos", "no", "number", "idx"}
 	memberWords   = []string{"member", "participant", "subscription", "subscriber"}
-	pointerWords  = []string{"usermessage", "messageuser", "recipient", "deliver", "inbox", "mailbox", "copies", "copy", "messagecop"}
+	pointerWords  = []string{"usermessage", "messageuser", "recipient", "deliver", "delivery", "inbox", "mailbox", "copy"}
 	fileWords     = []string{"file", "attachment", "upload", "media", "blob", "asset", "image", "document"}
 	loginWords    = []string{"username", "login", "jid", "handle", "nickname", "name", "email", "externalid"}
 	countWords    = []string{"messagescount", "messagecount", "nummessages", "totalmessages", "totalmsgcount"}
@@ -87,11 +87,6 @@ func rankEnd(words []string, name string) int {
 	return 0
 }
 
-// has reports whether the name has one of the words in it.
-func has(name string, words []string) bool {
-	return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(bare(name), w) })
-}
-
 // singular is a table's bare name without its plural.
 func singular(name string) string {
 	b := bare(name)
@@ -102,24 +97,6 @@ func singular(name string) string {
 		return b
 	}
 	return strings.TrimSuffix(b, "s")
-}
-
-// words are a name's words in lower case.
-func words(name string) []string {
-	var out []string
-	last := ' '
-	for _, r := range name {
-		switch {
-		case !unicode.IsLetter(r) && !unicode.IsDigit(r):
-			last = ' '
-			continue
-		case last == ' ' || unicode.IsUpper(r) && !unicode.IsUpper(last):
-			out = append(out, "")
-		}
-		out[len(out)-1] += string(unicode.ToLower(r))
-		last = r
-	}
-	return out
 }
 
 // class is what Rails calls the rows of a table: ActiveStorageAttachment.

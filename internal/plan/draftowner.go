@@ -1,22 +1,53 @@
 package plan
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
+
+// nameAccounts decides what an account is here: the app, where a table has the owner besides, and else a person. It is sure
+// of a person where a message's sender is an account, by its name or by what it refers to.
+func (d *draft) nameAccounts() {
+	d.owners, d.apps = ownerWords, appWords
+	account := func(c string) bool { return stem(c) == "account" }
+	tenants := false
+	for _, r := range d.tables() {
+		columns, senders := slices.DeleteFunc(r.columnNames(), func(c string) bool { return !account(c) || !isID(r.columns[c]) }), sendersOf(r)
+		d.persons = d.persons || slices.ContainsFunc(senders, func(c string) bool {
+			return strings.HasSuffix(stem(c), "account") || slices.ContainsFunc(columns, func(a string) bool { return d.sameKey(r, a, c) })
+		})
+		tenants = tenants || slices.ContainsFunc(columns, func(c string) bool { return !r.unique(c) }) && len(d.ownersOf(r)) > 0
+	}
+	if d.persons || !tenants {
+		d.owners = append(slices.Clone(ownerWords), "account")
+		d.apps = slices.DeleteFunc(slices.Clone(appWords), account)
+	}
+}
+
+// sameKey reports whether the two columns refer to one table's column by foreign keys.
+func (d *draft) sameKey(r *relation, a, b string) bool {
+	return slices.ContainsFunc(d.cat.keys, func(f foreignKey) bool {
+		return f.from == r && slices.Equal(f.columns, []string{a}) && slices.ContainsFunc(d.cat.keys, func(g foreignKey) bool {
+			return g.from == r && slices.Equal(g.columns, []string{b}) && g.toName == f.toName && slices.Equal(g.refs, f.refs)
+		})
+	})
+}
 
 // ownersOf are the columns that may have the owner, the most likely first.
-func ownersOf(r *relation) []string {
+func (d *draft) ownersOf(r *relation) []string {
 	var all []string
 	for _, c := range r.columnNames() {
-		if rank(ownerWords, stem(c)) > 0 && isID(r.columns[c]) {
+		if rank(d.owners, stem(c)) > 0 && isID(r.columns[c]) {
 			all = append(all, c)
 		}
 	}
-	slices.SortStableFunc(all, func(a, b string) int { return rank(ownerWords, stem(b)) - rank(ownerWords, stem(a)) })
+	slices.SortStableFunc(all, func(a, b string) int { return rank(d.owners, stem(b)) - rank(d.owners, stem(a)) })
 	return all
 }
 
 // usersOf is ownersOf a table of members, and its columns that refer to the people who send messages, such as account_id.
 func (d *draft) usersOf(r *relation) []string {
-	users := ownersOf(r)
+	users := d.ownersOf(r)
 	if len(users) > 0 || !has(r.name, memberWords) {
 		return users
 	}
@@ -49,10 +80,19 @@ func (d *draft) findOwner(conversation string) string {
 		d.owned = d.log
 		return ""
 	}
-	owners, senders := ownersOf(d.log), sendersOf(d.log)
+	owners, senders := d.ownersOf(d.log), sendersOf(d.log)
 	members, table := d.membersOf(d.log, conversation), d.tableOf(conversation)
+	doubtful := func(c string) bool { return stem(c) == "account" && !d.persons }
+	if members != nil && !d.persons && stem(d.usersOf(members)[0]) != "account" { // who reads has another name
+		d.owners, d.apps = ownerWords, appWords
+		owners = d.ownersOf(d.log)
+	}
 	for _, c := range owners {
-		named := rank(ownerWords, stem(c)) > len(ownerWords)-3
+		if doubtful(c) {
+			d.note("messages.user", "If %s is what commands call app_id, write app: %[1]s, and take tenant out.", c)
+			continue
+		}
+		named := rank(d.owners, stem(c)) > len(d.owners)-3
 		sent := len(senders) == 0 && (members != nil || table != nil) // somebody must have sent what others read
 		if named || together(d.log, c, conversation) && !sent {
 			d.owned = d.log
@@ -66,7 +106,7 @@ func (d *draft) findOwner(conversation string) string {
 		d.owned = table
 		return user
 	}
-	if table != nil && members == nil && len(owners) == 0 && len(ownersOf(table)) > 0 {
+	if table != nil && members == nil && len(owners) == 0 && len(d.ownersOf(table)) > 0 {
 		d.owned = d.log
 		return ""
 	}
@@ -103,7 +143,7 @@ func (d *draft) byConversation(e *Entry) {
 	} else {
 		key = conversationOf(table)
 	}
-	user := ownersOf(table)[0]
+	user := d.ownersOf(table)[0]
 	id := ID{Name: singular(table.name), Lookup: &Lookup{Table: planTable(table), Where: []Pair{{key, Value{Name, "conversation"}}, {user, Value{Name, "user"}}}, Column: keyOf(table)}}
 	if app := d.appOf(table, key, user); app != "" {
 		d.plan.Tenant = ""
@@ -123,7 +163,7 @@ func (d *draft) membersOf(log *relation, conversation string) *relation {
 		}
 		for _, user := range d.usersOf(r) {
 			for _, c := range r.columnNames() {
-				if _, unique := r.uniqueAmong(user, c); unique && c != user && stem(c) == stem(conversation) && messagesScore(r, c) < 5 {
+				if _, unique := r.uniqueAmong(user, c); unique && c != user && stem(c) == stem(conversation) && d.messagesScore(r, c) < 5 {
 					return r
 				}
 			}
@@ -140,7 +180,7 @@ func (d *draft) findPointers() (*relation, string) {
 			continue
 		}
 		for _, ref := range d.referencesTo(r, d.log) {
-			for _, user := range ownersOf(r) {
+			for _, user := range d.ownersOf(r) {
 				if len(ref.Column) == 1 && ref.Column[0] != user && r.unique(user, ref.Column[0]) {
 					return r, user
 				}

@@ -57,7 +57,7 @@ func (d *draft) stems(r *relation) []string {
 		out = append(out, singular(all[len(all)-1]))
 	}
 	for _, w := range messageWords {
-		if r == d.log && strings.Contains(bare(r.name), w) {
+		if r == d.log && has(r.name, []string{w}) {
 			out = append(out, w)
 		}
 	}
@@ -235,13 +235,13 @@ func (d *draft) lookup(path string, r *relation, e *Entry) {
 		}
 		for _, i := range users.indexes {
 			names := slices.Clone(i.columns)
-			slices.SortFunc(names, func(a, b string) int { return rank(appWords, bare(a)) - rank(appWords, bare(b)) })
+			slices.SortFunc(names, func(a, b string) int { return rank(d.apps, bare(a)) - rank(d.apps, bare(b)) })
 			login := names[0]
 			if !i.unique || rank(loginWords, bare(login)) == 0 || !isText(users.columns[login]) {
 				continue
 			}
 			where := []Pair{{login, Value{Name, "user"}}}
-			if len(names) == 2 && rank(appWords, stem(names[1])) > 0 && isText(users.columns[names[1]]) {
+			if len(names) == 2 && rank(d.apps, stem(names[1])) > 0 && isText(users.columns[names[1]]) {
 				where = append([]Pair{{names[1], Value{Name, "app"}}}, where...)
 			} else if len(names) > 1 {
 				continue
@@ -273,13 +273,13 @@ func (d *draft) conversations(user, conversation string) {
 		if d.used[r] {
 			continue
 		}
-		for _, u := range ownersOf(r) {
+		for _, u := range d.ownersOf(r) {
 			for _, c := range r.columnNames() {
 				a := d.appOf(r, c, u)
 				if c == u || c == a || !d.isConversation(r, u, a, c, conversation) {
 					continue
 				}
-				n := 50 + rank(ownerWords, stem(u))
+				n := 50 + rank(d.owners, stem(u))
 				if unreadOf(r) != "" {
 					n += 30
 				}
@@ -328,7 +328,7 @@ func (d *draft) isConversation(r *relation, user, app, c, conversation string) b
 		return r == d.member && c == conversationOf(r)
 	}
 	of := d.log.columns[conversation]
-	if !joinable(r.columns[c], of) || messagesScore(r, c) >= 5 && !has(r.name, memberWords) {
+	if !joinable(r.columns[c], of) || d.messagesScore(r, c) >= 5 && !has(r.name, memberWords) {
 		return false
 	}
 	// Also id, where the key is that and the owner: threads (owner, id).
@@ -340,7 +340,7 @@ func (d *draft) isConversation(r *relation, user, app, c, conversation string) b
 
 func unreadOf(r *relation) string {
 	return best(r, func(c column) int {
-		if name := bare(c.name); strings.Contains(name, "unread") && isInteger(c) && !c.generated && !has(name, []string{"mention", "root"}) {
+		if name := bare(c.name); strings.Contains(name, "unread") && isInteger(c) && !c.generated && !has(c.name, []string{"mention", "root"}) {
 			return 100 - len(name)
 		}
 		return 0
@@ -394,7 +394,7 @@ func (d *draft) belowConversation(table *relation, e *Entry) {
 				d.used[r] = true
 			}
 		}
-		for _, u := range ownersOf(r) {
+		for _, u := range d.ownersOf(r) {
 			for _, c := range r.columnNames() {
 				if !d.used[r] && !e.Keep && c != u && stem(c) == stem(or(e.Conversation, "?")) && e.User != "" && joinable(r.columns[u], table.columns[e.User]) {
 					d.maybe["conversations.children"] = append(d.maybe["conversations.children"],

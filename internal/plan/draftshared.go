@@ -119,7 +119,7 @@ func (d *draft) countsRead() bool {
 		return false
 	}
 	return slices.ContainsFunc(d.relationOf(d.plan.Members.Table).columnNames(), func(c string) bool {
-		return has(c, []string{"msgcount", "messagecount", "messagescount"})
+		return has(c, []string{"msgcount", "messagecount"})
 	})
 }
 

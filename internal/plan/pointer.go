@@ -114,10 +114,9 @@ func (m Messages) Exists(q, low, high, more string) string {
 	return m.smaller(q, low, high, more, func(of string) string { return "exists (select from " + of + ")" })
 }
 
-// First is the expression for the positions, ascending, of the first so many messages of the deletion under the alias q at or below high, "" for
-// no bound.
-func (m Messages) First(q, high string, count int) string {
-	return m.smaller(q, "", high, "", func(of string) string {
+// First is the expression for the positions, ascending, of the first so many messages that [Messages.Exists] is of.
+func (m Messages) First(q, low, high, more string, count int) string {
+	return m.smaller(q, low, high, more, func(of string) string {
 		return fmt.Sprintf("array(select %s from %s order by %s limit %d)", m.Position("m"), of, m.Order("m"), count)
 	})
 }

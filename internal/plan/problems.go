@@ -72,11 +72,16 @@ func (p *problems) silent(path string) bool {
 // known silences what else is wrong at the path.
 func (p *problems) known(path string) { p.paths = append(p.paths, path) }
 
-func fieldsOf(known []string) string {
-	if known == nil {
+// fieldsOf is what an entry of the kind may be.
+func fieldsOf(kind string) string {
+	switch known := fields[kind]; {
+	case known == nil:
 		return " of names to values"
+	case kind == "members":
+		return " of " + strings.Join(known, ", ") + ", or none"
+	default:
+		return " of " + strings.Join(known, ", ")
 	}
-	return " of " + strings.Join(known, ", ")
 }
 
 // describe says what a node is.

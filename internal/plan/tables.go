@@ -46,6 +46,24 @@ func (k *checker) checkTables(sessions int) {
 	}
 }
 
+// firesTriggers reports whether what the worker writes, or its commit, may fire a trigger. What that writes may fire those of any table.
+func (k *checker) firesTriggers(own []OwnTable) bool {
+	fires := func(rel *relation, by fired) bool {
+		return rel != nil && slices.ContainsFunc(rel.parts, func(p part) bool {
+			return p.fired.inserts && by.inserts || p.fired.deletes && by.deletes || p.fired.updates && by.updates
+		})
+	}
+	return k.cat.commitTriggers ||
+		slices.ContainsFunc(own, func(t OwnTable) bool {
+			g := t.grants()
+			return fires(k.cat.relations[t.name()], fired{inserts: g.inserts, deletes: g.deletes, updates: g.updates})
+		}) ||
+		slices.ContainsFunc(k.members(), func(m member) bool {
+			deletes, updates := k.changes(m.path)
+			return fires(m.rel, fired{deletes: deletes, updates: updates})
+		})
+}
+
 // changes reports what the statements do with the rows of an entry.
 func (k *checker) changes(path string) (deletes, updates bool) {
 	for _, e := range k.plan.Entries() {
@@ -79,8 +97,8 @@ func (k *checker) checkKeepers(m member, deletes, updates bool) {
 			where += fmt.Sprintf(" and %s of %s", purge.Count(n-1, "more part"), m.rel)
 		}
 		if t.deferred && (t.deletes && deletes || t.updates && updates) {
-			k.warn("%s: trigger %s of %s, with function %s, is deferred to the commit, when it is decided that nothing is left: what it writes then stays, and the deletion counts as done; "+
-				"make sure that it writes none of these rows, or create it anew, not deferred", m.path, quote(t.trigger), where, t.function)
+			k.warn("%s: trigger %s of %s, with function %s, is deferred to the commit: it fires before, so that the proof that nothing is left sees what it writes, and a deletion whose rows it "+
+				"writes back fails; make sure that it writes none of these rows", m.path, quote(t.trigger), where, t.function)
 			continue
 		}
 		if t.deletes && deletes {

@@ -44,7 +44,7 @@ func (p Plan) validate(known problems) error {
 func (v *validator) messages() {
 	m := v.plan.Messages
 	if m.line == 0 && m.Table == "" {
-		v.add(0, "messages is missing: expected a mapping%s", fieldsOf(fields["messages"]))
+		v.add(0, "messages is missing: expected a mapping%s", fieldsOf("messages"))
 		return
 	}
 	conds := m.Conditions()

@@ -84,7 +84,7 @@ func (f Failure) Counts() int {
 
 // Kept says that rows are still there although a delete of them, in the
 // transaction that had locked them, raised no error: a trigger or a rule keeps
-// them. The zero value says that there are none.
+// them, or a trigger writes them back. The zero value says that there are none.
 type Kept struct {
 	// Table is the first of the plan's tables with such rows, quoted.
 	Table string
@@ -123,6 +123,6 @@ func (k Kept) Error() string {
 	if k.Seq != 0 {
 		where = fmt.Sprintf(", the first at seq %d", k.Seq)
 	}
-	return fmt.Sprintf("table %s keeps %s from being deleted%s: a before delete trigger returns null, or a rule replaces the delete; "+
-		"let it return old for this table, or drop it", k.Table, Count(k.Rows, "row"), where)
+	return fmt.Sprintf("table %s keeps %s from being deleted%s: a before delete trigger returns null, a rule replaces the delete, or a trigger, perhaps "+
+		"of another table or deferred to the commit, writes the rows back; let it return old for this table, and write none of its rows, or drop it", k.Table, Count(k.Rows, "row"), where)
 }

@@ -78,21 +78,53 @@ func compare(a, b purge.Deletion) int {
 	return strings.Compare(a.Command, b.Command)
 }
 
-// bulk is Bulk for deletions in the order of their locks.
+// bulk is Bulk for deletions in the order of their locks. Those of which triggers write rows back at the commit it leaves for steps.
 func (r *Repo) bulk(ctx context.Context, b purge.Batch) (purge.Result, error) {
-	res := emptyResult(len(b.Deletions))
+	fresh := r.fresh(b.Deletions)
+	for {
+		res, kept, err := r.tryBulk(ctx, b, fresh)
+		if err != nil || len(kept) == 0 {
+			return res, err
+		}
+		for _, i := range kept {
+			fresh[i] = false
+		}
+	}
+}
+
+// tryBulk is bulk for the fresh deletions, or returns which of them triggers put back, and has changed nothing then.
+func (r *Repo) tryBulk(ctx context.Context, b purge.Batch, fresh []bool) (res purge.Result, kept []int, err error) {
+	res = emptyResult(len(b.Deletions))
 	t := r.begin(true)
 	t.preferred = r.ready
 	if b.Timeout > 0 {
 		t.limits.statement = min(t.limits.statement, b.Timeout)
 	}
 	var children []int
-	err := t.converse(ctx, func(roundTrip func() error) error { return r.takeAndFinish(t, b, &res, &children, roundTrip) })
+	err = t.converse(ctx, func(roundTrip func() error) error {
+		emptied, err := r.takeAndFinish(t, b, fresh, &res, &children, roundTrip)
+		if err != nil || !r.triggers.Load() {
+			return err
+		}
+		there := r.queuePutBack(t, "put_back", emptied, nil)
+		if err := roundTrip(); err != nil {
+			return err
+		}
+		for i, rec := range res.Records {
+			if res.Finished[i] && there[i].err(rec.HistoryKept, rec.ConversationRemoved) != nil {
+				kept = append(kept, i)
+			}
+		}
+		if len(kept) > 0 {
+			return errAbandon
+		}
+		return nil
+	})
 	if err != nil {
-		return purge.Result{}, r.orRace(err, b)
+		return purge.Result{}, nil, r.orRace(err, b)
 	}
 	sum(&res, children, b.Budget)
-	return res, nil
+	return res, kept, nil
 }
 
 // orRace is err, or contention where a child row may have come in between: a foreign key
@@ -111,16 +143,20 @@ func (r *Repo) orRace(err error, b purge.Batch) error {
 	return &purge.FaultError{Fault: purge.Contention, Cause: cause, Err: err}
 }
 
-// takeAndFinish carries a batch out up to its commit, and fills res and the counts of the
-// child tables' rows in.
-func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, children *[]int, roundTrip func() error) error {
+// takeAndFinish carries a batch's fresh deletions out up to its commit, and fills res and the counts of the
+// child tables' rows in. It returns of what nothing is left of those that have been finished.
+func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, fresh []bool, res *purge.Result, children *[]int, roundTrip func() error) ([]emptied, error) {
+	all := make([]emptied, len(b.Deletions))
+	for i, d := range b.Deletions {
+		all[i] = emptied{key: d.Key, above: bottom}
+	}
 	var through []*int64
 	var doubts, lookedUp []*string
-	taken := func(rows pgx.Rows) error {
+	readTaken := func(rows pgx.Rows) error {
 		into := []any{&through, &res.Deleted, &doubts, children, &lookedUp}
 		return rows.Scan(into[:len(rows.FieldDescriptions())]...) // the last only where the plan looks something up
 	}
-	takenOne := func(rows pgx.Rows) error {
+	readTakenOne := func(rows pgx.Rows) error {
 		into := []any{&through, &res.Deleted, &doubts, children, nil, nil, nil}
 		return rows.Scan(into[:len(rows.FieldDescriptions())]...)
 	}
@@ -130,18 +166,18 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 			judge(&res.Records[i], doubts[i])
 		}
 	}
-	if len(b.Deletions) == 1 && !b.SkipLocked && !r.plan.Loose {
+	if len(b.Deletions) == 1 && fresh[0] && !b.SkipLocked && !r.plan.Loose && !(r.plan.LooksUp() && r.triggers.Load()) {
 		a := argsOf(b.Deletions[0]).with(args{
 			"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 		})
-		t.query(takenOne, r.sql.get("bulk_take_one"), a)
+		t.query(readTakenOne, r.sql.get("bulk_take_one"), a)
 		t.query(readRecords(b.Deletions, found), r.sql.get("bulk_finish_one"), a)
-		return nil
+		return all, nil
 	}
 	c := columnsOf(b.Deletions)
 	a := args{
 		"apps": c.apps, "commands": c.commands, "conversations": c.conversations, "tokens": c.tokens, "users": c.users, "devices": c.devices,
-		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "conversations_kept": c.keepRow, "scopes": c.scopes, "requesters": c.requesters, "requested_at": c.requested, "digests": c.digests, "fresh": r.fresh(b.Deletions),
+		"wanted": c.through, "stored_at": c.stored, "kept": c.keep, "conversations_kept": c.keepRow, "scopes": c.scopes, "requesters": c.requesters, "requested_at": c.requested, "digests": c.digests, "fresh": fresh,
 		"each": b.Budget.PerDeletion, "rows": b.Budget.Rows, "lease": r.cfg.Lease(),
 	}
 	take, lock := "bulk_take", "bulk_lock"
@@ -154,12 +190,15 @@ func (r *Repo) takeAndFinish(t *transaction, b purge.Batch, res *purge.Result, c
 	if s := r.sql[lock]; s != nil { // the plan needs it
 		t.exec(nil, s, a)
 	}
-	t.query(taken, r.sql.get(take), a)
+	t.query(readTaken, r.sql.get(take), a)
 	if err := roundTrip(); err != nil {
-		return err
+		return nil, err
 	}
 	t.query(readRecords(b.Deletions, found), r.sql.get("bulk_finish"), a.with(args{"through_seqs": through, "deleted": res.Deleted, "looked_up": lookedUp}))
-	return nil
+	for i := range lookedUp {
+		all[i].lookedUp = lookedUp[i]
+	}
+	return all, nil
 }
 
 // fresh says which deletions a batch may take up: of one conversation the first alone,

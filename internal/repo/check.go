@@ -37,14 +37,14 @@ func CheckPlan(ctx context.Context, url string, p plan.Plan, opts plan.Options) 
 }
 
 // DraftPlan is [plan.Draft] for the database. It only reads.
-func DraftPlan(ctx context.Context, url, schema string) (text string, questions int, err error) {
+func DraftPlan(ctx context.Context, url string, opts plan.DraftOptions) (text string, questions int, err error) {
 	l, err := OpenLedger(ctx, url)
 	if err != nil {
 		return "", 0, err
 	}
 	defer l.Close()
 	err = l.begin().read(ctx, func(ctx context.Context, q plan.Querier) error {
-		text, questions, err = plan.Draft(ctx, q, schema)
+		text, questions, err = plan.Draft(ctx, q, opts)
 		return err
 	})
 	return text, questions, classifyShared(ctx, err)
@@ -77,7 +77,7 @@ func (r *Repo) Warnings() []string { return r.plan.Warnings }
 func (r *Repo) KnowsTimes() bool { return r.plan.Messages.SentAt != "" }
 
 // Recheck checks the plan against the catalog again, as [Open] did, and returns its
-// warnings. The error is [ErrChanged], or is never a deletion's own fault, is one
+// warnings. From then on deletions are proven against the triggers that there are now. The error is [ErrChanged], or is never a deletion's own fault, is one
 // line, and says what corrects it. It reads the catalog in one short transaction (some
 // milliseconds) and changes nothing.
 func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
@@ -92,5 +92,6 @@ func (r *Repo) Recheck(ctx context.Context) (warnings []string, err error) {
 	if !checked.Same(r.plan) {
 		return nil, ErrChanged
 	}
+	r.triggers.Store(checked.Triggers)
 	return checked.Warnings, nil
 }

@@ -112,6 +112,17 @@ func (r *Repo) RemoveMembers(ctx context.Context, d purge.Deletion, from purge.P
 		if to.Done = len(users) < limit; !to.Done && removed < len(users) { // the next ones would be the same
 			return errKept(purge.Kept{Table: r.plan.Members.Name, Rows: len(users) - removed})
 		}
+		if !to.Done && r.triggers.Load() { // the same goes for those that triggers write back
+			k := purge.Kept{Table: r.plan.Members.Name}
+			r.fireDeferred(t)
+			t.query(func(rows pgx.Rows) error { return rows.Scan(&k.Rows) }, r.sql.get("members_put_back"), a.with(args{"users": users}))
+			if err := roundTrip(); err != nil {
+				return err
+			}
+			if k.Any() {
+				return errKept(k)
+			}
+		}
 		t.exec(nil, r.sql.get("enumeration_advance"), a.with(args{"cursor": to.String(), "page": append(open, users...), "on": false}))
 		return nil
 	})

@@ -42,9 +42,27 @@ func (r *Repo) Mark(ctx context.Context, d purge.Deletion, low, high int64) erro
 // boundary is left; it waits for the conversation's row. The record says
 // whether it is done now; if it is not, something has appeared below the
 // boundary, or the lease was lost (then it is not Mine).
-func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (rec purge.Record, err error) {
+func (r *Repo) Finish(ctx context.Context, d purge.Deletion) (purge.Record, error) {
+	rec, err := r.tryFinish(ctx, d)
+	if isKept(err) { // perhaps by somebody else, who has just written them
+		rec, err = r.tryFinish(ctx, d)
+	}
+	return rec, err
+}
+
+func (r *Repo) tryFinish(ctx context.Context, d purge.Deletion) (rec purge.Record, err error) {
 	t := r.begin(true)
-	err = t.converse(ctx, func(roundTrip func() error) error { return r.finish(t, d, argsOf(d), roundTrip, &rec, new(bool)) })
+	err = t.converse(ctx, func(roundTrip func() error) error {
+		finished := false
+		if err := r.finish(t, d, argsOf(d), roundTrip, &rec, &finished); err != nil || !r.triggers.Load() {
+			return err
+		}
+		there := r.queuePutBack(t, "put_back", []emptied{{key: d.Key, above: bottom}}, nil)
+		if err := roundTrip(); err != nil || !finished {
+			return err
+		}
+		return there[0].err(rec.HistoryKept, rec.ConversationRemoved)
+	})
 	if err != nil {
 		return purge.Record{}, err
 	}

@@ -187,7 +187,8 @@ func (r *Repo) warm(ctx context.Context, conn *pgx.Conn) {
 	for _, n := range sizes {
 		t, res, children := r.begin(true), emptyResult(n), []int(nil)
 		roundTrip := t.roundTripper(ctx, conn)
-		err := r.takeAndFinish(t, purge.Batch{Deletions: make([]purge.Deletion, n)}, &res, &children, roundTrip)
+		b := purge.Batch{Deletions: make([]purge.Deletion, n)}
+		_, err := r.takeAndFinish(t, b, r.fresh(b.Deletions), &res, &children, roundTrip)
 		t.end()
 		if err != nil || roundTrip() != nil {
 			rollback(ctx, conn)

@@ -87,6 +87,7 @@ type Repo struct {
 	plan        *plan.Checked
 	sql         statements
 	longMade    atomic.Int64 // transactions of the long lane
+	triggers    atomic.Bool  // plan's, as the last check has found
 	wideKey     atomic.Bool  // the ledger's key is known to have the user
 	mayThrottle atomic.Bool  // the role may write lethe.throttles, as the last sample has found
 	blind       sync.Map     // of purge.ThrottleReason, to why: throttles whose figures the role may not read
@@ -117,6 +118,7 @@ func (r *Repo) prepare(ctx context.Context) (err error) {
 		return err
 	}
 	r.sql = makeStatements(r.plan)
+	r.triggers.Store(r.plan.Triggers)
 	if r.cfg.ExpressConns > 0 {
 		return r.addReadyPool(ctx)
 	}

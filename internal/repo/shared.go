@@ -124,6 +124,7 @@ const (
 // queueKept adds the statement that finds those deletions of this transaction whose members would still see what they have deleted.
 func (r *Repo) queueKept(t *transaction, a args) (kept map[int]purge.Kept) {
 	kept = map[int]purge.Kept{}
+	r.fireDeferred(t)
 	t.query(func(rows pgx.Rows) error {
 		var ord, by int
 		var missing string

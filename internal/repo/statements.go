@@ -157,6 +157,18 @@ func (a sqlArgs) Removes() bool {
 	return a.Members != nil && a.Conversations.Name != "" && !a.Conversations.Keep
 }
 
+// EndsConversations reports whether conversations' rows go, and EndingChildren are those children of theirs that are found without the row.
+func (a sqlArgs) EndsConversations() bool       { return a.Conversations.Name != "" && !a.Conversations.Keep }
+func (a sqlArgs) EndingChildren() []*plan.Child { return endingChildren(a.Checked) }
+
+// Sum is the sum of numbers.
+func (a sqlArgs) Sum(numbers ...int) (sum int) {
+	for _, n := range numbers {
+		sum += n
+	}
+	return sum
+}
+
 // KeptWatermark, KeptUnread, KeptLedger, KeptZero and KeptMissing are what hide_kept returns.
 func (a sqlArgs) KeptWatermark() int { return keptWatermark }
 func (a sqlArgs) KeptUnread() int    { return keptUnread }

@@ -63,8 +63,9 @@ type step struct {
 
 	began       time.Time // the transaction, or a little later
 	found       batchRange
-	historyKept bool // only the conversation's row goes
-	lock        bool // the batch's messages are locked first
+	historyKept bool  // only the conversation's row goes
+	lock        bool  // the batch's messages are locked first
+	emptied     int64 // no message above the batch's low and at or below is left
 	out         purge.Step
 }
 
@@ -80,13 +81,18 @@ type batchRange struct {
 }
 
 // run runs the step. A foreign key that a child row of this moment violates makes it run
-// once more, with the messages locked before the child rows go.
+// once more, with the messages locked before the child rows go. So do rows that are there again at the end: perhaps
+// somebody else has just written them.
 func (s *step) run(ctx context.Context) (purge.Step, error) {
 	s.lock = s.r.plan.Loose
 	err := s.try(ctx)
 	var pg *pgconn.PgError
 	if s.r.plan.Locked && errors.As(err, &pg) && pg.Code == foreignKeyViolation {
 		s.lock = true
+		err = s.try(ctx)
+	}
+	if isKept(err) {
+		s.lock = s.lock || s.r.plan.Locked
 		err = s.try(ctx)
 	}
 	if err != nil {
@@ -133,8 +139,39 @@ func (s *step) try(ctx context.Context) error {
 		if s.p.ForegroundBackoff > 0 && s.r.mayThrottle.Load() {
 			t.exec(nil, general.get("foreground_load"), args{"times": s.p.ForegroundBackoff})
 		}
+		if s.r.triggers.Load() {
+			return s.proveAgain(t, roundTrip)
+		}
 		return nil
 	})
+}
+
+// proveAgain is an error where rows of the batch are there when all triggers have fired, or, of a deletion that it has finished, any rows.
+func (s *step) proveAgain(t *transaction, roundTrip func() error) error {
+	key, name := s.d.Key, "put_back"
+	if s.replay != nil {
+		name = "replay_put_back"
+		if s.replay.Kind == purge.ReportedErased {
+			key = s.r.LogOf(key)
+		}
+	}
+	through := max(s.emptied, s.out.Low)
+	all := []emptied{{key: key, above: s.found.low, through: &through}}
+	if s.p.Finish && s.out.Reached { // else a scan from the bottom would pass what all batches before have deleted
+		all = append(all, emptied{key: key, above: bottom, through: &s.found.through})
+	}
+	there := s.r.queuePutBack(t, name, all, s.a)
+	if err := roundTrip(); err != nil {
+		return err
+	}
+	if s.out.Finished {
+		return there[1].err(s.historyKept, s.out.Record.ConversationRemoved || s.out.RowRemoved)
+	}
+	batch := there[0]
+	if s.out.Low < through && batch.history.Table != s.r.plan.Messages.Name { // more child rows than a batch may have
+		return nil
+	}
+	return batch.err(s.historyKept, false)
 }
 
 // permit takes a permit of the long lane, and finds out whether anything throttles it. If
@@ -206,7 +243,7 @@ func (s *step) choose(t *transaction, roundTrip func() error) error {
 		t.query(readRecord(s.d, &s.out.Record), sql.get("record"), s.a)
 		return nil
 	}
-	s.out.Low = f.low
+	s.out.Low, s.emptied = f.low, f.low
 	a["low"], a["high"], a["locked"], s.a = f.low, f.high, s.lock, a
 	a["positions"] = slices.Compact(f.positions)
 	return nil
@@ -278,7 +315,9 @@ func (s *step) delete(t *transaction, roundTrip func() error) error {
 	case n.cut:
 		s.cut(&n)
 	}
-	n.again = n.again || s.found.crowded
+	if n.again = n.again || s.found.crowded; !n.again {
+		s.emptied = s.found.high
+	}
 	s.count(n)
 	return nil
 }

@@ -1,7 +1,7 @@
 -- Triggers for each row are those of the tables with the rows. What is published
 -- follows Postgres: by the table, by one whose partition it is, by their schemas
 -- (since Postgres 15), or as a table like all. tgtype's bits: 1 for
--- each row, 2 before, 8 delete, 16 update. Those that are deferred fire at the commit.
+-- each row, 2 before, 4 insert, 8 delete, 16 update. Those that are deferred fire at the commit.
 with recursive tree (root, oid) as (
   select o, o from pg_catalog.unnest($1::oid[]) as o
   union
@@ -38,12 +38,20 @@ keepers as (
   from pg_catalog.pg_trigger g
   where g.tgrelid in (select t.oid from tree t) and g.tgenabled in ('O', 'A') and (g.tgtype & 3 = 3 or g.tginitdeferred and not g.tgisinternal) and g.tgtype & 24 <> 0
   group by g.tgrelid
+),
+fired as ( -- by any statement
+  select g.tgrelid, pg_catalog.bool_or(g.tgtype & 4 <> 0) as inserts, pg_catalog.bool_or(g.tgtype & 8 <> 0) as deletes, pg_catalog.bool_or(g.tgtype & 16 <> 0) as updates
+  from pg_catalog.pg_trigger g
+  where g.tgrelid in (select t.oid from tree t) and g.tgenabled in ('O', 'A') and not g.tgisinternal
+  group by g.tgrelid
 )
 select t.root, c.oid, n.nspname, c.relname, c.relkind::text, (select pg_catalog.count(*) from pg_catalog.pg_index i where i.indrelid = c.oid),
-  case when c.relkind = 'r' then k.triggers end, k.functions, k.deletes, k.updates, k.deferred, coalesce(u.deletes, ''), coalesce(u.updates, ''), c.relreplident::text
+  case when c.relkind = 'r' then k.triggers end, k.functions, k.deletes, k.updates, k.deferred, coalesce(u.deletes, ''), coalesce(u.updates, ''), c.relreplident::text,
+  coalesce(f.inserts, false), coalesce(f.deletes, false), coalesce(f.updates, false)
 from tree t
 join pg_catalog.pg_class c on c.oid = t.oid
 join pg_catalog.pg_namespace n on n.oid = c.relnamespace
 left join unnamed u on u.oid = t.oid
 left join keepers k on k.tgrelid = t.oid
+left join fired f on f.tgrelid = t.oid
 order by t.root, t.oid <> t.root, n.nspname, c.relname

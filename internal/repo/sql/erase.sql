@@ -44,7 +44,7 @@ erasure e; and whether the floor may have risen: no member sees that position, o
 operator. */}}
 {{define "_risen"}}
   cross join lateral (
-    select least(({{.Messages.First "q" "" 1}})[1], (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq limit 1)) as lowest offset 0) f
+    select least(({{.Messages.First "q" "" "" "" 1}})[1], (select h.through_seq from {{template "_hidden_of" .}} order by h.through_seq limit 1)) as lowest offset 0) f
   left join lateral (
     select e.state, e.through_seq from lethe.deletions e
     where e.app_id = q.app_id and e.command_id = '' and e.user_id = '' and e.conversation_id = {{.LogID "q"}} limit 1) e on true

@@ -3,12 +3,12 @@
 {{/* The positions of the first messages that are pointers, of the deletion and, for kept's statements, of those that it covers: each of the
 statements below would pass by all that others have before them. The side with fewer rows, its keys forward; deletions_pkey. */}}
 {{define "first_messages"}}{{if .Messages.Pointed}}
-select {{.Messages.First "q" "" 1000}}
+select {{.Messages.First "q" "" "" "" 1000}}
 from (select @app::text as app_id, @user::text as user_id, @conversation::text as conversation_id{{template "_looked_up_args" .}} offset 0) q
 {{end}}{{end}}
 {{define "kept_first"}}{{if .Messages.Pointed}}
 with {{template "_fence" .}}
-select {{.Messages.First "q" "q.through_seq" 100}} from fence q where not q.history_kept
+select {{.Messages.First "q" "" "q.through_seq" "" 100}} from fence q where not q.history_kept
 {{end}}{{end}}
 {{define "_known_messages"}}{{if .Messages.Pointed}}{{.Messages.PositionsArgs "m"}}{{else}}{{.Messages.OfArgs "m"}}{{end}}{{end}}
 

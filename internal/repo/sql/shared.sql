@@ -81,7 +81,8 @@ select q.ord, k.digest, d.* from q {{template "_known"}} where q.ord not in (sel
 {{end}}{{end}}
 
 {{/* Which of the deletions that this transaction has entered as done are not hidden: a trigger has kept the member's row or its watermark, or the
-ledger's; or the boundary is 0, which as a watermark means none; or there is a boundary, and what the messages are looked up by is there no more. Another number of unread messages stands. deletions_pkey; the members' key; watermarks_pkey. */}}
+ledger's; or the boundary is 0, which as a watermark means none; or there is a boundary, and what the messages are looked up by is there no more. Another number of unread messages stands: the row has changed since this
+transaction began, perhaps in a subtransaction of a trigger's. deletions_pkey; the members' key; watermarks_pkey. */}}
 {{define "hide_kept"}}{{if .Hides}}
 with q as materialized (
   select *{{template "_look_up" .}}
@@ -102,7 +103,7 @@ found as materialized (
     from (
       select case when d.through_seq = 0 and not d.erased and d.scope is null then {{.KeptZero}}
         {{- if .Members.Watermark}} when {{.Members.Cleared "x"}} < d.through_seq and d.through_seq <> 0 then {{.KeptWatermark}}{{end}}
-        {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and x.xmin <> pg_catalog.pg_current_xact_id()::xid then {{.KeptUnread}}{{end}} end as kept
+        {{- if .Members.Unread}} when x.{{.Members.Unread}} > 0 and pg_catalog.age(x.xmin) > pg_catalog.age(pg_catalog.pg_current_xact_id()::xid) then {{.KeptUnread}}{{end}} end as kept
       from {{.Members.Name}} x where {{.Members.Match "x" "q"}} and {{.Ours "x"}} offset 0) x) x
   cross join lateral (
     select case when d.through_seq <> 0 and not exists (select from lethe.watermarks w
