@@ -69,6 +69,9 @@ func deletedLine(id string, d *conversation.Deleted) string {
 	default:
 		s += "; conversation stays"
 	}
+	if d.MessagesDeleted == 0 && d.ThroughSeq == 0 {
+		s += "; no message was found: is it the right user and conversation?"
+	}
 	another := d.Scope == conversation.ScopeEveryone && d.RequestedBy != d.UserID // that was on none of this user's devices
 	return s + "; " + devices(d.MultiClientSync || another, d.OriginDeviceID)
 }

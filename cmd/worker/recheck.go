@@ -35,8 +35,9 @@ type recheck struct {
 	}
 	gate     *handler.Gate
 	log      *slog.Logger
-	warnings []string // logged already
-	changed  func()   // called once, when the worker has to restart
+	warnings []string              // logged already
+	changed  func()                // called once, when the worker has to restart
+	identify func(context.Context) // learns again which ledger it is
 }
 
 // run checks repeatedly until ctx ends or the worker has to restart.
@@ -82,6 +83,7 @@ func (c *recheck) once(ctx context.Context) (fits, changed bool) {
 			c.log.Info("tables fit the plan again; pulling commands")
 		}
 		c.warn(warnings)
+		c.identify(limited)
 	case slices.Contains([]string{"plan", "permission", "configuration", "collation", "replica_identity"}, why):
 		if c.gate.Close(reason, err.Error()) {
 			c.log.Error("tables no longer fit the plan; not pulling commands", "reason", why, "error", err)

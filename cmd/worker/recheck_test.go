@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -58,7 +59,7 @@ func TestTablesThatChangeWhileTheWorkerRuns(t *testing.T) {
 			defer store.Close()
 			log := newLines()
 			gate := handler.NewGate(nil)
-			check := &recheck{store: store, gate: gate, log: slog.New(slog.NewJSONHandler(log, nil))}
+			check := &recheck{store: store, gate: gate, log: slog.New(slog.NewJSONHandler(log, nil)), identify: func(context.Context) {}}
 			look := func(when, reason string, anew bool) {
 				t.Helper()
 				fits, changed := check.once(t.Context())
@@ -88,7 +89,7 @@ func TestTablesAreLookedAtSoonAfterAnOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	store.Close()
-	check := &recheck{store: store, gate: handler.NewGate(nil), log: slog.New(slog.DiscardHandler)}
+	check := &recheck{store: store, gate: handler.NewGate(nil), log: slog.New(slog.DiscardHandler), identify: func(context.Context) {}}
 	if fits, changed := check.once(t.Context()); fits || changed || check.gate.Reason() != "" {
 		t.Errorf("without a database: fits %t, changed %t, gate closed by %q; want nothing of that", fits, changed, check.gate.Reason())
 	}

@@ -97,6 +97,7 @@ type worker struct {
 	metrics *telemetry.Metrics
 	parts   closers
 	pulling *task
+	ledger  string                          // its id, "" where that isn't known
 	changed chan struct{}                   // closed when the worker has to restart
 	broker  atomic.Pointer[broker.Broker]   // for the metrics, which are there first
 	handler atomic.Pointer[handler.Handler] // for /readyz, which is there first
@@ -156,7 +157,7 @@ func (w *worker) start(ctx context.Context) error {
 	}
 	w.parts.add("postgres", func(context.Context) error { store.Close(); return nil })
 	w.metrics.WatchPool(func() telemetry.Pool { return telemetry.Pool(store.Pool()) })
-	check := &recheck{store: store, gate: w.gate, log: w.log, changed: func() { close(w.changed) }}
+	check := &recheck{store: store, gate: w.gate, log: w.log, changed: func() { close(w.changed) }, identify: w.identify(store)}
 	check.warn(store.Warnings())
 	w.parts.add("recheck", start(context.WithoutCancel(ctx), check.run).stop)
 	w.work(context.WithoutCancel(ctx), nats, store)
@@ -200,7 +201,7 @@ func (w *worker) openRepo(ctx context.Context) (*repo.Repo, error) {
 }
 
 // askLedger is nil if the ledger is there, and that of the shard. It keeps no connection,
-// since there may be few.
+// since there may be few. The broker learns which ledger it is.
 func (w *worker) askLedger(ctx context.Context) error {
 	ledger, err := repo.OpenLedger(ctx, w.cfg.DatabaseURL)
 	if err != nil {
@@ -210,8 +211,28 @@ func (w *worker) askLedger(ctx context.Context) error {
 	if _, err := ledger.Settings(ctx, ""); err != nil {
 		return err
 	}
-	_, err = ledger.Shard(ctx, w.cfg.Shard)
+	if _, err := ledger.Shard(ctx, w.cfg.Shard); err != nil {
+		return err
+	}
+	w.ledger, err = ledger.ID(ctx)
+	w.broker.Load().ForLedger(w.ledger)
 	return err
+}
+
+// identify returns a function that lets the broker know if the ledger is another one meanwhile: the database was
+// replaced, or is a copy that was given its own id. Where the ledger has none, or the role may not read it, it doesn't ask.
+func (w *worker) identify(store *repo.Repo) func(context.Context) {
+	known := w.ledger
+	return func(ctx context.Context) {
+		if known == "" {
+			return
+		}
+		if id, err := store.LedgerID(ctx); err == nil && id != "" && id != known {
+			w.log.Warn("the database has another ledger", "was", known, "is", id)
+			known = id
+			w.broker.Load().ForLedger(id)
+		}
+	}
 }
 
 // await retries op while the infrastructure is at fault or another session holds a lock,
@@ -299,10 +320,12 @@ func (w *worker) untilEnd(ctx context.Context) error {
 // setup is `worker run --setup`: it retries while something is unavailable or not
 // permitted yet.
 func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
+	ledger := ""
 	err := w.await(ctx, "database", func() error {
 		report, err := repo.Setup(ctx, w.cfg.DatabaseURL, repo.SetupOptions{Shard: w.cfg.Shard})
 		if err == nil {
 			w.logPart(schemaPart(report))
+			ledger = report.Ledger
 		}
 		return err
 	})
@@ -312,7 +335,7 @@ func (w *worker) setup(ctx context.Context, b *broker.Broker) error {
 	return w.await(ctx, "streams", func() error {
 		limited, cancel := context.WithTimeout(ctx, time.Minute)
 		defer cancel()
-		report, err := b.Setup(limited, broker.SetupOptions{})
+		report, err := b.Setup(limited, broker.SetupOptions{Ledger: ledger})
 		for _, p := range streamParts(report) {
 			w.logPart(p)
 		}

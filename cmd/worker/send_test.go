@@ -107,6 +107,13 @@ func TestSendWaitsForTheEndOfEachKindOfCommand(t *testing.T) {
 			[]string{"delete_failed: unsupported_scope: why"},
 			"the command failed: see its event", false,
 		},
+		"a conversation that isn't there": {
+			"--conversation group_24", "conversation.delete.demo",
+			[]message{deletedEvent("alice", "group_24", func(e *conversation.Deleted) { e.MessagesDeleted, e.ThroughSeq, e.ConversationRemoved = 0, 0, true })},
+			exitOK,
+			[]string{"deleted group_24: 0 messages through seq 0; conversation removed; no message was found: is it the right user and conversation?; for no device"},
+			"", false,
+		},
 		"a conversation of a shared log": {
 			"--conversation group_42", "conversation.delete.demo",
 			[]message{deletedEvent("alice", "group_42", hidden)},

@@ -23,7 +23,7 @@ type setupCommand struct {
 	jsonConfig
 	SampleSchema bool          `name:"sample-schema" group:"Postgres:" help:"Also create the schema chat, for trying out."`
 	Plan         string        `name:"plan" group:"Postgres:" placeholder:"FILE" help:"Also check this plan against the tables, and print what a worker would log of it at its start."`
-	Check        bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another one. Exit status 1 if one is wrong. Needs no database."`
+	Check        bool          `name:"check" help:"Change nothing: show each property of the streams and the consumer, the right value, and what setup and a running worker do about another one. Exit status 1 if one is wrong. Without a database it can't tell whose the streams are."`
 	Timeout      time.Duration `name:"timeout" placeholder:"DURATION" default:"30s" range:"1s..1h" help:"Timeout for Postgres, and again for NATS."`
 }
 
@@ -90,20 +90,20 @@ func (c *setupCommand) run(ctx context.Context, t terminal) error {
 	if c.Check {
 		return c.runCheck(ctx, t)
 	}
-	schema, err := c.setupSchema(ctx)
+	schema, ledger, err := c.setupSchema(ctx)
 	if err == nil {
 		err = printParts(t, c.JSON, schema...)
 	}
 	if err == nil && c.Plan != "" {
 		err = printParts(t, c.JSON, c.checkPlan(ctx))
 	}
-	streams, streamsErr := c.setupStreams(ctx)
+	streams, streamsErr := c.setupStreams(ctx, ledger)
 	return errors.Join(err, streamsErr, printParts(t, c.JSON, streams...))
 }
 
 // setupSchema waits for a database that isn't there yet, as in a stack that starts all at
-// once. Other infrastructure faults don't go away in half a minute.
-func (c *setupCommand) setupSchema(ctx context.Context) ([]setupPart, error) {
+// once. Other infrastructure faults don't go away in half a minute. It also returns the ledger's id.
+func (c *setupCommand) setupSchema(ctx context.Context) (parts []setupPart, ledger string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	last := error(nil)
@@ -118,9 +118,9 @@ func (c *setupCommand) setupSchema(ctx context.Context) ([]setupPart, error) {
 		if last != nil && ctx.Err() != nil {
 			err = last
 		}
-		return nil, fmt.Errorf("Postgres: %w", err) //nolint:staticcheck // a name
+		return nil, "", fmt.Errorf("Postgres: %w", err) //nolint:staticcheck // a name
 	}
-	parts := []setupPart{schemaPart(report)}
+	parts = []setupPart{schemaPart(report)}
 	if c.SampleSchema {
 		sample := setupPart{Kind: "schema", Name: "chat", Action: "unchanged"}
 		if report.CreatedSample {
@@ -128,7 +128,7 @@ func (c *setupCommand) setupSchema(ctx context.Context) ([]setupPart, error) {
 		}
 		parts = append(parts, sample)
 	}
-	return parts, nil
+	return parts, report.Ledger, nil
 }
 
 // checkPlan reports whether the plan fits. If it doesn't, setup doesn't fail: the tables may
@@ -153,14 +153,16 @@ func (c *setupCommand) checkPlan(ctx context.Context) setupPart {
 	return part
 }
 
-func (c *setupCommand) setupStreams(ctx context.Context) ([]setupPart, error) {
+func (c *setupCommand) setupStreams(ctx context.Context, ledger string) ([]setupPart, error) {
 	ctx, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	b, err := c.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	report, err := b.Setup(ctx, c.options())
+	o := c.options()
+	o.Ledger, o.TakeOver = ledger, true
+	report, err := b.Setup(ctx, o)
 	return streamParts(report), errors.Join(err, b.Close())
 }
 
@@ -239,7 +241,11 @@ func (c *setupCommand) runCheck(ctx context.Context, t terminal) error {
 	if err != nil {
 		return err
 	}
-	lines, err := b.Check(ctx, c.options())
+	o := c.options()
+	if o.Ledger, err = c.ledgerID(ctx); err != nil {
+		fmt.Fprintf(t.err, "worker: not checked whose the streams are, since the database can't be read: %v\n", err)
+	}
+	lines, err := b.Check(ctx, o)
 	if err := errors.Join(err, b.Close()); err != nil {
 		return err
 	}
@@ -256,6 +262,19 @@ func (c *setupCommand) runCheck(ctx context.Context, t terminal) error {
 		return fmt.Errorf("%s not right: run `worker setup`", areCount(wrong, "property", "properties"))
 	}
 	return nil
+}
+
+// ledgerID is the id of the ledger, "" without a database.
+func (c *setupCommand) ledgerID(ctx context.Context) (string, error) {
+	if c.DatabaseURL == "" {
+		return "", nil
+	}
+	ledger, err := repo.OpenLedger(ctx, c.DatabaseURL)
+	if err != nil {
+		return "", err
+	}
+	defer ledger.Close()
+	return ledger.ID(ctx)
 }
 
 func areCount(n int64, one, many string) string {

@@ -16,6 +16,9 @@ begin
         revoke delete on lethe.watermarks from lethe_worker;
         grant select on lethe.watermarks to chat_gateway;
     end if;
+    if to_regclass('lethe.ledger_id') is not null then
+        revoke insert, update, delete on lethe.ledger_id from lethe_worker;
+    end if;
 end $$;
 
 -- The page's switch of multi-client sync, and what a member of a shared log has deleted.

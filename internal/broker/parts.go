@@ -240,7 +240,10 @@ func (b *Broker) streamAsset(fresh streamConfig, table []property[streamConfig],
 		})
 		return b.findOverlap(ctx, config, err)
 	}
-	a.update = func(ctx context.Context, _, config streamConfig) error {
+	a.update = func(ctx context.Context, have, config streamConfig) error {
+		if err := b.mayTakeOver(ctx, have, config, g.TakeOver); err != nil {
+			return err
+		}
 		err := b.ask(ctx, "STREAM.UPDATE."+a.name, func(ctx context.Context) error {
 			_, err := b.js.UpdateStream(ctx, config)
 			return err

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -84,6 +85,8 @@ type goal struct {
 	// ackWait is the configured one; 0 for none.
 	ackWait time.Duration
 	now     time.Time
+	// running: it is a running worker that compares. It accepts a stream that an older setup has made.
+	running bool
 }
 
 // The streams that a line is about.
@@ -293,7 +296,22 @@ var streamProperties = []property[streamConfig]{
 	{allStreams, "subject_transform", "none", refuses, stops, "messages would be stored on other subjects than they are published on, such as another app's", nil},
 	{allStreams, "republish", anyValue, leaves, ignores, "", nil},
 	{allStreams, "description", anyValue, leaves, ignores, "", nil},
-	{allStreams, "metadata", anyValue, leaves, ignores, "", nil},
+	{
+		commandsOnly, "metadata", ledgerKey + " of this database, or none", fixes, stops,
+		"it was set up for another database, whose commands find nothing here and would be reported as deleted",
+		func(c *streamConfig, g goal) {
+			of := c.Metadata[ledgerKey]
+			if g.Ledger == "" || of == g.Ledger || of == "" && g.running {
+				return
+			}
+			c.Metadata = maps.Clone(c.Metadata)
+			if c.Metadata == nil {
+				c.Metadata = map[string]string{}
+			}
+			c.Metadata[ledgerKey] = g.Ledger
+		},
+	},
+	{notCommands, "metadata", anyValue, leaves, ignores, "", nil},
 	{allStreams, "placement", anyValue, leaves, ignores, "", nil},
 	{allStreams, "compression", anyValue, leaves, ignores, "", nil},
 	{allStreams, "first_seq", anyValue, leaves, ignores, "", nil},
@@ -468,6 +486,14 @@ func shown(v reflect.Value) string {
 		return fmt.Sprintf("inactive_threshold %v max_ack_pending %d", x.InactiveThreshold, x.MaxAckPending)
 	case []string:
 		return orNone(strings.Join(x, " "))
+	case map[string]string: // without the server's own
+		var entries []string
+		for _, key := range slices.Sorted(maps.Keys(x)) {
+			if !strings.HasPrefix(key, "_nats.") {
+				entries = append(entries, key+" "+x[key])
+			}
+		}
+		return orNone(strings.Join(entries, ", "))
 	case time.Duration:
 		return x.String()
 	case json.Marshaler: // a policy

@@ -141,13 +141,15 @@ var alteredStreams = []alteration[streamConfig]{
 		c.SubjectTransform = &jetstream.SubjectTransformConfig{Source: "conversation.>", Destination: "moved.>"}
 	}},
 
+	{of: "C", name: "metadata", alter: func(c *streamConfig) { c.Metadata = map[string]string{"team": "chat", ledgerKey: "another"} }},
+
 	// What is left: nothing is wrong.
 	{of: "*", name: "max_msgs", alter: func(c *streamConfig) { c.MaxMsgs = 1_000_000 }},
 	{of: "C", name: "max_msgs_per_subject", alter: func(c *streamConfig) { c.MaxMsgsPerSubject = 5 }},
 	{of: "CE", name: "max_bytes", alter: func(c *streamConfig) { c.MaxBytes = 20 << 20 }},
 	{of: "EL", name: "max_age", alter: func(c *streamConfig) { c.MaxAge = 99 * time.Hour }},
 	{of: "*", name: "compression", alter: func(c *streamConfig) { c.Compression = jetstream.S2Compression }},
-	{of: "*", name: "metadata", alter: func(c *streamConfig) { c.Metadata = map[string]string{"team": "chat"} }},
+	{of: "EL", name: "metadata", alter: func(c *streamConfig) { c.Metadata = map[string]string{"team": "chat"} }},
 	{of: "C", name: "sources", alter: func(c *streamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "FRONT", OptStartSeq: 7}} }},
 	{of: "EL", name: "sources", alter: func(c *streamConfig) { c.Sources = []*jetstream.StreamSource{{Name: "FRONT"}} }},
 	{of: "EL", name: "allow_msg_ttl", alter: func(c *streamConfig) { c.AllowMsgTTL = true }},
@@ -238,7 +240,7 @@ func TestEachPropertyThatSomebodyAlters(t *testing.T) {
 		t.Run(fmt.Sprintf("consumer/%s/%d", a.name, i), func(t *testing.T) {
 			t.Parallel()
 			rig := newAltered(t, a.also)
-			setup(t, rig.b, SetupOptions{})
+			setup(t, rig.b, alteredOptions)
 			if err := rig.js.DeleteConsumer(t.Context(), conversation.CommandsStream, conversation.WorkerConsumer); err != nil {
 				t.Fatal(err)
 			}
@@ -275,12 +277,16 @@ type altered struct {
 	also []string
 }
 
+// alteredOptions are those of the setup that corrects it.
+var alteredOptions = SetupOptions{Ledger: "mine", TakeOver: true}
+
 func newAltered(t *testing.T, also []string) *altered {
 	t.Helper()
 	n := localtest.NATS(t)
 	gate := newGate()
 	b := connect(t, Config{URL: n.URL(), Gate: gate})
-	g, err := b.goal(t.Context(), SetupOptions{})
+	b.ForLedger(alteredOptions.Ledger)
+	g, err := b.goal(t.Context(), alteredOptions)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -290,7 +296,7 @@ func newAltered(t *testing.T, also []string) *altered {
 // wrongs returns the lines that are wrong, by name of the property.
 func (r *altered) wrongs(of string) map[string]PropertyState {
 	r.t.Helper()
-	lines, err := r.b.Check(r.t.Context(), SetupOptions{})
+	lines, err := r.b.Check(r.t.Context(), alteredOptions)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -328,7 +334,7 @@ func (r *altered) check(of, name string) {
 		r.t.Errorf("a worker says %q; want nothing", reported)
 	}
 
-	report, err := r.b.Setup(r.t.Context(), SetupOptions{})
+	report, err := r.b.Setup(r.t.Context(), alteredOptions)
 	after := r.wrongs(of)
 	refused := 0
 	for _, l := range before {

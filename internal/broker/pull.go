@@ -90,12 +90,19 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Slo
 		return fmt.Errorf("subscribe to answers: %w", err)
 	}
 	defer p.end(sub)
+	asked := time.Now()
 	for silent := 0; silent < silentPulls; {
 		n, bytes := p.awaitRoom(stop)
 		if n == 0 {
 			return nil
 		}
+		if time.Since(asked) > takeOverQuiet/2 { // another database may have taken the stream over
+			b.inspect(stop)
+			asked = time.Now()
+			continue
+		}
 		answered, err := p.pull(stop, n, bytes)
+		asked = time.Now()
 		if err != nil {
 			return err
 		}

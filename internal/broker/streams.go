@@ -62,6 +62,11 @@ type SetupOptions struct {
 	// EventsMaxAge is how long events are kept for devices that are offline.
 	// Default 30 days.
 	EventsMaxAge time.Duration
+	// Ledger is the id of the database's ledger, for which the commands' stream is set up. "" leaves what
+	// the stream has.
+	Ledger string
+	// TakeOver allows to take the commands' stream over from another database, if nobody pulls commands.
+	TakeOver bool
 }
 
 func (o SetupOptions) validate() error {

@@ -24,6 +24,7 @@ type watched struct {
 	inspecting sync.Mutex    // held during an inspection, so that none overtakes another
 
 	mu      sync.Mutex // guards what follows
+	ledger  string     // see [Broker.ForLedger]
 	states  map[string][]PropertyState
 	notice  string    // what is wrong and doesn't stop the worker
 	logged  string    // all that is wrong, as it was logged
@@ -39,6 +40,20 @@ func (b *Broker) Notice() string {
 	b.seen.mu.Lock()
 	defer b.seen.mu.Unlock()
 	return b.seen.notice
+}
+
+// ForLedger is which ledger the commands are worked on with: [Broker.Run] pulls none from a stream
+// that is set up for another one. "", as without a call, pulls from any.
+func (b *Broker) ForLedger(id string) {
+	b.seen.mu.Lock()
+	defer b.seen.mu.Unlock()
+	b.seen.ledger = id
+}
+
+func (w *watched) ofLedger() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.ledger
 }
 
 // watch inspects until the stop.
@@ -70,6 +85,7 @@ func (b *Broker) inspect(ctx context.Context) {
 		return
 	}
 	all := true
+	g.running, g.Ledger = true, b.seen.ofLedger()
 	g.ackWait = 0 // an operator may have changed it; workers follow
 	info, err := b.consumerInfo(ctx)
 	switch {
@@ -173,8 +189,11 @@ func (b *Broker) report() {
 // problem describes in one line what is wrong and what to do.
 func (l PropertyState) problem() string {
 	do := "`worker setup` corrects it"
-	if l.Setup == string(refuses) {
+	switch {
+	case l.Setup == string(refuses):
 		do = "`worker setup` reports what to do"
+	case l.Property == "metadata":
+		do = "set --subject-prefix for this installation, or run `worker setup` with this database to take the streams over"
 	}
 	return l.Kind + " " + l.Of + ": " + l.Property + " is " + l.Found + ", expected " + l.Want + " (" + l.Why + "): " + do
 }

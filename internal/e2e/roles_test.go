@@ -28,7 +28,7 @@ var forbidden = map[string][]string{
 		`select body from chat.messages`, `select sender_id from chat.messages`, `select * from chat.conversations`, `select from chat.counters`,
 		`insert into chat.messages values ('demo', 'alice', 'x', 9)`, `update chat.messages set body = '{}'`, `update chat.conversations set draft = ''`,
 		`truncate chat.messages`, `delete from chat.counters`, `update lethe.apps set multi_client_sync = true`, `insert into lethe.apps values ('x', true)`,
-		`update lethe.schema_version set version_id = 0`, `drop table lethe.deletions`, `delete from lethe.watermarks`, `create table lethe.mine ()`, `create table chat.mine ()`,
+		`update lethe.schema_version set version_id = 0`, `drop table lethe.deletions`, `delete from lethe.watermarks`, `update lethe.ledger_id set id = gen_random_uuid()`, `delete from lethe.ledger_id`, `create table lethe.mine ()`, `create table chat.mine ()`,
 		`create schema mine`, `create role mine`, `set role lethe_setup`, `set role pg_monitor`, `set session_replication_role = replica`,
 		// An operator's pause, in every way that it might go.
 		`delete from lethe.throttles`, `truncate lethe.throttles`, `update lethe.throttles set until = now() where reason = 'paused'`, `update lethe.throttles set reason = 'foreground_load'`,
@@ -61,7 +61,7 @@ var forbiddenToAll = []string{
 // allowed is what else than its daily work, which other tests do, a role may do.
 var allowed = map[string][]string{
 	"lethe_worker": {
-		`select pg_current_wal_lsn()`, `select lethe.widen_key()`, `select from lethe.standbys()`, `select from lethe.sessions()`,
+		`select pg_current_wal_lsn()`, `select lethe.widen_key()`, `select id from lethe.ledger_id`, `select from lethe.standbys()`, `select from lethe.sessions()`,
 		`insert into lethe.throttles (lane, reason, until) values ('long', 'foreground_load', now()) on conflict (lane, reason) do update set until = now()`,
 	},
 	"chat_gateway": {

@@ -31,6 +31,15 @@ func TestHandler(t *testing.T) {
 		if diff := cmp.Diff([]string{"deleted c2c_bob 20", "deleted c2c_nobody 0"}, got); diff != "" {
 			t.Error(diff)
 		}
+		var warnings []string
+		for line := range strings.Lines(r.log.String()) {
+			if strings.Contains(line, "level=WARN") {
+				warnings = append(warnings, line)
+			}
+		}
+		if len(warnings) != 1 || !strings.Contains(warnings[0], "neither a message nor the conversation's row") || !strings.Contains(warnings[0], "conversation=c2c_nobody") {
+			t.Errorf("warnings %q; want one, of the deletion that found nothing", warnings)
+		}
 	})
 
 	t.Run("refuses what depends on a time that nobody knows", func(t *testing.T) {

@@ -52,9 +52,7 @@ func (h *Handler) logFinal(t *task) {
 	}
 	if rec.Unknown {
 		h.cfg.Metrics.Unknown.Inc()
-		if h.cfg.Names.Shard() != "" {
-			h.cfg.Log.Warn("deletion found neither a message nor the conversation's row; check that the user's messages lie in this shard", t.attrs()...)
-		}
+		h.cfg.Log.Warn("deletion found neither a message nor the conversation's row; check user and conversation, and that the user's messages lie in this database", t.attrs()...)
 	}
 	h.cfg.Metrics.Deletions.WithLabelValues(t.lane, string(rec.State)).Inc()
 }

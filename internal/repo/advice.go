@@ -12,7 +12,8 @@ import (
 )
 
 const (
-	noPrivilege = "42501" // insufficient_privilege
+	noPrivilege    = "42501" // insufficient_privilege
+	undefinedTable = "42P01"
 	// invalidColumnReference is what a delete from a published table gets.
 	invalidColumnReference = "42P10"
 	readOnly               = "25006" // read_only_sql_transaction
@@ -99,7 +100,7 @@ func adviseLedger(err error, role string) error {
 		return err
 	}
 	switch pg.Code {
-	case "42P01", "3F000", "42703": // no such table, schema, column
+	case undefinedTable, "3F000", "42703": // no such table, schema, column
 		return fmt.Errorf("the schema lethe is missing or older than this program; run: worker setup (%w)", err)
 	case noPrivilege:
 		if inherited(pg) {

@@ -63,6 +63,8 @@ type SetupReport struct {
 	EnteredShard bool
 	// CreatedSample says that this setup has created tables of the sample schema.
 	CreatedSample bool
+	// Ledger is the ledger's id; "" if the role may not read it.
+	Ledger string
 }
 
 // Setup creates the schema lethe, or upgrades it to the newest version that this
@@ -162,6 +164,10 @@ func setupLocked(ctx context.Context, db *sql.DB, opts SetupOptions, files fs.FS
 			return SetupReport{}, fmt.Errorf("schema lethe: %w", adviseSetup(err, "run the setup with --shard as the schema's owner"))
 		}
 		report.EnteredShard = true
+	}
+	err = db.QueryRowContext(ctx, general.get("ledger_id").sql).Scan(&report.Ledger)
+	if err != nil && !unknownLedger(err) {
+		return SetupReport{}, err
 	}
 	return report, nil
 }

@@ -128,7 +128,7 @@ func setupUpgrade(t *testing.T) {
 	want := SetupReport{Before: newest, After: 99}
 	for range 2 { // the second changes nothing
 		report, err := setup(t.Context(), url, SetupOptions{}, files)
-		if err != nil || report != want {
+		if report.Ledger = ""; err != nil || report != want {
 			t.Errorf("setup = %+v, %v; want %+v, nil", report, err, want)
 		}
 		want.Before = 99
@@ -146,7 +146,7 @@ func setupNewer(t *testing.T) {
 		t.Fatal(err)
 	}
 	report, err := Setup(t.Context(), url, SetupOptions{})
-	if want := (SetupReport{Before: 99, After: 99}); err != nil || report != want {
+	if want := (SetupReport{Before: 99, After: 99, Ledger: report.Ledger}); err != nil || report != want {
 		t.Errorf("Setup = %+v, %v; want %+v, nil", report, err, want)
 	}
 }
@@ -159,7 +159,7 @@ func setupBroken(t *testing.T) {
 		t.Errorf("setup = %v; want an error that names the migration", err)
 	}
 	report, err := Setup(t.Context(), url, SetupOptions{})
-	if want := (SetupReport{Before: newest, After: newest}); err != nil || report != want {
+	if want := (SetupReport{Before: newest, After: newest, Ledger: report.Ledger}); err != nil || report != want {
 		t.Errorf("Setup = %+v, %v; want %+v, nil", report, err, want)
 	}
 	if queryOne[bool](t, openPool(t, url), `select to_regclass('lethe.half') is not null`) {

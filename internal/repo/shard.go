@@ -2,9 +2,11 @@ package repo
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 )
 
 // The shard that a database is stands in the comment on the schema lethe, where a dump
@@ -30,4 +32,31 @@ func otherShard(found, expected string) error {
 	}
 	return fmt.Errorf("the database is shard %s, expected shard %s: correct --shard or --database-url, or rename the shard by: comment on schema lethe is 'shard %[2]s'",
 		found, expected)
+}
+
+// ID returns which ledger it is, "" where an older setup has made it, or where the role may
+// not read that.
+func (l *Ledger) ID(ctx context.Context) (id string, err error) {
+	t := l.begin()
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&id) }, general.get("ledger_id"), nil)
+	if err := t.commit(ctx); err != nil && !unknownLedger(err) {
+		return "", l.fault(ctx, err)
+	}
+	return id, nil
+}
+
+// LedgerID is [Ledger.ID] by the worker's own connections.
+func (r *Repo) LedgerID(ctx context.Context) (id string, err error) {
+	t := r.begin(false)
+	t.query(func(rows pgx.Rows) error { return rows.Scan(&id) }, general.get("ledger_id"), nil)
+	if err := r.commit(ctx, t); err != nil && !unknownLedger(err) {
+		return "", classifyShared(ctx, oneLine(err))
+	}
+	return id, nil
+}
+
+// unknownLedger reports whether err is that the ledger has no id, or that the role may not read it.
+func unknownLedger(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (pg.Code == noPrivilege || pg.Code == undefinedTable)
 }

@@ -14,6 +14,9 @@ import (
 
 // doubt collects reasons to think that another conversation is meant.
 func (t *trial) doubt(ctx context.Context, d purge.Deletion) error {
+	if log := t.out.Log; log != nil && !log.Member {
+		t.out.Doubts = append(t.out.Doubts, fmt.Sprintf("user %q is no member of the conversation", d.User))
+	}
 	known := slices.ContainsFunc(t.out.Tables, func(t TrialTable) bool { return t.Path == conversationsPath && t.Deleted+t.Updated+t.Kept > 0 })
 	switch {
 	case t.missing != "":

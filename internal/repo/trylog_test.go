@@ -1,6 +1,8 @@
 package repo
 
 import (
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,6 +58,9 @@ func TestTryOfASharedLog(t *testing.T) {
 			}
 			if got.Log == nil || cmp.Diff(c.want, *got.Log) != "" {
 				t.Errorf("the trial says %+v\nwant %+v", got.Log, c.want)
+			}
+			if doubts := strings.Join(got.Doubts, "; "); strings.Contains(doubts, fmt.Sprintf("user %q is no member", c.user)) == c.want.Member {
+				t.Errorf("the trial doubts %q", doubts)
 			}
 			was := tableSums(t, r.cfg.URL, r.cfg.Plan)
 			tryUsesIndexes(t, trial)

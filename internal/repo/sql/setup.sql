@@ -50,3 +50,8 @@ create schema lethe
 {{define "shard"}}
 select coalesce(pg_catalog.substring(pg_catalog.obj_description(pg_catalog.to_regnamespace('lethe')::oid, 'pg_namespace'), '^shard ([-a-z0-9]+)'), '')
 {{end}}
+
+{{/* The ledger's id; '' where the table has no row. */}}
+{{define "ledger_id"}}
+select coalesce((select i.id::text from lethe.ledger_id i), '')
+{{end}}
