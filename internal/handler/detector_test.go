@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/lethe-im/lethe/internal/bus"
 	"github.com/lethe-im/lethe/internal/handler"
 	"github.com/lethe-im/lethe/internal/plan"
+	"github.com/lethe-im/lethe/internal/purge"
 	"github.com/lethe-im/lethe/internal/repo"
 )
 
@@ -20,6 +22,8 @@ import (
 type stream struct {
 	*rig
 	commands sync.WaitGroup
+	handed   atomic.Int64 // deliveries
+	pulled   bool         // what is published has been pulled before the gate was closed
 	mu       sync.Mutex
 	ended    map[string]bus.Outcome
 	slowest  time.Duration // of those that were done: from when a command was published until it was settled for good
@@ -40,7 +44,7 @@ func newStream(t *testing.T, attempts int, timeout time.Duration) *stream {
 		}
 	})
 	s.rig = openRig(t, repo.Config{URL: ready.Database(t), Plan: plan.Bundled(), StatementTimeout: timeout}, "", func(c *handler.Config) {
-		c.MaxAttempts, c.Gate = attempts, gate
+		c.MaxAttempts, c.Gate, c.WatchEvery = attempts, gate, 40*time.Millisecond
 	})
 	s.gate = gate
 	return s
@@ -54,11 +58,12 @@ func (s *stream) publish(id string, convs ...string) {
 	s.seq++
 	seq := s.seq
 	s.mu.Unlock()
-	began := time.Now()
+	began, pulled := time.Now(), s.pulled
 	s.commands.Go(func() {
-		for deliveries := uint64(1); s.gate.Wait(s.Context()) == nil; deliveries++ {
+		for deliveries := uint64(1); pulled && deliveries == 1 || s.gate.Wait(s.Context()) == nil; deliveries++ {
 			p := &place{settled: make(chan bus.Outcome, 2)}
 			s.h.Handle(bus.Delivery{Subject: "conversation.delete.demo", Data: data, Sequence: seq, StoredAt: began, Deliveries: deliveries}, p)
+			s.handed.Add(1)
 			select {
 			case o := <-p.settled:
 				if o.Verdict != bus.Retry {
@@ -155,11 +160,17 @@ func TestWhatFailsEveryDeletionIsNoAttempt(t *testing.T) {
 			s.fill("large", 1500)
 			s.exec(`insert into chat.reactions (app_id, user_id, conversation_id, seq, reactor_id, emoji) values ('demo', 'alice', 'large', 1200, 'bob', 'x')`)
 			s.exec(c.strike)
+			s.exec(`insert into lethe.throttles (lane, reason) values ('all', 'paused')`) // on a busy machine they would come one by one
+			s.until("the worker starts nothing", func() bool { return s.throttled(purge.Paused) == 1 })
+			s.pulled = true
 			s.publish("bulk", "b1", "b2", "b3", "nowhere")
 			s.publish("large", "large")
 			for _, conv := range convs {
 				s.publish(conv, conv)
 			}
+			s.until("the worker has them all", func() bool { return int(s.handed.Load()) == 2+len(convs) })
+			s.pulled = false
+			s.exec(`delete from lethe.throttles`)
 			s.until("the gate is closed and says why", func() bool { return strings.Contains(s.gate.Reason(), c.reason) })
 			s.publish("late", "late") // which has no rows, and proves nothing
 			<-time.After(600 * time.Millisecond)
@@ -283,15 +294,18 @@ func TestWhatFailsOneDeletionIsItsOwn(t *testing.T) {
 // At a stop, the deletions that wait to be tried again are released.
 func TestAStopEndsProbing(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, nil)
+	r := newRig(t, func(c *handler.Config) { c.WatchEvery = 40 * time.Millisecond })
 	r.exec(`create function public.broken() returns trigger language plpgsql as $$ begin raise exception 'broken'; end $$;
 		create trigger broken before delete on chat.messages for each row execute function public.broken()`)
+	r.exec(`insert into lethe.throttles (lane, reason) values ('all', 'paused')`) // on a busy machine they would come one by one
+	r.until("the worker starts nothing", func() bool { return r.throttled(purge.Paused) == 1 })
 	var places []*place
 	for i := range 20 {
 		id := fmt.Sprint("c", i)
 		r.fill(id, 2)
 		places = append(places, r.send(id, id))
 	}
+	r.exec(`delete from lethe.throttles`)
 	r.until("the handler probes", func() bool { return strings.Contains(r.gate.Reason(), "broken") })
 	began := time.Now()
 	r.h.Stop()
