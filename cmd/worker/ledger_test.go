@@ -5,7 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/lethe-im/lethe/conversation"
 	"github.com/lethe-im/lethe/internal/localstack/localtest"
 )
 
@@ -74,6 +76,7 @@ func TestAWorkerNoticesThatItsLedgerIsAnotherOne(t *testing.T) {
 	w := s.startWorking(t)
 	s.exec(t, `update lethe.ledger_id set id = gen_random_uuid()`)
 	w.wantReady(t, http.StatusServiceUnavailable, "was set up for another database")
+	s.awaitNoPull(t)
 	s.addConversation(t, "c", 3)
 	s.send("--conversation=c").mustSucceed(t)
 	if n := s.messages(t, "c"); n != 3 {
@@ -84,5 +87,30 @@ func TestAWorkerNoticesThatItsLedgerIsAnotherOne(t *testing.T) {
 	s.send("--conversation=c", "--wait").mustSucceed(t)
 	if n := s.messages(t, "c"); n != 0 {
 		t.Errorf("%d messages are left; want none", n)
+	}
+}
+
+// awaitNoPull waits until the server has no request for commands any more.
+func (s stack) awaitNoPull(t *testing.T) {
+	t.Helper()
+	consumer, err := s.jetstream(t).Consumer(t.Context(), conversation.CommandsStream, "deletion-worker")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tick, over := time.NewTicker(20*time.Millisecond), time.After(timeout)
+	defer tick.Stop()
+	for {
+		info, err := consumer.Info(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if info.NumWaiting == 0 {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-over:
+			t.Fatalf("%d requests for commands are still there", info.NumWaiting)
+		}
 	}
 }
