@@ -219,8 +219,8 @@ func refusing(r *rig, pg *localstack.Postgres) outage {
 	name, _ := strings.CutPrefix(r.db.Config().ConnConfig.Database, "/")
 	return outage{
 		strike: func(t *testing.T) {
-			r.asAdmin(t, pg, `alter database `+name+` allow_connections false`,
-				`select pg_terminate_backend(pid) from pg_stat_activity where datname = '`+name+`'`)
+			r.asAdmin(t, pg, `alter database `+name+` allow_connections false`)
+			endSessions(t, pg, `datname = '`+name+`'`)
 		},
 		mend:   func(t *testing.T) { r.asAdmin(t, pg, `alter database `+name+` allow_connections true`) },
 		reason: []string{"not currently accepting connections", "terminating"},
@@ -237,6 +237,20 @@ func (r *rig) asAdmin(t testing.TB, pg *localstack.Postgres, statements ...strin
 			t.Errorf("%s: %v", sql, err)
 		}
 	}
+	must(t, conn.Close(t.Context()))
+}
+
+// endSessions ends the sessions for which a condition holds, also those that were being let in at this moment and show only now.
+func endSessions(t testing.TB, pg *localstack.Postgres, condition string) {
+	t.Helper()
+	conn, err := pgx.Connect(t.Context(), pg.URL())
+	must(t, err)
+	eventually(t, timeout, "no session is left where "+condition, func() bool {
+		left := 0
+		err := conn.QueryRow(t.Context(), `select count(pg_terminate_backend(pid)) from pg_stat_activity where `+condition).Scan(&left)
+		must(t, err)
+		return left == 0
+	})
 	must(t, conn.Close(t.Context()))
 }
 
@@ -278,7 +292,7 @@ func TestWhatAWorkerMayNotDoCostsTimeAlone(t *testing.T) {
 			strike: func(t *testing.T) {
 				r.exec(t, o.strike)
 				if strings.HasPrefix(o.strike, "alter role") {
-					r.asAdmin(t, pg, `select pg_terminate_backend(pid) from pg_stat_activity where usename = 'worker'`)
+					endSessions(t, pg, `usename = 'worker'`)
 				}
 			},
 			mend:   func(t *testing.T) { r.exec(t, o.mend) },
