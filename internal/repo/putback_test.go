@@ -517,3 +517,24 @@ func TestWhatADeferredTriggerRaises(t *testing.T) {
 		})
 	}
 }
+
+// A replay in a plan whose child rows go first spares those that have no message, also where triggers make it prove again.
+func TestAReplayWithTriggersSparesOrphans(t *testing.T) {
+	t.Parallel()
+	r := newPutBack(t, `alter table chat.reactions add foreign key (app_id, user_id, conversation_id, seq) references chat.messages;
+		create table public.audit (what text);`+afterwards("chat.messages", "delete", `insert into public.audit values (old.conversation_id);`))
+	if !r.plan.Locked || !r.triggers.Load() {
+		t.Fatalf("locked = %t, triggers = %t; want both", r.plan.Locked, r.triggers.Load())
+	}
+	fillChat(t, r, "c", 40)
+	execSQL(t, r.pool, `delete from chat.reactions where seq = 20; delete from chat.messages where seq = 20`) // its attachment stays
+	if n := redo(t, r.Replayer(), told("1", "c", 40, time.Now()), 15); n != 39 {
+		t.Errorf("replayed %d; want 39", n)
+	}
+	if got := queryOne[int](t, r.pool, `select count(*) from chat.messages`); got != 0 {
+		t.Errorf("%d messages are left; want none", got)
+	}
+	if got := queryOne[int](t, r.pool, `select count(*) from chat.attachments`); got != 1 {
+		t.Errorf("%d attachments are left; want the one without a message", got)
+	}
+}

@@ -3,7 +3,7 @@
 {{/* What is there now of deletions, and was gone or to go in this transaction: up to 100 messages, and child rows that are found without one, above @above
 and at or below @through_seqs, null for the boundary in the ledger; and, if nothing needs it, the conversation's row, with its children that are found
 without it. Each table has a number: the messages 0, the child tables, the conversations, their children. By what was looked up in this transaction, @looked_up, or as
-the ledger has it. A replay spares what was sent after the deletion had finished, and the child rows of that.
+the ledger has it. A replay spares what was sent after the deletion had finished, and the child rows of that; where child rows go first, also those that have no message.
 deletions_pkey; each key forward; the conversations' key. */}}
 {{define "_put_back"}}
 with q as materialized (
@@ -22,11 +22,14 @@ with q as materialized (
 there as materialized (
   select q.ord, {{.Messages.First "q" "q.above" "q.through_seq" (.SentInReplay "q.completed_at") 100}} as messages
     {{- range $i, $c := .RangeChildren}},
+    {{- if and $.Replay $.Locked}} null::bigint[]
+    {{- else}}
     array(select x.{{.Seq}}::bigint from {{.Name}} x where {{.Match "x" "q"}} and x.{{.Seq}} > q.above and x.{{.Seq}} <= q.through_seq
       {{- if $.Replay}}
       and not exists (select from {{$.Messages.Of "m" "q"}} and m.{{$.Messages.Seq}} = x.{{.Seq}} offset 0)
       {{- end}}
-      order by x.{{.Seq}} limit 100) as child_{{$i}}
+      order by x.{{.Seq}} limit 100)
+    {{- end}} as child_{{$i}}
     {{- end}}
     {{- if .EndsConversations}},
     {{if .Replay}}{{.Messages.Exists "q" "" "" ""}}{{else}}{{template "_needed" .}}{{end}} as needed,
