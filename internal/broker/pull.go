@@ -102,12 +102,11 @@ func (b *Broker) session(stop context.Context, handle func(bus.Delivery, bus.Slo
 			continue
 		}
 		answered, err := p.pull(stop, n, bytes)
-		asked = time.Now()
 		if err != nil {
 			return err
 		}
 		if silent++; answered {
-			silent = 0
+			silent, asked = 0, time.Now()
 		}
 	}
 	return errSilent
