@@ -65,7 +65,12 @@ func TestAWorkerGoesOnWithALedgerWithoutAnID(t *testing.T) {
 	if n := s.messages(t, "c"); n != 0 {
 		t.Errorf("%d messages are left; want none", n)
 	}
+	// A setup that comes after the worker; of another database's stream, as it happens.
+	s.exec(t, `create table lethe.ledger_id (id uuid primary key default gen_random_uuid())`)
+	s.exec(t, `insert into lethe.ledger_id default values`)
+	w.wantReady(t, http.StatusServiceUnavailable, "was set up for another database")
 	w.stop(t)
+	s.exec(t, `drop table lethe.ledger_id`)
 	s.command("setup").mustSucceed(t) // another id
 }
 

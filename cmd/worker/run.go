@@ -220,15 +220,14 @@ func (w *worker) askLedger(ctx context.Context) error {
 }
 
 // identify returns a function that lets the broker know if the ledger is another one meanwhile: the database was
-// replaced, or is a copy that was given its own id. Where the ledger has none, or the role may not read it, it doesn't ask.
+// replaced, is a copy that was given its own id, or has one since a setup that has come after this worker.
 func (w *worker) identify(store *repo.Repo) func(context.Context) {
 	known := w.ledger
 	return func(ctx context.Context) {
-		if known == "" {
-			return
-		}
 		if id, err := store.LedgerID(ctx); err == nil && id != "" && id != known {
-			w.log.Warn("the database has another ledger", "was", known, "is", id)
+			if known != "" {
+				w.log.Warn("the database has another ledger", "was", known, "is", id)
+			}
 			known = id
 			w.broker.Load().ForLedger(id)
 		}

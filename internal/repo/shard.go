@@ -45,11 +45,20 @@ func (l *Ledger) ID(ctx context.Context) (id string, err error) {
 	return id, nil
 }
 
-// LedgerID is [Ledger.ID] by the worker's own connections.
+// LedgerID is [Ledger.ID] by the worker's own connections. It may be asked again and again: where there is none to be had, the
+// server logs no error.
 func (r *Repo) LedgerID(ctx context.Context) (id string, err error) {
+	readable := false
 	t := r.begin(false)
-	t.query(func(rows pgx.Rows) error { return rows.Scan(&id) }, general.get("ledger_id"), nil)
-	if err := r.commit(ctx, t); err != nil && !unknownLedger(err) {
+	err = t.converse(ctx, func(roundTrip func() error) error {
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&readable) }, general.get("ledger_id_readable"), nil)
+		if err := roundTrip(); err != nil || !readable {
+			return err
+		}
+		t.query(func(rows pgx.Rows) error { return rows.Scan(&id) }, general.get("ledger_id"), nil)
+		return nil
+	})
+	if err != nil {
 		return "", classifyShared(ctx, oneLine(err))
 	}
 	return id, nil

@@ -51,6 +51,11 @@ create schema lethe
 select coalesce(pg_catalog.substring(pg_catalog.obj_description(pg_catalog.to_regnamespace('lethe')::oid, 'pg_namespace'), '^shard ([-a-z0-9]+)'), '')
 {{end}}
 
+{{/* Whether the ledger has an id that the role may read. */}}
+{{define "ledger_id_readable"}}
+select coalesce(pg_catalog.has_table_privilege(pg_catalog.to_regclass('lethe.ledger_id')::oid, 'select'), false)
+{{end}}
+
 {{/* The ledger's id; '' where the table has no row. */}}
 {{define "ledger_id"}}
 select coalesce((select i.id::text from lethe.ledger_id i), '')
