@@ -32,7 +32,7 @@ there as materialized (
     {{- end}} as child_{{$i}}
     {{- end}}
     {{- if .EndsConversations}},
-    {{if .Replay}}{{.Messages.Exists "q" "" "" ""}}{{else}}{{template "_needed" .}}{{end}} as needed,
+    {{if not .Replay}}{{template "_needed" .}}{{else if .Messages.Pointed}}{{.Messages.Exists "q" "" "" ""}}{{else}}exists (select from {{.Messages.Of "m" "q"}} offset 0){{end}} as needed,
     array(select 0::bigint from {{.Conversations.Name}} c where {{.Conversations.Match "c" "q"}} limit 100) as conversations
     {{- range $i, $c := .EndingChildren}},
     array(select 0::bigint from {{.Name}} x where {{.Match "x" "q"}} limit 100) as ending_{{$i}}
