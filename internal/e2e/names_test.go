@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -171,6 +172,13 @@ const (
 	domainRecipe = "d=hub # the domain"
 )
 
+// newAckFormat lets acknowledgements have the form that newer servers offer. Older ones, of which a test may be built, have no such flag.
+func newAckFormat(o *server.Options) {
+	if flags := reflect.ValueOf(o).Elem().FieldByName("FeatureFlags"); flags.IsValid() {
+		flags.Set(reflect.ValueOf(map[string]bool{"js_ack_fc_v2": true}))
+	}
+}
+
 // lockedPrefix is lockedNATS with the names of an installation with a prefix, and a domain.
 func lockedPrefix(t testing.TB, accounts, prefix, domain string) *localstack.NATS {
 	t.Helper()
@@ -179,7 +187,7 @@ func lockedPrefix(t testing.TB, accounts, prefix, domain string) *localstack.NAT
 		lockedOptions(t, o, accounts, change)
 		o.JetStreamDomain = domain
 		if accounts == oneAccount { // an account for each app exports $JS.FC in the older form
-			o.FeatureFlags = map[string]bool{server.FeatureFlagJsAckFormatV2: true}
+			newAckFormat(o)
 		}
 	}})
 }
