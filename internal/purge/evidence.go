@@ -59,7 +59,7 @@ type FailedTry struct {
 	// deletion failed in one batch with them, before it was tried alone.
 	Others Tables
 	// Began is when the try began. A success after that proves nothing: the fault may
-	// have been corrected meanwhile.
+	// have been corrected meanwhile. The zero time is before all successes.
 	Began time.Time
 	// OthersPending says that other deletions are about to be tried.
 	OthersPending bool
@@ -92,7 +92,8 @@ type Attribution struct {
 // must not go back. Not safe for concurrent use.
 type Evidence struct {
 	tracked   map[Key]*tracked
-	undecided int // tracked deletions that are undecided
+	undecided int       // tracked deletions that are undecided
+	healed    time.Time // when others last succeeded after the infrastructure had been at fault
 }
 
 // tracked is a deletion that has failed.
@@ -120,6 +121,10 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Attribution {
 	was := e.Shared()
 	for _, t := range tries {
 		d := e.get(t.Key)
+		if t.Began.Before(e.healed) {
+			d.last = at
+			continue
+		}
 		d.needs, d.others, d.last = t.Needs, d.others|t.Others, at
 		if d.failures++; d.failures == 1 {
 			d.first = at
@@ -130,6 +135,10 @@ func (e *Evidence) Failed(at time.Time, tries ...FailedTry) []Attribution {
 	e.count()
 	attributions := make([]Attribution, len(tries))
 	for i, t := range tries {
+		if t.Began.Before(e.healed) { // by what has been corrected since, perhaps: another try shows
+			attributions[i] = Attribution{Fault: Ambiguous}
+			continue
+		}
 		attributions[i] = e.get(t.Key).attribution(e.Shared(), t.OthersPending)
 	}
 	if e.Shared() && !was { // what was decided before may have changed
@@ -181,6 +190,7 @@ func (e *Evidence) Succeeded(at time.Time, tables Tables, keys ...Key) {
 	}
 	e.count()
 	if was && !e.Shared() { // the next fault needs new evidence
+		e.healed = at
 		for _, d := range e.tracked {
 			d.others, d.clearedAt = 0, time.Time{}
 		}

@@ -86,6 +86,9 @@ func TestEvidence(t *testing.T) {
 		"it goes on when one succeeds, and what fails again then has to fail with others first": {
 			shared(fail("a b c", "shared-0 shared-0 shared-0")), ok("a"), fail("b", "count"), fail("c", "count"), shared(fail("a", "shared-0")),
 		},
+		"a try that began before the fault was mended says nothing, the next one does": {
+			shared(fail("a b c", "shared-0 shared-0 shared-0")), ok("a"), {fail: "b c d e", needs: messages, took: time.Second, want: "again again again again"}, fail("b", "count"), fail("b", "own"),
+		},
 		"one that succeeds ends a streak": {
 			fail("a b", "count count"), ok("x"), fail("c d", "count count"), fail("a", "own"),
 		},
