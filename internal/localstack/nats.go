@@ -125,15 +125,16 @@ func (n *NATS) Start() error {
 // serverOptions are made anew for each start, because a server changes its own.
 func (n *NATS) serverOptions() *server.Options {
 	opts := &server.Options{
-		ServerName:        "localstack",
-		Host:              "127.0.0.1",
-		Port:              n.opts.Port,
-		NoSigs:            true,
-		JetStream:         true,
-		StoreDir:          n.opts.StoreDir,
-		JetStreamMaxStore: n.opts.MaxStore,
-		MaxPayload:        n.opts.MaxPayload,
-		SyncAlways:        n.opts.SyncAlways,
+		ServerName:         "localstack",
+		Host:               "127.0.0.1",
+		Port:               n.opts.Port,
+		NoSigs:             true,
+		JetStream:          true,
+		StoreDir:           n.opts.StoreDir,
+		JetStreamMaxMemory: 1 << 30, // servers before 2.15 take no limit of the store without one
+		JetStreamMaxStore:  n.opts.MaxStore,
+		MaxPayload:         n.opts.MaxPayload,
+		SyncAlways:         n.opts.SyncAlways,
 	}
 	if n.opts.Configure != nil {
 		n.opts.Configure(opts)
