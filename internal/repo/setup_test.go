@@ -73,7 +73,7 @@ func setupUnprivileged(t *testing.T) {
 	admin := openPool(t, url)
 	execSQL(t, admin, "grant usage on schema lethe to "+name+"; grant select on lethe.schema_version to "+name)
 	report, err := Setup(t.Context(), as, SetupOptions{SampleSchema: true})
-	if want := (SetupReport{Before: newest, After: newest}); err != nil || report != want {
+	if want := (SetupReport{Before: newest, After: newest, Ledger: idOf(t, url)}); err != nil || report != want {
 		t.Errorf("Setup = %+v, %v; want %+v, nil", report, err, want)
 	}
 }
