@@ -46,7 +46,8 @@ func hideSoon(t *testing.T, r *Repo, room, n int, users ...string) (done chan er
 			done <- err
 		}()
 	}
-	waitFor(t, r, fmt.Sprintf(`select count(*) = %d from pg_locks where locktype = 'advisory' and objid = 4713 and not granted`, len(users)))
+	waitFor(t, r, fmt.Sprintf(`select count(*) = %d from pg_locks
+		where locktype = 'advisory' and database = (select oid from pg_database where datname = current_database()) and objid = 4713 and not granted`, len(users)))
 	return done
 }
 
